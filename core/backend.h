@@ -1,0 +1,68 @@
+/*
+ * backend.h: the table that a device fills: memory calls and one pointer an operator of ops.h. Streams,
+ * library handles, workspaces and device properties live in `implementation`.
+ *
+ * Every entry must be filled; backend_open() refuses a table with a hole. There is no fall-back from one
+ * device to another.
+ */
+#ifndef IDREC_CORE_BACKEND_H
+#define IDREC_CORE_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/tensor.h"
+
+struct csr_tensor;
+struct operators; /* one function pointer an operator; defined in core/operators.h, which only backends include */
+
+/* What the operators have done since backend_reset_counters(). */
+struct operation_counters {
+    double floating_point_operations; /* multiply-adds count 2 */
+    double gemm_operations;           /* the part done in matrix products */
+    double bytes;                     /* read and written, each tensor once an operator */
+};
+
+struct backend {
+    const char *name; /* "cpu", "cuda" */
+    enum device_kind device;
+    int threads; /* CPU: OpenMP threads in use */
+
+    void *(*allocate)(struct backend *backend, size_t bytes); /* 256-byte aligned; NULL when there is not enough */
+    void (*release)(struct backend *backend, void *memory);
+    void (*fill_zero)(struct backend *backend, void *memory, size_t bytes);
+    void (*copy)(struct backend *backend, void *to, const void *from, size_t bytes); /* on the device */
+    void (*upload)(struct backend *backend, void *device_memory, const void *host_memory, size_t bytes);
+    void (*download)(struct backend *backend, void *host_memory, const void *device_memory, size_t bytes);
+    void (*wait)(struct backend *backend); /* until all queued work is done */
+    void (*close)(struct backend *backend);
+
+    const struct operators *operators;
+    void *implementation;
+    struct error error; /* sticky; see ops.h */
+    struct operation_counters counters;
+};
+
+/* Opens "cpu", "cuda" or "auto" (cuda where it is built in and a GPU answers, else cpu). threads 0: all that
+ * OpenMP gives. An unavailable device is an error that says why. */
+struct backend *backend_open(const char *device, int threads, struct error *error);
+void backend_close(struct backend *backend);
+
+/* Waits for the device and hands its sticky error over: false if there was one. */
+bool backend_synchronize(struct backend *backend, struct error *error);
+
+void backend_reset_counters(struct backend *backend);
+
+/* Tensor-wise copies; shapes and types must agree in bytes. */
+void tensor_upload(struct backend *backend, struct tensor *tensor, const void *host);
+void tensor_download(struct backend *backend, void *host, const struct tensor *tensor);
+void tensor_zero(struct backend *backend, struct tensor *tensor);
+
+/* Must be called first in main(): picks OpenBLAS's kernels from the processor's flags where its own detection
+ * is known to choose badly (0.3.21 takes AVX-512 AMD processors for Haswell). The library reads the choice
+ * when it is loaded, so this may execute the program again, once. */
+void backend_select_blas(char **arguments);
+
+#endif

@@ -1,0 +1,16 @@
+/* interrupt.h: SIGINT and SIGTERM end a run at the next safe point, with its state saved. */
+#ifndef IDREC_CORE_INTERRUPT_H
+#define IDREC_CORE_INTERRUPT_H
+
+#include "core/error.h"
+
+/* Installs the handlers. A second signal ends the process at once. */
+void interrupt_install(void);
+
+/* True once a signal has arrived. Long loops ask at each safe point (a batch, an epoch). */
+bool interrupt_requested(void);
+
+/* Sets ERROR_INTERRUPTED and returns false when a signal has arrived, otherwise returns true. */
+bool interrupt_check(struct error *error);
+
+#endif

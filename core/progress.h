@@ -1,0 +1,29 @@
+/*
+ * progress.h: what a person sees while a stage works, and what is kept in log.txt and metrics.jsonl.
+ * On a terminal a bar with rate, loss and time left; elsewhere a plain line every few seconds.
+ */
+#ifndef IDREC_CORE_PROGRESS_H
+#define IDREC_CORE_PROGRESS_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+/* Opens FOLDER/log.txt and FOLDER/metrics.jsonl for appending; NULL closes them. Lines go to stderr too. */
+struct log;
+struct log *log_open(const char *folder);
+void log_close(struct log *log);
+/* A line for people. `log` may be NULL: only stderr. */
+void log_line(struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A line of metrics.jsonl: {"stage": stage, "step": step, name: value, ...}; names and values alternate. */
+void log_metric(struct log *log, const char *stage, int64_t step, int count, const char *const *names,
+                const double *values);
+
+struct progress;
+/* `unit` counts the work ("tokens", "users"); total 0: unknown. `log` may be NULL. */
+struct progress *progress_start(struct log *log, const char *stage, const char *unit, int64_t total);
+/* `detail` is a short free text such as "loss 5.83". May be called often: it draws a few times a second. */
+void progress_update(struct progress *progress, int64_t done, const char *detail, ...)
+    __attribute__((format(printf, 3, 4)));
+void progress_finish(struct progress *progress, const char *summary, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

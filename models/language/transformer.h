@@ -1,0 +1,112 @@
+/*
+ * transformer.h: a decoder of the Llama family (Touvron et al. 2023): RMSNorm, rotary positions, grouped-query
+ * attention, SwiGLU; optional biases on q, k, v; optional tied output; LoRA on any of the seven linears.
+ *
+ *   x = embedding[token]
+ *   each layer:  h = rmsnorm(x);  q, k, v = h Wq^T, h Wk^T, h Wv^T;  rope(q, k);  x += attention(q, k, v) Wo^T
+ *                h = rmsnorm(x);  x += (silu(h Wgate^T) * (h Wup^T)) Wdown^T
+ *   logits = rmsnorm(x) Wout^T   (Wout = embedding when tied)
+ *
+ * Training batches are packed: sequences one after another without padding, attention bounded by `starts`.
+ * The output layer and loss run over chunks of rows, so the logits of a batch are never held whole.
+ */
+#ifndef IDREC_MODELS_LANGUAGE_TRANSFORMER_H
+#define IDREC_MODELS_LANGUAGE_TRANSFORMER_H
+
+#include "core/arena.h"
+#include "core/backend.h"
+#include "core/ops.h"
+
+struct transformer_settings {
+    int64_t vocabulary, width, layers, query_heads, key_heads, head_width, hidden; /* hidden: of the SwiGLU */
+    int64_t classes; /* only the first `classes` tokens can be predicted (ids: users never are); 0: all */
+    float norm_epsilon, rope_theta;
+    bool positions; /* false: no rotary embedding, the model sees sets in causal order */
+    bool tied, attention_bias;
+    bool recompute; /* keep only each layer's input, run its forward again in backward */
+};
+
+enum linear { LINEAR_Q, LINEAR_K, LINEAR_V, LINEAR_O, LINEAR_GATE, LINEAR_UP, LINEAR_DOWN, LINEAR_COUNT };
+const char *linear_name(enum linear linear); /* "q", ... as in the config's `targets` */
+
+struct lora_settings {
+    int64_t rank; /* 0: no adapter */
+    double alpha, dropout;
+    bool targets[LINEAR_COUNT];
+};
+
+struct layer_weights {
+    struct tensor attention_norm, feed_norm;  /* [width] */
+    struct tensor linear[LINEAR_COUNT];       /* [out, in] */
+    struct tensor bias[LINEAR_COUNT];         /* [out]; rank 0: none. q, k, v when attention_bias */
+    struct tensor lora_a[LINEAR_COUNT];       /* [rank, in]; rank 0: none */
+    struct tensor lora_b[LINEAR_COUNT];       /* [out, rank] */
+};
+
+struct transformer_weights {
+    struct tensor embedding;   /* [vocabulary, width] */
+    struct tensor output;      /* [vocabulary, width]; the embedding itself when tied */
+    struct tensor output_norm; /* [width] */
+    struct layer_weights *layer;
+};
+
+/* A named parameter, its gradient and its optimizer state, for loops over all of them. The name is the one of
+ * Hugging Face's Llama ("model.layers.0.self_attn.q_proj.weight"), or peft's for adapters. */
+struct parameter {
+    char name[112];
+    struct tensor value, gradient, first_moment, second_moment; /* the last three: rank 0 when frozen */
+    bool trained, decayed; /* decayed: weight decay applies (matrices, not norms and biases) */
+};
+
+enum train_mode { TRAIN_NOTHING, TRAIN_ALL, TRAIN_LORA };
+
+struct transformer; /* settings, weights, arenas; see the accessors below */
+
+/* Builds the model, initialised from `seed`: normal of deviation 0.02 (output projections of the two residual
+ * branches scaled by 1 / sqrt(2 layers)), norms 1, biases 0, lora_a Kaiming-uniform as in peft, lora_b 0.
+ * `tokens_maximum` and `sequences_maximum` bound a training batch (0: no training, inference only). */
+bool transformer_create(struct transformer **model, struct backend *backend,
+                        const struct transformer_settings *settings, const struct lora_settings *lora,
+                        enum train_mode mode, int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed,
+                        struct error *error);
+void transformer_free(struct transformer *model);
+
+const struct transformer_settings *transformer_settings_of(const struct transformer *model);
+const struct lora_settings *transformer_lora_of(const struct transformer *model);
+const struct transformer_weights *transformer_weights_of(const struct transformer *model);
+struct backend *transformer_backend(const struct transformer *model);
+/* All parameters in a fixed order; *count of them. */
+struct parameter *transformer_parameters(struct transformer *model, int64_t *count);
+void transformer_print_memory(const struct transformer *model, FILE *stream);
+
+/* A packed batch on the host. The targets say what each position learns: one token (target, -1 for nothing), or,
+ * when target_starts is given, the set target_items[target_starts[t] .. target_starts[t + 1] - 1]. */
+struct batch {
+    int64_t tokens, sequences;
+    const int32_t *token;         /* [tokens] */
+    const int32_t *position;      /* [tokens] */
+    const int32_t *starts;        /* [sequences + 1] */
+    const int32_t *target;        /* [tokens], or NULL */
+    const int64_t *target_starts; /* [tokens + 1], or NULL */
+    const int32_t *target_items;
+    const float *weight;          /* [tokens]: of each position's loss, 0: not counted (and not computed) */
+};
+
+/* Adds the gradients of sum_t weight[t] loss[t] to the parameters' gradients and *loss_sum += that sum.
+ * dropout_step keys LoRA's and residual dropout. residual_dropout applies after attention, feed-forward and
+ * embedding. */
+bool transformer_accumulate(struct transformer *model, const struct batch *batch, double residual_dropout,
+                            uint64_t seed, uint64_t dropout_step, double *loss_sum, struct error *error);
+/* The loss alone, no dropout, nothing kept. */
+bool transformer_loss(struct transformer *model, const struct batch *batch, double *loss_sum, struct error *error);
+/* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the host.
+ * For tests and `idrec score`. */
+bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows, int64_t row_count,
+                        float *logits, struct error *error);
+
+/* One optimizer step over the trained parameters, then gradients are zero. Clips by global norm; *norm (may be
+ * NULL) is the norm before clipping. */
+bool transformer_step(struct transformer *model, struct adamw settings, double clip_norm, double *norm,
+                      struct error *error);
+
+#endif

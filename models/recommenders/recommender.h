@@ -1,0 +1,71 @@
+/*
+ * recommender.h: what every recommender offers: fit, score users against all items, save, load.
+ */
+#ifndef IDREC_MODELS_RECOMMENDERS_RECOMMENDER_H
+#define IDREC_MODELS_RECOMMENDERS_RECOMMENDER_H
+
+#include "core/backend.h"
+#include "core/evaluate.h"
+#include "core/interactions.h"
+#include "core/progress.h"
+
+/* What one arm trains on. */
+struct training_set {
+    const struct csr *positives; /* [users, items], rows ascend: real and synthetic rows */
+    const float *weights;        /* one an index of positives; NULL: all 1 */
+    const struct csr *excluded;  /* never drawn as negatives, besides the positives; rows ascend; NULL: none */
+};
+
+/* One entry of `recommenders:` in the config. */
+struct recommender_settings {
+    char model[32];        /* "popularity", "item_knn", "bpr_mf", "lightgcn" */
+    int64_t width, layers; /* embedding width; propagation layers */
+    char optimizer[16];    /* "adam": mini-batches | "sgd": one triple at a time, in conflict-free blocks */
+    double learning_rate, regularization;
+    double initial_deviation; /* standard deviation of the initial embeddings */
+    int64_t batch, epochs, patience, evaluate_every; /* patience and evaluate_every count epochs */
+    int64_t neighbors;     /* item_knn */
+    double shrinkage;      /* item_knn */
+    char similarity[16];   /* item_knn: "cosine" | "jaccard" | "conditional" */
+};
+
+struct recommender;
+
+/* How a fit went. */
+struct fit_report {
+    int64_t epochs, best_epoch; /* epochs trained; the epoch whose parameters were kept */
+    double best_score;          /* the watched metric at best_epoch */
+    double seconds;
+};
+
+/* When to stop and what to keep: the metric is watched on `truth` (validation; the protocol test_selected gives
+ * test here) with `mask` hidden. truth NULL: train settings->epochs epochs and keep the last. */
+struct fit_watch {
+    const struct csr *truth, *mask; /* rows ascend */
+    enum metric metric;
+    int64_t k;
+};
+
+/* Fits from scratch, or goes on from `checkpoint` (a path, NULL: none) when a checkpoint of the same fit is
+ * there; writes one there every minute or so. A resumed fit has the bits of one that was never stopped. */
+bool recommender_fit(struct recommender **recommender, struct backend *backend,
+                     const struct recommender_settings *settings, const struct training_set *data,
+                     const struct fit_watch *watch, uint64_t seed, const char *checkpoint, struct log *log,
+                     struct fit_report *report, struct error *error);
+
+/* Scores against all items; see core/evaluate.h. The scorer lives as long as the recommender. */
+struct scorer recommender_scorer(struct recommender *recommender);
+
+/* model.h5: settings as attributes, parameters as arrays; /users/embedding and /items/embedding hold the final
+ * embeddings where the model has them. */
+bool recommender_save(const struct recommender *recommender, const char *path, struct error *error);
+bool recommender_load(struct recommender **recommender, struct backend *backend, const char *path,
+                      struct error *error);
+void recommender_free(struct recommender *recommender);
+
+/* Reads entry `index` of `recommenders:`. */
+struct config;
+bool recommender_settings_read(struct recommender_settings *settings, const struct config *config, int index,
+                               struct error *error);
+
+#endif
