@@ -1,0 +1,309 @@
+#include "models/language/packing.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct packer {
+    struct packing_settings settings;
+    const struct csr *train;
+    const struct csr *withheld[2];
+    int64_t prompts_per_user, sequences, epoch, batches, shortened, epoch_tokens;
+    int32_t *order;        /* [sequences]: numbers user * prompts_per_user + prompt */
+    int64_t *batch_starts; /* [sequences + 1]: into order */
+    int32_t *items;        /* [longest train row] */
+    int32_t *token, *position, *starts, *target; /* of the batch */
+    int64_t *target_starts;
+    int32_t *target_items;
+    int64_t target_capacity;
+    float *weight;
+};
+
+static int64_t shown_items(const struct packing_settings *settings, const struct csr *train, int64_t user)
+{
+    const int64_t capacity = prompt_item_capacity(&settings->prompt), count = csr_row_length(train, user);
+    return count < capacity ? count : capacity;
+}
+
+/* Positions that are computed: with the set objective neither END nor an item after which nothing is left. */
+static int64_t sequence_tokens(const struct packing_settings *settings, const struct csr *train, int64_t user)
+{
+    const int64_t shown = shown_items(settings, train, user);
+    const int64_t tokens = 2 + (settings->prompt.separator ? 1 : 0) + shown;
+
+    if (settings->objective == OBJECTIVE_NEXT)
+        return tokens + 1;
+    return shown == csr_row_length(train, user) ? tokens - 1 : tokens;
+}
+
+static int64_t prompts_per_user(const struct packing_settings *settings)
+{
+    return settings->random_cuts + (settings->full ? 1 : 0);
+}
+
+int64_t packer_sequences_maximum(const struct packing_settings *settings, const struct csr *train)
+{
+    const int64_t shortest = settings->prompt.separator ? 3 : 2;
+    const int64_t fitting = settings->batch_tokens / shortest, all = train->rows * prompts_per_user(settings);
+    return fitting < all ? fitting : all;
+}
+
+static bool allocate(struct packer *packer, struct error *error)
+{
+    /* prompt_training() may write a last item and END that are not part of the batch: hence + 2. */
+    const size_t tokens = (size_t)packer->settings.batch_tokens, sequences = (size_t)packer->sequences;
+    int64_t longest = 1;
+
+    for (int64_t user = 0; user < packer->train->rows; user++)
+        if (csr_row_length(packer->train, user) > longest)
+            longest = csr_row_length(packer->train, user);
+    packer->order = malloc((sequences + 1) * sizeof *packer->order);
+    packer->batch_starts = malloc((sequences + 1) * sizeof *packer->batch_starts);
+    packer->items = malloc((size_t)longest * sizeof *packer->items);
+    packer->token = malloc((tokens + 2) * sizeof *packer->token);
+    packer->position = malloc((tokens + 1) * sizeof *packer->position);
+    packer->starts = malloc((tokens + 1) * sizeof *packer->starts);
+    packer->target = malloc((tokens + 1) * sizeof *packer->target);
+    packer->target_starts = malloc((tokens + 1) * sizeof *packer->target_starts);
+    packer->weight = malloc((tokens + 1) * sizeof *packer->weight);
+    if (packer->order && packer->batch_starts && packer->items && packer->token && packer->position &&
+        packer->starts && packer->target && packer->target_starts && packer->weight)
+        return true;
+    return error_memory(error, "training batches", 36 * tokens + 12 * sequences, "the tokens of a batch");
+}
+
+/* The sequences in order of their numbers, and what holds for every epoch. */
+static void list_sequences(struct packer *packer)
+{
+    const struct csr *train = packer->train;
+    int64_t count = 0;
+
+    for (int64_t user = 0; user < train->rows; user++) {
+        if (csr_row_length(train, user) == 0)
+            continue;
+        packer->shortened += shown_items(&packer->settings, train, user) < csr_row_length(train, user);
+        packer->epoch_tokens += packer->prompts_per_user * sequence_tokens(&packer->settings, train, user);
+        for (int64_t prompt = 0; prompt < packer->prompts_per_user; prompt++)
+            packer->order[count++] = (int32_t)(user * packer->prompts_per_user + prompt);
+    }
+    assert(count == packer->sequences);
+}
+
+bool packer_create(struct packer **packer, const struct packing_settings *settings, const struct csr *train,
+                   const struct csr *const withheld[2], struct error *error)
+{
+    struct packer *made = calloc(1, sizeof *made);
+
+    if (!made)
+        return error_memory(error, "training batches", sizeof *made, NULL);
+    made->settings = *settings;
+    made->train = train;
+    made->prompts_per_user = prompts_per_user(settings);
+    if (withheld)
+        memcpy(made->withheld, withheld, sizeof made->withheld);
+    for (int64_t user = 0; user < train->rows; user++)
+        if (csr_row_length(train, user) > 0)
+            made->sequences += made->prompts_per_user;
+    if (train->rows * made->prompts_per_user > INT32_MAX) {
+        packer_free(made);
+        return error_set(error, ERROR_USAGE, "%lld prompts an epoch are more than 2^31; lower prompts.random_cuts",
+                         (long long)(train->rows * prompts_per_user(settings)));
+    }
+    if (!allocate(made, error)) {
+        packer_free(made);
+        return false;
+    }
+    list_sequences(made);
+    *packer = made;
+    return true;
+}
+
+void packer_free(struct packer *packer)
+{
+    if (!packer)
+        return;
+    free(packer->order);
+    free(packer->batch_starts);
+    free(packer->items);
+    free(packer->token);
+    free(packer->position);
+    free(packer->starts);
+    free(packer->target);
+    free(packer->target_starts);
+    free(packer->target_items);
+    free(packer->weight);
+    free(packer);
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+void packer_begin_epoch(struct packer *packer, int64_t epoch)
+{
+    struct random_stream stream = random_stream_open(packer->settings.seed, RANDOM_SHUFFLE, (uint64_t)epoch, 0);
+    int64_t tokens = 0;
+
+    /* From the same order each time, so that an epoch does not depend on those drawn before it. */
+    qsort(packer->order, (size_t)packer->sequences, sizeof *packer->order, compare_numbers);
+    random_shuffle(&stream, packer->order, packer->sequences);
+    packer->epoch = epoch;
+    packer->batches = 0;
+    for (int64_t i = 0; i < packer->sequences; i++) {
+        const int64_t user = packer->order[i] / packer->prompts_per_user;
+        const int64_t length = sequence_tokens(&packer->settings, packer->train, user);
+        if (i == 0 || tokens + length > packer->settings.batch_tokens) {
+            packer->batch_starts[packer->batches++] = i;
+            tokens = 0;
+        }
+        tokens += length;
+    }
+    packer->batch_starts[packer->batches] = packer->sequences;
+}
+
+int64_t packer_batch_count(const struct packer *packer)
+{
+    return packer->batches;
+}
+
+int64_t packer_epoch_tokens(const struct packer *packer)
+{
+    return packer->epoch_tokens;
+}
+
+int64_t packer_sequence_count(const struct packer *packer)
+{
+    return packer->sequences;
+}
+
+int64_t packer_shortened(const struct packer *packer)
+{
+    return packer->shortened;
+}
+
+static bool check_withheld(const struct packer *packer, int64_t user, int64_t count, struct error *error)
+{
+    for (int part = 0; part < 2; part++) {
+        const struct csr *withheld = packer->withheld[part];
+        for (int64_t i = 0; withheld && i < count; i++)
+            if (csr_contains_sorted(withheld, user, packer->items[i]))
+                return error_set(error, ERROR_RUN,
+                                 "leak: the withheld pair (user %lld, item %d) of the %s part is in a training "
+                                 "prompt; prepare the data set again",
+                                 (long long)user, (int)packer->items[i], part == 0 ? "validation" : "test");
+    }
+    return true;
+}
+
+static bool reserve_targets(struct packer *packer, int64_t count, struct error *error)
+{
+    if (count <= packer->target_capacity)
+        return true;
+    const int64_t capacity = count + count / 2;
+    int32_t *grown = realloc(packer->target_items, (size_t)capacity * sizeof *grown);
+    if (!grown)
+        return error_memory(error, "the targets of a batch", (size_t)capacity * sizeof *grown,
+                            "the tokens of a batch");
+    packer->target_items = grown;
+    packer->target_capacity = capacity;
+    return true;
+}
+
+/* Appends the targets of a sequence's positions (its first token is `first`): what is not shown yet. */
+static bool set_targets(struct packer *packer, int64_t first, int64_t length, int64_t items, struct error *error)
+{
+    int64_t end = packer->target_starts[first], shown = 0;
+
+    if (!reserve_targets(packer, end + length * items, error))
+        return false;
+    for (int64_t t = first; t < first + length; t++) {
+        shown += vocabulary_token_item(&packer->settings.vocabulary, packer->token[t]) >= 0;
+        if (packer->weight[t] > 0)
+            for (int64_t i = shown; i < items; i++)
+                packer->target_items[end++] = vocabulary_item_token(packer->items[i]);
+        packer->target_starts[t + 1] = end;
+    }
+    return true;
+}
+
+/* The positions that learn get weight 1, or together 1 with equal sequences; returns the sum. */
+static double set_weights(struct packer *packer, int64_t first, int64_t length, int64_t learn_from)
+{
+    const int64_t counted = length - learn_from;
+    const float weight = packer->settings.weighting == WEIGHT_SEQUENCES ? 1.0F / (float)counted : 1.0F;
+
+    for (int64_t i = 0; i < length; i++)
+        packer->weight[first + i] = i >= learn_from ? weight : 0.0F;
+    return (double)weight * (double)counted;
+}
+
+/* Appends one sequence at token `first`. *weights += the sum of its weights. */
+static bool append_sequence(struct packer *packer, int32_t number, int64_t first, int64_t *length, double *weights,
+                            struct error *error)
+{
+    const struct packing_settings *settings = &packer->settings;
+    const int64_t user = number / packer->prompts_per_user, prompt = number % packer->prompts_per_user;
+    const int64_t items = csr_row_length(packer->train, user);
+    const struct prompt_draw draw = {
+        .user = (int32_t)user,
+        .hide_user = settings->hide_users,
+        .cut = prompt < settings->random_cuts ? PROMPT_CUT_RANDOM : PROMPT_CUT_FIRST,
+        .seed = settings->seed,
+        .epoch = (uint64_t)packer->epoch,
+        .index = (uint64_t)number,
+    };
+    const struct prompt_sequence sequence =
+        prompt_training(packer->token + first, packer->items, &settings->vocabulary, &settings->prompt, &draw,
+                        packer->train->indices + packer->train->starts[user], items);
+    const int64_t learn_from = settings->answer_only ? sequence.answer : 1;
+
+    *length = sequence_tokens(settings, packer->train, user);
+    for (int64_t i = 0; i < *length; i++)
+        packer->position[first + i] = (int32_t)i;
+    if (!check_withheld(packer, user, items, error))
+        return false;
+    if (settings->objective == OBJECTIVE_SET) {
+        *weights += set_weights(packer, first, *length, learn_from);
+        return set_targets(packer, first, *length, items, error);
+    }
+    *weights += set_weights(packer, first, *length - 1, learn_from);
+    for (int64_t i = 0; i + 1 < *length; i++)
+        packer->target[first + i] = packer->weight[first + i] > 0 ? packer->token[first + i + 1] : -1;
+    packer->target[first + *length - 1] = -1;
+    packer->weight[first + *length - 1] = 0;
+    return true;
+}
+
+bool packer_batch(struct packer *packer, int64_t index, struct batch *batch, struct error *error)
+{
+    int64_t tokens = 0, sequences = 0;
+    double weights = 0;
+
+    assert(index >= 0 && index < packer->batches);
+    packer->target_starts[0] = 0;
+    for (int64_t i = packer->batch_starts[index]; i < packer->batch_starts[index + 1]; i++) {
+        int64_t length = 0;
+        packer->starts[sequences++] = (int32_t)tokens;
+        if (!append_sequence(packer, packer->order[i], tokens, &length, &weights, error))
+            return false;
+        tokens += length;
+    }
+    packer->starts[sequences] = (int32_t)tokens;
+    for (int64_t t = 0; t < tokens && weights > 0; t++)
+        packer->weight[t] = (float)(packer->weight[t] / weights);
+    const bool set = packer->settings.objective == OBJECTIVE_SET;
+    *batch = (struct batch){
+        .tokens = tokens,
+        .sequences = sequences,
+        .token = packer->token,
+        .position = packer->position,
+        .starts = packer->starts,
+        .target = set ? NULL : packer->target,
+        .target_starts = set ? packer->target_starts : NULL,
+        .target_items = set ? packer->target_items : NULL,
+        .weight = packer->weight,
+    };
+    return true;
+}

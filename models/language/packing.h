@@ -1,0 +1,59 @@
+/*
+ * packing.h: the batches of an epoch: every user's training sequences, in an order drawn anew each epoch, one
+ * after another without padding. Everything is a function of (seed, epoch), so a run can go on at any batch.
+ *
+ * Objectives:
+ *   set   every position from USER on learns the uniform distribution over the user's items that the sequence
+ *         has not shown yet: the expectation of "next" over all orders of the items, at lower variance. END is
+ *         no target, and a last item after which nothing is left to learn is not computed.
+ *   next  every position learns the next token, END included.
+ */
+#ifndef IDREC_MODELS_LANGUAGE_PACKING_H
+#define IDREC_MODELS_LANGUAGE_PACKING_H
+
+#include "core/error.h"
+#include "core/interactions.h"
+#include "models/language/prompt.h"
+#include "models/language/transformer.h"
+
+enum objective { OBJECTIVE_SET, OBJECTIVE_NEXT };
+
+/* What weighs equally in the loss of a batch. */
+enum loss_weighting { WEIGHT_POSITIONS, WEIGHT_SEQUENCES };
+
+struct packing_settings {
+    struct vocabulary vocabulary;
+    struct prompt_settings prompt;
+    enum objective objective;
+    enum loss_weighting weighting;
+    bool answer_only;     /* loss_on: answer; false: on context and answer */
+    bool full;            /* one sequence a user with a context of a single item */
+    int64_t random_cuts;  /* sequences a user an epoch with a random cut */
+    double hide_users;    /* probability that a sequence has TOKEN_NO_USER in place of its user's token */
+    int64_t batch_tokens; /* at least prompt.length_maximum */
+    uint64_t seed;
+};
+
+struct packer;
+
+/* `train` rows in order of time; it must outlive the packer. `withheld` (may be NULL): up to two matrices whose
+ * pairs no sequence may hold, rows ascending; users without train items have no sequence. */
+bool packer_create(struct packer **packer, const struct packing_settings *settings, const struct csr *train,
+                   const struct csr *const withheld[2], struct error *error);
+void packer_free(struct packer *packer);
+
+/* The most sequences that a batch can hold, for transformer_create(). */
+int64_t packer_sequences_maximum(const struct packing_settings *settings, const struct csr *train);
+
+/* Draws the order of an epoch and lays out its batches. */
+void packer_begin_epoch(struct packer *packer, int64_t epoch);
+int64_t packer_batch_count(const struct packer *packer);    /* of the epoch begun */
+int64_t packer_epoch_tokens(const struct packer *packer);   /* the same every epoch */
+int64_t packer_sequence_count(const struct packer *packer); /* the same every epoch */
+int64_t packer_shortened(const struct packer *packer);      /* users whose items exceed length_maximum */
+
+/* Batch `index` of the epoch; valid until the next call. The weights of its positions sum to 1, or to 0 when
+ * nothing in it is learnt. A withheld pair is an error that names user and item by index. */
+bool packer_batch(struct packer *packer, int64_t index, struct batch *batch, struct error *error);
+
+#endif
