@@ -9,9 +9,9 @@ struct packer {
     const struct csr *train;
     const struct csr *withheld[2];
     int64_t prompts_per_user, sequences, epoch, batches, shortened, epoch_tokens;
-    int32_t *order;        /* [sequences]: numbers user * prompts_per_user + prompt */
-    int64_t *batch_starts; /* [sequences + 1]: into order */
-    int32_t *items;        /* [longest train row] */
+    int32_t *order;                              /* [sequences]: numbers user * prompts_per_user + prompt */
+    int64_t *batch_starts;                       /* [sequences + 1]: into order */
+    int32_t *items;                              /* [longest train row] */
     int32_t *token, *position, *starts, *target; /* of the batch */
     int64_t *target_starts;
     int32_t *target_items;
@@ -106,7 +106,8 @@ bool packer_create(struct packer **packer, const struct packing_settings *settin
             made->sequences += made->prompts_per_user;
     if (train->rows * made->prompts_per_user > INT32_MAX) {
         packer_free(made);
-        return error_set(error, ERROR_USAGE, "%lld prompts an epoch are more than 2^31; lower prompts.random_cuts",
+        return error_set(error, ERROR_USAGE,
+                         "%lld prompts an epoch are more than 2^31; lower prompts.random_cuts",
                          (long long)(train->rows * prompts_per_user(settings)));
     }
     if (!allocate(made, error)) {
@@ -143,7 +144,8 @@ static int compare_numbers(const void *a, const void *b)
 
 void packer_begin_epoch(struct packer *packer, int64_t epoch)
 {
-    struct random_stream stream = random_stream_open(packer->settings.seed, RANDOM_SHUFFLE, (uint64_t)epoch, 0);
+    struct random_stream stream =
+        random_stream_open(packer->settings.seed, RANDOM_SHUFFLE, (uint64_t)epoch, 0);
     int64_t tokens = 0;
 
     /* From the same order each time, so that an epoch does not depend on those drawn before it. */
@@ -189,10 +191,11 @@ static bool check_withheld(const struct packer *packer, int64_t user, int64_t co
         const struct csr *withheld = packer->withheld[part];
         for (int64_t i = 0; withheld && i < count; i++)
             if (csr_contains_sorted(withheld, user, packer->items[i]))
-                return error_set(error, ERROR_RUN,
-                                 "leak: the withheld pair (user %lld, item %d) of the %s part is in a training "
-                                 "prompt; prepare the data set again",
-                                 (long long)user, (int)packer->items[i], part == 0 ? "validation" : "test");
+                return error_set(
+                    error, ERROR_RUN,
+                    "leak: the withheld pair (user %lld, item %d) of the %s part is in a training "
+                    "prompt; prepare the data set again",
+                    (long long)user, (int)packer->items[i], part == 0 ? "validation" : "test");
     }
     return true;
 }
@@ -212,7 +215,8 @@ static bool reserve_targets(struct packer *packer, int64_t count, struct error *
 }
 
 /* Appends the targets of a sequence's positions (its first token is `first`): what is not shown yet. */
-static bool set_targets(struct packer *packer, int64_t first, int64_t length, int64_t items, struct error *error)
+static bool set_targets(struct packer *packer, int64_t first, int64_t length, int64_t items,
+                        struct error *error)
 {
     int64_t end = packer->target_starts[first], shown = 0;
 
@@ -240,8 +244,8 @@ static double set_weights(struct packer *packer, int64_t first, int64_t length, 
 }
 
 /* Appends one sequence at token `first`. *weights += the sum of its weights. */
-static bool append_sequence(struct packer *packer, int32_t number, int64_t first, int64_t *length, double *weights,
-                            struct error *error)
+static bool append_sequence(struct packer *packer, int32_t number, int64_t first, int64_t *length,
+                            double *weights, struct error *error)
 {
     const struct packing_settings *settings = &packer->settings;
     const int64_t user = number / packer->prompts_per_user, prompt = number % packer->prompts_per_user;
@@ -276,7 +280,8 @@ static bool append_sequence(struct packer *packer, int32_t number, int64_t first
     return true;
 }
 
-bool packer_batch(struct packer *packer, int64_t index, struct batch *batch, struct error *error)
+bool packer_batch(struct packer *packer, int64_t index, double share, struct batch *batch,
+                  struct error *error)
 {
     int64_t tokens = 0, sequences = 0;
     double weights = 0;
@@ -291,8 +296,8 @@ bool packer_batch(struct packer *packer, int64_t index, struct batch *batch, str
         tokens += length;
     }
     packer->starts[sequences] = (int32_t)tokens;
-    for (int64_t t = 0; t < tokens && weights > 0; t++)
-        packer->weight[t] = (float)(packer->weight[t] / weights);
+    for (int64_t t = 0; t < tokens; t++)
+        packer->weight[t] = (float)(packer->weight[t] * share / weights);
     const bool set = packer->settings.objective == OBJECTIVE_SET;
     *batch = (struct batch){
         .tokens = tokens,

@@ -4,9 +4,9 @@
  *
  * Objectives:
  *   set   every position from USER on learns the uniform distribution over the user's items that the sequence
- *         has not shown yet: the expectation of "next" over all orders of the items, at lower variance. END is
- *         no target, and a last item after which nothing is left to learn is not computed.
- *   next  every position learns the next token, END included.
+ *         has not shown yet: the expectation of "next" over all orders of the items, at lower variance. END
+ * is no target, and a last item after which nothing is left to learn is not computed. next  every position
+ * learns the next token, END included.
  */
 #ifndef IDREC_MODELS_LANGUAGE_PACKING_H
 #define IDREC_MODELS_LANGUAGE_PACKING_H
@@ -36,8 +36,8 @@ struct packing_settings {
 
 struct packer;
 
-/* `train` rows in order of time; it must outlive the packer. `withheld` (may be NULL): up to two matrices whose
- * pairs no sequence may hold, rows ascending; users without train items have no sequence. */
+/* `train` rows in order of time; it must outlive the packer. `withheld` (may be NULL): up to two matrices
+ * whose pairs no sequence may hold, rows ascending; users without train items have no sequence. */
 bool packer_create(struct packer **packer, const struct packing_settings *settings, const struct csr *train,
                    const struct csr *const withheld[2], struct error *error);
 void packer_free(struct packer *packer);
@@ -52,8 +52,9 @@ int64_t packer_epoch_tokens(const struct packer *packer);   /* the same every ep
 int64_t packer_sequence_count(const struct packer *packer); /* the same every epoch */
 int64_t packer_shortened(const struct packer *packer);      /* users whose items exceed length_maximum */
 
-/* Batch `index` of the epoch; valid until the next call. The weights of its positions sum to 1, or to 0 when
- * nothing in it is learnt. A withheld pair is an error that names user and item by index. */
-bool packer_batch(struct packer *packer, int64_t index, struct batch *batch, struct error *error);
+/* Batch `index` of the epoch; valid until the next call. The weights of its positions sum to `share`. A
+ * withheld pair is an error that names user and item by index. */
+bool packer_batch(struct packer *packer, int64_t index, double share, struct batch *batch,
+                  struct error *error);
 
 #endif

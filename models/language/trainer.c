@@ -1,0 +1,396 @@
+#include "models/language/trainer.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/interrupt.h"
+#include "models/language/checkpoint.h"
+
+/* Where a training stands; all of it is in the state on disk. */
+struct position {
+    int64_t epoch, batch; /* epochs finished; batches finished of the one under way */
+    int64_t step, draws;  /* optimizer steps; batches ever, which number the dropout's draws */
+    int64_t tokens;
+    int64_t best_epoch, since_best;
+    int64_t finished; /* 1: nothing is left to train */
+    double loss_sum;  /* over the batches of the epoch under way */
+    double train_loss;
+    struct validation best;
+};
+
+struct trainer {
+    struct transformer *model;
+    struct backend *backend;
+    struct packer *packer;
+    const struct validator *validator;
+    const struct trainer_settings *settings;
+    struct log *log;
+    struct position at;
+    struct parameter **trained; /* [trained_count], the model's */
+    int64_t trained_count;
+    struct arena arena;
+    struct parameter
+        *kept; /* [kept_count]: the average if there is one, then the best weights if validated */
+    int64_t kept_count;
+    struct parameter *average, *best; /* parts of `kept`, or NULL */
+    double saved_at;                  /* clock_seconds() */
+};
+
+/* ---- copies of the weights ---------------------------------------------------------------------------- */
+
+static void lay_out_copies(struct trainer *trainer)
+{
+    for (int64_t i = 0; i < trainer->kept_count; i++) {
+        const struct parameter *source = trainer->trained[i % trainer->trained_count];
+        struct parameter *copy = &trainer->kept[i];
+        const bool average = trainer->average && i < trainer->trained_count;
+
+        copy->value = arena_tensor_1d(&trainer->arena, source->value.dtype, tensor_count(&source->value));
+        snprintf(copy->name, sizeof copy->name, "%s.%.100s", average ? "average" : "best", source->name);
+    }
+}
+
+static void copy_weights(struct trainer *trainer, struct parameter *to, bool into_model)
+{
+    for (int64_t i = 0; i < trainer->trained_count; i++) {
+        struct tensor *value = &trainer->trained[i]->value;
+        struct tensor *target = into_model ? value : &to[i].value,
+                      *source = into_model ? &to[i].value : value;
+        trainer->backend->copy(trainer->backend, target->data, source->data, tensor_bytes(value));
+    }
+}
+
+static bool make_copies(struct trainer *trainer, struct error *error)
+{
+    const int64_t count = trainer->trained_count;
+
+    trainer->kept_count = (trainer->settings->average > 0 ? count : 0) + (trainer->validator ? count : 0);
+    trainer->kept = calloc((size_t)trainer->kept_count + 1, sizeof *trainer->kept);
+    if (!trainer->kept)
+        return error_memory(error, "the list of weights", (size_t)trainer->kept_count * sizeof *trainer->kept,
+                            NULL);
+    trainer->average = trainer->settings->average > 0 ? trainer->kept : NULL;
+    trainer->best = trainer->validator ? trainer->kept + (trainer->average ? count : 0) : NULL;
+    trainer->arena = arena_measure(trainer->backend, "weight copies");
+    lay_out_copies(trainer);
+    if (!arena_reserve(&trainer->arena, 0, "language_model.width", error))
+        return false;
+    lay_out_copies(trainer);
+    if (trainer->average)
+        copy_weights(trainer, trainer->average, false);
+    if (trainer->best)
+        copy_weights(trainer, trainer->best, false);
+    return true;
+}
+
+/* average = decay * average + (1 - decay) * weights; the decay rises from 2/11 so that the start is
+ * forgotten. */
+static void update_average(struct trainer *trainer)
+{
+    const double step = (double)trainer->at.step;
+    const double decay = fmin(trainer->settings->average, (1 + step) / (10 + step));
+
+    for (int64_t i = 0; trainer->average && i < trainer->trained_count; i++) {
+        struct tensor *value = &trainer->trained[i]->value;
+        const struct tensor flat = tensor_1d(value->data, value->dtype, value->device, tensor_count(value));
+        op_axpby(trainer->backend, &trainer->average[i].value, (float)(1 - decay), &flat, (float)decay);
+    }
+}
+
+/* Puts the average into the model and the weights into the gradients, which are zero between steps and have
+ * just the right size; `back` undoes it. */
+static void exchange_average(struct trainer *trainer, bool back)
+{
+    struct backend *backend = trainer->backend;
+
+    for (int64_t i = 0; trainer->average && i < trainer->trained_count; i++) {
+        struct parameter *parameter = trainer->trained[i];
+        const size_t bytes = tensor_bytes(&parameter->value);
+        if (back) {
+            backend->copy(backend, parameter->value.data, parameter->gradient.data, bytes);
+            tensor_zero(backend, &parameter->gradient);
+        } else {
+            backend->copy(backend, parameter->gradient.data, parameter->value.data, bytes);
+            backend->copy(backend, parameter->value.data, trainer->average[i].value.data, bytes);
+        }
+    }
+}
+
+/* ---- the state on disk -------------------------------------------------------------------------------- */
+
+static json_t *position_to_json(const struct position *at, uint64_t fingerprint)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}",
+                     "fingerprint", (json_int_t)(fingerprint >> 1), "epoch", (json_int_t)at->epoch, "batch",
+                     (json_int_t)at->batch, "step", (json_int_t)at->step, "draws", (json_int_t)at->draws,
+                     "tokens", (json_int_t)at->tokens, "best_epoch", (json_int_t)at->best_epoch, "since_best",
+                     (json_int_t)at->since_best, "finished", (json_int_t)at->finished, "users",
+                     (json_int_t)at->best.users, "loss_sum", at->loss_sum, "train_loss", at->train_loss,
+                     "best_loss", at->best.loss, "best_ndcg", at->best.ndcg, "best_recall", at->best.recall);
+}
+
+static bool save_state(struct trainer *trainer, struct error *error)
+{
+    json_t *counters = position_to_json(&trainer->at, trainer->settings->fingerprint);
+    char *text = json_dumps(counters, JSON_REAL_PRECISION(17));
+    const bool saved = text ? checkpoint_save_state(trainer->model, trainer->kept, trainer->kept_count, text,
+                                                    trainer->settings->state_folder, error)
+                            : error_memory(error, "the state of training", 1024, NULL);
+    free(text);
+    json_decref(counters);
+    trainer->saved_at = clock_seconds();
+    return saved;
+}
+
+static bool position_from_json(struct position *at, const char *text, uint64_t *fingerprint)
+{
+    json_t *counters = json_loads(text, 0, NULL);
+    json_int_t print = 0, epoch = 0, batch = 0, step = 0, draws = 0, tokens = 0, best_epoch = 0,
+               since_best = 0, finished = 0, users = 0;
+    struct position read = {.epoch = 0};
+    const bool fine =
+        counters &&
+        json_unpack(counters, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:F, s:F, s:F, s:F, s:F}",
+                    "fingerprint", &print, "epoch", &epoch, "batch", &batch, "step", &step, "draws", &draws,
+                    "tokens", &tokens, "best_epoch", &best_epoch, "since_best", &since_best, "finished",
+                    &finished, "users", &users, "loss_sum", &read.loss_sum, "train_loss", &read.train_loss,
+                    "best_loss", &read.best.loss, "best_ndcg", &read.best.ndcg, "best_recall",
+                    &read.best.recall) == 0;
+
+    json_decref(counters);
+    read.epoch = epoch;
+    read.batch = batch;
+    read.step = step;
+    read.draws = draws;
+    read.tokens = tokens;
+    read.best_epoch = best_epoch;
+    read.since_best = since_best;
+    read.finished = finished;
+    read.best.users = users;
+    *fingerprint = (uint64_t)print;
+    if (fine)
+        *at = read;
+    return fine;
+}
+
+/* Continues from the state on disk if there is one of this very training. */
+static bool load_state(struct trainer *trainer, struct error *error)
+{
+    const char *folder = trainer->settings->state_folder;
+    char *counters = NULL;
+    uint64_t fingerprint = 0;
+    struct position at;
+
+    if (!checkpoint_complete(folder))
+        return true;
+    if (!checkpoint_load_state(trainer->model, trainer->kept, trainer->kept_count, &counters, folder, error))
+        return false;
+    const bool fine = position_from_json(&at, counters, &fingerprint);
+    free(counters);
+    if (!fine)
+        return error_at(
+            error, ERROR_RUN, folder, 0,
+            "the counters of this state of training are damaged; remove the folder to start anew");
+    if (fingerprint != trainer->settings->fingerprint >> 1)
+        return error_at(
+            error, ERROR_RUN, folder, 0,
+            "this state belongs to another configuration or data set; remove the folder to start anew");
+    trainer->at = at;
+    log_line(trainer->log, "%s: going on after step %lld (epoch %lld, batch %lld)", trainer->settings->stage,
+             (long long)at.step, (long long)at.epoch, (long long)at.batch);
+    return true;
+}
+
+/* ---- steps -------------------------------------------------------------------------------------------- */
+
+/* The part of the training that is done. */
+static double share_done(const struct trainer *trainer)
+{
+    const struct position *at = &trainer->at;
+
+    if (trainer->settings->steps_maximum > 0)
+        return (double)at->step / (double)trainer->settings->steps_maximum;
+    return ((double)at->epoch + (double)at->batch / (double)packer_batch_count(trainer->packer)) /
+           (double)trainer->settings->epochs;
+}
+
+/* Adds the gradients of up to `accumulation` batches, each with an equal part, and makes one step. */
+static bool train_step(struct trainer *trainer, struct error *error)
+{
+    const struct trainer_settings *settings = trainer->settings;
+    struct position *at = &trainer->at;
+    const int64_t left = packer_batch_count(trainer->packer) - at->batch;
+    const int64_t batches = left < settings->accumulation ? left : settings->accumulation;
+    const double rate = schedule_rate(&settings->schedule, share_done(trainer));
+    const int64_t end = at->batch + batches;
+
+    for (; at->batch < end; at->batch++) {
+        struct batch batch;
+        double loss = 0;
+        if (!packer_batch(trainer->packer, at->batch, 1.0 / (double)batches, &batch, error))
+            return false;
+        if (!transformer_accumulate(trainer->model, &batch, settings->dropout, settings->seed,
+                                    (uint64_t)at->draws, &loss, error))
+            return false;
+        if (!isfinite(loss))
+            return error_set(error, ERROR_RUN,
+                             "%s: the loss is not finite at step %lld; lower %s.learning_rate",
+                             settings->stage, (long long)at->step + 1, settings->stage);
+        at->loss_sum += loss * (double)batches;
+        at->tokens += batch.tokens;
+        at->draws++;
+    }
+    const struct adamw adamw = {.learning_rate = (float)rate,
+                                .beta1 = (float)settings->beta1,
+                                .beta2 = (float)settings->beta2,
+                                .epsilon = (float)settings->epsilon,
+                                .weight_decay = (float)settings->weight_decay,
+                                .step = at->step + 1};
+    if (!transformer_step(trainer->model, adamw, settings->clip_norm, NULL, error))
+        return false;
+    at->step++;
+    update_average(trainer);
+    at->finished = settings->steps_maximum > 0 && at->step >= settings->steps_maximum;
+    return true;
+}
+
+static bool save_when_due(struct trainer *trainer, struct error *error)
+{
+    if (interrupt_requested())
+        return save_state(trainer, error) && interrupt_check(error);
+    if (clock_seconds() - trainer->saved_at < trainer->settings->checkpoint_seconds)
+        return true;
+    return save_state(trainer, error);
+}
+
+/* ---- epochs ------------------------------------------------------------------------------------------- */
+
+static void log_epoch(struct trainer *trainer, const struct validation *now)
+{
+    static const char *const names[] = {"epoch", "train_loss", "validation_loss", "ndcg", "recall"};
+    const struct position *at = &trainer->at;
+    const double values[] = {(double)at->epoch, at->train_loss, now ? now->loss : 0, now ? now->ndcg : 0,
+                             now ? now->recall : 0};
+
+    log_metric(trainer->log, trainer->settings->stage, at->step, now ? 5 : 2, names, values);
+    if (now)
+        log_line(trainer->log,
+                 "%s: epoch %lld, loss %.4f, validation loss %.4f, ndcg@%lld %.4f, recall@%lld %.4f%s",
+                 trainer->settings->stage, (long long)at->epoch, at->train_loss, now->loss,
+                 (long long)trainer->validator->k, now->ndcg, (long long)trainer->validator->k, now->recall,
+                 at->since_best == 0 ? " (best)" : "");
+}
+
+static bool validate_epoch(struct trainer *trainer, struct error *error)
+{
+    struct position *at = &trainer->at;
+    struct validation now;
+
+    exchange_average(trainer, false);
+    if (!validate(&now, trainer->validator, trainer->model, error))
+        return false;
+    at->since_best++;
+    if (at->best_epoch == 0 || now.loss < at->best.loss) {
+        at->best = now;
+        at->best_epoch = at->epoch;
+        at->since_best = 0;
+        copy_weights(trainer, trainer->best, false);
+    }
+    exchange_average(trainer, true);
+    if (trainer->settings->patience > 0 && at->since_best >= trainer->settings->patience)
+        at->finished = 1;
+    log_epoch(trainer, &now);
+    return true;
+}
+
+static bool end_epoch(struct trainer *trainer, struct error *error)
+{
+    struct position *at = &trainer->at;
+
+    at->train_loss = at->loss_sum / (double)(at->batch > 0 ? at->batch : 1);
+    at->loss_sum = 0;
+    at->batch = 0;
+    at->epoch++;
+    at->finished = at->finished || at->epoch >= trainer->settings->epochs;
+    if (trainer->validator && (at->finished || at->epoch % trainer->settings->validate_every == 0)) {
+        if (!validate_epoch(trainer, error))
+            return false;
+    } else {
+        log_epoch(trainer, NULL);
+    }
+    return save_state(trainer, error);
+}
+
+static bool train_epochs(struct trainer *trainer, struct error *error)
+{
+    const struct trainer_settings *settings = trainer->settings;
+    struct position *at = &trainer->at;
+    const int64_t epoch_tokens = packer_epoch_tokens(trainer->packer);
+    struct progress *progress =
+        progress_start(trainer->log, settings->stage, "tokens",
+                       settings->steps_maximum > 0 ? 0 : settings->epochs * epoch_tokens);
+    bool fine = true;
+
+    at->finished = at->finished || at->epoch >= settings->epochs || epoch_tokens == 0;
+    while (fine && !at->finished) {
+        packer_begin_epoch(trainer->packer, at->epoch);
+        while (fine && !at->finished && at->batch < packer_batch_count(trainer->packer)) {
+            fine = train_step(trainer, error) && save_when_due(trainer, error);
+            progress_update(progress, at->tokens, "epoch %lld/%lld, loss %.4f", (long long)at->epoch + 1,
+                            (long long)settings->epochs,
+                            at->loss_sum / (double)(at->batch > 0 ? at->batch : 1));
+        }
+        fine = fine && end_epoch(trainer, error);
+    }
+    progress_finish(progress, "%lld epochs, %lld steps, loss %.4f", (long long)at->epoch, (long long)at->step,
+                    at->train_loss);
+    return fine;
+}
+
+static bool list_trained(struct trainer *trainer, struct error *error)
+{
+    int64_t count = 0;
+    struct parameter *parameters = transformer_parameters(trainer->model, &count);
+
+    trainer->trained = calloc((size_t)count + 1, sizeof *trainer->trained);
+    if (!trainer->trained)
+        return error_memory(error, "the list of weights", (size_t)count * sizeof *trainer->trained, NULL);
+    for (int64_t i = 0; i < count; i++)
+        if (parameters[i].trained)
+            trainer->trained[trainer->trained_count++] = &parameters[i];
+    return true;
+}
+
+bool trainer_run(struct trainer_result *result, struct transformer *model, struct packer *packer,
+                 const struct validator *validator, const struct trainer_settings *settings, struct log *log,
+                 struct error *error)
+{
+    struct trainer trainer = {.model = model,
+                              .backend = transformer_backend(model),
+                              .packer = packer,
+                              .validator = validator,
+                              .settings = settings,
+                              .log = log,
+                              .saved_at = clock_seconds()};
+    const bool fine = list_trained(&trainer, error) && make_copies(&trainer, error) &&
+                      load_state(&trainer, error) && train_epochs(&trainer, error);
+
+    if (fine && trainer.at.best_epoch > 0)
+        copy_weights(&trainer, trainer.best, true);
+    else if (fine && trainer.average)
+        copy_weights(&trainer, trainer.average, true);
+    *result = (struct trainer_result){.epochs = trainer.at.epoch,
+                                      .steps = trainer.at.step,
+                                      .tokens = trainer.at.tokens,
+                                      .best_epoch = trainer.at.best_epoch,
+                                      .train_loss = trainer.at.train_loss,
+                                      .best = trainer.at.best};
+    arena_release(&trainer.arena);
+    free(trainer.kept);
+    free(trainer.trained);
+    return backend_synchronize(trainer.backend, error) && fine;
+}

@@ -1,0 +1,49 @@
+/*
+ * trainer.h: the loop that pretraining and fine-tuning share: epochs of packed batches, gradient
+ * accumulation, clipping, a schedule of the learning rate, an exponential average of the weights, validation
+ * with early stopping, and a state on disk from which a killed run goes on bit for bit.
+ */
+#ifndef IDREC_MODELS_LANGUAGE_TRAINER_H
+#define IDREC_MODELS_LANGUAGE_TRAINER_H
+
+#include "core/progress.h"
+#include "models/language/packing.h"
+#include "models/language/schedule.h"
+#include "models/language/transformer.h"
+#include "models/language/validation.h"
+
+struct trainer_settings {
+    const char *stage; /* for log.txt and metrics.jsonl */
+    int64_t epochs;
+    int64_t steps_maximum; /* optimizer steps; 0: as many as the epochs hold */
+    int64_t accumulation;  /* batches a step */
+    struct schedule schedule;
+    double weight_decay, beta1, beta2, epsilon;
+    double clip_norm; /* 0: no clipping */
+    double dropout;   /* of the residual branches and the embedding */
+    double
+        average; /* decay of the weights' average a step, which is then what is validated and kept; 0: none */
+    int64_t validate_every; /* epochs */
+    int64_t patience;       /* validations without a better loss until the end; 0: all epochs */
+    double checkpoint_seconds;
+    const char *state_folder;
+    uint64_t fingerprint; /* of all that the training depends on: a state with another one is not continued */
+    uint64_t seed;
+};
+
+struct trainer_result {
+    int64_t epochs, steps, tokens;
+    int64_t best_epoch; /* 0: no validation */
+    double train_loss;  /* of the last epoch */
+    struct validation best;
+};
+
+/* Trains `model`, which then holds the best (averaged) weights by validation loss, or without a validator the
+ * last ones. The state is saved at the end of each epoch and every checkpoint_seconds, and stays in
+ * state_folder until the caller has saved the model and removes it. SIGINT and SIGTERM save it and end in
+ * ERROR_INTERRUPTED. */
+bool trainer_run(struct trainer_result *result, struct transformer *model, struct packer *packer,
+                 const struct validator *validator /* NULL: none */, const struct trainer_settings *settings,
+                 struct log *log, struct error *error);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * validation.h: how well a model predicts a user's held-out items after the context of all train items.
+ */
+#ifndef IDREC_MODELS_LANGUAGE_VALIDATION_H
+#define IDREC_MODELS_LANGUAGE_VALIDATION_H
+
+#include "core/interactions.h"
+#include "models/language/prompt.h"
+#include "models/language/transformer.h"
+
+struct validator {
+    struct vocabulary vocabulary;
+    struct prompt_settings prompt;
+    const struct csr *train;        /* rows in order of time */
+    const struct csr *train_sorted; /* the same, rows ascend */
+    const struct csr *truth;        /* held-out items, rows ascend */
+    int64_t batch_tokens;           /* tokens of a forward pass; at most the model's tokens_maximum */
+    int64_t batch_sequences;        /* at most the model's sequences_maximum */
+    int64_t users_maximum;          /* the users tested are at most this many, evenly spaced; 0: all */
+    int64_t k;                      /* of the ranking */
+    uint64_t seed;
+};
+
+struct validation {
+    /* Mean over users of the mean negative log-probability of their held-out items, renormalised over the
+     * items that are not in the user's train part. */
+    double loss;
+    double ndcg, recall; /* at k, of the ranking by probability */
+    int64_t users;
+};
+
+bool validate(struct validation *result, const struct validator *validator, struct transformer *model,
+              struct error *error);
+
+#endif
