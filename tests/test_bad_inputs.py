@@ -1,0 +1,214 @@
+"""Bad input of every kind ends in one line on stderr that says where and what, the promised status, and no crash; what was
+finished before stays as it was."""
+
+import gzip
+import hashlib
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
+IDREC = os.environ.get("IDREC", str(SOURCE / "build" / "release" / "idrec"))
+FAILED, USAGE = 1, 2
+
+GOOD_DATA = "user_id:token\titem_id:token\ttimestamp:float\n" + "".join(
+    f"u{user}\ti{(user * 7 + step * (1 + user % 3)) % 40}\t{step}\n" for user in range(30) for step in range(12))
+GOOD_CONFIG = """\
+name: bad
+data:
+  path: data.inter
+language_model: {layers: 1, width: 16, heads: 2}
+pretrain: {epochs: 1}
+finetune: {epochs: 1}
+generate: {contexts: 1, max_items: 5}
+recommenders:
+- {model: bpr_mf, width: 8, epochs: 2}
+experiment: {seeds: 2}
+"""
+
+
+class Bench:
+    """A scratch folder with a good config and data set, and the checks every refusal must pass."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.cases = 0
+        self.failures = []
+
+    def fresh(self, config=GOOD_CONFIG, data=GOOD_DATA):
+        for path in sorted(self.folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        (self.folder / "bad.yaml").write_bytes(config if isinstance(config, bytes) else config.encode())
+        if data is not None:
+            (self.folder / "data.inter").write_bytes(data if isinstance(data, bytes) else data.encode())
+
+    def run(self, *arguments, before=""):
+        words = " ".join(f"'{word}'" for word in (IDREC, *map(str, arguments)))
+        return subprocess.run(["bash", "-c", f"{before} exec {words}"], cwd=self.folder, capture_output=True, text=True,
+                              timeout=120, errors="replace")
+
+    def refuse(self, name, result, status, *patterns):
+        self.cases += 1
+        lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
+        problems = []
+        if result.returncode != status:
+            problems.append(f"status {result.returncode}, expected {status}")
+        if len(lines) != 1:
+            problems.append(f"{len(lines)} error lines")
+        for pattern in patterns:
+            if not any(re.search(pattern, line) for line in lines):
+                problems.append(f"no /{pattern}/")
+        if problems:
+            self.failures.append(f"{name}: {'; '.join(problems)}\n    {result.stderr.strip()[-400:]}")
+
+    def config_case(self, name, config, *patterns, status=USAGE, command="prepare", overrides=()):
+        self.fresh(config=config)
+        self.refuse(name, self.run(command, "bad.yaml", "output=out", *overrides), status, *patterns)
+
+    def data_case(self, name, data, *patterns, status=FAILED, overrides=()):
+        self.fresh(data=data)
+        self.refuse(name, self.run("prepare", "bad.yaml", "output=out", *overrides), status, *patterns)
+
+
+def usage_cases(bench):
+    bench.fresh()
+    bench.refuse("unknown command", bench.run("prepair"), USAGE, "prepair", "prepare")
+    bench.refuse("no config", bench.run("run"), USAGE, "config|CONFIG")
+    bench.refuse("missing config", bench.run("run", "none.yaml"), USAGE, r"none\.yaml")
+    bench.refuse("config is a folder", bench.run("run", "."), USAGE, "directory")
+    bench.refuse("unknown option", bench.run("run", "bad.yaml", "--speed"), USAGE, "speed")
+    bench.refuse("info of nothing", bench.run("info", "none.h5"), FAILED, r"none\.h5")
+    bench.refuse("recommend from nothing", bench.run("recommend", "none", "--recommender", "bpr_mf"), FAILED, "none")
+    bench.refuse("report of an empty run", bench.run("report", "bad.yaml", "output=fresh"), FAILED, "evaluate|results")
+
+
+def config_cases(bench):
+    def replaced(old, new):
+        assert old in GOOD_CONFIG
+        return GOOD_CONFIG.replace(old, new)
+
+    case = bench.config_case
+    case("unknown key", GOOD_CONFIG + "pretrian: {epochs: 1}\n", r"bad\.yaml:11:", "pretrian", "pretrain")
+    case("unknown nested key", replaced("layers: 1", "layer: 1"), r"bad\.yaml:4:", "layers")
+    case("wrong type", replaced("epochs: 1}", "epochs: many}"), r"bad\.yaml:5:", "epochs")
+    case("out of range", replaced("width: 16", "width: -16"), r"bad\.yaml:4:", "width")
+    case("not a choice", GOOD_CONFIG + "device: tpu\n", r"bad\.yaml:11:", "cpu")
+    case("mapping expected", GOOD_CONFIG + "evaluate: 3\n", r"bad\.yaml:11:", "evaluate")
+    case("key twice", GOOD_CONFIG + "name: again\n", r"bad\.yaml:11:", "name")
+    case("bad YAML", GOOD_CONFIG + "evaluate: {k: [10, 20\n", r"bad\.yaml:1[0-9]:")
+    case("tab as indent", GOOD_CONFIG + "evaluate:\n\tk: 3\n", r"bad\.yaml:12:")
+    case("two documents", GOOD_CONFIG + "---\nname: b\n", r"bad\.yaml")
+    case("empty file", "", r"bad\.yaml")
+    case("not text", bytes(range(256)), r"bad\.yaml")
+    case("extends nothing", "extends: none.yaml\n" + GOOD_CONFIG, r"none\.yaml")
+    case("extends itself", "extends: bad.yaml\n" + GOOD_CONFIG, "extends")
+    case("alias bomb", "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
+        f"{new}: &{new} [{','.join(['*' + old] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi")), r"bad\.yaml")
+    case("nan", replaced("epochs: 1}", "learning_rate: .nan}"), "learning_rate")
+    case("unknown model", replaced("bpr_mf", "bpr_fm"), r"bad\.yaml:9:", "bpr_mf")
+    case("bad override", GOOD_CONFIG, "pretrain.epoch", "epochs", overrides=["pretrain.epoch=3"])
+    case("override without value", GOOD_CONFIG, "pretrain.epochs", overrides=["pretrain.epochs"])
+    case("override out of the list", GOOD_CONFIG, r"recommenders\[7\]", overrides=["recommenders[7].epochs=3"])
+    case("no data path", "name: bad\n", r"data\.path")
+    case("ratios beyond one", GOOD_CONFIG + "", "ratios", overrides=["data.split.ratios=[0.9, 0.9, 0.1]"])
+    case("heads do not divide", GOOD_CONFIG, "heads|width", command="pretrain", overrides=["language_model.heads=3"])
+    case("pretrained text model", GOOD_CONFIG, "text", overrides=["language_model.vocabulary=text"])
+    case("cuda without a GPU", GOOD_CONFIG, "cuda", status=FAILED, overrides=["device=cuda"])
+    case("no such split file", GOOD_CONFIG, r"none\.txt", status=FAILED,
+         overrides=["data.split={method: provided, train: none.txt, test: none.txt}"])
+
+
+def data_cases(bench):
+    case = bench.data_case
+    case("missing data", None, r"data\.inter", overrides=[])
+    case("empty data", "", r"data\.inter")
+    case("header only", "user_id:token\titem_id:token\n", r"data\.inter")
+    case("no item column", "user_id:token\trating:float\n1\t2\n", r"data\.inter:1:", "item_id")
+    case("short row", GOOD_DATA + "u1\n", r"data\.inter:362:")
+    case("rating is a word", "user_id:token\titem_id:token\trating:float\nu\ti\tgood\n", r"data\.inter:2:", "good")
+    case("empty id", "user_id:token\titem_id:token\n\ti1\n", r"data\.inter:2:")
+    case("truncated gzip", gzip.compress(GOOD_DATA.encode())[:-20], r"data\.inter")
+    case("binary", bytes(range(256)) * 8, r"data\.inter")
+    case("nothing survives the core", GOOD_DATA, "k_core|k-core", overrides=["data.k_core=1000"])
+    case("temporal without times", "user_id:token\titem_id:token\n" + "".join(f"{u}\t{i}\n" for u in range(9) for i in range(9)),
+         "time", overrides=["data.split.method=temporal"])
+    case("column not there", "a,b\n1,2\n", "column|columns", overrides=["data.format=csv", "data.columns.user=userid"])
+    case("wrong format named", GOOD_DATA, r"data\.inter:1:", overrides=["data.format=movielens"])
+
+
+def finished(bench):
+    """Runs the good config whole; returns the hashes of what it left."""
+    bench.fresh()
+    result = bench.run("run", "bad.yaml", "output=out")
+    if result.returncode != 0:
+        sys.exit(f"the good config fails: {result.stderr[-1000:]}")
+    return contents(bench)
+
+
+def contents(bench):
+    return {path.relative_to(bench.folder): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted((bench.folder / "out").rglob("*")) if path.is_file() and path.suffix in {".h5", ".safetensors"}}
+
+
+def damaged_artefacts(bench):
+    def truncated(path, command):
+        before = finished(bench)
+        target = bench.folder / "out" / path
+        target.write_bytes(target.read_bytes()[:target.stat().st_size // 2])
+        result = bench.run("info", f"out/{path}")
+        bench.refuse(f"info of truncated {path}", result, FAILED, re.escape(target.name))
+        # A damaged artefact is made again, or refused by name; other artefacts are not touched.
+        again = bench.run(command, "bad.yaml", "output=out")
+        bench.cases += 1
+        after = contents(bench)
+        if again.returncode == 0 and after != before:
+            bench.failures.append(f"truncated {path}: made again, but not the same")
+        if again.returncode not in (0, FAILED):
+            bench.failures.append(f"truncated {path}: status {again.returncode}: {again.stderr[-300:]}")
+
+    truncated("dataset.h5", "run")
+    truncated("language_model/base/model.safetensors", "run")
+    truncated("generated.h5", "run")
+
+
+def hostile_machine(bench):
+    before = finished(bench)
+    limited = bench.run("pretrain", "bad.yaml", "output=out", "language_model.width=4096", "language_model.layers=24",
+                        before="ulimit -v 3000000;")
+    bench.refuse("memory limit", limited, FAILED, "memory", "lower")
+    kept = bench.folder / "out" / "dataset.h5"
+    if hashlib.sha256(kept.read_bytes()).hexdigest() != before[pathlib.Path("out/dataset.h5")]:
+        bench.failures.append("memory limit: dataset.h5 changed")
+
+    if os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0:
+        for name, options, pattern in (("disk full", "size=96k", "space"), ("read-only folder", "size=4m,ro", "[Rr]ead-only")):
+            bench.fresh()
+            (bench.folder / "small").mkdir()
+            result = subprocess.run(
+                ["unshare", "-m", "bash", "-c", f"mount -t tmpfs -o {options} none small && exec '{IDREC}' run bad.yaml output=small/out"],
+                cwd=bench.folder, capture_output=True, text=True, timeout=120)
+            bench.refuse(name, result, FAILED, pattern)
+    else:
+        print("no right to mount: disk full and read-only folder are not tested")
+
+    finished(bench)
+    other = bench.run("run", "bad.yaml", "output=data.inter/out")
+    bench.refuse("output below a file", other, FAILED, r"data\.inter")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(folder)
+        for group in (usage_cases, config_cases, data_cases, damaged_artefacts, hostile_machine):
+            group(bench)
+    for failure in bench.failures:
+        print(failure)
+    print(f"{bench.cases} bad inputs, {len(bench.failures)} not refused as promised")
+    return 1 if bench.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
