@@ -1,0 +1,45 @@
+/*
+ * generated.h: what the language model generated, in memory and as generated.h5: columns /user /item /sample
+ * /position /votes (i32) and /log_probability (f32), one row an interaction, ordered by user, sample and
+ * position; the counts as attributes of the file. Only tokens that are items have a row. In unconstrained
+ * mode rows may repeat an item of their sample or of the user's train part: these are counted, and stay for
+ * the filters of the next stage.
+ */
+#ifndef IDREC_EXPERIMENTS_GENERATED_H
+#define IDREC_EXPERIMENTS_GENERATED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/error.h"
+
+/* valid + invalid + already_seen + duplicate <= requested; less where samples ended early. */
+struct generation_counts {
+    int64_t requested;    /* users x samples x max_items */
+    int64_t valid;        /* new to the user and to the sample */
+    int64_t invalid;      /* tokens that are no item; they have no row */
+    int64_t already_seen; /* items of the user's train part */
+    int64_t duplicate;    /* items that their sample had already */
+    int64_t tokens;       /* that the model processed: prompts and generated items */
+};
+
+struct generated {
+    int64_t count;
+    int32_t *user, *item;   /* [count], indices of dataset.h5 */
+    int32_t *sample;        /* [count], from 0; ranking: 0 */
+    int32_t *position;      /* [count], within the sample from 0; ranking: the rank from 0 */
+    int32_t *votes;         /* [count], the user's samples (ranking: contexts) that hold the item */
+    float *log_probability; /* [count], natural logarithm */
+    struct generation_counts counts;
+};
+
+bool generated_load(struct generated *generated, const char *path, struct error *error);
+/* Attributes besides the counts: method ("sampling" or "ranking") and settings, a text for people. */
+bool generated_save(const struct generated *generated, const char *method, const char *settings,
+                    const char *path, struct error *error);
+void generated_free(struct generated *generated);
+
+/* Room for `count` rows. */
+bool generated_allocate(struct generated *generated, int64_t count, struct error *error);
+
+#endif
