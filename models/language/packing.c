@@ -44,8 +44,12 @@ static int64_t prompts_per_user(const struct packing_settings *settings)
 int64_t packer_sequences_maximum(const struct packing_settings *settings, const struct csr *train)
 {
     const int64_t shortest = settings->prompt.separator ? 3 : 2;
-    const int64_t fitting = settings->batch_tokens / shortest, all = train->rows * prompts_per_user(settings);
-    return fitting < all ? fitting : all;
+    const int64_t all = train->rows * prompts_per_user(settings);
+    int64_t most = settings->batch_tokens / shortest;
+
+    if (settings->batch_sequences > 0 && settings->batch_sequences < most)
+        most = settings->batch_sequences;
+    return most < all ? most : all;
 }
 
 static bool allocate(struct packer *packer, struct error *error)
@@ -146,7 +150,8 @@ void packer_begin_epoch(struct packer *packer, int64_t epoch)
 {
     struct random_stream stream =
         random_stream_open(packer->settings.seed, RANDOM_SHUFFLE, (uint64_t)epoch, 0);
-    int64_t tokens = 0;
+    const int64_t most = packer_sequences_maximum(&packer->settings, packer->train);
+    int64_t tokens = 0, sequences = 0;
 
     /* From the same order each time, so that an epoch does not depend on those drawn before it. */
     qsort(packer->order, (size_t)packer->sequences, sizeof *packer->order, compare_numbers);
@@ -156,11 +161,12 @@ void packer_begin_epoch(struct packer *packer, int64_t epoch)
     for (int64_t i = 0; i < packer->sequences; i++) {
         const int64_t user = packer->order[i] / packer->prompts_per_user;
         const int64_t length = sequence_tokens(&packer->settings, packer->train, user);
-        if (i == 0 || tokens + length > packer->settings.batch_tokens) {
+        if (i == 0 || tokens + length > packer->settings.batch_tokens || sequences == most) {
             packer->batch_starts[packer->batches++] = i;
-            tokens = 0;
+            tokens = sequences = 0;
         }
         tokens += length;
+        sequences++;
     }
     packer->batch_starts[packer->batches] = packer->sequences;
 }

@@ -282,7 +282,7 @@ static void log_epoch(struct trainer *trainer, const struct validation *now)
                  "%s: epoch %lld, loss %.4f, validation loss %.4f, ndcg@%lld %.4f, recall@%lld %.4f%s",
                  trainer->settings->stage, (long long)at->epoch, at->train_loss, now->loss,
                  (long long)trainer->validator->k, now->ndcg, (long long)trainer->validator->k, now->recall,
-                 at->since_best == 0 ? " (best)" : "");
+                 at->since_best == 0 ? ", the best" : "");
 }
 
 static bool validate_epoch(struct trainer *trainer, struct error *error)
@@ -294,7 +294,7 @@ static bool validate_epoch(struct trainer *trainer, struct error *error)
     if (!validate(&now, trainer->validator, trainer->model, error))
         return false;
     at->since_best++;
-    if (at->best_epoch == 0 || now.loss < at->best.loss) {
+    if (at->best_epoch < 0 || now.loss < at->best.loss) {
         at->best = now;
         at->best_epoch = at->epoch;
         at->since_best = 0;
@@ -336,12 +336,13 @@ static bool train_epochs(struct trainer *trainer, struct error *error)
     bool fine = true;
 
     at->finished = at->finished || at->epoch >= settings->epochs || epoch_tokens == 0;
+    if (trainer->validator && settings->validate_first && at->best_epoch < 0)
+        fine = validate_epoch(trainer, error);
     while (fine && !at->finished) {
         packer_begin_epoch(trainer->packer, at->epoch);
         while (fine && !at->finished && at->batch < packer_batch_count(trainer->packer)) {
             fine = train_step(trainer, error) && save_when_due(trainer, error);
-            progress_update(progress, at->tokens, "epoch %lld/%lld, loss %.4f", (long long)at->epoch + 1,
-                            (long long)settings->epochs,
+            progress_update(progress, at->tokens, "epoch %lld, loss %.4f", (long long)at->epoch + 1,
                             at->loss_sum / (double)(at->batch > 0 ? at->batch : 1));
         }
         fine = fine && end_epoch(trainer, error);
@@ -375,11 +376,12 @@ bool trainer_run(struct trainer_result *result, struct transformer *model, struc
                               .validator = validator,
                               .settings = settings,
                               .log = log,
+                              .at = {.best_epoch = -1},
                               .saved_at = clock_seconds()};
     const bool fine = list_trained(&trainer, error) && make_copies(&trainer, error) &&
                       load_state(&trainer, error) && train_epochs(&trainer, error);
 
-    if (fine && trainer.at.best_epoch > 0)
+    if (fine && trainer.at.best_epoch >= 0)
         copy_weights(&trainer, trainer.best, true);
     else if (fine && trainer.average)
         copy_weights(&trainer, trainer.average, true);

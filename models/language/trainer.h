@@ -24,6 +24,7 @@ struct trainer_settings {
     double
         average; /* decay of the weights' average a step, which is then what is validated and kept; 0: none */
     int64_t validate_every; /* epochs */
+    bool validate_first;    /* validates before the first step too: the weights given may stay the best */
     int64_t patience;       /* validations without a better loss until the end; 0: all epochs */
     double checkpoint_seconds;
     const char *state_folder;
@@ -33,7 +34,7 @@ struct trainer_settings {
 
 struct trainer_result {
     int64_t epochs, steps, tokens;
-    int64_t best_epoch; /* 0: no validation */
+    int64_t best_epoch; /* 0: the weights given; -1: no validation */
     double train_loss;  /* of the last epoch */
     struct validation best;
 };

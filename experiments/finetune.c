@@ -1,0 +1,55 @@
+/* The base model made fit for prompts: by low-rank adapters on a frozen base, or in all its weights. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/language_model.h"
+#include "models/language/checkpoint.h"
+
+static struct lora_settings adapter_settings(const struct config *config)
+{
+    struct lora_settings lora = {.rank = config_integer(config, "finetune.rank"),
+                                 .alpha = config_number(config, "finetune.alpha"),
+                                 .dropout = config_number(config, "finetune.dropout")};
+
+    for (int64_t i = 0; i < config_length(config, "finetune.targets"); i++)
+        for (int linear = 0; linear < LINEAR_COUNT; linear++)
+            if (strcmp(linear_name((enum linear)linear),
+                       config_string(config, "finetune.targets[%d]", (int)i)) == 0)
+                lora.targets[linear] = true;
+    return lora;
+}
+
+static bool train_and_save(const struct language_training *training, struct run *run,
+                           struct transformer *model, bool adapter, struct stage_cost *cost,
+                           struct error *error)
+{
+    if (!language_training_run(training, run, model, cost, error))
+        return false;
+    char *folder = run_path(run, "language_model/%s", adapter ? "adapter" : "finetuned");
+    const bool saved =
+        adapter ? checkpoint_save_adapter(model, folder, error) : checkpoint_save_base(model, folder, error);
+    free(folder);
+    return saved && language_training_discard_state(training, run, error);
+}
+
+bool stage_finetune(struct run *run, struct stage_cost *cost, struct error *error)
+{
+    const bool adapter = strcmp(config_string(run->config, "finetune.method"), "lora") == 0;
+    const struct lora_settings lora = adapter_settings(run->config);
+    struct language_training training;
+    struct transformer *model = NULL;
+
+    if (strcmp(config_string(run->config, "finetune.method"), "none") == 0)
+        return true;
+    if (!language_training_open(&training, run, "finetune", error))
+        return false;
+    char *base = run_path(run, "language_model/base");
+    const bool done = checkpoint_load(&model, run->backend, base, NULL, adapter ? &lora : NULL,
+                                      adapter ? TRAIN_LORA : TRAIN_ALL, training.packing.batch_tokens,
+                                      training.sequences_maximum, training.packing.seed, error) &&
+                      train_and_save(&training, run, model, adapter, cost, error);
+    free(base);
+    transformer_free(model);
+    language_training_close(&training);
+    return done;
+}

@@ -1,0 +1,288 @@
+#include "experiments/language_model.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "core/file.h"
+#include "models/language/checkpoint.h"
+
+struct vocabulary language_vocabulary(const struct run *run, const struct dataset *dataset)
+{
+    return (struct vocabulary){.items = dataset->train.columns,
+                               .users = dataset->train.rows,
+                               .user_tokens = config_boolean(run->config, "language_model.user_tokens")};
+}
+
+struct prompt_settings language_prompt_settings(const struct run *run, const struct dataset *dataset)
+{
+    const int64_t length = config_integer(run->config, "prompts.length");
+    struct prompt_settings settings = {
+        .separator = strcmp(config_string(run->config, "prompts.template"), "default") == 0,
+        .shuffle = config_boolean(run->config, "prompts.shuffle"),
+        .length_maximum = length,
+    };
+    const int64_t frame = length - prompt_item_capacity(&settings);
+    int64_t longest = 1;
+
+    for (int64_t user = 0; user < dataset->train.rows; user++)
+        if (csr_row_length(&dataset->train, user) > longest)
+            longest = csr_row_length(&dataset->train, user);
+    if (longest + frame < length)
+        settings.length_maximum = longest + frame;
+    return settings;
+}
+
+bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
+                         int64_t sequences_maximum, struct error *error)
+{
+    const char *method = config_string(run->config, "finetune.method");
+    char *base = run_path(run, "language_model/%s", strcmp(method, "full") == 0 ? "finetuned" : "base");
+    char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
+    const bool opened = checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING,
+                                        tokens_maximum, sequences_maximum, 0, error);
+
+    free(base);
+    free(adapter);
+    return opened;
+}
+
+/* ---- the settings of a training ----------------------------------------------------------------------- */
+
+static uint64_t training_seed(const struct run *run, const char *stage)
+{
+    const uint64_t seed = (uint64_t)config_integer(run->config, "seed");
+    return XXH3_64bits_withSeed(stage, strlen(stage), seed);
+}
+
+static struct packing_settings packing_settings(const struct language_training *training,
+                                                const struct run *run)
+{
+    const struct config *config = run->config;
+    const char *stage = training->stage;
+    const bool pretraining = strcmp(stage, "pretrain") == 0;
+    struct packing_settings packing = {
+        .vocabulary = language_vocabulary(run, &training->dataset),
+        .prompt = language_prompt_settings(run, &training->dataset),
+        .objective =
+            strcmp(config_string(config, "%s.objective", stage), "set") == 0 ? OBJECTIVE_SET : OBJECTIVE_NEXT,
+        .answer_only = strcmp(config_string(config, "%s.loss_on", stage), "answer") == 0,
+        .full = !pretraining && config_boolean(config, "prompts.full"),
+        .random_cuts = pretraining ? 1 : config_integer(config, "prompts.random_cuts"),
+        .batch_tokens = config_integer(config, "%s.tokens_per_batch", stage),
+        .batch_sequences = config_integer(config, "%s.sequences_per_batch", stage),
+        .seed = training_seed(run, stage),
+    };
+    if (packing.batch_tokens < packing.prompt.length_maximum)
+        packing.batch_tokens = packing.prompt.length_maximum;
+    return packing;
+}
+
+bool language_training_open(struct language_training *training, const struct run *run, const char *stage,
+                            struct error *error)
+{
+    char *path = run_path(run, "dataset.h5");
+    bool fine;
+
+    *training = (struct language_training){.stage = stage};
+    fine = dataset_load(&training->dataset, path, error) &&
+           csr_sorted(&training->train_sorted, &training->dataset.train, error) &&
+           csr_sorted(&training->validation_sorted, &training->dataset.validation, error) &&
+           csr_sorted(&training->test_sorted, &training->dataset.test, error);
+    free(path);
+    if (!fine) {
+        language_training_close(training);
+        return false;
+    }
+    training->packing = packing_settings(training, run);
+    training->sequences_maximum = packer_sequences_maximum(&training->packing, &training->dataset.train);
+    if (training->sequences_maximum > 0)
+        return true;
+    language_training_close(training);
+    return config_complain(run->config, "prompts.random_cuts", error,
+                           "no prompts: prompts.full is false and prompts.random_cuts is 0; set one of them");
+}
+
+void language_training_close(struct language_training *training)
+{
+    dataset_free(&training->dataset);
+    csr_free(&training->train_sorted);
+    csr_free(&training->validation_sorted);
+    csr_free(&training->test_sorted);
+}
+
+static char *state_folder(const struct language_training *training, const struct run *run)
+{
+    return run_path(run, "language_model/%s_state", training->stage);
+}
+
+bool language_training_discard_state(const struct language_training *training, const struct run *run,
+                                     struct error *error)
+{
+    char *folder = state_folder(training, run);
+    const bool removed = path_remove(folder, error);
+
+    free(folder);
+    return removed;
+}
+
+static void hash_section(XXH3_state_t *state, const struct run *run, const char *section)
+{
+    char *text = config_canonical(run->config, section);
+    XXH3_64bits_update(state, text, strlen(text));
+    free(text);
+}
+
+static bool hash_file(XXH3_state_t *state, const struct run *run, const char *name, struct error *error)
+{
+    char *path = run_path(run, "%s", name);
+    char digits[33];
+    const bool fine = !path_exists(path) || file_hash(path, digits, error);
+
+    if (fine && path_exists(path))
+        XXH3_64bits_update(state, digits, 32);
+    free(path);
+    return fine;
+}
+
+/* Of everything that a training depends on. */
+static bool fingerprint(uint64_t *hash, const struct language_training *training, const struct run *run,
+                        struct error *error)
+{
+    XXH3_state_t *state = XXH3_createState();
+    const uint64_t seed = training->packing.seed;
+
+    if (!state)
+        return error_memory(error, "a hash", sizeof *hash, NULL);
+    XXH3_64bits_reset(state);
+    XXH3_64bits_update(state, &seed, sizeof seed);
+    hash_section(state, run, "language_model");
+    hash_section(state, run, "prompts");
+    hash_section(state, run, training->stage);
+    const bool fine = hash_file(state, run, "dataset.h5", error) &&
+                      (strcmp(training->stage, "pretrain") == 0 ||
+                       hash_file(state, run, "language_model/base/model.safetensors", error));
+    *hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return fine;
+}
+
+/* `warmup_steps` as a share of all steps, or else `warmup`. */
+static double warm_up_share(const struct run *run, const char *stage, const struct packer *packer)
+{
+    const int64_t warm_up = config_integer(run->config, "%s.warmup_steps", stage);
+    const int64_t accumulate = config_integer(run->config, "%s.accumulate", stage);
+    const int64_t epoch_steps = (packer_batch_count(packer) + accumulate - 1) / accumulate;
+    int64_t steps = config_integer(run->config, "%s.steps", stage);
+
+    if (warm_up == 0)
+        return config_number(run->config, "%s.warmup", stage);
+    if (steps == 0)
+        steps = config_integer(run->config, "%s.epochs", stage) * epoch_steps;
+    return warm_up < steps ? (double)warm_up / (double)steps : 1;
+}
+
+static struct trainer_settings trainer_settings(const struct run *run, const char *stage,
+                                                const struct packer *packer)
+{
+    const struct config *config = run->config;
+    const int64_t steps = config_integer(config, "%s.steps", stage);
+
+    return (struct trainer_settings){
+        .stage = stage,
+        .epochs = steps > 0 ? INT64_MAX : config_integer(config, "%s.epochs", stage),
+        .steps_maximum = steps,
+        .accumulation = config_integer(config, "%s.accumulate", stage),
+        .schedule = {.course = schedule_course_from_name(config_string(config, "%s.schedule", stage)),
+                     .learning_rate = config_number(config, "%s.learning_rate", stage),
+                     .warm_up = warm_up_share(run, stage, packer)},
+        .weight_decay = config_number(config, "%s.weight_decay", stage),
+        .beta1 = config_number(config, "%s.beta1", stage),
+        .beta2 = config_number(config, "%s.beta2", stage),
+        .epsilon = 1e-8,
+        .clip_norm = config_number(config, "%s.clip", stage),
+        .dropout = config_number(config, "language_model.dropout"),
+        .average = config_number(config, "%s.average", stage),
+        .validate_every = config_integer(config, "%s.evaluate_every", stage),
+        .validate_first = strcmp(stage, "finetune") == 0,
+        .patience = config_integer(config, "%s.patience", stage),
+        .checkpoint_seconds = 60,
+        .seed = training_seed(run, stage),
+    };
+}
+
+static struct validator make_validator(const struct language_training *training)
+{
+    return (struct validator){
+        .vocabulary = training->packing.vocabulary,
+        .prompt = training->packing.prompt,
+        .train = &training->dataset.train,
+        .train_sorted = &training->train_sorted,
+        .truth = &training->validation_sorted,
+        .batch_tokens = training->packing.batch_tokens,
+        .batch_sequences = training->sequences_maximum,
+        .users_maximum = 10000,
+        .k = 20,
+        .seed = training->packing.seed,
+    };
+}
+
+/* ---- the training ------------------------------------------------------------------------------------- */
+
+static void report(const struct language_training *training, struct run *run,
+                   const struct trainer_result *result)
+{
+    if (result->best_epoch >= 0)
+        log_line(
+            run->log,
+            "%s: kept epoch %lld of %lld: validation loss %.4f, ndcg@20 %.4f, recall@20 %.4f (%lld users)",
+            training->stage, (long long)result->best_epoch, (long long)result->epochs, result->best.loss,
+            result->best.ndcg, result->best.recall, (long long)result->best.users);
+    else
+        log_line(run->log, "%s: %lld epochs, loss %.4f; no validation data, the last weights are kept",
+                 training->stage, (long long)result->epochs, result->train_loss);
+}
+
+static bool train_packed(const struct language_training *training, struct run *run, struct transformer *model,
+                         struct packer *packer, struct stage_cost *cost, struct error *error)
+{
+    const double operations = run->backend->counters.floating_point_operations;
+    const bool validated = csr_count(&training->dataset.validation) > 0;
+    const struct validator validator = make_validator(training);
+    struct trainer_result result;
+
+    packer_begin_epoch(packer, 0);
+    struct trainer_settings settings = trainer_settings(run, training->stage, packer);
+    log_line(run->log,
+             "%s: %lld sequences, %lld tokens, %lld batches an epoch; %lld users have more items than fit",
+             training->stage, (long long)packer_sequence_count(packer),
+             (long long)packer_epoch_tokens(packer), (long long)packer_batch_count(packer),
+             (long long)packer_shortened(packer));
+    if (!fingerprint(&settings.fingerprint, training, run, error))
+        return false;
+    char *folder = state_folder(training, run);
+    settings.state_folder = folder;
+    const bool trained =
+        trainer_run(&result, model, packer, validated ? &validator : NULL, &settings, run->log, error);
+    free(folder);
+    if (!trained)
+        return false;
+    cost->tokens += result.tokens;
+    cost->floating_point_operations += run->backend->counters.floating_point_operations - operations;
+    report(training, run, &result);
+    return true;
+}
+
+bool language_training_run(const struct language_training *training, struct run *run,
+                           struct transformer *model, struct stage_cost *cost, struct error *error)
+{
+    const struct csr *const withheld[2] = {&training->validation_sorted, &training->test_sorted};
+    struct packer *packer = NULL;
+
+    if (!packer_create(&packer, &training->packing, &training->dataset.train, withheld, error))
+        return false;
+    const bool trained = train_packed(training, run, model, packer, cost, error);
+    packer_free(packer);
+    return trained;
+}

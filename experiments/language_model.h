@@ -1,0 +1,41 @@
+/*
+ * language_model.h: what the stages of the language model share: its vocabulary, prompts and settings as the
+ * configuration gives them, the training run of pretrain and finetune, and the finished model.
+ */
+#ifndef IDREC_EXPERIMENTS_LANGUAGE_MODEL_H
+#define IDREC_EXPERIMENTS_LANGUAGE_MODEL_H
+
+#include "core/interactions.h"
+#include "experiments/run.h"
+#include "models/language/prompt.h"
+#include "models/language/trainer.h"
+#include "models/language/transformer.h"
+
+struct vocabulary language_vocabulary(const struct run *run, const struct dataset *dataset);
+/* length_maximum is prompts.length, or what the longest train list needs if that is less. */
+struct prompt_settings language_prompt_settings(const struct run *run, const struct dataset *dataset);
+
+/* The model that the configuration leads to: base, base with adapter, or the fully fine-tuned one; for
+ * inference over batches of at most tokens_maximum tokens and sequences_maximum sequences. */
+bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
+                         int64_t sequences_maximum, struct error *error);
+
+/* One training of the language model on a data set, as the section `stage` ("pretrain", "finetune") says. */
+struct language_training {
+    const char *stage;
+    struct dataset dataset;
+    struct csr train_sorted, validation_sorted, test_sorted;
+    struct packing_settings packing;
+    int64_t sequences_maximum; /* of a batch */
+};
+bool language_training_open(struct language_training *training, const struct run *run, const char *stage,
+                            struct error *error);
+/* Trains; adds to *cost. The model then holds the weights to keep. */
+bool language_training_run(const struct language_training *training, struct run *run,
+                           struct transformer *model, struct stage_cost *cost, struct error *error);
+/* Removes the state on disk, once the model is saved. */
+bool language_training_discard_state(const struct language_training *training, const struct run *run,
+                                     struct error *error);
+void language_training_close(struct language_training *training);
+
+#endif
