@@ -13,7 +13,7 @@
 struct training_set {
     const struct csr *positives; /* [users, items], rows ascend: real and synthetic rows */
     const float *weights;        /* one an index of positives; NULL: all 1 */
-    const struct csr *excluded;  /* never drawn as negatives, besides the positives; rows ascend; NULL: none */
+    const struct csr *excluded; /* never drawn as negatives, besides the positives; rows ascend; NULL: none */
 };
 
 /* One entry of `recommenders:` in the config. */
@@ -22,11 +22,11 @@ struct recommender_settings {
     int64_t width, layers; /* embedding width; propagation layers */
     char optimizer[16];    /* "adam": mini-batches | "sgd": one triple at a time, in conflict-free blocks */
     double learning_rate, regularization;
-    double initial_deviation; /* standard deviation of the initial embeddings */
+    double initial_deviation;                        /* standard deviation of the initial embeddings */
     int64_t batch, epochs, patience, evaluate_every; /* patience and evaluate_every count epochs */
-    int64_t neighbors;     /* item_knn */
-    double shrinkage;      /* item_knn */
-    char similarity[16];   /* item_knn: "cosine" | "jaccard" | "conditional" */
+    int64_t neighbors;                               /* item_knn */
+    double shrinkage;                                /* item_knn */
+    char similarity[16];                             /* item_knn: "cosine" | "jaccard" | "conditional" */
 };
 
 struct recommender;
@@ -38,8 +38,8 @@ struct fit_report {
     double seconds;
 };
 
-/* When to stop and what to keep: the metric is watched on `truth` (validation; the protocol test_selected gives
- * test here) with `mask` hidden. truth NULL: train settings->epochs epochs and keep the last. */
+/* When to stop and what to keep: the metric is watched on `truth` (validation; the protocol test_selected
+ * gives test here) with `mask` hidden. truth NULL: train settings->epochs epochs and keep the last. */
 struct fit_watch {
     const struct csr *truth, *mask; /* rows ascend */
     enum metric metric;
@@ -56,8 +56,8 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
 /* Scores against all items; see core/evaluate.h. The scorer lives as long as the recommender. */
 struct scorer recommender_scorer(struct recommender *recommender);
 
-/* model.h5: settings as attributes, parameters as arrays; /users/embedding and /items/embedding hold the final
- * embeddings where the model has them. */
+/* model.h5: settings as attributes, parameters as arrays; /users/embedding and /items/embedding hold the
+ * final embeddings where the model has them. */
 bool recommender_save(const struct recommender *recommender, const char *path, struct error *error);
 bool recommender_load(struct recommender **recommender, struct backend *backend, const char *path,
                       struct error *error);

@@ -1,0 +1,75 @@
+#include "models/recommenders/block_sgd.h"
+#include "models/recommenders/steps.h"
+
+#include <math.h>
+#include <string.h>
+
+static bool uses_blocks(const struct embedding_training *training)
+{
+    return strcmp(training->settings.optimizer, "sgd") == 0;
+}
+
+static bool prepare(struct embedding_training *training, const struct training_set *data, struct error *error)
+{
+    if (!uses_blocks(training))
+        return embedding_training_reserve(training, data, 0, error);
+    if (training->backend->device != DEVICE_CPU)
+        return error_set(
+            error, ERROR_USAGE,
+            "bpr_mf: optimizer sgd runs on the cpu only, not on %s; set recommenders.optimizer: adam "
+            "or device: cpu",
+            training->backend->name);
+    const int64_t rows = training->users + training->items, width = training->settings.width;
+    training->arena = arena_measure(training->backend, "bpr_mf");
+    arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
+    if (!arena_reserve(&training->arena, 0, "lower recommenders.width", error))
+        return false;
+    training->parameters = arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
+    return block_sgd_open(&training->blocks, data, training->seed, error);
+}
+
+void bpr_mf_step(struct embedding_training *training, int64_t first, int64_t count)
+{
+    struct backend *backend = training->backend;
+    const struct tensor rows = tensor_rows(&training->rows, 3 * first, 3 * count);
+    struct tensor final = tensor_rows(&training->batch_final, 0, 3 * count);
+    struct tensor gradient = tensor_rows(&training->batch_gradient, 0, 3 * count);
+    op_gather(backend, &final, &training->parameters, &rows);
+    batch_loss(training, first, count);
+    op_axpby(backend, &gradient, (float)(training->settings.regularization / (double)count), &final, 1.0f);
+    tensor_zero(backend, &training->gradient);
+    op_scatter_add(backend, &training->gradient, &gradient, &rows);
+    adam_step(training, &training->gradient);
+}
+
+static bool train_epoch(struct embedding_training *training, int64_t epoch, double *loss, struct error *error)
+{
+    if (!uses_blocks(training))
+        return train_epoch_by_steps(training, epoch, bpr_mf_step, loss, error);
+    if (!block_sgd_epoch(training->blocks, epoch, training->parameters.data, training->settings.width,
+                         training->settings.learning_rate, training->settings.regularization, loss, error))
+        return false;
+    if (!isfinite(*loss))
+        return error_set(
+            error, ERROR_RUN,
+            "bpr_mf: the loss is not a number in epoch %lld; lower recommenders.learning_rate (now %g)",
+            (long long)epoch, training->settings.learning_rate);
+    return true;
+}
+
+static bool embed(struct embedding_training *training, struct tensor *final, struct error *error)
+{
+    training->backend->copy(training->backend, final->data, training->parameters.data, tensor_bytes(final));
+    return backend_synchronize(training->backend, error);
+}
+
+const struct recommender_model bpr_mf_model = {
+    .name = "bpr_mf",
+    .prepare = prepare,
+    .train_epoch = train_epoch,
+    .embed = embed,
+    .score = embeddings_score,
+    .save = embeddings_save,
+    .load = embeddings_load,
+    .release = embeddings_release,
+};

@@ -1,0 +1,215 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/interrupt.h"
+#include "models/recommenders/fit_checkpoint.h"
+#include "models/recommenders/steps.h"
+
+static const double checkpoint_interval = 60.0; /* seconds */
+
+/* A fit under way. */
+struct fit {
+    struct recommender *recommender;
+    struct embedding_training *training;
+    const struct fit_watch *watch;
+    int32_t *watched_users; /* users with truth; NULL: nothing to watch */
+    int64_t watched_count;
+    struct tensor *final; /* the recommender's table: the embeddings that score now */
+    struct arena best_arena;
+    struct tensor best; /* [users + items, width]: those of progress.best_epoch */
+    struct fit_progress progress;
+    const char *checkpoint;
+    struct fit_fingerprint fingerprint;
+    struct log *log;
+    double started, saved; /* clock_seconds() when this process began, and wrote a checkpoint last */
+};
+
+/* The watched metric of the recommender as it is. */
+static bool watched_score(struct recommender *recommender, const struct fit_watch *watch,
+                          const int32_t *users, int64_t count, double *score, struct error *error)
+{
+    const struct scorer scorer = recommender_scorer(recommender);
+    struct top_k top;
+    if (!top_k_rank(&top, recommender->backend, &scorer, users, count, watch->k, watch->mask, error))
+        return false;
+    struct evaluation evaluation;
+    evaluate_top_k(&evaluation, &top, watch->truth, &watch->k, 1, NULL);
+    top_k_free(&top);
+    *score = evaluation.value[watch->metric][0];
+    return true;
+}
+
+static void copy_embeddings(const struct fit *fit, struct tensor *to, const struct tensor *from)
+{
+    struct backend *backend = fit->recommender->backend;
+    backend->copy(backend, to->data, from->data, tensor_bytes(to));
+}
+
+/* Scores the embeddings of the epoch just done; better ones than ever before are kept. Of equal scores the
+ * earlier epoch stays. */
+static bool judge_epoch(struct fit *fit, double loss, struct error *error)
+{
+    struct fit_progress *progress = &fit->progress;
+    double score;
+    if (!fit->training->model->embed(fit->training, fit->final, error) ||
+        !watched_score(fit->recommender, fit->watch, fit->watched_users, fit->watched_count, &score, error))
+        return false;
+    if (progress->best_epoch == 0 || score > progress->best_score) {
+        progress->best_epoch = progress->epoch;
+        progress->best_score = score;
+        copy_embeddings(fit, &fit->best, fit->final);
+    }
+    const char *const names[] = {"loss", metric_name(fit->watch->metric)};
+    const double values[] = {loss, score};
+    if (fit->log)
+        log_metric(fit->log, fit->recommender->settings.model, progress->epoch, 2, names, values);
+    return true;
+}
+
+static bool is_over(const struct fit *fit)
+{
+    const struct recommender_settings *settings = &fit->recommender->settings;
+    const struct fit_progress *progress = &fit->progress;
+    return progress->epoch >= settings->epochs ||
+           (progress->best_epoch > 0 && settings->patience > 0 &&
+            progress->epoch - progress->best_epoch >= settings->patience);
+}
+
+static bool save_state(struct fit *fit, struct error *error)
+{
+    struct fit_progress progress = fit->progress;
+    progress.seconds += clock_seconds() - fit->started;
+    fit->saved = clock_seconds();
+    return fit_checkpoint_save(fit->checkpoint, &fit->fingerprint, fit->training, &fit->best, &progress,
+                               error);
+}
+
+/* Between two epochs: writes a checkpoint when one is due or a signal has arrived. */
+static bool safe_point(struct fit *fit, struct error *error)
+{
+    const bool due = interrupt_requested() || clock_seconds() - fit->saved >= checkpoint_interval;
+    if (fit->checkpoint && due && !save_state(fit, error))
+        return false;
+    return interrupt_check(error);
+}
+
+static bool train_epochs(struct fit *fit, struct error *error)
+{
+    const struct recommender_settings *settings = &fit->recommender->settings;
+    struct fit_progress *progress = &fit->progress;
+    while (!is_over(fit)) {
+        double loss;
+        if (!fit->training->model->train_epoch(fit->training, progress->epoch + 1, &loss, error))
+            return false;
+        progress->epoch++;
+        const bool judged =
+            progress->epoch % settings->evaluate_every == 0 || progress->epoch == settings->epochs;
+        if (fit->watched_users && judged && !judge_epoch(fit, loss, error))
+            return false;
+        if (!is_over(fit) && !safe_point(fit, error))
+            return false;
+    }
+    if (fit->watched_users) {
+        copy_embeddings(fit, fit->final, &fit->best);
+        return backend_synchronize(fit->recommender->backend, error);
+    }
+    progress->best_epoch = progress->epoch;
+    return fit->training->model->embed(fit->training, fit->final, error);
+}
+
+static bool prepare_embeddings(struct fit *fit, struct error *error)
+{
+    struct recommender *recommender = fit->recommender;
+    const int64_t rows = recommender->users + recommender->items, width = recommender->settings.width;
+    struct embeddings *embeddings;
+    if (!embeddings_create(&embeddings, recommender->backend, recommender->users, recommender->items, width,
+                           error))
+        return false;
+    recommender->parameters = embeddings;
+    fit->final = &embeddings->table;
+    fit->best_arena = arena_measure(recommender->backend, "best embeddings");
+    arena_tensor_2d(&fit->best_arena, DTYPE_REAL, rows, width);
+    if (!arena_reserve(&fit->best_arena, 0, "lower recommenders.width", error))
+        return false;
+    fit->best = arena_tensor_2d(&fit->best_arena, DTYPE_REAL, rows, width);
+    return true;
+}
+
+static bool resume(struct fit *fit, const struct training_set *data, uint64_t seed, struct error *error)
+{
+    if (!fit->checkpoint)
+        return true;
+    bool found;
+    if (!fit_fingerprint_compute(&fit->fingerprint, fit->recommender->backend, &fit->recommender->settings,
+                                 data, fit->watch, seed, error) ||
+        !fit_checkpoint_load(fit->checkpoint, &fit->fingerprint, fit->training, &fit->best, &fit->progress,
+                             &found, error))
+        return false;
+    if (found)
+        log_line(fit->log, "%s: goes on after epoch %lld", fit->recommender->settings.model,
+                 (long long)fit->progress.epoch);
+    return true;
+}
+
+static bool fit_by_epochs(struct fit *fit, const struct training_set *data, uint64_t seed,
+                          struct error *error)
+{
+    struct recommender *recommender = fit->recommender;
+    const bool done = prepare_embeddings(fit, error) &&
+                      embedding_training_open(&fit->training, recommender->model, recommender->backend,
+                                              &recommender->settings, data, seed, error) &&
+                      resume(fit, data, seed, error) && train_epochs(fit, error);
+    embedding_training_close(fit->training);
+    arena_release(&fit->best_arena);
+    return done;
+}
+
+static bool fit_at_once(struct fit *fit, const struct training_set *data, struct error *error)
+{
+    struct recommender *recommender = fit->recommender;
+    return recommender->model->fit(recommender, data, error) &&
+           (!fit->watched_users || watched_score(recommender, fit->watch, fit->watched_users,
+                                                 fit->watched_count, &fit->progress.best_score, error));
+}
+
+static bool check_settings(const struct recommender_settings *settings, struct error *error)
+{
+    if (settings->width < 1 || settings->batch < 1 || settings->epochs < 1 || settings->evaluate_every < 1)
+        return error_set(
+            error, ERROR_USAGE,
+            "%s: width, batch, epochs and evaluate_every must be at least 1 (now %lld, %lld, %lld, %lld)",
+            settings->model, (long long)settings->width, (long long)settings->batch,
+            (long long)settings->epochs, (long long)settings->evaluate_every);
+    return true;
+}
+
+bool recommender_fit(struct recommender **recommender, struct backend *backend,
+                     const struct recommender_settings *settings, const struct training_set *data,
+                     const struct fit_watch *watch, uint64_t seed, const char *checkpoint, struct log *log,
+                     struct fit_report *report, struct error *error)
+{
+    *recommender = NULL;
+    struct fit fit = {.watch = watch, .checkpoint = checkpoint, .log = log, .started = clock_seconds()};
+    fit.saved = fit.started;
+    bool done =
+        check_settings(settings, error) && training_set_check(data, error) &&
+        recommender_create(&fit.recommender, backend, settings, data->positives->rows,
+                           data->positives->columns, error) &&
+        (!watch->truth || users_with_truth(&fit.watched_users, &fit.watched_count, watch->truth, error));
+    if (done)
+        done = fit.recommender->model->fit ? fit_at_once(&fit, data, error)
+                                           : fit_by_epochs(&fit, data, seed, error);
+    free(fit.watched_users);
+    if (!done) {
+        recommender_free(fit.recommender);
+        return false;
+    }
+    *recommender = fit.recommender;
+    *report = (struct fit_report){.epochs = fit.progress.epoch,
+                                  .best_epoch = fit.progress.best_epoch,
+                                  .best_score = fit.progress.best_score,
+                                  .seconds = fit.progress.seconds + clock_seconds() - fit.started};
+    return true;
+}

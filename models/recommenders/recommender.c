@@ -1,0 +1,117 @@
+#include "models/recommenders/recommender.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/recommenders/model.h"
+
+static const struct recommender_model *find_model(const char *name)
+{
+    const struct recommender_model *const models[] = {&popularity_model, &item_knn_model, &bpr_mf_model,
+                                                      &lightgcn_model};
+    for (size_t place = 0; place < sizeof models / sizeof *models; place++)
+        if (strcmp(models[place]->name, name) == 0)
+            return models[place];
+    return NULL;
+}
+
+bool recommender_create(struct recommender **recommender, struct backend *backend,
+                        const struct recommender_settings *settings, int64_t users, int64_t items,
+                        struct error *error)
+{
+    const struct recommender_model *model = find_model(settings->model);
+    if (!model)
+        return error_set(error, ERROR_USAGE,
+                         "unknown recommender '%s'; use popularity, item_knn, bpr_mf or lightgcn",
+                         settings->model);
+    *recommender = malloc(sizeof **recommender);
+    if (!*recommender)
+        return error_memory(error, "a recommender", sizeof **recommender, NULL);
+    **recommender = (struct recommender){
+        .model = model, .backend = backend, .settings = *settings, .users = users, .items = items};
+    return true;
+}
+
+void recommender_free(struct recommender *recommender)
+{
+    if (!recommender)
+        return;
+    recommender->model->release(recommender->parameters);
+    free(recommender);
+}
+
+bool training_set_check(const struct training_set *data, struct error *error)
+{
+    const struct csr *positives = data->positives;
+    if (positives->rows < 1 || positives->columns < 1 || csr_count(positives) < 1)
+        return error_set(error, ERROR_RUN, "nothing to train on: %lld users, %lld items, %lld interactions",
+                         (long long)positives->rows, (long long)positives->columns,
+                         (long long)csr_count(positives));
+    if (csr_count(positives) > INT32_MAX / 3 || positives->rows + positives->columns > INT32_MAX)
+        return error_set(error, ERROR_RUN, "%lld interactions are more than a recommender can hold (%d)",
+                         (long long)csr_count(positives), INT32_MAX / 3);
+    if (data->excluded &&
+        (data->excluded->rows != positives->rows || data->excluded->columns != positives->columns))
+        return error_set(error, ERROR_RUN,
+                         "the items excluded from negatives and the positives differ in shape");
+    for (int64_t index = 0; data->weights && index < csr_count(positives); index++)
+        if (!(data->weights[index] >= 0.0f && isfinite(data->weights[index])))
+            return error_set(error, ERROR_RUN, "training row %lld has weight %g; weights must be 0 or more",
+                             (long long)index, (double)data->weights[index]);
+    return true;
+}
+
+struct scorer recommender_scorer(struct recommender *recommender)
+{
+    return (struct scorer){
+        .context = recommender, .items = recommender->items, .score = recommender->model->score};
+}
+
+static bool write_model(const struct recommender *recommender, struct store *store, struct error *error)
+{
+    return settings_save(&recommender->settings, store, error) &&
+           store_set_integer(store, "/", "user_count", recommender->users, error) &&
+           store_set_integer(store, "/", "item_count", recommender->items, error) &&
+           recommender->model->save(recommender, store, error);
+}
+
+bool recommender_save(const struct recommender *recommender, const char *path, struct error *error)
+{
+    struct store *store;
+    if (!store_create(&store, path, error))
+        return false;
+    if (!write_model(recommender, store, error)) {
+        store_close(store);
+        return false;
+    }
+    return store_commit(store, error);
+}
+
+static bool read_model(struct recommender **recommender, struct backend *backend, struct store *store,
+                       struct error *error)
+{
+    struct recommender_settings settings;
+    int64_t users, items;
+    if (!settings_load(&settings, store, error) ||
+        !store_get_integer(store, "/", "user_count", &users, error) ||
+        !store_get_integer(store, "/", "item_count", &items, error) ||
+        !recommender_create(recommender, backend, &settings, users, items, error))
+        return false;
+    if ((*recommender)->model->load(*recommender, store, error))
+        return true;
+    recommender_free(*recommender);
+    *recommender = NULL;
+    return false;
+}
+
+bool recommender_load(struct recommender **recommender, struct backend *backend, const char *path,
+                      struct error *error)
+{
+    struct store *store;
+    if (!store_open(&store, path, error))
+        return false;
+    const bool loaded = read_model(recommender, backend, store, error);
+    store_close(store);
+    return loaded;
+}

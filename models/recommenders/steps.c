@@ -1,0 +1,194 @@
+#include "models/recommenders/steps.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/interrupt.h"
+#include "models/recommenders/block_sgd.h"
+
+static bool initialize_parameters(struct embedding_training *training, struct error *error)
+{
+    const int64_t rows = training->users + training->items, width = training->settings.width;
+    real *values = malloc((size_t)(rows * width) * sizeof *values);
+    if (!values)
+        return error_memory(error, "the initial embeddings", (size_t)(rows * width) * sizeof *values,
+                            "lower recommenders.width");
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+        struct random_stream stream = random_stream_open(training->seed, RANDOM_INITIALIZE, 0, (uint64_t)row);
+        for (int64_t column = 0; column < width; column++)
+            values[row * width + column] =
+                (real)(training->settings.initial_deviation * random_normal(&stream));
+    }
+    tensor_upload(training->backend, &training->parameters, values);
+    free(values);
+    return backend_synchronize(training->backend, error);
+}
+
+bool embedding_training_open(struct embedding_training **training, const struct recommender_model *model,
+                             struct backend *backend, const struct recommender_settings *settings,
+                             const struct training_set *data, uint64_t seed, struct error *error)
+{
+    *training = calloc(1, sizeof **training);
+    if (!*training)
+        return error_memory(error, "a training", sizeof **training, NULL);
+    **training = (struct embedding_training){.model = model,
+                                             .backend = backend,
+                                             .settings = *settings,
+                                             .seed = seed,
+                                             .users = data->positives->rows,
+                                             .items = data->positives->columns};
+    if (model->prepare(*training, data, error) && initialize_parameters(*training, error))
+        return true;
+    embedding_training_close(*training);
+    *training = NULL;
+    return false;
+}
+
+void embedding_training_close(struct embedding_training *training)
+{
+    if (!training)
+        return;
+    triple_sampler_close(&training->sampler);
+    block_sgd_close(training->blocks);
+    free(training->host_rows);
+    free(training->host_weights);
+    free(training->host_losses);
+    arena_release(&training->arena);
+    free(training);
+}
+
+static void lay_out(struct embedding_training *training, int64_t edges)
+{
+    struct arena *arena = &training->arena;
+    const int64_t rows = training->users + training->items, width = training->settings.width;
+    const int64_t batch = training->settings.batch, triples = training->sampler.count;
+    training->parameters = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    training->first_moment = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    training->second_moment = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    training->gradient = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    training->rows = arena_tensor_1d(arena, DTYPE_I32, 3 * triples);
+    training->weights = arena_tensor_1d(arena, DTYPE_REAL, triples);
+    training->losses = arena_tensor_1d(arena, DTYPE_REAL, triples);
+    training->places = arena_tensor_1d(arena, DTYPE_I32, 2 * batch);
+    training->batch_rows = arena_tensor_2d(arena, DTYPE_REAL, 3 * batch, width);
+    training->batch_final = arena_tensor_2d(arena, DTYPE_REAL, 3 * batch, width);
+    training->batch_gradient = arena_tensor_2d(arena, DTYPE_REAL, 3 * batch, width);
+    if (edges == 0)
+        return;
+    training->graph = (struct csr_tensor){.rows = rows,
+                                          .columns = rows,
+                                          .starts = arena_tensor_1d(arena, DTYPE_I64, rows + 1),
+                                          .indices = arena_tensor_1d(arena, DTYPE_I32, edges),
+                                          .values = arena_tensor_1d(arena, DTYPE_REAL, edges)};
+    for (int64_t layer = 0; layer < training->settings.layers; layer++)
+        training->layer[layer] = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+}
+
+static bool upload_places(struct embedding_training *training, struct error *error)
+{
+    const int64_t count = 2 * training->settings.batch;
+    int32_t *places = malloc((size_t)count * sizeof *places);
+    if (!places)
+        return error_memory(error, "a batch", (size_t)count * sizeof *places, "lower recommenders.batch");
+    for (int64_t place = 0; place < count; place++)
+        places[place] = (int32_t)place;
+    tensor_upload(training->backend, &training->places, places);
+    free(places);
+    return backend_synchronize(training->backend, error);
+}
+
+bool embedding_training_reserve(struct embedding_training *training, const struct training_set *data,
+                                int64_t edges, struct error *error)
+{
+    if (!triple_sampler_open(&training->sampler, data, training->seed, error))
+        return false;
+    const size_t triples = (size_t)training->sampler.count;
+    if (training->settings.batch > training->sampler.count)
+        training->settings.batch = training->sampler.count;
+    training->host_rows = malloc(3 * triples * sizeof *training->host_rows);
+    training->host_weights = malloc(triples * sizeof *training->host_weights);
+    training->host_losses = malloc(triples * sizeof *training->host_losses);
+    if (!training->host_rows || !training->host_weights || !training->host_losses)
+        return error_memory(error, "the triples of an epoch",
+                            triples * (3 * sizeof(int32_t) + 2 * sizeof(real)), NULL);
+    training->arena = arena_measure(training->backend, training->model->name);
+    lay_out(training, edges);
+    if (!arena_reserve(&training->arena, 0, "lower recommenders.width", error))
+        return false;
+    lay_out(training, edges);
+    return upload_places(training, error);
+}
+
+int embedding_training_state(struct embedding_training *training, struct tensor *state[3])
+{
+    state[0] = &training->parameters;
+    state[1] = &training->first_moment;
+    state[2] = &training->second_moment;
+    return training->first_moment.rank == 0 ? 1 : 3;
+}
+
+void batch_loss(struct embedding_training *training, int64_t first, int64_t count)
+{
+    struct tensor losses = tensor_rows(&training->losses, first, count);
+    const struct tensor weights = tensor_rows(&training->weights, first, count);
+    const struct tensor users = tensor_rows(&training->batch_final, 0, count);
+    const struct tensor items = tensor_rows(&training->batch_final, count, 2 * count);
+    struct tensor d_users = tensor_rows(&training->batch_gradient, 0, count);
+    struct tensor d_positives = tensor_rows(&training->batch_gradient, count, count);
+    struct tensor d_negatives = tensor_rows(&training->batch_gradient, 2 * count, count);
+    const struct tensor low = tensor_rows(&training->places, 0, count);
+    const struct tensor high = tensor_rows(&training->places, count, count);
+    const struct triples triples = {
+        .users = &low, .positives = &low, .negatives = &high, .weights = &weights};
+    op_bpr_loss(training->backend, &losses, &d_users, &d_positives, &d_negatives, &users, &items, triples);
+}
+
+void adam_step(struct embedding_training *training, const struct tensor *gradient)
+{
+    const struct adamw settings = {.learning_rate = (float)training->settings.learning_rate,
+                                   .beta1 = 0.9f,
+                                   .beta2 = 0.999f,
+                                   .epsilon = 1e-8f,
+                                   .step = ++training->step};
+    op_adamw(training->backend, &training->parameters, gradient, &training->first_moment,
+             &training->second_moment, NULL, settings);
+}
+
+/* The mean loss of the epoch. A loss that is no number stops the training with its step named. */
+static bool mean_loss(struct embedding_training *training, double *loss, struct error *error)
+{
+    const int64_t triples = training->sampler.count, batch = training->settings.batch;
+    const int64_t steps = (triples + batch - 1) / batch;
+    tensor_download(training->backend, training->host_losses, &training->losses);
+    if (!backend_synchronize(training->backend, error))
+        return false;
+    double sum = 0.0;
+    for (int64_t place = 0; place < triples; place++) {
+        if (!isfinite(training->host_losses[place]))
+            return error_set(error, ERROR_RUN,
+                             "%s: the loss is not a number at optimizer step %lld; lower "
+                             "recommenders.learning_rate (now %g) or recommenders.initial_deviation (now %g)",
+                             training->settings.model,
+                             (long long)(training->step - steps + place / batch + 1),
+                             training->settings.learning_rate, training->settings.initial_deviation);
+        sum += (double)training->host_losses[place];
+    }
+    *loss = sum / (double)triples;
+    return true;
+}
+
+bool train_epoch_by_steps(struct embedding_training *training, int64_t epoch, embedding_step *step,
+                          double *loss, struct error *error)
+{
+    const int64_t triples = training->sampler.count, batch = training->settings.batch;
+    triple_sampler_epoch(&training->sampler, epoch, batch, training->host_rows, training->host_weights);
+    tensor_upload(training->backend, &training->rows, training->host_rows);
+    tensor_upload(training->backend, &training->weights, training->host_weights);
+    for (int64_t first = 0; first < triples; first += batch) {
+        if (!interrupt_check(error))
+            return false;
+        step(training, first, first + batch <= triples ? batch : triples - first);
+    }
+    return mean_loss(training, loss, error);
+}

@@ -1,0 +1,75 @@
+/*
+ * steps.h: training of the models that are one table of embeddings, users first, then items, with one
+ * optimizer step a mini-batch of triples. Internal to models/recommenders and its tests.
+ *
+ * The loss of a batch of n triples (user, positive, negative) with weights w is
+ *   1/n sum_i w_i softplus(s(u, neg) - s(u, pos))  +  regularization / (2 n) sum_i |u|^2 + |pos|^2 + |neg|^2
+ * over dot products s of the final embeddings; the second sum is over the table's own rows, unweighted
+ * (Rendle et al., "BPR", UAI 2009; He et al., "LightGCN", SIGIR 2020, and its published PyTorch code). Adam
+ * as in PyTorch.
+ */
+#ifndef IDREC_MODELS_RECOMMENDERS_STEPS_H
+#define IDREC_MODELS_RECOMMENDERS_STEPS_H
+
+#include "core/arena.h"
+#include "core/ops.h"
+#include "models/recommenders/model.h"
+#include "models/recommenders/negative_sampling.h"
+
+enum { PROPAGATION_LAYERS_MAXIMUM = 8 };
+
+struct block_sgd; /* see block_sgd.h */
+
+struct embedding_training {
+    const struct recommender_model *model;
+    struct backend *backend;
+    struct recommender_settings settings;
+    uint64_t seed;
+    int64_t users, items;
+    int64_t step; /* optimizer steps taken */
+
+    struct arena arena;
+    struct tensor parameters;                  /* [users + items, width] */
+    struct tensor first_moment, second_moment; /* the same; rank 0: no moments (optimizer sgd) */
+    struct tensor gradient;                    /* the same */
+    struct tensor rows, weights, losses; /* an epoch's triples, as triple_sampler_epoch() lays them out */
+    struct tensor places;                /* i32 [2 * batch]: 0, 1, 2, ... */
+    struct tensor batch_rows, batch_final, batch_gradient; /* [3 * batch, width] */
+    struct triple_sampler sampler;
+    int32_t *host_rows;
+    real *host_weights, *host_losses;
+
+    struct csr_tensor graph;                         /* lightgcn: the normalised adjacency */
+    struct tensor layer[PROPAGATION_LAYERS_MAXIMUM]; /* lightgcn: [users + items, width], layers 1 .. L */
+    struct block_sgd *blocks;                        /* bpr_mf with optimizer sgd */
+};
+
+/* Memory, initial embeddings (normal of settings->initial_deviation, drawn from (seed, RANDOM_INITIALIZE,
+ * row)) and what the model prepares. `data` must outlive the training. */
+bool embedding_training_open(struct embedding_training **training, const struct recommender_model *model,
+                             struct backend *backend, const struct recommender_settings *settings,
+                             const struct training_set *data, uint64_t seed, struct error *error);
+void embedding_training_close(struct embedding_training *training);
+
+/* For prepare(): opens the sampler and reserves the tables, Adam's moments, an epoch's triples, a batch's
+ * rows, and, unless `edges` is 0, the graph of so many edges and the layers. */
+bool embedding_training_reserve(struct embedding_training *training, const struct training_set *data,
+                                int64_t edges, struct error *error);
+
+/* The tensors that, with `step`, are the whole state between two epochs. Returns their number, at most 3. */
+int embedding_training_state(struct embedding_training *training, struct tensor *state[3]);
+
+/* A step of a model over triples first .. first + count - 1 of the epoch (count <= settings.batch, first a
+ * multiple of settings.batch); losses[first ..] are written. Errors are the backend's. */
+typedef void embedding_step(struct embedding_training *training, int64_t first, int64_t count);
+embedding_step bpr_mf_step, lightgcn_step;
+
+/* Draws an epoch's triples and takes a step for each batch. */
+bool train_epoch_by_steps(struct embedding_training *training, int64_t epoch, embedding_step *step,
+                          double *loss, struct error *error);
+
+/* Shared parts of the steps. batch_loss(): losses and batch_gradient from batch_final. */
+void batch_loss(struct embedding_training *training, int64_t first, int64_t count);
+void adam_step(struct embedding_training *training, const struct tensor *gradient);
+
+#endif
