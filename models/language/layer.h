@@ -14,6 +14,14 @@
 
 #include "models/language/transformer.h"
 
+/* Rows (outputs) and columns (inputs) of a linear's weight. */
+struct linear_shape {
+    int64_t out, in;
+};
+struct linear_shape linear_shape(const struct transformer_settings *settings, enum linear linear);
+/* "self_attn.q_proj", ...: the linear's name in Hugging Face's Llama. */
+const char *linear_module(enum linear linear);
+
 /* What all layers of one pass share. */
 struct layer_pass {
     struct backend *backend;
@@ -67,6 +75,9 @@ void layer_scratch_lay_out(struct layer_scratch *scratch, struct arena *arena,
 void model_embed(const struct layer_pass *pass, struct tensor *x,
                  const struct tensor *tokens /* i32 [rows] */);
 
+/* Adds to the embedding's gradient; d_x [rows, width] is overwritten. */
+void model_embed_backward(const struct layer_pass *pass, struct tensor *d_x, const struct tensor *tokens);
+
 void layer_attention_input(const struct layer_pass *pass, int64_t layer,
                            struct layer_activations *activations, struct layer_scratch *scratch,
                            const struct tensor *positions /* i32 [rows] */);
@@ -80,6 +91,13 @@ void layer_feed_forward(const struct layer_pass *pass, int64_t layer, struct lay
 void model_final_norm(const struct layer_pass *pass, struct tensor *normed, struct tensor *inverse_rms,
                       const struct tensor *x);
 void model_logits(const struct layer_pass *pass, struct tensor *logits, const struct tensor *normed);
+/* d_normed is overwritten, the output table's gradient added to. */
+void model_logits_backward(const struct layer_pass *pass, struct tensor *d_normed,
+                           const struct tensor *d_logits, const struct tensor *normed);
+/* d_x += */
+void model_final_norm_backward(const struct layer_pass *pass, struct tensor *d_x,
+                               const struct tensor *d_normed, const struct tensor *x,
+                               const struct tensor *inverse_rms);
 
 /* A whole layer over packed sequences, and its mirror: d_x, the gradient of the layer's output, becomes that
  * of its input; input_wanted false: nothing below is trained and d_x is left undefined. */

@@ -1,0 +1,328 @@
+#include "models/language/layer.h"
+
+/* Sites of dropout: 0 is the embedding; then, for each layer, its linears' adapters and its two branches. */
+enum { SITE_ATTENTION_BRANCH = LINEAR_COUNT, SITE_FEED_BRANCH, SITES_PER_LAYER };
+
+static uint64_t dropout_site(int64_t layer, int site)
+{
+    return (uint64_t)(1 + layer * SITES_PER_LAYER + site);
+}
+
+static int64_t query_width(const struct transformer_settings *settings)
+{
+    return settings->query_heads * settings->head_width;
+}
+
+static int64_t key_width(const struct transformer_settings *settings)
+{
+    return settings->key_heads * settings->head_width;
+}
+
+static struct attention_shape attention_shape(const struct transformer_settings *settings)
+{
+    return (struct attention_shape){settings->query_heads, settings->key_heads, settings->head_width};
+}
+
+void layer_activations_lay_out(struct layer_activations *activations, struct arena *arena,
+                               const struct transformer_settings *settings, const struct lora_settings *lora,
+                               int64_t rows)
+{
+    const int64_t width = settings->width, hidden = settings->hidden;
+    activations->attention_inverse_rms = arena_tensor_1d(arena, DTYPE_REAL, rows);
+    activations->attention_normed = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    activations->q = arena_tensor_2d(arena, DTYPE_REAL, rows, query_width(settings));
+    activations->k = arena_tensor_2d(arena, DTYPE_REAL, rows, key_width(settings));
+    activations->v = arena_tensor_2d(arena, DTYPE_REAL, rows, key_width(settings));
+    activations->log_sum_exp = arena_tensor_2d(arena, DTYPE_REAL, settings->query_heads, rows);
+    activations->attended = arena_tensor_2d(arena, DTYPE_REAL, rows, query_width(settings));
+    activations->middle = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    activations->feed_inverse_rms = arena_tensor_1d(arena, DTYPE_REAL, rows);
+    activations->feed_normed = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    activations->gate = arena_tensor_2d(arena, DTYPE_REAL, rows, hidden);
+    activations->up = arena_tensor_2d(arena, DTYPE_REAL, rows, hidden);
+    activations->product = arena_tensor_2d(arena, DTYPE_REAL, rows, hidden);
+    for (int linear = 0; linear < LINEAR_COUNT; linear++)
+        if (lora->rank > 0 && lora->targets[linear])
+            activations->lora_hidden[linear] = arena_tensor_2d(arena, DTYPE_REAL, rows, lora->rank);
+}
+
+static int64_t widest_input(const struct transformer_settings *settings)
+{
+    int64_t widest = 0;
+    for (int linear = 0; linear < LINEAR_COUNT; linear++) {
+        const int64_t in = linear_shape(settings, (enum linear)linear).in;
+        widest = in > widest ? in : widest;
+    }
+    return widest;
+}
+
+void layer_scratch_lay_out(struct layer_scratch *scratch, struct arena *arena,
+                           const struct transformer_settings *settings, const struct lora_settings *lora,
+                           int64_t rows, bool backward)
+{
+    scratch->branch = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->width);
+    if (lora->rank > 0 && lora->dropout > 0.0)
+        scratch->dropped = arena_tensor_1d(arena, DTYPE_REAL, rows * widest_input(settings));
+    if (!backward)
+        return;
+    if (lora->rank > 0)
+        scratch->d_lora_hidden = arena_tensor_2d(arena, DTYPE_REAL, rows, lora->rank);
+    scratch->d_normed = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->width);
+    scratch->d_q = arena_tensor_2d(arena, DTYPE_REAL, rows, query_width(settings));
+    scratch->d_k = arena_tensor_2d(arena, DTYPE_REAL, rows, key_width(settings));
+    scratch->d_v = arena_tensor_2d(arena, DTYPE_REAL, rows, key_width(settings));
+    scratch->d_attended = arena_tensor_2d(arena, DTYPE_REAL, rows, query_width(settings));
+    scratch->d_gate = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->hidden);
+    scratch->d_up = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->hidden);
+    scratch->d_product = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->hidden);
+}
+
+/* ---- linears with their adapters ---------------------------------------------------------------------- */
+
+/* The views that one call of a linear's operators points to. */
+struct linear_views {
+    struct tensor weight, bias, lora_a, lora_b, hidden, dropped, d_hidden;
+    struct tensor d_weight, d_bias, d_lora_a, d_lora_b;
+    struct lora lora;
+};
+
+static float lora_scale(const struct lora_settings *lora)
+{
+    return lora->rank > 0 ? (float)(lora->alpha / (double)lora->rank) : 0.0f;
+}
+
+static struct tensor *present(struct tensor *tensor)
+{
+    return tensor->rank > 0 ? tensor : NULL;
+}
+
+static void linear_views(struct linear_views *views, const struct layer_pass *pass, int64_t layer,
+                         enum linear linear, const struct layer_activations *activations,
+                         const struct layer_scratch *scratch)
+{
+    const struct layer_weights *weights = &pass->weights->layer[layer];
+    const int64_t rows = activations->input.shape[0];
+    *views = (struct linear_views){.weight = weights->linear[linear],
+                                   .bias = weights->bias[linear],
+                                   .lora_a = weights->lora_a[linear],
+                                   .lora_b = weights->lora_b[linear],
+                                   .hidden = activations->lora_hidden[linear],
+                                   .d_hidden = scratch->d_lora_hidden};
+    if (pass->gradients) {
+        const struct layer_weights *gradients = &pass->gradients->layer[layer];
+        views->d_weight = gradients->linear[linear];
+        views->d_bias = gradients->bias[linear];
+        views->d_lora_a = gradients->lora_a[linear];
+        views->d_lora_b = gradients->lora_b[linear];
+    }
+    if (scratch->dropped.rank > 0)
+        views->dropped = tensor_2d(scratch->dropped.data, DTYPE_REAL, scratch->dropped.device, rows,
+                                   linear_shape(pass->settings, linear).in);
+    views->lora = (struct lora){.a = &views->lora_a,
+                                .b = &views->lora_b,
+                                .d_a = present(&views->d_lora_a),
+                                .d_b = present(&views->d_lora_b),
+                                .hidden = &views->hidden,
+                                .dropped = present(&views->dropped),
+                                .d_hidden = present(&views->d_hidden),
+                                .scale = lora_scale(pass->lora),
+                                .dropout = pass->lora_dropout,
+                                .seed = pass->seed,
+                                .step = pass->step,
+                                .site = dropout_site(layer, (int)linear)};
+}
+
+static void linear_forward(const struct layer_pass *pass, int64_t layer, enum linear linear,
+                           struct layer_activations *activations, struct layer_scratch *scratch,
+                           struct tensor *y, const struct tensor *x)
+{
+    struct linear_views views;
+    linear_views(&views, pass, layer, linear, activations, scratch);
+    op_linear_forward(pass->backend, y, x, &views.weight, present(&views.bias),
+                      present(&views.lora_a) ? &views.lora : NULL);
+}
+
+static void linear_backward(const struct layer_pass *pass, int64_t layer, enum linear linear,
+                            struct layer_activations *activations, struct layer_scratch *scratch,
+                            struct tensor *d_x, bool accumulate, const struct tensor *d_y,
+                            const struct tensor *x)
+{
+    struct linear_views views;
+    linear_views(&views, pass, layer, linear, activations, scratch);
+    op_linear_backward(pass->backend, d_x, accumulate, present(&views.d_weight), present(&views.d_bias), d_y,
+                       x, &views.weight, present(&views.lora_a) ? &views.lora : NULL);
+}
+
+/* ---- residual branches -------------------------------------------------------------------------------- */
+
+/* out = x + dropout(branch); branch is overwritten. */
+static void add_branch(const struct layer_pass *pass, struct tensor *out, const struct tensor *x,
+                       struct tensor *branch, uint64_t site)
+{
+    if (pass->residual_dropout > 0.0f)
+        op_dropout(pass->backend, branch, branch, pass->residual_dropout, pass->seed, pass->step, site);
+    op_add(pass->backend, out, x, branch);
+}
+
+/* The gradient of a branch: d_x itself, or its dropout in scratch->branch. */
+static const struct tensor *branch_gradient(const struct layer_pass *pass, struct layer_scratch *scratch,
+                                            const struct tensor *d_x, uint64_t site)
+{
+    if (pass->residual_dropout <= 0.0f)
+        return d_x;
+    op_dropout(pass->backend, &scratch->branch, d_x, pass->residual_dropout, pass->seed, pass->step, site);
+    return &scratch->branch;
+}
+
+/* ---- forward ------------------------------------------------------------------------------------------ */
+
+void model_embed(const struct layer_pass *pass, struct tensor *x, const struct tensor *tokens)
+{
+    op_gather(pass->backend, x, &pass->weights->embedding, tokens);
+    if (pass->residual_dropout > 0.0f)
+        op_dropout(pass->backend, x, x, pass->residual_dropout, pass->seed, pass->step, 0);
+}
+
+void layer_attention_input(const struct layer_pass *pass, int64_t layer,
+                           struct layer_activations *activations, struct layer_scratch *scratch,
+                           const struct tensor *positions)
+{
+    const struct transformer_settings *settings = pass->settings;
+    struct layer_activations *const a = activations;
+    op_rmsnorm_forward(pass->backend, &a->attention_normed, &a->attention_inverse_rms, &a->input,
+                       &pass->weights->layer[layer].attention_norm, settings->norm_epsilon);
+    linear_forward(pass, layer, LINEAR_Q, a, scratch, &a->q, &a->attention_normed);
+    linear_forward(pass, layer, LINEAR_K, a, scratch, &a->k, &a->attention_normed);
+    linear_forward(pass, layer, LINEAR_V, a, scratch, &a->v, &a->attention_normed);
+    if (settings->positions) {
+        op_rope_forward(pass->backend, &a->q, positions, pass->frequencies, settings->head_width);
+        op_rope_forward(pass->backend, &a->k, positions, pass->frequencies, settings->head_width);
+    }
+}
+
+void layer_attention_output(const struct layer_pass *pass, int64_t layer,
+                            struct layer_activations *activations, struct layer_scratch *scratch)
+{
+    linear_forward(pass, layer, LINEAR_O, activations, scratch, &scratch->branch, &activations->attended);
+    add_branch(pass, &activations->middle, &activations->input, &scratch->branch,
+               dropout_site(layer, SITE_ATTENTION_BRANCH));
+}
+
+void layer_feed_forward(const struct layer_pass *pass, int64_t layer, struct layer_activations *activations,
+                        struct layer_scratch *scratch, struct tensor *output)
+{
+    struct layer_activations *const a = activations;
+    op_rmsnorm_forward(pass->backend, &a->feed_normed, &a->feed_inverse_rms, &a->middle,
+                       &pass->weights->layer[layer].feed_norm, pass->settings->norm_epsilon);
+    linear_forward(pass, layer, LINEAR_GATE, a, scratch, &a->gate, &a->feed_normed);
+    linear_forward(pass, layer, LINEAR_UP, a, scratch, &a->up, &a->feed_normed);
+    op_swiglu_forward(pass->backend, &a->product, &a->gate, &a->up);
+    linear_forward(pass, layer, LINEAR_DOWN, a, scratch, &scratch->branch, &a->product);
+    add_branch(pass, output, &a->middle, &scratch->branch, dropout_site(layer, SITE_FEED_BRANCH));
+}
+
+void layer_forward(const struct layer_pass *pass, int64_t layer, struct layer_activations *activations,
+                   struct layer_scratch *scratch, const struct tensor *positions, const struct tensor *starts,
+                   struct tensor *output)
+{
+    layer_attention_input(pass, layer, activations, scratch, positions);
+    op_attention_forward(pass->backend, &activations->attended, &activations->log_sum_exp, &activations->q,
+                         &activations->k, &activations->v, starts, attention_shape(pass->settings));
+    layer_attention_output(pass, layer, activations, scratch);
+    layer_feed_forward(pass, layer, activations, scratch, output);
+}
+
+void model_final_norm(const struct layer_pass *pass, struct tensor *normed, struct tensor *inverse_rms,
+                      const struct tensor *x)
+{
+    op_rmsnorm_forward(pass->backend, normed, inverse_rms, x, &pass->weights->output_norm,
+                       pass->settings->norm_epsilon);
+}
+
+void model_logits(const struct layer_pass *pass, struct tensor *logits, const struct tensor *normed)
+{
+    const struct tensor output = tensor_rows(&pass->weights->output, 0, logits->shape[1]);
+    op_gemm(pass->backend, logits, normed, PLAIN, &output, TRANSPOSED, 1.0f, 0.0f);
+}
+
+/* ---- backward ----------------------------------------------------------------------------------------- */
+
+void model_logits_backward(const struct layer_pass *pass, struct tensor *d_normed,
+                           const struct tensor *d_logits, const struct tensor *normed)
+{
+    const int64_t classes = d_logits->shape[1];
+    const struct tensor output = tensor_rows(&pass->weights->output, 0, classes);
+    op_gemm(pass->backend, d_normed, d_logits, PLAIN, &output, PLAIN, 1.0f, 0.0f);
+    if (pass->gradients->output.rank > 0) {
+        struct tensor d_output = tensor_rows(&pass->gradients->output, 0, classes);
+        op_gemm(pass->backend, &d_output, d_logits, TRANSPOSED, normed, PLAIN, 1.0f, 1.0f);
+    }
+}
+
+void model_final_norm_backward(const struct layer_pass *pass, struct tensor *d_x,
+                               const struct tensor *d_normed, const struct tensor *x,
+                               const struct tensor *inverse_rms)
+{
+    struct tensor d_norm = pass->gradients->output_norm;
+    op_rmsnorm_backward(pass->backend, d_x, present(&d_norm), d_normed, x, &pass->weights->output_norm,
+                        inverse_rms);
+}
+
+/* d_x: of the layer's output; becomes that of `middle`. */
+static void feed_backward(const struct layer_pass *pass, int64_t layer, struct layer_activations *activations,
+                          struct layer_scratch *scratch, struct tensor *d_x)
+{
+    struct layer_activations *const a = activations;
+    struct layer_scratch *const s = scratch;
+    struct tensor d_norm = pass->gradients->layer[layer].feed_norm;
+    const struct tensor *d_branch = branch_gradient(pass, s, d_x, dropout_site(layer, SITE_FEED_BRANCH));
+    linear_backward(pass, layer, LINEAR_DOWN, a, s, &s->d_product, false, d_branch, &a->product);
+    op_swiglu_backward(pass->backend, &s->d_gate, &s->d_up, &s->d_product, &a->gate, &a->up);
+    linear_backward(pass, layer, LINEAR_UP, a, s, &s->d_normed, false, &s->d_up, &a->feed_normed);
+    linear_backward(pass, layer, LINEAR_GATE, a, s, &s->d_normed, true, &s->d_gate, &a->feed_normed);
+    op_rmsnorm_backward(pass->backend, d_x, present(&d_norm), &s->d_normed, &a->middle,
+                        &pass->weights->layer[layer].feed_norm, &a->feed_inverse_rms);
+}
+
+/* d_x: of `middle`; becomes that of the layer's input. */
+static void attention_backward(const struct layer_pass *pass, int64_t layer,
+                               struct layer_activations *activations, struct layer_scratch *scratch,
+                               const struct tensor *positions, const struct tensor *starts,
+                               struct tensor *d_x, bool input_wanted)
+{
+    const struct transformer_settings *settings = pass->settings;
+    struct layer_activations *const a = activations;
+    struct layer_scratch *const s = scratch;
+    struct tensor d_norm = pass->gradients->layer[layer].attention_norm;
+    const struct tensor *d_branch = branch_gradient(pass, s, d_x, dropout_site(layer, SITE_ATTENTION_BRANCH));
+    linear_backward(pass, layer, LINEAR_O, a, s, &s->d_attended, false, d_branch, &a->attended);
+    op_attention_backward(pass->backend, &s->d_q, &s->d_k, &s->d_v, &s->d_attended, &a->attended,
+                          &a->log_sum_exp, &a->q, &a->k, &a->v, starts, attention_shape(settings));
+    if (settings->positions) {
+        op_rope_backward(pass->backend, &s->d_k, positions, pass->frequencies, settings->head_width);
+        op_rope_backward(pass->backend, &s->d_q, positions, pass->frequencies, settings->head_width);
+    }
+    struct tensor *d_normed = input_wanted ? &s->d_normed : NULL;
+    linear_backward(pass, layer, LINEAR_V, a, s, d_normed, false, &s->d_v, &a->attention_normed);
+    linear_backward(pass, layer, LINEAR_K, a, s, d_normed, true, &s->d_k, &a->attention_normed);
+    linear_backward(pass, layer, LINEAR_Q, a, s, d_normed, true, &s->d_q, &a->attention_normed);
+    if (input_wanted)
+        op_rmsnorm_backward(pass->backend, d_x, present(&d_norm), d_normed, &a->input,
+                            &pass->weights->layer[layer].attention_norm, &a->attention_inverse_rms);
+}
+
+void model_embed_backward(const struct layer_pass *pass, struct tensor *d_x, const struct tensor *tokens)
+{
+    struct tensor d_embedding = pass->gradients->embedding;
+    if (pass->residual_dropout > 0.0f)
+        op_dropout(pass->backend, d_x, d_x, pass->residual_dropout, pass->seed, pass->step, 0);
+    op_scatter_add(pass->backend, &d_embedding, d_x, tokens);
+}
+
+void layer_backward(const struct layer_pass *pass, int64_t layer, struct layer_activations *activations,
+                    struct layer_scratch *scratch, const struct tensor *positions,
+                    const struct tensor *starts, struct tensor *d_x, bool input_wanted)
+{
+    feed_backward(pass, layer, activations, scratch, d_x);
+    attention_backward(pass, layer, activations, scratch, positions, starts, d_x, input_wanted);
+}

@@ -1,0 +1,39 @@
+#include "models/language/layer.h"
+
+const char *linear_name(enum linear linear)
+{
+    static const char *const names[LINEAR_COUNT] = {"q", "k", "v", "o", "gate", "up", "down"};
+    return names[linear];
+}
+
+const char *linear_module(enum linear linear)
+{
+    static const char *const modules[LINEAR_COUNT] = {
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    return modules[linear];
+}
+
+struct linear_shape linear_shape(const struct transformer_settings *settings, enum linear linear)
+{
+    const int64_t width = settings->width, hidden = settings->hidden;
+    const int64_t query_width = settings->query_heads * settings->head_width;
+    const int64_t key_width = settings->key_heads * settings->head_width;
+    switch (linear) {
+    case LINEAR_Q:
+        return (struct linear_shape){query_width, width};
+    case LINEAR_K:
+    case LINEAR_V:
+        return (struct linear_shape){key_width, width};
+    case LINEAR_O:
+        return (struct linear_shape){width, query_width};
+    case LINEAR_GATE:
+    case LINEAR_UP:
+        return (struct linear_shape){hidden, width};
+    case LINEAR_DOWN:
+        return (struct linear_shape){width, hidden};
+    case LINEAR_COUNT:
+        break;
+    }
+    return (struct linear_shape){0, 0};
+}

@@ -1,0 +1,223 @@
+#include <stdlib.h>
+
+#include "models/language/transformer_state.h"
+
+#define ADVICE_WEIGHTS "lower language_model.width or language_model.layers"
+#define ADVICE_BATCH "lower the tokens of a batch, or set recompute: true"
+
+/* ---- settings ----------------------------------------------------------------------------------------- */
+
+static bool check_settings(const struct transformer_settings *settings, struct error *error)
+{
+    if (settings->vocabulary < 1 || settings->width < 1 || settings->layers < 1 ||
+        settings->query_heads < 1 || settings->key_heads < 1 || settings->head_width < 1 ||
+        settings->hidden < 1)
+        return error_set(error, ERROR_USAGE,
+                         "a transformer of vocabulary %lld, width %lld, %lld layers, %lld and "
+                         "%lld heads of width %lld, hidden width %lld; every one must be at least 1",
+                         (long long)settings->vocabulary, (long long)settings->width,
+                         (long long)settings->layers, (long long)settings->query_heads,
+                         (long long)settings->key_heads, (long long)settings->head_width,
+                         (long long)settings->hidden);
+    if (settings->query_heads % settings->key_heads != 0)
+        return error_set(error, ERROR_USAGE,
+                         "%lld query heads cannot share %lld key heads evenly; choose a divisor",
+                         (long long)settings->query_heads, (long long)settings->key_heads);
+    if (settings->positions && settings->head_width % 2 != 0)
+        return error_set(error, ERROR_USAGE,
+                         "rotary positions need an even head width, not %lld; choose width and "
+                         "heads so, or set positions: false",
+                         (long long)settings->head_width);
+    if (settings->classes < 0 || settings->classes > settings->vocabulary)
+        return error_set(error, ERROR_USAGE, "%lld classes in a vocabulary of %lld; choose at most that many",
+                         (long long)settings->classes, (long long)settings->vocabulary);
+    return true;
+}
+
+static bool check_adapter(const struct lora_settings *lora, enum train_mode mode, struct error *error)
+{
+    bool any = false;
+    for (int linear = 0; linear < LINEAR_COUNT; linear++)
+        any = any || lora->targets[linear];
+    if (lora->rank < 0 || lora->dropout < 0.0 || lora->dropout >= 1.0)
+        return error_set(error, ERROR_USAGE,
+                         "an adapter of rank %lld with dropout %g; the rank must not be negative "
+                         "and the dropout below 1",
+                         (long long)lora->rank, lora->dropout);
+    if (mode == TRAIN_LORA && (lora->rank == 0 || !any))
+        return error_set(error, ERROR_USAGE,
+                         "an adapter of rank %lld with %s targets has nothing to train; set rank "
+                         "and targets",
+                         (long long)lora->rank, any ? "some" : "no");
+    return true;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------- */
+
+void transformer_lay_out_batch(struct transformer *model, int64_t tokens, int64_t sequences)
+{
+    struct arena *const arena = &model->activations_arena;
+    struct batch_activations *const batch = &model->activations;
+    const int64_t layers = model->settings.layers, width = model->settings.width;
+    const bool backward = model->mode != TRAIN_NOTHING;
+    const bool shared = model->settings.recompute || !backward;
+    arena_return(arena, 0);
+    arena_return(&model->scratch_arena, 0);
+    batch->tokens = arena_tensor_1d(arena, DTYPE_I32, tokens);
+    batch->positions = arena_tensor_1d(arena, DTYPE_I32, tokens);
+    batch->starts = arena_tensor_1d(arena, DTYPE_I32, sequences + 1);
+    for (int64_t layer = 0; layer < layers; layer++) {
+        struct layer_activations *activations = &batch->layer[layer];
+        if (layer > 0 && shared)
+            *activations = batch->layer[0];
+        else
+            layer_activations_lay_out(activations, arena, &model->settings, &model->lora, tokens);
+        activations->input = arena_tensor_2d(arena, DTYPE_REAL, tokens, width);
+    }
+    batch->last = arena_tensor_2d(arena, DTYPE_REAL, tokens, width);
+    if (backward)
+        batch->d_x = arena_tensor_2d(arena, DTYPE_REAL, tokens, width);
+    layer_scratch_lay_out(&model->scratch, &model->scratch_arena, &model->settings, &model->lora, tokens,
+                          backward);
+}
+
+static bool allocate_parameters(struct transformer *model, struct error *error)
+{
+    const size_t layers = (size_t)model->settings.layers;
+    model->weights.layer = calloc(layers, sizeof *model->weights.layer);
+    model->gradients.layer = calloc(layers, sizeof *model->gradients.layer);
+    model->activations.layer = calloc(layers, sizeof *model->activations.layer);
+    if (!model->weights.layer || !model->gradients.layer || !model->activations.layer)
+        return error_memory(error, "the list of layers", layers * sizeof *model->weights.layer,
+                            ADVICE_WEIGHTS);
+    transformer_lay_out_parameters(model);
+    model->parameters = calloc((size_t)model->parameter_count, sizeof *model->parameters);
+    if (!model->parameters)
+        return error_memory(error, "the list of parameters",
+                            (size_t)model->parameter_count * sizeof *model->parameters, ADVICE_WEIGHTS);
+    if (!arena_reserve(&model->weights_arena, 0, ADVICE_WEIGHTS, error) ||
+        !arena_reserve(&model->gradients_arena, 0, ADVICE_WEIGHTS, error) ||
+        !arena_reserve(&model->optimizer_arena, 0, ADVICE_WEIGHTS, error))
+        return false;
+    transformer_lay_out_parameters(model);
+    return true;
+}
+
+static bool allocate_batch(struct transformer *model, struct error *error)
+{
+    const size_t tokens = (size_t)model->tokens_maximum;
+    struct counted_rows *const counted = &model->counted;
+    counted->row = calloc(tokens, sizeof *counted->row);
+    counted->target = calloc(tokens, sizeof *counted->target);
+    counted->set_starts = calloc(tokens + 1, sizeof *counted->set_starts);
+    counted->weight = calloc(tokens, sizeof *counted->weight);
+    counted->loss = calloc(tokens, sizeof *counted->loss);
+    if (!counted->row || !counted->target || !counted->set_starts || !counted->weight || !counted->loss)
+        return error_memory(error, "the rows of a batch", tokens * 32, ADVICE_BATCH);
+    transformer_lay_out_batch(model, model->tokens_maximum, model->sequences_maximum);
+    loss_lay_out(model, model->tokens_maximum);
+    return arena_reserve(&model->activations_arena, 0, ADVICE_BATCH, error) &&
+           arena_reserve(&model->scratch_arena, 0, ADVICE_BATCH, error);
+}
+
+bool transformer_create(struct transformer **model, struct backend *backend,
+                        const struct transformer_settings *settings, const struct lora_settings *lora,
+                        enum train_mode mode, int64_t tokens_maximum, int64_t sequences_maximum,
+                        uint64_t seed, struct error *error)
+{
+    *model = NULL;
+    if (!check_settings(settings, error) || (lora && !check_adapter(lora, mode, error)))
+        return false;
+    if (!lora && mode == TRAIN_LORA)
+        return error_set(error, ERROR_USAGE, "training an adapter needs its settings; set rank and targets");
+    struct transformer *made = calloc(1, sizeof *made);
+    if (!made)
+        return error_memory(error, "the transformer", sizeof *made, NULL);
+    made->backend = backend;
+    made->settings = *settings;
+    if (settings->classes == 0)
+        made->settings.classes = settings->vocabulary;
+    if (lora)
+        made->lora = *lora;
+    made->mode = mode;
+    made->tokens_maximum = tokens_maximum;
+    made->sequences_maximum = sequences_maximum;
+    made->weights_arena = arena_measure(backend, "weights");
+    made->gradients_arena = arena_measure(backend, "gradients");
+    made->optimizer_arena = arena_measure(backend, "optimizer");
+    made->activations_arena = arena_measure(backend, "activations");
+    made->scratch_arena = arena_measure(backend, "scratch");
+    if (!allocate_parameters(made, error) || (tokens_maximum > 0 && !allocate_batch(made, error)) ||
+        !transformer_initialize_parameters(made, seed, error)) {
+        transformer_free(made);
+        return false;
+    }
+    *model = made;
+    return true;
+}
+
+void transformer_free(struct transformer *model)
+{
+    if (!model)
+        return;
+    arena_release(&model->weights_arena);
+    arena_release(&model->gradients_arena);
+    arena_release(&model->optimizer_arena);
+    arena_release(&model->activations_arena);
+    arena_release(&model->scratch_arena);
+    free(model->weights.layer);
+    free(model->gradients.layer);
+    free(model->activations.layer);
+    free(model->parameters);
+    free(model->counted.row);
+    free(model->counted.target);
+    free(model->counted.set_starts);
+    free(model->counted.weight);
+    free(model->counted.loss);
+    free(model);
+}
+
+/* ---- accessors ---------------------------------------------------------------------------------------- */
+
+const struct transformer_settings *transformer_settings_of(const struct transformer *model)
+{
+    return &model->settings;
+}
+
+const struct lora_settings *transformer_lora_of(const struct transformer *model)
+{
+    return &model->lora;
+}
+
+const struct transformer_weights *transformer_weights_of(const struct transformer *model)
+{
+    return &model->weights;
+}
+
+struct backend *transformer_backend(const struct transformer *model)
+{
+    return model->backend;
+}
+
+struct parameter *transformer_parameters(struct transformer *model, int64_t *count)
+{
+    *count = model->parameter_count;
+    return model->parameters;
+}
+
+struct layer_pass transformer_inference_pass(const struct transformer *model)
+{
+    return (struct layer_pass){.backend = model->backend,
+                               .settings = &model->settings,
+                               .lora = &model->lora,
+                               .weights = &model->weights,
+                               .frequencies = &model->frequencies};
+}
+
+void transformer_print_memory(const struct transformer *model, FILE *stream)
+{
+    const struct arena *const arenas[] = {&model->weights_arena, &model->gradients_arena,
+                                          &model->optimizer_arena, &model->activations_arena,
+                                          &model->scratch_arena};
+    arena_print_table(stream, "memory of the language model", arenas, (int)(sizeof arenas / sizeof *arenas));
+}

@@ -1,0 +1,154 @@
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/language/transformer_state.h"
+
+/* Takes a parameter and, when it is trained, its gradient and moments from the arenas; columns 0: a vector.
+ */
+static void add_parameter(struct transformer *model, struct tensor *value, struct tensor *gradient,
+                          bool trained, int64_t rows, int64_t columns, const char *format, ...)
+    __attribute__((format(printf, 7, 8)));
+
+static struct tensor take(struct arena *arena, int64_t rows, int64_t columns)
+{
+    return columns > 0 ? arena_tensor_2d(arena, DTYPE_REAL, rows, columns)
+                       : arena_tensor_1d(arena, DTYPE_REAL, rows);
+}
+
+static void add_parameter(struct transformer *model, struct tensor *value, struct tensor *gradient,
+                          bool trained, int64_t rows, int64_t columns, const char *format, ...)
+{
+    struct parameter parameter = {.trained = trained, .decayed = columns > 0};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(parameter.name, sizeof parameter.name, format, arguments);
+    va_end(arguments);
+    parameter.value = take(&model->weights_arena, rows, columns);
+    if (trained) {
+        parameter.gradient = take(&model->gradients_arena, rows, columns);
+        parameter.first_moment = take(&model->optimizer_arena, rows, columns);
+        parameter.second_moment = take(&model->optimizer_arena, rows, columns);
+    }
+    *value = parameter.value;
+    *gradient = parameter.gradient;
+    if (model->parameters)
+        model->parameters[model->parameter_count] = parameter;
+    model->parameter_count++;
+}
+
+static void add_linear(struct transformer *model, int64_t layer, enum linear linear)
+{
+    const struct linear_shape shape = linear_shape(&model->settings, linear);
+    const bool base = model->mode == TRAIN_ALL, adapter = model->mode != TRAIN_NOTHING;
+    struct layer_weights *const weights = &model->weights.layer[layer];
+    struct layer_weights *const gradients = &model->gradients.layer[layer];
+    const long long number = (long long)layer;
+    const char *module = linear_module(linear);
+    add_parameter(model, &weights->linear[linear], &gradients->linear[linear], base, shape.out, shape.in,
+                  "model.layers.%lld.%s.weight", number, module);
+    if (model->settings.attention_bias && (linear == LINEAR_Q || linear == LINEAR_K || linear == LINEAR_V))
+        add_parameter(model, &weights->bias[linear], &gradients->bias[linear], base, shape.out, 0,
+                      "model.layers.%lld.%s.bias", number, module);
+    if (model->lora.rank > 0 && model->lora.targets[linear]) {
+        add_parameter(model, &weights->lora_a[linear], &gradients->lora_a[linear], adapter, model->lora.rank,
+                      shape.in, "base_model.model.model.layers.%lld.%s.lora_A.weight", number, module);
+        add_parameter(model, &weights->lora_b[linear], &gradients->lora_b[linear], adapter, shape.out,
+                      model->lora.rank, "base_model.model.model.layers.%lld.%s.lora_B.weight", number,
+                      module);
+    }
+}
+
+static void add_layer(struct transformer *model, int64_t layer)
+{
+    const int64_t width = model->settings.width;
+    const bool base = model->mode == TRAIN_ALL;
+    struct layer_weights *const weights = &model->weights.layer[layer];
+    struct layer_weights *const gradients = &model->gradients.layer[layer];
+    add_parameter(model, &weights->attention_norm, &gradients->attention_norm, base, width, 0,
+                  "model.layers.%lld.input_layernorm.weight", (long long)layer);
+    add_parameter(model, &weights->feed_norm, &gradients->feed_norm, base, width, 0,
+                  "model.layers.%lld.post_attention_layernorm.weight", (long long)layer);
+    for (int linear = 0; linear < LINEAR_COUNT; linear++)
+        add_linear(model, layer, (enum linear)linear);
+}
+
+void transformer_lay_out_parameters(struct transformer *model)
+{
+    const struct transformer_settings *settings = &model->settings;
+    struct transformer_weights *const weights = &model->weights, *const gradients = &model->gradients;
+    const bool base = model->mode == TRAIN_ALL;
+    model->parameter_count = 0;
+    add_parameter(model, &weights->embedding, &gradients->embedding, base, settings->vocabulary,
+                  settings->width, "model.embed_tokens.weight");
+    for (int64_t layer = 0; layer < settings->layers; layer++)
+        add_layer(model, layer);
+    add_parameter(model, &weights->output_norm, &gradients->output_norm, base, settings->width, 0,
+                  "model.norm.weight");
+    if (settings->tied) {
+        weights->output = weights->embedding;
+        gradients->output = gradients->embedding;
+    } else {
+        add_parameter(model, &weights->output, &gradients->output, base, settings->vocabulary,
+                      settings->width, "lm_head.weight");
+    }
+    model->frequencies = arena_tensor_1d(&model->weights_arena, DTYPE_REAL, (settings->head_width + 1) / 2);
+    model->square_sum = arena_tensor_1d(&model->optimizer_arena, DTYPE_F64, 1);
+    model->clip_scale = arena_tensor_1d(&model->optimizer_arena, DTYPE_F32, 1);
+}
+
+/* ---- initial values ----------------------------------------------------------------------------------- */
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+static void fill_parameter(const struct transformer *model, const struct parameter *parameter,
+                           struct random_stream *stream, real *values)
+{
+    const int64_t count = tensor_count(&parameter->value);
+    const bool branch_output =
+        ends_with(parameter->name, "o_proj.weight") || ends_with(parameter->name, "down_proj.weight");
+    const double deviation = branch_output ? 0.02 / sqrt(2.0 * (double)model->settings.layers) : 0.02;
+    if (ends_with(parameter->name, "norm.weight")) {
+        for (int64_t index = 0; index < count; index++)
+            values[index] = 1;
+    } else if (ends_with(parameter->name, "bias") || ends_with(parameter->name, "lora_B.weight")) {
+        memset(values, 0, (size_t)count * sizeof *values);
+    } else if (ends_with(parameter->name, "lora_A.weight")) {
+        const double bound = 1.0 / sqrt((double)parameter->value.shape[1]);
+        for (int64_t index = 0; index < count; index++)
+            values[index] = (real)(bound * (2.0 * random_double(stream) - 1.0));
+    } else {
+        for (int64_t index = 0; index < count; index++)
+            values[index] = (real)(deviation * random_normal(stream));
+    }
+}
+
+bool transformer_initialize_parameters(struct transformer *model, uint64_t seed, struct error *error)
+{
+    int64_t largest = tensor_count(&model->frequencies);
+    for (int64_t index = 0; index < model->parameter_count; index++) {
+        const int64_t count = tensor_count(&model->parameters[index].value);
+        largest = count > largest ? count : largest;
+    }
+    real *values = malloc((size_t)largest * sizeof *values);
+    if (!values)
+        return error_memory(error, "a parameter's initial values", (size_t)largest * sizeof *values,
+                            "lower language_model.width");
+    for (int64_t index = 0; index < model->parameter_count; index++) {
+        struct parameter *parameter = &model->parameters[index];
+        struct random_stream stream = random_stream_open(seed, RANDOM_INITIALIZE, 0, (uint64_t)index);
+        fill_parameter(model, parameter, &stream, values);
+        tensor_upload(model->backend, &parameter->value, values);
+    }
+    for (int64_t index = 0; index < tensor_count(&model->frequencies); index++)
+        values[index] = (real)pow((double)model->settings.rope_theta,
+                                  -2.0 * (double)index / (double)model->settings.head_width);
+    tensor_upload(model->backend, &model->frequencies, values);
+    free(values);
+    return true;
+}
