@@ -13,8 +13,8 @@ int64_t prompt_item_capacity(const struct prompt_settings *settings)
 }
 
 /* Puts `items` into `order`, those of the sequence first; returns how many these are. */
-static int64_t arrange(int32_t *order, const struct prompt_settings *settings, const int32_t *items, int64_t count,
-                       struct random_stream *stream)
+static int64_t arrange(int32_t *order, const struct prompt_settings *settings, const int32_t *items,
+                       int64_t count, struct random_stream *stream)
 {
     const int64_t capacity = prompt_item_capacity(settings);
     const int64_t shown = count < capacity ? count : capacity;
@@ -27,8 +27,9 @@ static int64_t arrange(int32_t *order, const struct prompt_settings *settings, c
     return shown;
 }
 
-int64_t prompt_context(int32_t *tokens, const struct vocabulary *vocabulary, const struct prompt_settings *settings,
-                       int32_t user, const int32_t *items, int64_t item_count, uint64_t seed, uint64_t draw)
+int64_t prompt_context(int32_t *tokens, const struct vocabulary *vocabulary,
+                       const struct prompt_settings *settings, int32_t user, const int32_t *items,
+                       int64_t item_count, uint64_t seed, uint64_t draw)
 {
     const int64_t capacity = prompt_item_capacity(settings);
     struct random_stream stream = random_stream_open(seed, RANDOM_CONTEXT, draw, (uint64_t)user);

@@ -4,8 +4,9 @@
  *   context:  BEGIN USER item item ... item SEPARATOR          USER is TOKEN_NO_USER without user tokens
  *   training: context answer answer ... END                    answer: the user's other items
  *
- * With template "sequence" the separator is left out (next item in order of time). The paper's construction is
- * `random_cuts` prompts a user, each over a fresh shuffle cut at a uniform place, and one with the full list.
+ * With template "sequence" the separator is left out (next item in order of time). The paper's construction
+ * is `random_cuts` prompts a user, each over a fresh shuffle cut at a uniform place, and one with the full
+ * list.
  */
 #ifndef IDREC_MODELS_LANGUAGE_PROMPT_H
 #define IDREC_MODELS_LANGUAGE_PROMPT_H
@@ -18,16 +19,18 @@
 struct prompt_settings {
     bool separator; /* template: default; false: sequence */
     bool shuffle;   /* the order of the items is drawn anew; false: order of time */
-    int64_t length_maximum; /* tokens; the oldest items (or, shuffled, a random part) are left out; at least 5 */
+    int64_t
+        length_maximum; /* tokens; the oldest items (or, shuffled, a random part) are left out; at least 5 */
 };
 
 /* Items that fit into a training sequence or context of length_maximum tokens. */
 int64_t prompt_item_capacity(const struct prompt_settings *settings);
 
-/* Writes a context for inference into tokens [settings->length_maximum]; returns its length. `draw` numbers the
- * shuffled contexts of a user: the order is a function of (seed, user, draw). */
-int64_t prompt_context(int32_t *tokens, const struct vocabulary *vocabulary, const struct prompt_settings *settings,
-                       int32_t user, const int32_t *items, int64_t item_count, uint64_t seed, uint64_t draw);
+/* Writes a context for inference into tokens [settings->length_maximum]; returns its length. `draw` numbers
+ * the shuffled contexts of a user: the order is a function of (seed, user, draw). */
+int64_t prompt_context(int32_t *tokens, const struct vocabulary *vocabulary,
+                       const struct prompt_settings *settings, int32_t user, const int32_t *items,
+                       int64_t item_count, uint64_t seed, uint64_t draw);
 
 /* Where a training sequence is cut into context and answer. */
 enum prompt_cut {
@@ -47,11 +50,13 @@ struct prompt_draw {
 struct prompt_sequence {
     int64_t length; /* tokens, END included */
     int64_t shown;  /* m, items in the sequence */
-    int64_t answer; /* the first position whose next token belongs to the answer: SEPARATOR's, or xk's without */
+    int64_t
+        answer; /* the first position whose next token belongs to the answer: SEPARATOR's, or xk's without */
 };
 
-/* Writes the sequence into tokens [settings->length_maximum]. `order` [item_count] becomes the user's items in
- * the order of the sequence, those that were left out last. item_count >= 1; a single item is all answer. */
+/* Writes the sequence into tokens [settings->length_maximum]. `order` [item_count] becomes the user's items
+ * in the order of the sequence, those that were left out last. item_count >= 1; a single item is all answer.
+ */
 struct prompt_sequence prompt_training(int32_t *tokens, int32_t *order, const struct vocabulary *vocabulary,
                                        const struct prompt_settings *settings, const struct prompt_draw *draw,
                                        const int32_t *items, int64_t item_count);

@@ -1,6 +1,6 @@
 /*
- * schedule.h: the learning rate over a training: a linear warm-up, then one of three courses. It is a function of
- * the part of the training that is done, so it does not depend on where a run was resumed.
+ * schedule.h: the learning rate over a training: a linear warm-up, then one of three courses. It is a
+ * function of the part of the training that is done, so it does not depend on where a run was resumed.
  */
 #ifndef IDREC_MODELS_LANGUAGE_SCHEDULE_H
 #define IDREC_MODELS_LANGUAGE_SCHEDULE_H
