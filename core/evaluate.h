@@ -16,7 +16,15 @@
 #include "core/backend.h"
 #include "core/interactions.h"
 
-enum metric { METRIC_RECALL, METRIC_NDCG, METRIC_PRECISION, METRIC_HIT, METRIC_MRR, METRIC_MAP, METRIC_COUNT };
+enum metric {
+    METRIC_RECALL,
+    METRIC_NDCG,
+    METRIC_PRECISION,
+    METRIC_HIT,
+    METRIC_MRR,
+    METRIC_MAP,
+    METRIC_COUNT
+};
 const char *metric_name(enum metric metric);
 /* METRIC_COUNT when unknown. */
 enum metric metric_from_name(const char *name);
@@ -25,8 +33,10 @@ enum metric metric_from_name(const char *name);
 struct scorer {
     void *context;
     int64_t items;
-    /* Fills scores [count rows used of scores->shape[0], items] on the backend. `count` <= scores->shape[0]. */
-    bool (*score)(void *context, const int32_t *users, int64_t count, struct tensor *scores, struct error *error);
+    /* Fills scores [count rows used of scores->shape[0], items] on the backend. `count` <= scores->shape[0].
+     */
+    bool (*score)(void *context, const int32_t *users, int64_t count, struct tensor *scores,
+                  struct error *error);
 };
 
 /* Top-K lists of the users given, best first: items i32 [users, k] (-1: none left), scores f32 [users, k]. */
@@ -41,15 +51,16 @@ bool top_k_rank(struct top_k *top, struct backend *backend, const struct scorer 
                 int64_t user_count, int64_t k, const struct csr *mask /* rows ascend */, struct error *error);
 void top_k_free(struct top_k *top);
 
-/* Metrics at each k, and, when per_user is not NULL, of each user: per_user[(m * k_count + j) * users + u]. */
+/* Metrics at each k, and, when per_user is not NULL, of each user: per_user[(m * k_count + j) * users + u],
+ * NaN for a user without truth items. Every k is at most top->k. */
 struct evaluation {
     int64_t users_tested;
     int k_count;
     int64_t k[8];
     double value[METRIC_COUNT][8];
 };
-void evaluate_top_k(struct evaluation *result, const struct top_k *top, const struct csr *truth, const int64_t *k,
-                    int k_count, double *per_user);
+void evaluate_top_k(struct evaluation *result, const struct top_k *top, const struct csr *truth,
+                    const int64_t *k, int k_count, double *per_user);
 
 /* The users with at least one truth item, ascending; malloc'ed. */
 bool users_with_truth(int32_t **users, int64_t *count, const struct csr *truth, struct error *error);

@@ -1,5 +1,6 @@
 /*
- * interactions.h: who interacted with what, in memory: id maps, a list of rows as read, and the frozen data set.
+ * interactions.h: who interacted with what, in memory: id maps, a list of rows as read, and the frozen data
+ * set.
  */
 #ifndef IDREC_CORE_INTERACTIONS_H
 #define IDREC_CORE_INTERACTIONS_H
@@ -9,7 +10,8 @@
 
 #include "core/error.h"
 
-/* Raw ids as strings, in order of first appearance: id i is bytes[offsets[i] .. offsets[i + 1] - 2], NUL-ended. */
+/* Raw ids as strings, in order of first appearance: id i is bytes[offsets[i] .. offsets[i + 1] - 2],
+ * NUL-ended. */
 struct id_map {
     int64_t count;
     int64_t *offsets; /* [count + 1] */
@@ -46,6 +48,15 @@ struct interactions {
 };
 void interactions_free(struct interactions *interactions);
 
+/* What became of the rows of the input on the way to a data set. */
+struct preparation_counts {
+    int64_t rows_read;
+    int64_t below_rating; /* rating under the threshold */
+    int64_t duplicates;   /* later rows of the same user and item, within a part of the split */
+    int64_t overlaps;     /* rows of a provided validation or test part that an earlier part holds as well */
+    int64_t below_core;   /* refused by the k-core */
+};
+
 /* The frozen data set of a run: id maps, split and mask of every arm. Within a row, items stand in order of
  * time (of the file where no times are known). The three parts of a user are disjoint. */
 struct dataset {
@@ -53,10 +64,14 @@ struct dataset {
     struct id_map user_ids, item_ids;
     struct csr train, validation, test; /* [users, items] */
     int64_t *train_times;               /* one an index of train; NULL: not known */
+    struct preparation_counts counts;
 };
 void dataset_free(struct dataset *dataset);
 
-/* dataset.h5 (design: docs/data-formats.md). */
+/* The leak check: no pair of user and item in two parts, nor twice in one. The error names the pair. */
+bool dataset_check_disjoint(const struct dataset *dataset, struct error *error);
+
+/* dataset.h5 (layout: docs/data-formats.md). */
 bool dataset_save(const struct dataset *dataset, const char *path, struct error *error);
 bool dataset_load(struct dataset *dataset, const char *path, struct error *error);
 

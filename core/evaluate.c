@@ -1,0 +1,158 @@
+#include "core/evaluate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/interrupt.h"
+#include "core/ops.h"
+
+#define SCORE_BYTES (64 << 20) /* what the scores of one block of users may take */
+
+/* The tensors of one block of users, and the mask, on the device. */
+struct ranking {
+    struct backend *backend;
+    int64_t block; /* users: a multiple of GEMM_ROW_BLOCK, so that scores do not depend on it */
+    struct tensor scores, columns, top_scores, ties, mask_rows, mask_starts, mask_indices;
+    real *host_scores;  /* [block, k] */
+    int32_t *host_ties; /* [block] */
+};
+
+static bool allocate(struct ranking *ranking, struct tensor *tensor, enum dtype dtype, int64_t rows,
+                     int64_t columns, struct error *error)
+{
+    const size_t bytes = dtype_size(dtype) * (size_t)(rows * (columns ? columns : 1));
+    void *memory = ranking->backend->allocate(ranking->backend, bytes ? bytes : 1);
+    if (!memory)
+        return error_memory(error, "ranking the items", bytes, NULL);
+    *tensor = columns ? tensor_2d(memory, dtype, ranking->backend->device, rows, columns)
+                      : tensor_1d(memory, dtype, ranking->backend->device, rows);
+    return true;
+}
+
+/* Without a mask, every user shares one empty row. */
+static bool upload_mask(struct ranking *ranking, const struct csr *mask, struct error *error)
+{
+    static const int64_t empty_starts[2] = {0, 0};
+    static const int32_t no_index[1] = {0};
+    const int64_t rows = mask ? mask->rows : 1, count = mask ? csr_count(mask) : 0;
+    if (!allocate(ranking, &ranking->mask_starts, DTYPE_I64, rows + 1, 0, error) ||
+        !allocate(ranking, &ranking->mask_indices, DTYPE_I32, count > 0 ? count : 1, 0, error))
+        return false;
+    tensor_upload(ranking->backend, &ranking->mask_starts, mask ? mask->starts : empty_starts);
+    tensor_upload(ranking->backend, &ranking->mask_indices, count > 0 ? mask->indices : no_index);
+    return true;
+}
+
+static bool ranking_open(struct ranking *ranking, struct backend *backend, const struct csr *mask,
+                         int64_t items, int64_t k, struct error *error)
+{
+    const int64_t fitting =
+        SCORE_BYTES / (int64_t)(sizeof(real) * (size_t)items) / GEMM_ROW_BLOCK * GEMM_ROW_BLOCK;
+    *ranking =
+        (struct ranking){.backend = backend, .block = fitting > GEMM_ROW_BLOCK ? fitting : GEMM_ROW_BLOCK};
+    ranking->host_scores = malloc((size_t)(ranking->block * k) * sizeof *ranking->host_scores);
+    ranking->host_ties = malloc((size_t)ranking->block * sizeof *ranking->host_ties);
+    if (!ranking->host_scores || !ranking->host_ties)
+        return error_memory(error, "ranking the items", (size_t)(ranking->block * k) * sizeof(real), NULL);
+    return allocate(ranking, &ranking->scores, DTYPE_REAL, ranking->block, items, error) &&
+           allocate(ranking, &ranking->columns, DTYPE_I32, ranking->block, k, error) &&
+           allocate(ranking, &ranking->top_scores, DTYPE_REAL, ranking->block, k, error) &&
+           allocate(ranking, &ranking->ties, DTYPE_I32, ranking->block, 0, error) &&
+           allocate(ranking, &ranking->mask_rows, DTYPE_I32, ranking->block, 0, error) &&
+           upload_mask(ranking, mask, error);
+}
+
+static void ranking_close(struct ranking *ranking)
+{
+    struct tensor *tensors[] = {&ranking->scores,      &ranking->columns,   &ranking->top_scores,
+                                &ranking->ties,        &ranking->mask_rows, &ranking->mask_starts,
+                                &ranking->mask_indices};
+    for (size_t index = 0; index < sizeof tensors / sizeof *tensors; index++)
+        if (tensors[index]->data)
+            ranking->backend->release(ranking->backend, tensors[index]->data);
+    free(ranking->host_scores);
+    free(ranking->host_ties);
+}
+
+/* Ranks users[first .. first + count - 1] and copies their lists into top. */
+static bool rank_block(struct top_k *top, struct ranking *ranking, const struct scorer *scorer, int64_t first,
+                       int64_t count, bool masked, struct error *error)
+{
+    struct backend *backend = ranking->backend;
+    if (!scorer->score(scorer->context, top->user + first, count, &ranking->scores, error))
+        return false;
+    struct tensor mask_rows = tensor_rows(&ranking->mask_rows, 0, count);
+    if (masked)
+        tensor_upload(backend, &mask_rows, top->user + first);
+    else
+        tensor_zero(backend, &mask_rows);
+    struct tensor scores = tensor_rows(&ranking->scores, 0, count);
+    struct tensor columns = tensor_rows(&ranking->columns, 0, count);
+    struct tensor top_scores = tensor_rows(&ranking->top_scores, 0, count);
+    struct tensor ties = tensor_rows(&ranking->ties, 0, count);
+    op_topk_masked(backend, &columns, &top_scores, &ties, &scores, &mask_rows, &ranking->mask_starts,
+                   &ranking->mask_indices);
+    tensor_download(backend, top->items + first * top->k, &columns);
+    tensor_download(backend, ranking->host_scores, &top_scores);
+    tensor_download(backend, ranking->host_ties, &ties);
+    if (!backend_synchronize(backend, error))
+        return false;
+    for (int64_t index = 0; index < count * top->k; index++)
+        top->scores[first * top->k + index] = (float)ranking->host_scores[index];
+    for (int64_t row = 0; row < count; row++)
+        top->ties += ranking->host_ties[row];
+    return true;
+}
+
+static bool top_k_allocate(struct top_k *top, const int32_t *users, int64_t user_count, int64_t k,
+                           struct error *error)
+{
+    *top = (struct top_k){.users = user_count, .k = k};
+    const size_t count = (size_t)(user_count * k);
+    top->user = malloc((size_t)(user_count + 1) * sizeof *top->user);
+    top->items = malloc((count + 1) * sizeof *top->items);
+    top->scores = malloc((count + 1) * sizeof *top->scores);
+    if (!top->user || !top->items || !top->scores)
+        return error_memory(error, "the top-K lists", count * 8, "lower the largest of evaluate.k");
+    if (user_count > 0)
+        memcpy(top->user, users, (size_t)user_count * sizeof *users);
+    return true;
+}
+
+bool top_k_rank(struct top_k *top, struct backend *backend, const struct scorer *scorer, const int32_t *users,
+                int64_t user_count, int64_t k, const struct csr *mask, struct error *error)
+{
+    struct ranking ranking = {.backend = backend};
+    bool done = top_k_allocate(top, users, user_count, k, error) &&
+                ranking_open(&ranking, backend, mask, scorer->items, k, error);
+    for (int64_t first = 0; done && first < user_count; first += ranking.block) {
+        const int64_t left = user_count - first;
+        done = interrupt_check(error) &&
+               rank_block(top, &ranking, scorer, first, left < ranking.block ? left : ranking.block,
+                          mask != NULL, error);
+    }
+    ranking_close(&ranking);
+    if (!done)
+        top_k_free(top);
+    return done;
+}
+
+void top_k_free(struct top_k *top)
+{
+    free(top->user);
+    free(top->items);
+    free(top->scores);
+    *top = (struct top_k){0};
+}
+
+bool users_with_truth(int32_t **users, int64_t *count, const struct csr *truth, struct error *error)
+{
+    *count = 0;
+    *users = malloc((size_t)(truth->rows + 1) * sizeof **users);
+    if (!*users)
+        return error_memory(error, "the users tested", (size_t)truth->rows * sizeof **users, NULL);
+    for (int64_t user = 0; user < truth->rows; user++)
+        if (csr_row_length(truth, user) > 0)
+            (*users)[(*count)++] = (int32_t)user;
+    return true;
+}

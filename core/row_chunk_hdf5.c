@@ -1,0 +1,119 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/row_chunk.h"
+#include "core/store.h"
+
+static bool add_ids(struct id_table *table, const struct id_map *ids, const char *path, struct error *error)
+{
+    for (int64_t id = 0; id < ids->count; id++) {
+        const char *name = id_map_name(ids, id);
+        if (id_table_add(table, name, strlen(name)) != id)
+            return error_at(error, ERROR_RUN, path, 0,
+                            "id '%s' stands twice in the file; make the ids unique", name);
+    }
+    return true;
+}
+
+static bool read_dataset(struct row_chunk *chunk, const char *path, struct error *error)
+{
+    struct dataset dataset;
+    if (!dataset_load(&dataset, path, error))
+        return false;
+    chunk->has_time = dataset.train_times != NULL;
+    bool done = add_ids(&chunk->users, &dataset.user_ids, path, error) &&
+                add_ids(&chunk->items, &dataset.item_ids, path, error);
+    for (int64_t user = 0; user < dataset.train.rows && done; user++)
+        for (int64_t index = dataset.train.starts[user]; index < dataset.train.starts[user + 1] && done;
+             index++)
+            done = row_chunk_append(chunk, (int32_t)user, dataset.train.indices[index], 0,
+                                    chunk->has_time ? dataset.train_times[index] : 0) ||
+                   error_set(error, ERROR_RUN, "%s", chunk->message);
+    dataset_free(&dataset);
+    return done;
+}
+
+/* A column of strings, or of whole numbers, as numbered ids. */
+static bool read_id_column(struct id_table *table, struct store *store, const char *name, const char *path,
+                           int32_t **numbers, int64_t *count, struct error *error)
+{
+    struct id_map strings = {0};
+    struct error not_strings = ERROR_INITIALIZER;
+    void *integers = NULL;
+    const bool text = store_read_ids(store, name, &strings, &not_strings);
+    if (!text && !store_read(store, name, DTYPE_I64, count, NULL, &integers, error))
+        return false;
+    if (text)
+        *count = strings.count;
+    *numbers = malloc((size_t)(*count + 1) * sizeof **numbers);
+    bool done = *numbers || error_memory(error, path, (size_t)*count * sizeof **numbers, NULL);
+    for (int64_t row = 0; row < *count && done; row++) {
+        char digits[24];
+        if (!text)
+            snprintf(digits, sizeof digits, "%lld", (long long)((int64_t *)integers)[row]);
+        const char *id = text ? id_map_name(&strings, row) : digits;
+        (*numbers)[row] = id_table_add(table, id, strlen(id));
+        if ((*numbers)[row] < 0)
+            done = error_memory(error, "the ids of users and items", (size_t)*count * 8, NULL);
+    }
+    free(integers);
+    id_map_free(&strings);
+    return done;
+}
+
+struct columns {
+    int32_t *users, *items;
+    void *ratings, *times; /* float, int64_t; NULL: none */
+};
+
+static bool read_columns(struct columns *columns, struct row_chunk *chunk, struct store *store,
+                         const char *path, struct error *error)
+{
+    int64_t users = 0, items = 0, ratings, times;
+    if (!read_id_column(&chunk->users, store, "/user", path, &columns->users, &users, error) ||
+        !read_id_column(&chunk->items, store, "/item", path, &columns->items, &items, error))
+        return false;
+    ratings = times = users;
+    if (store_has(store, "/rating") &&
+        !store_read(store, "/rating", DTYPE_F32, &ratings, NULL, &columns->ratings, error))
+        return false;
+    if (store_has(store, "/time") &&
+        !store_read(store, "/time", DTYPE_I64, &times, NULL, &columns->times, error))
+        return false;
+    if (users != items || users != ratings || users != times)
+        return error_at(error, ERROR_RUN, path, 0, "/user, /item, /rating and /time differ in length");
+    chunk->has_rating = columns->ratings != NULL;
+    chunk->has_time = columns->times != NULL;
+    for (int64_t row = 0; row < users; row++)
+        if (!row_chunk_append(chunk, columns->users[row], columns->items[row],
+                              columns->ratings ? ((float *)columns->ratings)[row] : 0,
+                              columns->times ? ((int64_t *)columns->times)[row] : 0))
+            return error_set(error, ERROR_RUN, "%s", chunk->message);
+    return true;
+}
+
+bool row_chunk_read_hdf5(struct row_chunk *chunk, const char *path, struct error *error)
+{
+    *chunk = (struct row_chunk){0};
+    struct store *store;
+    if (!store_open(&store, path, error))
+        return false;
+    const bool is_columns = store_has(store, "/user") && store_has(store, "/item");
+    const bool is_dataset = store_has(store, "/train/indptr");
+    bool done = false;
+    if (is_columns) {
+        struct columns columns = {0};
+        done = read_columns(&columns, chunk, store, path, error);
+        free(columns.users);
+        free(columns.items);
+        free(columns.ratings);
+        free(columns.times);
+    }
+    store_close(store);
+    if (is_columns)
+        return done;
+    if (!is_dataset)
+        return error_at(error, ERROR_RUN, path, 0, "neither columns /user and /item nor a dataset.h5");
+    return read_dataset(chunk, path, error);
+}
