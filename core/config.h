@@ -1,8 +1,8 @@
 /*
  * config.h: one YAML file is one experiment. `extends: FILE` takes another as its base, key.path=value on the
  * command line wins. The schema (core/schema.c) is one table: it validates, fills defaults and generates
- * docs/configuration.md. An unknown key, a wrong type or a value out of range is ERROR_USAGE with file, line and
- * the nearest known key.
+ * docs/configuration.md. An unknown key, a wrong type or a value out of range is ERROR_USAGE with file, line
+ * and the nearest known key.
  *
  * Paths are printf formats: "generate.max_items", "recommenders[%d].model". Asking for a path that the schema
  * does not know is a programming error and aborts. Every value asked for exists: defaults are filled in.
@@ -22,7 +22,8 @@ struct config;
 bool config_load(struct config **config, const char *path, int override_count, char *const *overrides,
                  struct error *error);
 /* The same from text in memory; `name` stands for the file in messages. */
-bool config_parse(struct config **config, const char *name, const char *text, size_t length, struct error *error);
+bool config_parse(struct config **config, const char *name, const char *text, size_t length,
+                  struct error *error);
 void config_free(struct config *config);
 
 #define CONFIG_PATH __attribute__((format(printf, 2, 3)))
@@ -36,10 +37,10 @@ const char *config_string(const struct config *config, const char *path, ...) CO
 int64_t config_length(const struct config *config, const char *path, ...) CONFIG_PATH;
 
 /* Sets an error that points at the line where the value was written. Returns false. */
-bool config_complain(const struct config *config, const char *path, struct error *error, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+bool config_complain(const struct config *config, const char *path, struct error *error, const char *format,
+                     ...) __attribute__((format(printf, 4, 5)));
 
-/* Resolves a path value of the config: relative to the file that wrote it. malloc'ed. */
+/* Resolves a path value of the config: relative to the file that wrote it. malloc'ed; NULL for null. */
 char *config_file_path(const struct config *config, const char *path);
 
 /* The resolved configuration as YAML, every default filled in. */

@@ -1,0 +1,291 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/config_parts.h"
+#include "core/file.h"
+
+bool config_complain_at(const struct yaml_node *node, const char *path, struct error *error,
+                        const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return error_at(error, ERROR_USAGE, node->file, node->line, "%s: %s", path, text);
+}
+
+static struct value *add_value(struct config *config, const struct schema_entry *entry, const char *path,
+                               const struct yaml_node *node, struct error *error)
+{
+    struct value *values = realloc(config->values, (config->value_count + 1) * sizeof *values);
+    char *copy = strdup(path);
+    if (values)
+        config->values = values;
+    if (!values || !copy) {
+        free(copy);
+        error_memory(error, "the configuration", sizeof *values, NULL);
+        return NULL;
+    }
+    struct value *value = &values[config->value_count++];
+    const bool written = node && node->file != config_built_in;
+    *value = (struct value){
+        .path = copy, .entry = entry, .file = written ? node->file : NULL, .line = written ? node->line : 0};
+    return value;
+}
+
+/* Reads a decimal or hexadecimal number. Infinity and NaN are none. */
+static bool parse_number(const char *text, double *number)
+{
+    const char *digits = text + (*text == '-' || *text == '+');
+    if (*digits != '.' && (*digits < '0' || *digits > '9'))
+        return false;
+    char *end;
+    *number = strtod(text, &end);
+    return end != text && *end == '\0' && isfinite(*number);
+}
+
+/* 12, 0x0c, and 1e6, which is written so for its zeros. */
+static bool parse_integer(const char *text, int64_t *integer)
+{
+    const char *digits = text + (*text == '-' || *text == '+');
+    const bool hexadecimal = digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X');
+    char *end;
+    errno = 0;
+    const long long exact = strtoll(text, &end, hexadecimal ? 16 : 10);
+    double number;
+    if (*digits >= '0' && *digits <= '9' && *end == '\0' && errno == 0) {
+        *integer = exact;
+        return true;
+    }
+    if (!parse_number(text, &number) || number != floor(number) || fabs(number) > 9007199254740992.0)
+        return false;
+    *integer = (int64_t)number;
+    return true;
+}
+
+/* Control characters and the like could not be written back as YAML. libyaml has checked that this is UTF-8.
+ */
+static bool is_printable(const char *text)
+{
+    for (const unsigned char *byte = (const unsigned char *)text; *byte; byte++)
+        if (*byte < 0x20 || *byte == 0x7f || (byte[0] == 0xc2 && byte[1] < 0xa0) ||
+            (byte[0] == 0xe2 && byte[1] == 0x80 && (byte[2] == 0xa8 || byte[2] == 0xa9)) ||
+            (byte[0] == 0xef &&
+             ((byte[1] == 0xbb && byte[2] == 0xbf) || (byte[1] == 0xbf && byte[2] >= 0xbe))))
+            return false;
+    return true;
+}
+
+static bool check_range(const struct schema_entry *entry, double number, const struct yaml_node *node,
+                        const char *path, struct error *error)
+{
+    if (number >= entry->minimum && number <= entry->maximum)
+        return true;
+    return config_complain_at(node, path, error, "%s is out of range; it must lie between %.16g and %.16g",
+                              node->text, entry->minimum, entry->maximum);
+}
+
+static bool take_string(struct value *value, const struct schema_entry *entry, const struct yaml_node *node,
+                        const char *path, struct error *error)
+{
+    if (!is_printable(node->text))
+        return config_complain_at(node, path, error, "holds a control character; remove it");
+    if (entry->choices && !schema_allows(entry->choices, node->text))
+        return config_complain_at(node, path, error, "'%.60s' is not among its values; choose one of %s",
+                                  node->text, entry->choices);
+    if (!entry->choices && node->text[0] == '\0')
+        return config_complain_at(node, path, error, "is empty; write a value%s",
+                                  schema_nullable(entry) ? " or null" : "");
+    value->text = strdup(node->text);
+    return value->text || error_memory(error, "the configuration", strlen(node->text), NULL);
+}
+
+static bool take_scalar(struct value *value, const struct schema_entry *entry, const struct yaml_node *node,
+                        const char *path, struct error *error)
+{
+    switch (entry->type) {
+    case SCHEMA_BOOLEAN:
+        value->boolean = strcmp(node->text, "true") == 0;
+        if (node->quoted || (!value->boolean && strcmp(node->text, "false") != 0))
+            return config_complain_at(node, path, error,
+                                      "'%.60s' is neither true nor false; write one of them", node->text);
+        return true;
+    case SCHEMA_INTEGER:
+        if (node->quoted || !parse_integer(node->text, &value->integer))
+            return config_complain_at(node, path, error, "'%.60s' is not a whole number; write one",
+                                      node->text);
+        value->number = (double)value->integer;
+        return check_range(entry, value->number, node, path, error);
+    case SCHEMA_NUMBER:
+        if (node->quoted || !parse_number(node->text, &value->number))
+            return config_complain_at(node, path, error, "'%.60s' is not a finite number; write one",
+                                      node->text);
+        return check_range(entry, value->number, node, path, error);
+    default:
+        return take_string(value, entry, node, path, error);
+    }
+}
+
+static bool resolve_scalar(struct config *config, const struct schema_entry *entry, const char *path,
+                           const struct yaml_node *node, struct error *error)
+{
+    if (node->kind != YAML_SCALAR)
+        return config_complain_at(node, path, error, "a single value is expected here, not a %s",
+                                  node->kind == YAML_LIST ? "list" : "section");
+    struct value *value = add_value(config, entry, path, node, error);
+    if (!value)
+        return false;
+    value->is_null = yaml_node_is_null(node);
+    if (!value->is_null)
+        return take_scalar(value, entry, node, path, error);
+    return (!entry->list && schema_nullable(entry)) ||
+           config_complain_at(node, path, error, "has no value; write one");
+}
+
+/* ---- sections and lists ------------------------------------------------------------------------------ */
+
+static bool resolve_section(struct config *config, const char *pattern, const char *path,
+                            const struct yaml_node *node, struct error *error);
+
+const char *config_join(char *buffer, const char *path, const char *key)
+{
+    const char *dot = *path && *key != '[' ? "." : "";
+    if (snprintf(buffer, CONFIG_PATH_LENGTH, "%s%s%s", path, dot, key) >= CONFIG_PATH_LENGTH)
+        buffer[CONFIG_PATH_LENGTH - 1] = '\0';
+    return buffer;
+}
+
+static bool resolve_list(struct config *config, const struct schema_entry *entry, const char *path,
+                         const struct yaml_node *node, struct error *error)
+{
+    const bool mappings = entry->type == SCHEMA_MAPPINGS;
+    const bool single = node->kind == YAML_SCALAR && !mappings && !yaml_node_is_null(node);
+    if (node->kind != YAML_LIST && !single)
+        return config_complain_at(node, path, error, "a list is expected here; write [] for an empty one");
+    struct value *list = add_value(config, entry, path, node, error);
+    if (!list)
+        return false;
+    list->is_list = true;
+    list->length = single ? 1 : (int64_t)node->count;
+    for (size_t i = 0; i < (single ? 1 : node->count); i++) {
+        const struct yaml_node *child = single ? node : node->children[i];
+        char element[CONFIG_PATH_LENGTH], pattern[CONFIG_PATH_LENGTH], index[24];
+        snprintf(index, sizeof index, "[%zu]", i);
+        config_join(element, path, index);
+        if (mappings && child->kind != YAML_MAPPING)
+            return config_complain_at(child, element, error,
+                                      "a mapping is expected here, such as {model: bpr_mf}");
+        if (!(mappings
+                  ? resolve_section(config, config_join(pattern, entry->path, "[]"), element, child, error)
+                  : resolve_scalar(config, entry, element, child, error)))
+            return false;
+    }
+    return true;
+}
+
+static bool resolve_entry(struct config *config, const struct schema_entry *entry, const char *path,
+                          const struct yaml_node *node, struct error *error)
+{
+    if (entry->type == SCHEMA_SECTION) {
+        const struct yaml_node *section = node && yaml_node_is_null(node) ? NULL : node;
+        if (section && section->kind != YAML_MAPPING)
+            return config_complain_at(section, path, error,
+                                      "a section with keys of its own is expected here");
+        return resolve_section(config, entry->path, path, section, error);
+    }
+    struct yaml_node *standard = NULL;
+    if (!node && !yaml_tree_read(&standard, config_built_in, false, entry->default_value,
+                                 strlen(entry->default_value), error))
+        return false;
+    node = node ? node : standard;
+    const bool list = entry->list || entry->type == SCHEMA_MAPPINGS;
+    const bool done = list ? resolve_list(config, entry, path, node, error)
+                           : resolve_scalar(config, entry, path, node, error);
+    yaml_tree_free(standard);
+    return done;
+}
+
+static bool check_keys(const char *pattern, const char *path, const struct yaml_node *node,
+                       struct error *error)
+{
+    for (size_t i = 0; i < node->count; i++) {
+        char child[CONFIG_PATH_LENGTH], name[CONFIG_PATH_LENGTH];
+        const char *key = node->keys[i];
+        config_join(child, pattern, key);
+        if ((schema_is_child(pattern, child) && schema_find(child)) ||
+            (*pattern == '\0' && strcmp(key, "extends") == 0))
+            continue;
+        const char *nearest = schema_nearest(pattern, key);
+        config_join(name, path, key);
+        if (nearest)
+            return config_complain_at(node->children[i], name, error, "is not a known key; did you mean %s?",
+                                      nearest);
+        return config_complain_at(node->children[i], name, error,
+                                  "is not a known key; see `idrec config --reference`");
+    }
+    return true;
+}
+
+/* Resolves every key below `pattern`; node is what was written there, or NULL. */
+static bool resolve_section(struct config *config, const char *pattern, const char *path,
+                            const struct yaml_node *node, struct error *error)
+{
+    if (node && !check_keys(pattern, path, node, error))
+        return false;
+    for (size_t i = 0; i < schema_count; i++) {
+        const struct schema_entry *entry = &schema[i];
+        if (!schema_is_child(pattern, entry->path))
+            continue;
+        char child[CONFIG_PATH_LENGTH];
+        const char *key = schema_key(entry->path);
+        if (!resolve_entry(config, entry, config_join(child, path, key),
+                           node ? yaml_node_child(node, key) : NULL, error))
+            return false;
+    }
+    return true;
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+    return strcmp(((const struct value *)a)->path, ((const struct value *)b)->path);
+}
+
+struct value *config_find(const struct config *config, const char *path)
+{
+    const struct value key = {.path = (char *)path};
+    return bsearch(&key, config->values, config->value_count, sizeof *config->values, compare_paths);
+}
+
+/* An experiment without a name is called like its file. */
+static bool name_experiment(struct config *config, struct error *error)
+{
+    struct value *name = config_find(config, "name");
+    if (!name->is_null)
+        return true;
+    const char *slash = strrchr(config->file, '/');
+    const char *stem = slash ? slash + 1 : config->file;
+    const size_t length = strcspn(stem, ".");
+    name->text = path_format("%.*s", (int)length, length > 0 ? stem : "");
+    if (*name->text == '\0') {
+        free(name->text);
+        name->text = path_format("experiment");
+    }
+    for (char *letter = name->text; *letter; letter++)
+        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", *letter))
+            *letter = '-';
+    name->is_null = false;
+    return name->text || error_memory(error, "the configuration", length, NULL);
+}
+
+bool config_resolve(struct config *config, const struct yaml_node *root, struct error *error)
+{
+    if (!resolve_section(config, "", "", root, error))
+        return false;
+    qsort(config->values, config->value_count, sizeof *config->values, compare_paths);
+    return name_experiment(config, error);
+}

@@ -1,0 +1,270 @@
+#include "core/schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* clang-format off */
+#define LARGE 9007199254740992.0 /* 2^53: integers up to here are exact as doubles */
+
+#define SECTION(path, help) {SCHEMA_SECTION, false, path, NULL, 0, 0, NULL, help},
+#define MAPPINGS(path, value, help) {SCHEMA_MAPPINGS, false, path, value, 0, 0, NULL, help},
+#define BOOLEAN(path, value, help) {SCHEMA_BOOLEAN, false, path, value, 0, 0, NULL, help},
+#define INTEGER(path, value, low, high, help) {SCHEMA_INTEGER, false, path, value, low, high, NULL, help},
+#define INTEGERS(path, value, low, high, help) {SCHEMA_INTEGER, true, path, value, low, high, NULL, help},
+#define NUMBER(path, value, low, high, help) {SCHEMA_NUMBER, false, path, value, low, high, NULL, help},
+#define NUMBERS(path, value, low, high, help) {SCHEMA_NUMBER, true, path, value, low, high, NULL, help},
+#define STRING(path, value, help) {SCHEMA_STRING, false, path, value, 0, 0, NULL, help},
+#define FILE_PATH(path, value, help) {SCHEMA_PATH, false, path, value, 0, 0, NULL, help},
+#define CHOICE(path, value, choices, help) {SCHEMA_STRING, false, path, value, 0, 0, choices, help},
+#define CHOICES(path, value, choices, help) {SCHEMA_STRING, true, path, value, 0, 0, choices, help},
+
+/* What both trainings of the language model share. */
+#define TRAINING(stage, epochs_value, rate, schedule_value, warmup_value, decay, average_value)                      \
+    INTEGER(stage ".epochs", epochs_value, 0, 1e6, "passes over the users; used when `steps` is 0")                  \
+    INTEGER(stage ".steps", "0", 0, 1e9, "optimizer steps; 0: as many as `epochs` takes")                            \
+    CHOICE(stage ".objective", "set", "set|next",                                                                    \
+           "set: every item still to come is a target of each position; next: only the next token is")              \
+    CHOICE(stage ".loss_on", "answer", "answer|all",                                                                 \
+           "where the loss counts: on the answer alone, or on the whole prompt and answer")                          \
+    NUMBER(stage ".learning_rate", rate, 0, 10, "peak learning rate of AdamW")                                       \
+    CHOICE(stage ".schedule", schedule_value, "cosine|linear|constant", "decay of the learning rate after warm-up") \
+    INTEGER(stage ".warmup_steps", "0", 0, 1e9, "steps of linear warm-up; 0: by `warmup`")                           \
+    NUMBER(stage ".warmup", warmup_value, 0, 1, "share of all steps used for linear warm-up")                        \
+    NUMBER(stage ".weight_decay", decay, 0, 10, "decoupled weight decay of matrices")                                \
+    NUMBER(stage ".beta1", "0.9", 0, 0.999999, "AdamW's decay of the first moment")                                  \
+    NUMBER(stage ".beta2", "0.999", 0, 0.9999999, "AdamW's decay of the second moment")                              \
+    NUMBER(stage ".clip", "1.0", 0, 1e9, "largest global norm of the gradient; 0: no clipping")                      \
+    INTEGER(stage ".tokens_per_batch", "8192", 16, 1e7, "most tokens packed into one batch")                         \
+    INTEGER(stage ".sequences_per_batch", "0", 0, 1e7, "most sequences in one batch; 0: as many as fit")             \
+    INTEGER(stage ".accumulate", "1", 1, 1e6, "batches whose gradients are added up to one step")                    \
+    INTEGER(stage ".patience", "5", 0, 1e6,                                                                          \
+            "evaluations without a better validation likelihood before training stops; 0: never")                   \
+    INTEGER(stage ".evaluate_every", "1", 1, 1e6, "epochs between two evaluations of the validation likelihood")     \
+    NUMBER(stage ".average", average_value, 0, 0.999999,                                                             \
+           "decay of the exponential moving average of the weights that is evaluated and kept; 0: no average")       \
+    BOOLEAN(stage ".recompute", "false", "save memory: run each layer's forward pass again in the backward pass")
+
+const struct schema_entry schema[] = {
+    STRING("name", "null", "name of the experiment and of its folder; null: the file's name without its extension")
+    INTEGER("seed", "1", 0, LARGE, "seed of everything random but the recommenders' own seeds, which count from it")
+    CHOICE("device", "auto", "auto|cpu|cuda", "auto: a GPU where one is built in and answers, else the CPU")
+    INTEGER("threads", "0", 0, 4096, "CPU threads; 0: all")
+    FILE_PATH("output", "null", "folder of the run; null: runs/NAME below the current folder")
+
+    SECTION("data", "The interactions: where they are, how they are read, filtered and split.")
+    FILE_PATH("data.path", "null", "the file with the interactions; may be compressed with gzip. Not needed when "
+                                   "`data.split.method` is provided")
+    CHOICE("data.format", "auto", "auto|recbole|csv|tsv|movielens|adjacency|sequence|selfrec|hdf5",
+           "layout of the file; see data-formats.md")
+    SECTION("data.columns", "Columns of csv and tsv files: numbers from 0, or names of a header line.")
+    STRING("data.columns.user", "null", "column of the user's id; with user and item null, well-known names are "
+                                        "looked for in the header line (user_id, userId, movieId, timestamp, ...)")
+    STRING("data.columns.item", "null", "column of the item's id")
+    STRING("data.columns.rating", "null", "column of the rating; null: none")
+    STRING("data.columns.time", "null", "column of the time; null: none")
+    NUMBER("data.min_rating", "0", -1e9, 1e9, "rows with a lower rating are left out; 0: no threshold")
+    INTEGER("data.k_core", "0", 0, 1e6, "users and items with fewer interactions are left out until none is left")
+    SECTION("data.split", "How interactions are divided into train, validation and test.")
+    CHOICE("data.split.method", "random", "random|leave_one_out|temporal|provided",
+           "random: by ratio for each user; leave_one_out: each user's last two; temporal: by ratio at two global "
+           "times; provided: files of their own")
+    NUMBERS("data.split.ratios", "[0.8, 0.1, 0.1]", 0, 1, "shares of train, validation and test")
+    FILE_PATH("data.split.train", "null", "provided: the train file")
+    FILE_PATH("data.split.validation", "null", "provided: the validation file; null: drawn from train")
+    FILE_PATH("data.split.test", "null", "provided: the test file")
+    NUMBER("data.split.validation_ratio", "0.1", 0, 0.9,
+           "provided without a validation file: the share of each user's train interactions taken for it")
+
+    SECTION("language_model", "The generator: a decoder of the Llama family.")
+    CHOICE("language_model.vocabulary", "ids", "ids|text",
+           "ids: a token for each item, trained from scratch; text: a pretrained checkpoint")
+    INTEGER("language_model.layers", "2", 1, 1000, "transformer layers")
+    INTEGER("language_model.width", "64", 2, 65536, "width of the hidden state")
+    INTEGER("language_model.heads", "2", 1, 1024, "query heads")
+    INTEGER("language_model.key_heads", "0", 0, 1024, "key and value heads; 0: as many as query heads")
+    INTEGER("language_model.head_width", "0", 0, 4096, "width of a head; 0: width / heads")
+    INTEGER("language_model.hidden", "0", 0, 1e6, "width of the feed-forward layer; 0: 8/3 of the width, rounded up to 16")
+    BOOLEAN("language_model.positions", "false",
+            "rotary positions; without them the order of a prompt is seen only through the causal mask")
+    NUMBER("language_model.rope_theta", "10000", 1, 1e12, "base of the rotary frequencies")
+    BOOLEAN("language_model.tied", "true", "the output layer shares the embedding's weights")
+    BOOLEAN("language_model.attention_bias", "false", "biases on queries, keys and values")
+    BOOLEAN("language_model.user_tokens", "false", "a token for each user as well")
+    NUMBER("language_model.dropout", "0.2", 0, 0.99, "dropout on the embedding and both residual branches")
+    NUMBER("language_model.norm_epsilon", "1e-5", 1e-12, 1e-1, "epsilon of RMSNorm")
+    FILE_PATH("language_model.checkpoint", "null", "text: a Hugging Face folder with config.json and *.safetensors")
+
+    SECTION("prompts", "How a user's interactions become training sequences: context, then answer.")
+    BOOLEAN("prompts.full", "true", "one sequence a user with the full list")
+    INTEGER("prompts.random_cuts", "20", 0, 1e5, "sequences a user that are cut at a random place into context and answer")
+    CHOICE("prompts.template", "default", "default|sequence",
+           "default: a separator between context and answer; sequence: none, for the next item in order of time")
+    BOOLEAN("prompts.shuffle", "true", "a fresh random order for each sequence; false: the order of time")
+    INTEGER("prompts.length", "2048", 8, 1048576, "most tokens of a sequence; what does not fit is left out of the context")
+
+    SECTION("pretrain", "Training of the base model from scratch on the train interactions.")
+    BOOLEAN("pretrain.enabled", "true", "false: the base stays as initialised (or as the checkpoint has it)")
+    TRAINING("pretrain", "100", "1e-3", "cosine", "0.02", "0.01", "0.99")
+
+    SECTION("finetune", "Fine-tuning of the base model on prompts.")
+    CHOICE("finetune.method", "lora", "lora|full|none", "lora: low-rank adapters, base frozen; full: every weight; none: skip")
+    INTEGER("finetune.rank", "8", 1, 4096, "rank of the adapters")
+    NUMBER("finetune.alpha", "32", 0, 1e6, "scale of the adapters: alpha / rank multiplies their output")
+    NUMBER("finetune.dropout", "0.05", 0, 0.99, "dropout on the adapters' input")
+    CHOICES("finetune.targets", "[q, v]", "q|k|v|o|gate|up|down", "linear layers that get an adapter")
+    TRAINING("finetune", "10", "1e-3", "linear", "0", "0", "0")
+
+    SECTION("generate", "Generation of interactions for every user.")
+    CHOICE("generate.method", "ranking", "ranking|sampling",
+           "ranking: each user's most probable items; sampling: lists drawn token by token")
+    INTEGER("generate.contexts", "8", 1, 1e4, "shuffled contexts a user; ranking averages over them, sampling uses each")
+    INTEGER("generate.samples", "4", 1, 1e5, "sampling: lists drawn from each context")
+    NUMBER("generate.temperature", "0.8", 0, 100, "sampling: divides the logits; 0: the most probable token")
+    NUMBER("generate.top_p", "0.9", 1e-6, 1, "sampling: only the most probable tokens up to this mass; 1: off")
+    INTEGER("generate.top_k", "0", 0, 1e9, "sampling: only this many of the most probable tokens; 0: off")
+    INTEGER("generate.max_items", "20", 1, 1e5, "items of a list")
+    BOOLEAN("generate.constrained", "true", "only items that the user has not interacted with can be drawn; false: "
+                                            "anything, and what is invalid is counted")
+    INTEGER("generate.batch", "256", 1, 1e6, "sequences decoded together; does not change the result")
+
+    SECTION("augment", "Filters and choice of what is added to the recommenders' training data.")
+    CHOICE("augment.select", "validation", "validation|fixed",
+           "validation: the best of the candidates below, nothing among them, on validation data; fixed: the first one")
+    CHOICES("augment.use", "[none, exclude_from_negatives, positives]", "none|positives|exclude_from_negatives|both",
+            "candidates: nothing; rows added as positives; rows only kept out of the negatives; both")
+    INTEGERS("augment.per_user", "[1, 5, 10]", 0, 1e6, "candidates: rows added for each user")
+    NUMBERS("augment.proportional", "[]", 0, 1e3, "candidates: rows added for each user as a share of the user's history")
+    NUMBERS("augment.thresholds", "[]", 0, 1,
+            "candidates: quantile of log-probability over all rows below which rows are refused")
+    MAPPINGS("augment.filters", "[{name: catalogue}, {name: seen}, {name: duplicate}]",
+             "filters in the order in which they are applied; each refused row is counted under the first that refuses it")
+    CHOICE("augment.filters[].name", "catalogue",
+           "catalogue|seen|duplicate|incomplete_tail|confidence|cap_user|cap_item|history_quantile",
+           "catalogue: not an item; seen: in the user's train data; duplicate: generated before; incomplete_tail: the "
+           "last item of a list that was cut off; confidence: below the minimum; cap_user, cap_item: more than `maximum` "
+           "rows; history_quantile: users with more history than the `quantile`")
+    NUMBER("augment.filters[].minimum_log_probability", "-1e30", -1e30, 0, "confidence: lowest log-probability kept")
+    INTEGER("augment.filters[].minimum_votes", "1", 1, 1e6, "confidence: fewest lists that hold the item")
+    INTEGER("augment.filters[].maximum", "1000000", 0, 1e9, "cap_user, cap_item: most rows, the most probable first")
+    NUMBER("augment.filters[].quantile", "1.0", 0, 1, "history_quantile: users at or below this quantile get rows")
+    NUMBER("augment.weight", "1.0", 0, 1e3, "weight of a synthetic row in the recommenders' loss")
+    INTEGER("augment.select_seeds", "1", 1, 1000, "training seeds for each candidate")
+    CHOICE("augment.select_metric", "ndcg", "recall|ndcg|precision|hit|mrr|map", "metric of the choice")
+    INTEGER("augment.select_k", "20", 1, 1000, "its cut")
+    NUMBER("augment.margin", "0", 0, 1, "relative gain on validation below which nothing is chosen")
+
+    MAPPINGS("recommenders", "[{model: bpr_mf}, {model: lightgcn}]", "recommenders trained on every arm")
+    CHOICE("recommenders[].model", "bpr_mf", "popularity|item_knn|bpr_mf|lightgcn", "which one")
+    INTEGER("recommenders[].width", "64", 1, 65536, "embedding width")
+    INTEGER("recommenders[].layers", "3", 0, 64, "lightgcn: propagation layers")
+    CHOICE("recommenders[].optimizer", "adam", "adam|sgd",
+           "adam: mini-batches; sgd: bpr_mf, one triple at a time in conflict-free blocks")
+    NUMBER("recommenders[].learning_rate", "1e-3", 0, 10, "learning rate")
+    NUMBER("recommenders[].regularization", "1e-4", 0, 1e3, "L2 regularisation of the embeddings of a batch")
+    NUMBER("recommenders[].initial_deviation", "0.1", 0, 10, "standard deviation of the initial embeddings")
+    INTEGER("recommenders[].batch", "2048", 1, 1e8, "interactions a batch")
+    INTEGER("recommenders[].epochs", "1000", 0, 1e6, "most epochs")
+    INTEGER("recommenders[].patience", "50", 0, 1e6, "epochs without a better validation score before training stops; 0: never")
+    INTEGER("recommenders[].evaluate_every", "5", 1, 1e6, "epochs between two evaluations")
+    INTEGER("recommenders[].neighbors", "100", 1, 1e6, "item_knn: most similar items kept for each item")
+    NUMBER("recommenders[].shrinkage", "10", 0, 1e6, "item_knn: added to the denominator of a similarity")
+    CHOICE("recommenders[].similarity", "cosine", "cosine|jaccard|conditional", "item_knn: similarity of two items")
+
+    SECTION("experiment", "Arms and seeds.")
+    CHOICES("experiment.arms", "[original, augmented, control.random, control.popularity, control.itemknn, control.self]",
+            "original|augmented|control.random|control.popularity|control.itemknn|control.self|control.permuted",
+            "training sets that are compared; the controls add as many rows as `augmented` does")
+    INTEGER("experiment.seeds", "5", 1, 10000, "training seeds of every recommender in every arm")
+    INTEGER("experiment.parallel", "0", 0, 4096, "trainings at a time; 0: chosen by size and threads")
+
+    SECTION("evaluate", "Metrics and the rules of their computation.")
+    INTEGERS("evaluate.k", "[10, 20]", 1, 1000, "cuts of the ranking, at most 8")
+    CHOICES("evaluate.metrics", "[recall, ndcg]", "recall|ndcg|precision|hit|mrr|map", "metrics of the report")
+    CHOICE("evaluate.protocol", "clean", "clean|test_selected",
+           "clean: everything is chosen on validation, test is read once; test_selected: the best epoch on test, as "
+           "much published code does it, only for comparison with published tables")
+    CHOICE("evaluate.mask", "original", "original|augmented",
+           "original: only real train items are hidden from the ranking; augmented: synthetic ones too")
+};
+
+/* clang-format on */
+
+const size_t schema_count = sizeof schema / sizeof *schema;
+
+const struct schema_entry *schema_find(const char *pattern)
+{
+    for (size_t i = 0; i < schema_count; i++)
+        if (strcmp(schema[i].path, pattern) == 0)
+            return &schema[i];
+    return NULL;
+}
+
+bool schema_is_child(const char *parent, const char *pattern)
+{
+    const size_t length = strlen(parent);
+    if (length > 0 && (strncmp(pattern, parent, length) != 0 || pattern[length] != '.'))
+        return false;
+    return strchr(pattern + length + (length > 0), '.') == NULL;
+}
+
+const char *schema_key(const char *pattern)
+{
+    const char *dot = strrchr(pattern, '.');
+    return dot ? dot + 1 : pattern;
+}
+
+bool schema_nullable(const struct schema_entry *entry)
+{
+    return entry->default_value && strcmp(entry->default_value, "null") == 0;
+}
+
+bool schema_allows(const char *choices, const char *text)
+{
+    const size_t length = strlen(text);
+    for (const char *choice = choices; choice && *choice; choice += *choice == '|') {
+        const size_t size = strcspn(choice, "|");
+        if (size == length && strncmp(choice, text, size) == 0)
+            return true;
+        choice += size;
+    }
+    return false;
+}
+
+size_t edit_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 64 };
+    size_t row[LONGEST + 1];
+    const size_t rows = strnlen(a, LONGEST), columns = strnlen(b, LONGEST);
+    for (size_t j = 0; j <= columns; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= rows; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= columns; j++) {
+            const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            const size_t moved = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
+            diagonal = row[j];
+            row[j] = replaced < moved ? replaced : moved;
+        }
+    }
+    return row[columns];
+}
+
+const char *schema_nearest(const char *parent, const char *key)
+{
+    const char *nearest = NULL;
+    size_t least = strlen(key) / 3 + 2;
+    for (size_t i = 0; i < schema_count; i++) {
+        if (!schema_is_child(parent, schema[i].path))
+            continue;
+        const size_t distance = edit_distance(key, schema_key(schema[i].path));
+        if (distance < least) {
+            least = distance;
+            nearest = schema_key(schema[i].path);
+        }
+    }
+    for (size_t i = 0; !nearest && i < schema_count; i++)
+        if (strcmp(schema_key(schema[i].path), key) == 0)
+            nearest = schema[i].path;
+    return nearest;
+}

@@ -1,0 +1,53 @@
+/*
+ * schema.h: the one table of everything that a configuration can say. It validates, fills defaults and
+ * generates docs/configuration.md.
+ *
+ * A path is written as in YAML, dots between the levels; "recommenders[].model" is the key `model` of every
+ * element of the list `recommenders`. A section or a list of mappings stands in the table before its keys.
+ */
+#ifndef IDREC_CORE_SCHEMA_H
+#define IDREC_CORE_SCHEMA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum schema_type {
+    SCHEMA_SECTION,
+    SCHEMA_MAPPINGS, /* a list of mappings */
+    SCHEMA_BOOLEAN,
+    SCHEMA_INTEGER,
+    SCHEMA_NUMBER,
+    SCHEMA_STRING,
+    SCHEMA_PATH /* a string, relative to the file that holds it */
+};
+
+struct schema_entry {
+    enum schema_type type;
+    bool list; /* of scalars of the type; a single scalar is accepted too */
+    const char *path;
+    const char *default_value; /* YAML; "null" makes the key nullable; NULL: a section */
+    double minimum, maximum;   /* of numbers and integers */
+    const char *choices;       /* of strings, separated by '|'; NULL: any */
+    const char *help;
+};
+
+extern const struct schema_entry schema[];
+extern const size_t schema_count;
+
+/* The entry of a pattern such as "recommenders[].model", or NULL. */
+const struct schema_entry *schema_find(const char *pattern);
+/* Whether `pattern` is a key directly below `parent` ("" is the top). */
+bool schema_is_child(const char *parent, const char *pattern);
+/* The last key of a pattern. */
+const char *schema_key(const char *pattern);
+bool schema_nullable(const struct schema_entry *entry);
+bool schema_allows(const char *choices, const char *text);
+
+/* The known key nearest to `key` below `parent`, or else the path of a key of that very name elsewhere, or
+ * NULL. */
+const char *schema_nearest(const char *parent, const char *key);
+/* Insertions, deletions and replacements between two words. */
+size_t edit_distance(const char *a, const char *b);
+
+#endif
