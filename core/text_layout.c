@@ -193,7 +193,8 @@ static bool find_column(int *column, const char *wanted, const char *key, const 
     return true;
 }
 
-/* With numbered columns, the first line is a header exactly when it has no number where one must stand. */
+/* With numbered columns, the first line is a header exactly when it has no number where one must stand, or
+ * names well-known columns where the ids stand. */
 static bool first_line_is_header(const struct text_layout *layout, const struct reader_settings *settings,
                                  const struct text_field *fields)
 {
@@ -202,6 +203,9 @@ static bool first_line_is_header(const struct text_layout *layout, const struct 
     for (int role = 0; role < 4; role++)
         if (wanted[role] && !is_column_number(wanted[role]))
             return true;
+    if (known_column(fields, layout->fields, 0) == layout->user &&
+        known_column(fields, layout->fields, 1) == layout->item)
+        return true;
     return (layout->rating >= 0 && !is_number(fields[layout->rating])) ||
            (layout->time >= 0 && !is_number(fields[layout->time]));
 }
@@ -329,7 +333,7 @@ static struct sample take_sample(const struct text_source *source)
          line = next, sample.lines++) {
         struct text_field fields[FIELDS_MAX];
         const char *stop = line_end(line, end, &next);
-        sample.commas |= memchr(line, ',', (size_t)(stop - line)) != NULL;
+        sample.commas |= split_fields(fields, line, stop, SEPARATOR_COMMA) != 1;
         sample.double_colons &= split_fields(fields, line, stop, SEPARATOR_DOUBLE_COLON) == 4;
         const int count = split_fields(fields, line, stop, SEPARATOR_BLANKS);
         sample.least = count < sample.least ? count : sample.least;

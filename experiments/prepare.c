@@ -1,0 +1,215 @@
+/* prepare.c: the stage that freezes the data set of a run: read, filter, split, check, dataset.h5. */
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/filter.h"
+#include "core/readers.h"
+#include "core/split.h"
+#include "experiments/run.h"
+
+/* The files of the input and the part that each of them is. */
+struct input {
+    char *paths[READER_PATHS_MAX];
+    uint8_t part[READER_PATHS_MAX];
+    int count;
+};
+
+static void input_free(struct input *input)
+{
+    for (int file = 0; file < input->count; file++)
+        free(input->paths[file]);
+}
+
+static bool add_input(struct input *input, const struct config *config, const char *key,
+                      enum dataset_part part, const char *why, struct error *error)
+{
+    if (config_is_null(config, "%s", key))
+        return config_complain(config, key, error, "%s is needed %s; give the path of a data file", key, why);
+    input->paths[input->count] = config_file_path(config, key);
+    input->part[input->count++] = (uint8_t)part;
+    return true;
+}
+
+static bool find_input(struct input *input, const struct config *config, enum split_method method,
+                       struct error *error)
+{
+    if (method != SPLIT_PROVIDED)
+        return add_input(input, config, "data.path", PART_TRAIN, "unless data.split.method is provided",
+                         error);
+    const char *why = "when data.split.method is provided";
+    return add_input(input, config, "data.split.train", PART_TRAIN, why, error) &&
+           (config_is_null(config, "data.split.validation") ||
+            add_input(input, config, "data.split.validation", PART_VALIDATION, why, error)) &&
+           add_input(input, config, "data.split.test", PART_TEST, why, error);
+}
+
+static bool find_split(struct split_settings *split, const struct config *config, struct error *error)
+{
+    static const char *const methods[] = {"random", "leave_one_out", "temporal", "provided"};
+    const char *method = config_string(config, "data.split.method");
+    for (int index = 0; index < 4; index++)
+        if (strcmp(method, methods[index]) == 0)
+            split->method = (enum split_method)index;
+    if (config_length(config, "data.split.ratios") != 3)
+        return config_complain(config, "data.split.ratios", error,
+                               "three ratios are needed: [train, validation, test]");
+    double sum = 0;
+    for (int part = 0; part < 3; part++) {
+        split->ratios[part] = config_number(config, "data.split.ratios[%d]", part);
+        sum += split->ratios[part];
+    }
+    if (fabs(sum - 1) > 1e-6 || split->ratios[PART_TRAIN] <= 0)
+        return config_complain(config, "data.split.ratios", error,
+                               "the ratios sum to %g; they must sum to 1, with train above 0", sum);
+    const bool validation_given = !config_is_null(config, "data.split.validation");
+    const bool test_selected = strcmp(config_string(config, "evaluate.protocol"), "test_selected") == 0;
+    split->validation_ratio =
+        validation_given || test_selected ? 0 : config_number(config, "data.split.validation_ratio");
+    split->seed = (uint64_t)config_integer(config, "seed");
+    return true;
+}
+
+static bool read_input(struct interactions *interactions, uint8_t **parts, const struct input *input,
+                       const struct run *run, struct error *error)
+{
+    const struct config *config = run->config;
+    const struct reader_settings settings = {
+        .format = config_string(config, "data.format"),
+        .user_column = config_string(config, "data.columns.user"),
+        .item_column = config_string(config, "data.columns.item"),
+        .rating_column = config_string(config, "data.columns.rating"),
+        .time_column = config_string(config, "data.columns.time"),
+    };
+    int64_t first_rows[READER_PATHS_MAX + 1];
+    char description[READER_DESCRIPTION_LENGTH];
+    if (!interactions_read(interactions, (const char *const *)input->paths, input->count, &settings,
+                           first_rows, description, error))
+        return false;
+    for (int file = 0; file < input->count; file++)
+        log_line(run->log, "%s: %lld rows, read as %s", input->paths[file],
+                 (long long)(first_rows[file + 1] - first_rows[file]), description);
+    if (input->count == 1)
+        return true;
+    *parts = malloc((size_t)interactions->count);
+    if (!*parts)
+        return error_memory(error, "the parts of the split", (size_t)interactions->count, NULL);
+    for (int file = 0; file < input->count; file++)
+        memset(*parts + first_rows[file], input->part[file],
+               (size_t)(first_rows[file + 1] - first_rows[file]));
+    return true;
+}
+
+static char *dataset_name(const struct run *run)
+{
+    const char *slash = strrchr(run->folder, '/');
+    return config_is_null(run->config, "name") ? path_format("%s", slash ? slash + 1 : run->folder)
+                                               : path_format("%s", config_string(run->config, "name"));
+}
+
+static int compare_lengths(const void *a, const void *b)
+{
+    const int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+    return (left > right) - (left < right);
+}
+
+/* One line of the table: rows, users with any, and rows of such a user. */
+static void log_part(const struct run *run, const char *name, const struct csr *part)
+{
+    int64_t *lengths = malloc((size_t)(part->rows + 1) * sizeof *lengths), users = 0;
+    for (int64_t user = 0; user < part->rows && lengths; user++)
+        if (csr_row_length(part, user) > 0)
+            lengths[users++] = csr_row_length(part, user);
+    if (users > 0) {
+        qsort(lengths, (size_t)users, sizeof *lengths, compare_lengths);
+        log_line(run->log, "%-10s %12lld %10lld %8lld %8lld %8lld", name, (long long)csr_count(part),
+                 (long long)users, (long long)lengths[0], (long long)lengths[users / 2],
+                 (long long)lengths[users - 1]);
+    } else {
+        log_line(run->log, "%-10s %12lld %10d", name, (long long)csr_count(part), 0);
+    }
+    free(lengths);
+}
+
+static int64_t count_items(const struct dataset *dataset)
+{
+    struct csr by_item;
+    struct error error = ERROR_INITIALIZER;
+    int64_t items = 0;
+    if (!csr_transpose(&by_item, &dataset->train, &error))
+        return -1;
+    for (int64_t item = 0; item < by_item.rows; item++)
+        items += csr_row_length(&by_item, item) > 0;
+    csr_free(&by_item);
+    return items;
+}
+
+static void log_dataset(const struct run *run, const struct dataset *dataset)
+{
+    const struct preparation_counts *counts = &dataset->counts;
+    const int64_t users = dataset->user_ids.count, items = dataset->item_ids.count;
+    const int64_t rows =
+        csr_count(&dataset->train) + csr_count(&dataset->validation) + csr_count(&dataset->test);
+    log_line(run->log, "%s: %lld users, %lld items, %lld rows, density %.4f %%", dataset->name,
+             (long long)users, (long long)items, (long long)rows,
+             100.0 * (double)rows / ((double)users * (double)items));
+    log_line(run->log,
+             "dropped: %lld rated low, %lld duplicates, %lld in an earlier part, %lld outside the core",
+             (long long)counts->below_rating, (long long)counts->duplicates, (long long)counts->overlaps,
+             (long long)counts->below_core);
+    log_line(run->log, "%-10s %12s %10s %8s %8s %8s", "part", "rows", "users", "min", "median", "max");
+    log_part(run, "train", &dataset->train);
+    log_part(run, "validation", &dataset->validation);
+    log_part(run, "test", &dataset->test);
+    int64_t cold_users = 0;
+    for (int64_t user = 0; user < users; user++)
+        cold_users += csr_row_length(&dataset->train, user) == 0;
+    log_line(run->log,
+             "without a train row: %lld users, %lld items (they stay in the catalogue and are ranked)",
+             (long long)cold_users, (long long)(items - count_items(dataset)));
+}
+
+static bool freeze(struct dataset *dataset, struct run *run, struct interactions *interactions,
+                   uint8_t *parts, const struct split_settings *split, struct error *error)
+{
+    const struct filter_settings filter = {.min_rating = config_number(run->config, "data.min_rating"),
+                                           .k_core = config_integer(run->config, "data.k_core")};
+    struct preparation_counts counts;
+    if (!interactions_filter(interactions, parts, filter, &counts, error) ||
+        !dataset_split(dataset, interactions, parts, *split, error))
+        return false;
+    dataset->name = dataset_name(run);
+    dataset->counts = counts;
+    if (csr_count(&dataset->train) == 0 || csr_count(&dataset->test) == 0)
+        return error_set(error, ERROR_RUN,
+                         "the split leaves %lld train and %lld test rows; both are needed: change "
+                         "data.split or data.k_core",
+                         (long long)csr_count(&dataset->train), (long long)csr_count(&dataset->test));
+    char *path = run_path(run, "dataset.h5");
+    const bool done = dataset_check_disjoint(dataset, error) && dataset_save(dataset, path, error);
+    free(path);
+    return done;
+}
+
+bool stage_prepare(struct run *run, struct stage_cost *cost, struct error *error)
+{
+    *cost = (struct stage_cost){0};
+    struct input input = {0};
+    struct split_settings split = {0};
+    struct interactions interactions = {0};
+    struct dataset dataset = {0};
+    uint8_t *parts = NULL;
+    const bool done = find_split(&split, run->config, error) &&
+                      find_input(&input, run->config, split.method, error) &&
+                      read_input(&interactions, &parts, &input, run, error) &&
+                      freeze(&dataset, run, &interactions, parts, &split, error);
+    if (done)
+        log_dataset(run, &dataset);
+    dataset_free(&dataset);
+    interactions_free(&interactions);
+    free(parts);
+    input_free(&input);
+    return done;
+}
