@@ -1,0 +1,62 @@
+/*
+ * cache.h: decoding with the keys and values of all earlier tokens kept. A cache holds `slots` sequences of
+ * up to `capacity` tokens. A prompt is read in a packed pass together with others; then its sequence goes on
+ * by a token a step.
+ *
+ * The last token of a prompt is not read but decoded. Reading therefore computes no logits, and of the last
+ * layer only keys and values.
+ *
+ * The bits of a sequence's logits depend neither on the other sequences nor on when it is read: every pass is
+ * padded to a multiple of GEMM_ROW_BLOCK rows.
+ *
+ * Errors stick to the model's backend; backend_synchronize() reports them.
+ */
+#ifndef IDREC_MODELS_LANGUAGE_CACHE_H
+#define IDREC_MODELS_LANGUAGE_CACHE_H
+
+#include "models/language/transformer.h"
+
+struct cache;
+
+struct cache_settings {
+    int64_t slots;       /* a multiple of GEMM_ROW_BLOCK */
+    int64_t capacity;    /* tokens of a sequence */
+    int64_t pass_tokens; /* read in one pass; raised to what one sequence of full capacity needs */
+};
+
+/* As many slots as `wanted`, rounded up to a multiple of GEMM_ROW_BLOCK, or what fits into `bytes`; at least
+ * GEMM_ROW_BLOCK. */
+int64_t cache_slots_within(const struct transformer *model, int64_t capacity, int64_t wanted, size_t bytes);
+
+/* The model must outlive the cache. Fails when the device has too little memory. */
+bool cache_create(struct cache **cache, struct transformer *model, const struct cache_settings *settings,
+                  struct error *error);
+void cache_free(struct cache *cache);
+/* The arenas' table. */
+void cache_print_memory(const struct cache *cache, FILE *stream);
+
+/* Puts the tokens of a new sequence into a slot: 1 <= count < capacity. They are read at the latest by the
+ * next cache_decode(). */
+void cache_read(struct cache *cache, int32_t slot, const int32_t *tokens, int64_t count);
+/* Gives slot `to` the first `count` tokens of slot `from`, both of which stay as they are until the next
+ * cache_decode(). */
+void cache_share(struct cache *cache, int32_t to, int32_t from, int64_t count);
+
+/* The next token of `count` sequences: token[i] at position[i] (tokens before it) of slot[i]. */
+struct decode_step {
+    int64_t count; /* at most the slots */
+    const int32_t *slot, *token, *position;
+};
+/* logits becomes a view [count rounded up to GEMM_ROW_BLOCK, classes], valid until the next call; rows from
+ * `count` on mean nothing. */
+void cache_decode(struct cache *cache, const struct decode_step *step, struct tensor *logits);
+
+/* Tokens read and decoded so far; those of padding are not counted. */
+int64_t cache_tokens(const struct cache *cache);
+
+static inline int64_t round_to_row_block(int64_t rows)
+{
+    return (rows + GEMM_ROW_BLOCK - 1) / GEMM_ROW_BLOCK * GEMM_ROW_BLOCK;
+}
+
+#endif
