@@ -91,6 +91,8 @@ const struct schema_entry schema[] = {
     BOOLEAN("language_model.attention_bias", "false", "biases on queries, keys and values")
     BOOLEAN("language_model.user_tokens", "false", "a token for each user as well")
     NUMBER("language_model.dropout", "0.2", 0, 0.99, "dropout on the embedding and both residual branches")
+    CHOICE("language_model.initial", "spectral", "spectral|random",
+           "start of the items' embeddings: the leading singular directions of the train interactions, or noise alone")
     NUMBER("language_model.norm_epsilon", "1e-5", 1e-12, 1e-1, "epsilon of RMSNorm")
     FILE_PATH("language_model.checkpoint", "null", "text: a Hugging Face folder with config.json and *.safetensors")
 
@@ -148,10 +150,11 @@ const struct schema_entry schema[] = {
     INTEGER("augment.filters[].maximum", "1000000", 0, 1e9, "cap_user, cap_item: most rows, the most probable first")
     NUMBER("augment.filters[].quantile", "1.0", 0, 1, "history_quantile: users at or below this quantile get rows")
     NUMBER("augment.weight", "1.0", 0, 1e3, "weight of a synthetic row in the recommenders' loss")
-    INTEGER("augment.select_seeds", "1", 1, 1000, "training seeds for each candidate")
+    INTEGER("augment.select_seeds", "2", 2, 1000, "training seeds for each candidate and for the baseline it is paired with")
     CHOICE("augment.select_metric", "ndcg", "recall|ndcg|precision|hit|mrr|map", "metric of the choice")
     INTEGER("augment.select_k", "20", 1, 1000, "its cut")
-    NUMBER("augment.margin", "0", 0, 1, "relative gain on validation below which nothing is chosen")
+    NUMBER("augment.margin", "1", 0, 100,
+           "a candidate is chosen only if its mean gain on validation exceeds this many of its standard errors")
 
     MAPPINGS("recommenders", "[{model: bpr_mf}, {model: lightgcn}]", "recommenders trained on every arm")
     CHOICE("recommenders[].model", "bpr_mf", "popularity|item_knn|bpr_mf|lightgcn", "which one")
@@ -185,6 +188,7 @@ const struct schema_entry schema[] = {
            "much published code does it, only for comparison with published tables")
     CHOICE("evaluate.mask", "original", "original|augmented",
            "original: only real train items are hidden from the ranking; augmented: synthetic ones too")
+    INTEGER("evaluate.resamples", "2000", 100, 1e6, "bootstrap resamples of an interval")
 };
 
 /* clang-format on */

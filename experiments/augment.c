@@ -1,0 +1,143 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/augmented.h"
+#include "experiments/generated.h"
+#include "experiments/run.h"
+
+enum { FILTERS_MAXIMUM = 64 };
+
+static bool complain_about_filter(const struct config *config, int index, struct error *error,
+                                  const char *what)
+{
+    char path[64];
+    snprintf(path, sizeof path, "augment.filters[%d].name", index);
+    return config_complain(config, path, error, "%s", what);
+}
+
+static bool read_filter(struct filter *filter, const struct config *config, int index, struct error *error)
+{
+    *filter = (struct filter){
+        .kind = filter_from_name(config_string(config, "augment.filters[%d].name", index)),
+        .minimum_log_probability =
+            config_number(config, "augment.filters[%d].minimum_log_probability", index),
+        .minimum_votes = config_integer(config, "augment.filters[%d].minimum_votes", index),
+        .maximum = config_integer(config, "augment.filters[%d].maximum", index),
+        .quantile = config_number(config, "augment.filters[%d].quantile", index),
+        .last_position = config_integer(config, "generate.max_items") - 1,
+    };
+    bool text = strcmp(config_string(config, "language_model.vocabulary"), "text") == 0 &&
+                strcmp(config_string(config, "generate.method"), "sampling") == 0;
+    if (filter->kind == FILTER_INCOMPLETE_TAIL && !text)
+        return complain_about_filter(config, index, error,
+                                     "incomplete_tail needs sampled text (language_model.vocabulary: text, "
+                                     "generate.method: sampling): a token that is an item is never cut off; "
+                                     "take the filter out");
+    return true;
+}
+
+/* Without these three a training set could hold rows that are no interactions, or one twice. */
+static bool check_filters(const struct filter *filters, int count, const struct config *config,
+                          struct error *error)
+{
+    static const enum filter_kind required[] = {FILTER_CATALOGUE, FILTER_SEEN, FILTER_DUPLICATE};
+    if (count == 0 || filters[0].kind != FILTER_CATALOGUE)
+        return config_complain(config, "augment.filters", error, "the first filter must be catalogue");
+    for (size_t i = 0; i < sizeof required / sizeof *required; i++) {
+        int place = 0;
+        while (place < count && filters[place].kind != required[i])
+            place++;
+        if (place == count)
+            return config_complain(config, "augment.filters", error,
+                                   "catalogue, seen and duplicate must be in the list; add %s",
+                                   filter_name(required[i]));
+    }
+    return true;
+}
+
+static bool read_filters(struct filter filters[FILTERS_MAXIMUM], int *count, const struct config *config,
+                         struct error *error)
+{
+    int64_t length = config_length(config, "augment.filters");
+    if (length > FILTERS_MAXIMUM)
+        return config_complain(config, "augment.filters", error, "at most %d filters", FILTERS_MAXIMUM);
+    *count = (int)length;
+    for (int i = 0; i < *count; i++)
+        if (!read_filter(&filters[i], config, i, error))
+            return false;
+    return check_filters(filters, *count, config, error);
+}
+
+static bool candidates_from_generated(struct candidate **candidates, const struct generated *generated,
+                                      struct error *error)
+{
+    size_t bytes = (size_t)(generated->count + 1) * sizeof **candidates;
+    *candidates = malloc(bytes);
+    if (*candidates == NULL)
+        return error_memory(error, "candidate rows", bytes, "lower generate.samples or generate.max_items");
+    for (int64_t i = 0; i < generated->count; i++)
+        (*candidates)[i] = (struct candidate){.user = generated->user[i],
+                                              .item = generated->item[i],
+                                              .position = generated->position[i],
+                                              .votes = generated->votes[i],
+                                              .log_probability = generated->log_probability[i],
+                                              .reason = CANDIDATE_ACCEPTED};
+    return true;
+}
+
+static void log_counts(struct run *run, const struct candidate *candidates, int64_t count)
+{
+    int64_t counts[FILTER_COUNT] = {0}, accepted = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (candidates[i].reason == CANDIDATE_ACCEPTED)
+            accepted++;
+        else
+            counts[candidates[i].reason]++;
+    }
+    char text[512] = "";
+    for (int kind = 0; kind < FILTER_COUNT; kind++)
+        if (counts[kind] > 0)
+            snprintf(text + strlen(text), sizeof text - strlen(text), ", %s %lld",
+                     filter_name((enum filter_kind)kind), (long long)counts[kind]);
+    log_line(run->log, "augment: %lld of %lld generated rows accepted%s%s", (long long)accepted,
+             (long long)count, text[0] != '\0' ? "; refused" : "", text[0] != '\0' ? text + 1 : "");
+}
+
+static bool augment(struct run *run, const struct csr *train, const struct generated *generated,
+                    struct error *error)
+{
+    struct filter filters[FILTERS_MAXIMUM];
+    int filter_count;
+    struct candidate *candidates = NULL;
+    bool by_votes = strcmp(config_string(run->config, "generate.method"), "sampling") == 0;
+    bool done = read_filters(filters, &filter_count, run->config, error) &&
+                candidates_from_generated(&candidates, generated, error) &&
+                filters_apply(candidates, generated->count, filters, filter_count, train, error);
+    if (done) {
+        candidates_rank(candidates, generated->count, by_votes);
+        log_counts(run, candidates, generated->count);
+        char *path = run_path(run, "augmented.h5");
+        done = augmented_save(path, train, candidates, generated->count,
+                              config_number(run->config, "augment.weight"), error);
+        free(path);
+    }
+    free(candidates);
+    return done;
+}
+
+bool stage_augment(struct run *run, struct stage_cost *cost, struct error *error)
+{
+    *cost = (struct stage_cost){0};
+    char *dataset_path = run_path(run, "dataset.h5"), *generated_path = run_path(run, "generated.h5");
+    struct dataset dataset = {0};
+    struct csr train = {0};
+    struct generated generated = {0};
+    bool done = dataset_load(&dataset, dataset_path, error) && csr_sorted(&train, &dataset.train, error) &&
+                generated_load(&generated, generated_path, error) && augment(run, &train, &generated, error);
+    generated_free(&generated);
+    csr_free(&train);
+    dataset_free(&dataset);
+    free(dataset_path);
+    free(generated_path);
+    return done;
+}

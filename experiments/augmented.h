@@ -1,0 +1,28 @@
+/*
+ * augmented.h: augmented.h5, the real rows of train with the synthetic rows that passed the filters:
+ *   /user /item /source /weight   one an interaction; source 0 real, 1 synthetic
+ *   /rank /log_probability /votes the place in the user's synthetic list (from 1), and what the generator
+ * said; 0 for real rows /rejected/user /item /reason  what a filter refused; reason counts the filters in
+ * /rejected's attribute `filters` and attributes with the counts: candidates, accepted, and one an entry of
+ * enum filter_kind below /rejected.
+ */
+#ifndef IDREC_EXPERIMENTS_AUGMENTED_H
+#define IDREC_EXPERIMENTS_AUGMENTED_H
+
+#include "experiments/choice.h"
+#include "experiments/filters.h"
+
+/* `candidates` as candidates_rank() leaves them. */
+bool augmented_save(const char *path, const struct csr *train, const struct candidate *candidates,
+                    int64_t count, double weight, struct error *error);
+/* The synthetic rows; `train` gives the shape that they must have. */
+bool augmented_load(struct ranked_lists *lists, const char *path, const struct csr *train,
+                    struct error *error);
+
+/* What the filters did. */
+struct augmentation_counts {
+    int64_t candidates, accepted, rejected[FILTER_COUNT];
+};
+bool augmented_load_counts(struct augmentation_counts *counts, const char *path, struct error *error);
+
+#endif

@@ -1,0 +1,270 @@
+#include "experiments/fits.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "models/recommenders/fit_checkpoint.h"
+
+void metric_label(char name[METRIC_NAME_SIZE], enum metric metric, int64_t cut)
+{
+    snprintf(name, METRIC_NAME_SIZE, "%s@%lld", metric_name(metric), (long long)cut);
+}
+
+/* A fit under way: what it watches and where it writes. */
+struct fit_work {
+    const struct fit_task *task;
+    const struct arm_rows *rows;
+    struct backend *backend;
+    struct csr hidden_at_validation, hidden_at_test; /* own copies with mask: augmented, else empty */
+    const struct csr *validation_mask, *test_mask;
+    struct fit_watch watch;
+    char *folder;
+    char inputs[256];
+    struct recommender *recommender;
+    struct fit_report report;
+};
+
+static bool choose_masks(struct fit_work *work, struct error *error)
+{
+    const struct study *study = work->task->study;
+    work->validation_mask = &study->train;
+    work->test_mask = &study->known;
+    if (study->mask_augmented) {
+        if (!csr_union(&work->hidden_at_validation, &study->train, &work->rows->positives, error) ||
+            !csr_union(&work->hidden_at_test, &study->known, &work->rows->positives, error))
+            return false;
+        work->validation_mask = &work->hidden_at_validation;
+        work->test_mask = &work->hidden_at_test;
+    }
+    bool on_test = study->test_selected && !work->task->trial;
+    work->watch = (struct fit_watch){
+        .truth = on_test ? &study->test : &study->validation,
+        .mask = on_test ? work->test_mask : work->validation_mask,
+        .metric = study->select_metric,
+        .k = study->select_cut,
+    };
+    return true;
+}
+
+/* Everything that decides what the folder will hold. */
+static bool describe_inputs(struct fit_work *work, struct error *error)
+{
+    const struct study *study = work->task->study;
+    struct training_set data = arm_training_set(work->rows);
+    struct fit_fingerprint fingerprint;
+    if (!fit_fingerprint_compute(&fingerprint, work->backend,
+                                 &study->contestants[work->task->contestant].settings, &data, &work->watch,
+                                 work->task->seed, error))
+        return false;
+    int length = snprintf(work->inputs, sizeof work->inputs, "%s test %lld cuts", fingerprint.digits,
+                          (long long)csr_count(&study->test));
+    for (int i = 0; i < study->cut_count; i++)
+        length += snprintf(work->inputs + length, sizeof work->inputs - (size_t)length, " %lld",
+                           (long long)study->cuts[i]);
+    return true;
+}
+
+static json_t *read_metrics(const char *folder)
+{
+    char *path = path_format("%s/metrics.json", folder);
+    json_t *metrics = json_load_file(path, 0, NULL);
+    free(path);
+    return metrics;
+}
+
+/* A complete folder of other inputs is of no use: it goes. */
+static bool is_complete(bool *complete, const struct fit_work *work, struct error *error)
+{
+    json_t *metrics = read_metrics(work->folder);
+    const char *inputs = json_string_value(json_object_get(metrics, "inputs"));
+    *complete = inputs != NULL && strcmp(inputs, work->inputs) == 0;
+    bool stale = metrics != NULL && !*complete;
+    json_decref(metrics);
+    return !stale || path_remove(work->folder, error);
+}
+
+static bool train(struct fit_work *work, struct error *error)
+{
+    const struct study *study = work->task->study;
+    struct training_set data = arm_training_set(work->rows);
+    if (!folder_create(work->folder, error))
+        return false;
+    char *checkpoint = path_format("%s/checkpoint.h5", work->folder);
+    struct log *log = log_open(work->folder);
+    bool done = recommender_fit(&work->recommender, work->backend,
+                                &study->contestants[work->task->contestant].settings, &data, &work->watch,
+                                work->task->seed, checkpoint, log, &work->report, error);
+    log_close(log);
+    free(checkpoint);
+    return done;
+}
+
+static json_t *evaluation_json(const struct evaluation *evaluation, int cut_count)
+{
+    json_t *values = json_object();
+    for (int metric = 0; metric < METRIC_COUNT; metric++)
+        for (int cut = 0; cut < cut_count; cut++) {
+            char name[METRIC_NAME_SIZE];
+            metric_label(name, (enum metric)metric, evaluation->k[cut]);
+            json_object_set_new(values, name, json_real(evaluation->value[metric][cut]));
+        }
+    return values;
+}
+
+static bool write_top_k(const struct fit_work *work, const struct top_k *top, struct error *error)
+{
+    const struct dataset *dataset = &work->task->study->dataset;
+    char *text = NULL;
+    size_t length = 0;
+    FILE *stream = open_memstream(&text, &length);
+    if (stream == NULL)
+        return error_memory(error, "top_k.tsv", 0, NULL);
+    for (int64_t u = 0; u < top->users; u++)
+        for (int64_t rank = 0; rank < top->k && top->items[u * top->k + rank] >= 0; rank++)
+            fprintf(stream, "%s\t%s\t%lld\t%.9g\n", id_map_name(&dataset->user_ids, top->user[u]),
+                    id_map_name(&dataset->item_ids, top->items[u * top->k + rank]), (long long)rank + 1,
+                    (double)top->scores[u * top->k + rank]);
+    char *path = path_format("%s/top_k.tsv", work->folder);
+    bool written = fclose(stream) == 0 ? file_write(path, text, length, error)
+                                       : error_memory(error, "top_k.tsv", length, NULL);
+    free(path);
+    free(text);
+    return written;
+}
+
+static bool judge_validation(const struct fit_work *work, json_t *metrics, struct error *error)
+{
+    const struct study *study = work->task->study;
+    int64_t cuts[CUTS_MAXIMUM], most = study->largest_cut;
+    if (study->select_cut > most)
+        most = study->select_cut;
+    memcpy(cuts, study->cuts, sizeof cuts);
+    struct scorer scorer = recommender_scorer(work->recommender);
+    struct top_k top;
+    if (!top_k_rank(&top, work->backend, &scorer, study->validation_users, study->validation_count, most,
+                    work->validation_mask, error))
+        return false;
+    struct evaluation evaluation, selection;
+    evaluate_top_k(&evaluation, &top, &study->validation, cuts, study->cut_count, NULL);
+    evaluate_top_k(&selection, &top, &study->validation, &study->select_cut, 1, NULL);
+    top_k_free(&top);
+    json_object_set_new(metrics, "validation", evaluation_json(&evaluation, study->cut_count));
+    json_object_set_new(metrics, "selection_score", json_real(selection.value[study->select_metric][0]));
+    return true;
+}
+
+static bool judge_test(const struct fit_work *work, json_t *metrics, struct error *error)
+{
+    const struct study *study = work->task->study;
+    struct scorer scorer = recommender_scorer(work->recommender);
+    struct top_k top;
+    if (!top_k_rank(&top, work->backend, &scorer, study->test_users, study->test_count, study->largest_cut,
+                    work->test_mask, error))
+        return false;
+    struct evaluation evaluation;
+    evaluate_top_k(&evaluation, &top, &study->test, study->cuts, study->cut_count, NULL);
+    json_object_set_new(metrics, "test", evaluation_json(&evaluation, study->cut_count));
+    json_object_set_new(metrics, "ties", json_integer(top.ties));
+    bool done = write_top_k(work, &top, error);
+    top_k_free(&top);
+    return done;
+}
+
+static bool write_metrics(const char *folder, const json_t *metrics, struct error *error)
+{
+    char *text = json_dumps(metrics, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *path = path_format("%s/metrics.json", folder);
+    bool done = text != NULL ? file_write(path, text, strlen(text), error)
+                             : error_memory(error, "metrics.json", 0, NULL);
+    free(path);
+    free(text);
+    return done;
+}
+
+static bool save_model(const struct fit_work *work, struct error *error)
+{
+    char *path = path_format("%s/model.h5", work->folder);
+    bool done = recommender_save(work->recommender, path, error);
+    free(path);
+    return done;
+}
+
+static bool judge(const struct fit_work *work, struct error *error)
+{
+    json_t *metrics =
+        json_pack("{s:s, s:I, s:I, s:f, s:I}", "inputs", work->inputs, "epochs",
+                  (json_int_t)work->report.epochs, "best_epoch", (json_int_t)work->report.best_epoch,
+                  "seconds", work->report.seconds, "rows_added", (json_int_t)work->rows->rows_added);
+    if (metrics == NULL)
+        return error_memory(error, "metrics of a fit", 0, NULL);
+    bool done = judge_validation(work, metrics, error);
+    if (!work->task->trial)
+        done = done && judge_test(work, metrics, error) && save_model(work, error);
+    char *checkpoint = path_format("%s/checkpoint.h5", work->folder);
+    done = done && path_remove(checkpoint, error) && write_metrics(work->folder, metrics, error);
+    free(checkpoint);
+    json_decref(metrics);
+    return done;
+}
+
+bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct backend *backend,
+             struct error *error)
+{
+    struct fit_work work = {.task = task, .rows = rows, .backend = backend};
+    work.folder = study_fit_folder(task->study, task->contestant, task->arm, task->seed);
+    bool complete = false;
+    bool done =
+        choose_masks(&work, error) && describe_inputs(&work, error) && is_complete(&complete, &work, error);
+    if (done && !complete)
+        done = train(&work, error) && judge(&work, error);
+    recommender_free(work.recommender);
+    csr_free(&work.hidden_at_validation);
+    csr_free(&work.hidden_at_test);
+    free(work.folder);
+    return done;
+}
+
+static bool copy_file(const char *from, const char *to, const char *name, struct error *error)
+{
+    char *source = path_format("%s/%s", from, name), *target = path_format("%s/%s", to, name);
+    char *bytes = NULL;
+    size_t length;
+    bool done = file_read(source, &bytes, &length, error) && file_write(target, bytes, length, error);
+    free(bytes);
+    free(source);
+    free(target);
+    return done;
+}
+
+bool fit_copy(const struct fit_task *task, const char *source_arm, uint64_t source_seed, struct error *error)
+{
+    char *from = study_fit_folder(task->study, task->contestant, source_arm, source_seed);
+    char *to = study_fit_folder(task->study, task->contestant, task->arm, task->seed);
+    json_t *metrics = read_metrics(from);
+    bool done = metrics != NULL ? path_remove(to, error) && folder_create(to, error)
+                                : error_set(error, ERROR_RUN, "%s is not complete; run `train` again", from);
+    done = done && copy_file(from, to, "model.h5", error) && copy_file(from, to, "top_k.tsv", error);
+    if (done) {
+        char source[128];
+        snprintf(source, sizeof source, "%s/seed-%llu", source_arm, (unsigned long long)source_seed);
+        json_object_set_new(metrics, "copied_from", json_string(source));
+        done = write_metrics(to, metrics, error);
+    }
+    json_decref(metrics);
+    free(from);
+    free(to);
+    return done;
+}
+
+bool fit_metrics_load(json_t **metrics, const struct study *study, int contestant, const char *arm,
+                      uint64_t seed, struct error *error)
+{
+    char *folder = study_fit_folder(study, contestant, arm, seed);
+    *metrics = read_metrics(folder);
+    bool done =
+        *metrics != NULL ||
+        error_set(error, ERROR_RUN, "%s/metrics.json is missing or damaged; run `train` again", folder);
+    free(folder);
+    return done;
+}

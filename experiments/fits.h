@@ -1,0 +1,34 @@
+/*
+ * fits.h: one fit of one recommender on one training set, and its folder
+ *   recommenders/LABEL/ARM/seed-N/{model.h5, top_k.tsv, metrics.json, metrics.jsonl}
+ * metrics.json is written last: a folder that has one of the same inputs is complete and is not fitted again.
+ * A fit that was interrupted goes on from its checkpoint.
+ */
+#ifndef IDREC_EXPERIMENTS_FITS_H
+#define IDREC_EXPERIMENTS_FITS_H
+
+#include "experiments/study.h"
+
+struct fit_task {
+    const struct study *study;
+    int contestant;
+    char arm[CHOICE_NAME_SIZE + 16]; /* the folder: an arm's name or that of a choice on trial */
+    uint64_t seed;
+    bool trial; /* only the validation score is wanted: no model.h5, no top_k.tsv, test is not read */
+};
+
+bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct backend *backend,
+             struct error *error);
+
+/* Makes the folder of an arm from that of another fit that has the same result. */
+bool fit_copy(const struct fit_task *task, const char *source_arm, uint64_t source_seed, struct error *error);
+
+/* metrics.json of a complete fit; a new reference. */
+bool fit_metrics_load(json_t **metrics, const struct study *study, int contestant, const char *arm,
+                      uint64_t seed, struct error *error);
+
+/* "recall@20"; static size suffices for every metric and cut. */
+enum { METRIC_NAME_SIZE = 32 };
+void metric_label(char name[METRIC_NAME_SIZE], enum metric metric, int64_t cut);
+
+#endif

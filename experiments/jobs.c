@@ -1,0 +1,106 @@
+#include "experiments/jobs.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "core/interrupt.h"
+
+struct queue {
+    const struct run *run;
+    int64_t count, next, done;
+    job_function work;
+    void *context;
+    struct progress *progress;
+    const char *unit;
+    struct error *error; /* the first */
+    bool failed;
+    pthread_mutex_t lock;
+};
+
+/* The next piece, or -1 when there is none or a piece has failed. */
+static int64_t queue_take(struct queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    bool stop = queue->failed || queue->next == queue->count || interrupt_requested();
+    int64_t index = stop ? -1 : queue->next++;
+    pthread_mutex_unlock(&queue->lock);
+    return index;
+}
+
+static void queue_report(struct queue *queue, bool done, const struct error *error)
+{
+    pthread_mutex_lock(&queue->lock);
+    if (done) {
+        queue->done++;
+        progress_update(queue->progress, queue->done, "%lld %s left", (long long)(queue->count - queue->done),
+                        queue->unit);
+    } else if (!queue->failed) {
+        queue->failed = true;
+        *queue->error = *error;
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+static void queue_work(struct queue *queue, struct backend *backend)
+{
+    for (int64_t index = queue_take(queue); index >= 0; index = queue_take(queue)) {
+        struct error error = ERROR_INITIALIZER;
+        bool done = queue->work(queue->context, index, backend, &error);
+        queue_report(queue, done, &error);
+    }
+}
+
+static void *worker(void *argument)
+{
+    struct queue *queue = argument;
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = backend_open("cpu", 1, &error);
+    if (backend == NULL) {
+        queue_report(queue, false, &error);
+        return NULL;
+    }
+    queue_work(queue, backend);
+    backend_close(backend);
+    return NULL;
+}
+
+/* Fewer threads than asked for, down to none, slow the work but do not fail it: the caller works too. */
+static void run_workers(struct queue *queue, int parallel)
+{
+    pthread_t *threads = calloc((size_t)parallel, sizeof *threads);
+    int started = 0;
+    while (threads != NULL && started < parallel &&
+           pthread_create(&threads[started], NULL, worker, queue) == 0)
+        started++;
+    if (started == 0)
+        queue_work(queue, queue->run->backend);
+    for (int i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    free(threads);
+}
+
+bool jobs_run(const struct run *run, int parallel, int64_t count, job_function work, void *context,
+              const char *stage, const char *unit, struct error *error)
+{
+    struct queue queue = {
+        .run = run, .count = count, .work = work, .context = context, .unit = unit, .error = error};
+    if (count == 0)
+        return true;
+    queue.progress = progress_start(run->log, stage, unit, count);
+    pthread_mutex_init(&queue.lock, NULL);
+    if (parallel > count)
+        parallel = (int)count;
+    if (parallel <= 1 || run->backend->device != DEVICE_CPU)
+        queue_work(&queue, run->backend);
+    else
+        run_workers(&queue, parallel);
+    pthread_mutex_destroy(&queue.lock);
+    progress_finish(queue.progress, "%lld of %lld %s", (long long)queue.done, (long long)count, unit);
+    return !queue.failed && (queue.done == count || interrupt_check(error));
+}
+
+int jobs_parallel(const struct run *run)
+{
+    int64_t parallel = config_integer(run->config, "experiment.parallel");
+    return parallel > 0 ? (int)parallel : run->backend->threads;
+}

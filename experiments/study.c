@@ -1,0 +1,195 @@
+#include "experiments/study.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "experiments/augmented.h"
+
+static bool load_data(struct study *study, struct error *error)
+{
+    char *dataset = run_path(study->run, "dataset.h5"), *augmented = run_path(study->run, "augmented.h5");
+    bool done =
+        dataset_load(&study->dataset, dataset, error) &&
+        csr_sorted(&study->train, &study->dataset.train, error) &&
+        csr_sorted(&study->validation, &study->dataset.validation, error) &&
+        csr_sorted(&study->test, &study->dataset.test, error) &&
+        csr_union(&study->known, &study->train, &study->validation, error) &&
+        users_with_truth(&study->validation_users, &study->validation_count, &study->validation, error) &&
+        users_with_truth(&study->test_users, &study->test_count, &study->test, error) &&
+        augmented_load(&study->lists, augmented, &study->train, error);
+    free(dataset);
+    free(augmented);
+    if (done && (study->validation_count == 0 || study->test_count == 0))
+        return config_complain(
+            study->run->config, "data.split.ratios", error,
+            "validation and test must hold interactions (now %lld and %lld users have any); "
+            "raise their ratios",
+            (long long)study->validation_count, (long long)study->test_count);
+    return done;
+}
+
+static bool read_contestants(struct study *study, struct error *error)
+{
+    const struct config *config = study->run->config;
+    study->contestant_count = (int)config_length(config, "recommenders");
+    if (study->contestant_count == 0)
+        return config_complain(config, "recommenders", error, "the list is empty; name at least one model");
+    study->contestants = calloc((size_t)study->contestant_count, sizeof *study->contestants);
+    if (study->contestants == NULL)
+        return error_memory(error, "recommenders", sizeof *study->contestants, NULL);
+    for (int i = 0; i < study->contestant_count; i++) {
+        struct contestant *contestant = &study->contestants[i];
+        if (!recommender_settings_read(&contestant->settings, config, i, error))
+            return false;
+        int place = 1;
+        for (int before = 0; before < i; before++)
+            place += strcmp(study->contestants[before].settings.model, contestant->settings.model) == 0;
+        if (place == 1)
+            snprintf(contestant->label, sizeof contestant->label, "%s", contestant->settings.model);
+        else
+            snprintf(contestant->label, sizeof contestant->label, "%s-%d", contestant->settings.model, place);
+    }
+    return true;
+}
+
+bool study_has_arm(const struct study *study, enum arm arm)
+{
+    for (int i = 0; i < study->arm_count; i++)
+        if (study->arms[i] == arm)
+            return true;
+    return false;
+}
+
+static void read_arms(struct study *study)
+{
+    const struct config *config = study->run->config;
+    study->arms[study->arm_count++] = ARM_ORIGINAL;
+    for (int i = 0; i < (int)config_length(config, "experiment.arms"); i++) {
+        enum arm arm = arm_from_name(config_string(config, "experiment.arms[%d]", i));
+        if (!study_has_arm(study, arm))
+            study->arms[study->arm_count++] = arm;
+    }
+    study->first_seed = (uint64_t)config_integer(config, "seed");
+    study->seeds = config_integer(config, "experiment.seeds");
+}
+
+static bool read_evaluation(struct study *study, struct error *error)
+{
+    const struct config *config = study->run->config;
+    int64_t count = config_length(config, "evaluate.k");
+    if (count < 1 || count > CUTS_MAXIMUM)
+        return config_complain(config, "evaluate.k", error, "give 1 to %d cuts", CUTS_MAXIMUM);
+    study->cut_count = (int)count;
+    for (int i = 0; i < study->cut_count; i++) {
+        study->cuts[i] = config_integer(config, "evaluate.k[%d]", i);
+        for (int before = 0; before < i; before++)
+            if (study->cuts[before] == study->cuts[i])
+                return config_complain(config, "evaluate.k", error, "%lld is given twice",
+                                       (long long)study->cuts[i]);
+        if (study->cuts[i] > study->largest_cut)
+            study->largest_cut = study->cuts[i];
+    }
+    study->test_selected = strcmp(config_string(config, "evaluate.protocol"), "test_selected") == 0;
+    study->mask_augmented = strcmp(config_string(config, "evaluate.mask"), "augmented") == 0;
+    return true;
+}
+
+/* Adds the combinations of one use with every amount and threshold. */
+static void add_choices(struct study *study, enum augmentation_use use)
+{
+    const struct config *config = study->run->config;
+    int64_t fixed = config_length(config, "augment.per_user");
+    int64_t amounts = fixed + config_length(config, "augment.proportional");
+    int64_t thresholds = config_length(config, "augment.thresholds");
+    for (int a = 0; a < (int)amounts; a++)
+        for (int t = 0; t < (int)thresholds || t == 0; t++)
+            study->choices[study->choice_count++] = (struct choice){
+                .use = use,
+                .proportional = a >= fixed,
+                .amount = a < fixed ? (double)config_integer(config, "augment.per_user[%d]", a)
+                                    : config_number(config, "augment.proportional[%d]", a - (int)fixed),
+                .quantile = t < (int)thresholds ? config_number(config, "augment.thresholds[%d]", t) : 0,
+            };
+}
+
+static bool read_choices(struct study *study, struct error *error)
+{
+    const struct config *config = study->run->config;
+    int64_t uses = config_length(config, "augment.use");
+    int64_t amounts =
+        config_length(config, "augment.per_user") + config_length(config, "augment.proportional");
+    int64_t thresholds = config_length(config, "augment.thresholds");
+    if (uses == 0)
+        return config_complain(config, "augment.use", error,
+                               "the list is empty; none switches augmentation off");
+    size_t most = (size_t)(1 + uses * amounts * (thresholds > 0 ? thresholds : 1));
+    study->choices = calloc(most, sizeof *study->choices);
+    if (study->choices == NULL)
+        return error_memory(error, "choices of augmentation", most * sizeof *study->choices, NULL);
+    bool given[USE_COUNT] = {false};
+    study->select = strcmp(config_string(config, "augment.select"), "validation") == 0;
+    given[USE_NONE] = study->select;
+    if (study->select)
+        study->choices[study->choice_count++] = (struct choice){.use = USE_NONE};
+    for (int i = 0; i < (int)uses; i++) {
+        enum augmentation_use use = use_from_name(config_string(config, "augment.use[%d]", i));
+        if (given[use])
+            continue;
+        given[use] = true;
+        if (use == USE_NONE)
+            study->choices[study->choice_count++] = (struct choice){.use = USE_NONE};
+        else if (amounts == 0)
+            return config_complain(
+                config, "augment.per_user", error,
+                "augment.use: %s needs an amount in augment.per_user or augment.proportional", use_name(use));
+        else
+            add_choices(study, use);
+    }
+    return true;
+}
+
+static void read_selection(struct study *study)
+{
+    const struct config *config = study->run->config;
+    study->select_seeds = config_integer(config, "augment.select_seeds");
+    study->select_cut = config_integer(config, "augment.select_k");
+    study->select_metric = metric_from_name(config_string(config, "augment.select_metric"));
+    study->margin = config_number(config, "augment.margin");
+    study->weight = config_number(config, "augment.weight");
+}
+
+bool study_open(struct study *study, const struct run *run, struct error *error)
+{
+    *study = (struct study){.run = run};
+    read_arms(study);
+    read_selection(study);
+    return read_contestants(study, error) && read_evaluation(study, error) && read_choices(study, error) &&
+           load_data(study, error);
+}
+
+void study_close(struct study *study)
+{
+    csr_free(&study->train);
+    csr_free(&study->validation);
+    csr_free(&study->test);
+    csr_free(&study->known);
+    dataset_free(&study->dataset);
+    ranked_lists_free(&study->lists);
+    free(study->validation_users);
+    free(study->test_users);
+    free(study->contestants);
+    free(study->choices);
+}
+
+char *study_fit_folder(const struct study *study, int contestant, const char *arm, uint64_t seed)
+{
+    return run_path(study->run, "recommenders/%s/%s/seed-%llu", study->contestants[contestant].label, arm,
+                    (unsigned long long)seed);
+}
+
+bool contestant_is_deterministic(const struct contestant *contestant)
+{
+    return strcmp(contestant->settings.model, "popularity") == 0 ||
+           strcmp(contestant->settings.model, "item_knn") == 0;
+}

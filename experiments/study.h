@@ -1,0 +1,56 @@
+/*
+ * study.h: what training and evaluation of the recommenders share: the frozen data, the synthetic rows and
+ * the rules of the comparison, as the configuration gives them.
+ */
+#ifndef IDREC_EXPERIMENTS_STUDY_H
+#define IDREC_EXPERIMENTS_STUDY_H
+
+#include "experiments/arms.h"
+#include "experiments/run.h"
+
+enum { CUTS_MAXIMUM = 8 };
+
+/* One entry of `recommenders:`; `label` names its folder: the model, with -2, -3, ... where a model repeats.
+ */
+struct contestant {
+    char label[48];
+    struct recommender_settings settings;
+};
+
+struct study {
+    const struct run *run;
+    struct dataset dataset;
+    struct csr train, validation, test; /* rows ascend */
+    struct csr known;                   /* train and validation: hidden when test is ranked */
+    int32_t *validation_users, *test_users;
+    int64_t validation_count, test_count;
+    struct ranked_lists lists;
+
+    int contestant_count;
+    struct contestant *contestants;
+    int arm_count; /* of the configuration, without repeats, original first */
+    enum arm arms[ARM_COUNT];
+    uint64_t first_seed;
+    int64_t seeds;
+    int cut_count;
+    int64_t cuts[CUTS_MAXIMUM], largest_cut;
+    bool test_selected, mask_augmented;
+
+    bool select; /* on validation; false: the first choice */
+    int64_t select_seeds, select_cut;
+    enum metric select_metric;
+    double margin, weight;
+    int choice_count; /* choices[0] is none where it is among the candidates */
+    struct choice *choices;
+};
+
+bool study_open(struct study *study, const struct run *run, struct error *error);
+void study_close(struct study *study);
+
+/* recommenders/LABEL/ARM/seed-N, malloc'ed; `arm` may be a choice's folder. */
+char *study_fit_folder(const struct study *study, int contestant, const char *arm, uint64_t seed);
+bool study_has_arm(const struct study *study, enum arm arm);
+/* Fits of these models are the same whatever the seed, as long as their rows are. */
+bool contestant_is_deterministic(const struct contestant *contestant);
+
+#endif

@@ -1,0 +1,295 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "experiments/controls.h"
+#include "experiments/fits.h"
+#include "experiments/jobs.h"
+#include "experiments/selection.h"
+
+/* One fit that is to be done, or copied from one that has the same result. */
+struct planned_fit {
+    struct fit_task task;
+    enum arm arm;
+    int choice; /* on trial, an index of study->choices; -1: an arm */
+};
+
+struct plan {
+    const struct study *study;
+    int64_t count, capacity;
+    struct planned_fit *fits;
+    struct selection *selections; /* [contestants], once they are made */
+    struct csr *neighbor_rows;    /* [contestants]: the rows of control.itemknn */
+};
+
+static bool plan_add(struct plan *plan, struct planned_fit fit, struct error *error)
+{
+    if (plan->count == plan->capacity) {
+        int64_t capacity = plan->capacity > 0 ? 2 * plan->capacity : 64;
+        struct planned_fit *fits = realloc(plan->fits, (size_t)capacity * sizeof *fits);
+        if (fits == NULL)
+            return error_memory(error, "the plan of fits", (size_t)capacity * sizeof *fits, NULL);
+        plan->fits = fits;
+        plan->capacity = capacity;
+    }
+    fit.task.study = plan->study;
+    plan->fits[plan->count++] = fit;
+    return true;
+}
+
+static bool plan_arm(struct plan *plan, int contestant, enum arm arm, uint64_t seed, struct error *error)
+{
+    struct planned_fit fit = {.task = {.contestant = contestant, .seed = seed}, .arm = arm, .choice = -1};
+    snprintf(fit.task.arm, sizeof fit.task.arm, "%s", arm_name(arm));
+    return plan_add(plan, fit, error);
+}
+
+static bool plan_trial(struct plan *plan, int contestant, int choice, uint64_t seed, struct error *error)
+{
+    struct planned_fit fit = {.task = {.contestant = contestant, .seed = seed, .trial = true},
+                              .arm = ARM_AUGMENTED,
+                              .choice = choice};
+    selection_folder(fit.task.arm, sizeof fit.task.arm, &plan->study->choices[choice]);
+    return plan_add(plan, fit, error);
+}
+
+/* Only the original arm asked for: nothing needs choosing. */
+static bool chooses(const struct study *study)
+{
+    return study->arm_count > 1;
+}
+
+static bool selects(const struct study *study)
+{
+    return chooses(study) && study->select;
+}
+
+/* A deterministic recommender is fitted again only where its rows are drawn anew. */
+static bool is_copy(const struct study *study, int contestant, enum arm arm, uint64_t seed)
+{
+    return seed != study->first_seed && contestant_is_deterministic(&study->contestants[contestant]) &&
+           (!arm_depends_on_seed(arm) || arm == ARM_SELF);
+}
+
+/* The original arm of every seed that is compared or selects, and the choices on trial. */
+static bool plan_selection(struct plan *plan, struct error *error)
+{
+    const struct study *study = plan->study;
+    int64_t seeds = selects(study) && study->select_seeds > study->seeds ? study->select_seeds : study->seeds;
+    for (int contestant = 0; contestant < study->contestant_count; contestant++) {
+        for (int64_t s = 0; s < seeds; s++) {
+            uint64_t seed = study->first_seed + (uint64_t)s;
+            if (!is_copy(study, contestant, ARM_ORIGINAL, seed) &&
+                !plan_arm(plan, contestant, ARM_ORIGINAL, seed, error))
+                return false;
+        }
+        bool same = contestant_is_deterministic(&study->contestants[contestant]);
+        int64_t trials = !selects(study) ? 0 : same ? 1 : study->select_seeds;
+        for (int choice = 0; choice < study->choice_count; choice++)
+            for (int64_t s = 0; s < trials && study->choices[choice].use != USE_NONE; s++)
+                if (!plan_trial(plan, contestant, choice, selection_seed(study, contestant, s), error))
+                    return false;
+    }
+    return true;
+}
+
+/* Whether an arm trains on nothing but the original rows. */
+static bool adds_nothing(const struct plan *plan, int contestant, enum arm arm)
+{
+    const struct selection *selection = &plan->selections[contestant];
+    const struct choice *choice = arm == ARM_AUGMENTED ? &selection->chosen : &selection->control;
+    return choice->use == USE_NONE;
+}
+
+static bool plan_arms(struct plan *plan, struct error *error)
+{
+    const struct study *study = plan->study;
+    plan->count = 0;
+    for (int contestant = 0; contestant < study->contestant_count; contestant++)
+        for (int a = 1; a < study->arm_count; a++)
+            for (int64_t s = 0; s < study->seeds; s++) {
+                uint64_t seed = study->first_seed + (uint64_t)s;
+                if (!adds_nothing(plan, contestant, study->arms[a]) &&
+                    !is_copy(study, contestant, study->arms[a], seed) &&
+                    !plan_arm(plan, contestant, study->arms[a], seed, error))
+                    return false;
+            }
+    return true;
+}
+
+static bool rows_of_self(struct csr *rows, const struct csr *amounts, const struct fit_task *task,
+                         struct backend *backend, struct error *error)
+{
+    char *folder = study_fit_folder(task->study, task->contestant, arm_name(ARM_ORIGINAL), task->seed);
+    char *path = path_format("%s/model.h5", folder);
+    struct recommender *recommender = NULL;
+    bool done = recommender_load(&recommender, backend, path, error) &&
+                control_recommender(rows, amounts, &task->study->train, recommender, backend, error);
+    recommender_free(recommender);
+    free(folder);
+    free(path);
+    return done;
+}
+
+/* The synthetic rows of a control arm; the caller frees them. */
+static bool rows_of_control(struct csr *rows, const struct plan *plan, const struct planned_fit *fit,
+                            const struct csr *amounts, struct backend *backend, struct error *error)
+{
+    const struct study *study = plan->study;
+    uint64_t seed = fit->task.seed;
+    switch (fit->arm) {
+    case ARM_RANDOM:
+        return control_random(rows, amounts, &study->train, seed, error);
+    case ARM_POPULARITY:
+        return control_popularity(rows, amounts, &study->train, seed, error);
+    case ARM_PERMUTED:
+        return control_permuted(rows, amounts, &study->train, &study->lists, seed, error);
+    case ARM_SELF:
+        return rows_of_self(rows, amounts, &fit->task, backend, error);
+    default:
+        return csr_sorted(rows, &plan->neighbor_rows[fit->task.contestant], error);
+    }
+}
+
+static bool rows_of_fit(struct arm_rows *rows, const struct plan *plan, const struct planned_fit *fit,
+                        struct backend *backend, struct error *error)
+{
+    const struct study *study = plan->study;
+    struct choice choice = {.use = USE_NONE};
+    if (fit->choice >= 0)
+        choice = study->choices[fit->choice];
+    else if (fit->arm == ARM_AUGMENTED)
+        choice = plan->selections[fit->task.contestant].chosen;
+    else if (fit->arm != ARM_ORIGINAL)
+        choice = plan->selections[fit->task.contestant].control;
+    struct csr generated = {0}, control = {0};
+    bool is_control = fit->arm != ARM_ORIGINAL && fit->arm != ARM_AUGMENTED;
+    bool done = choice_rows(&generated, &choice, &study->lists, &study->train, error) &&
+                (!is_control || rows_of_control(&control, plan, fit, &generated, backend, error)) &&
+                arm_rows_build(rows, &study->train, is_control ? &control : &generated, choice.use,
+                               study->weight, error);
+    csr_free(&generated);
+    csr_free(&control);
+    return done;
+}
+
+static bool do_fit(void *context, int64_t index, struct backend *backend, struct error *error)
+{
+    const struct plan *plan = context;
+    const struct planned_fit *fit = &plan->fits[index];
+    struct arm_rows rows = {0};
+    bool done = rows_of_fit(&rows, plan, fit, backend, error) && fit_run(&fit->task, &rows, backend, error);
+    arm_rows_free(&rows);
+    return done;
+}
+
+static bool do_plan(struct plan *plan, const char *unit, struct error *error)
+{
+    const struct run *run = plan->study->run;
+    return jobs_run(run, jobs_parallel(run), plan->count, do_fit, plan, "train", unit, error);
+}
+
+/* Copies one arm's results from the first seed, or from the original arm, where they are the same. */
+static bool copy_arm(const struct plan *plan, int contestant, enum arm arm, uint64_t seed,
+                     struct error *error)
+{
+    const struct study *study = plan->study;
+    struct fit_task task = {.study = study, .contestant = contestant, .seed = seed};
+    snprintf(task.arm, sizeof task.arm, "%s", arm_name(arm));
+    if (arm != ARM_ORIGINAL && adds_nothing(plan, contestant, arm))
+        return fit_copy(&task, arm_name(ARM_ORIGINAL), seed, error);
+    return !is_copy(study, contestant, arm, seed) || fit_copy(&task, arm_name(arm), study->first_seed, error);
+}
+
+static bool copy_results(const struct plan *plan, int first_arm, int arm_count, struct error *error)
+{
+    const struct study *study = plan->study;
+    for (int contestant = 0; contestant < study->contestant_count; contestant++)
+        for (int a = first_arm; a < arm_count; a++)
+            for (int64_t s = 0; s < study->seeds; s++)
+                if (!copy_arm(plan, contestant, study->arms[a], study->first_seed + (uint64_t)s, error))
+                    return false;
+    return true;
+}
+
+/* The settings of `recommenders:` where item_knn is among them, else the usual ones. */
+static struct recommender_settings neighbor_settings(const struct study *study)
+{
+    for (int i = 0; i < study->contestant_count; i++)
+        if (strcmp(study->contestants[i].settings.model, "item_knn") == 0)
+            return study->contestants[i].settings;
+    return (struct recommender_settings){.model = "item_knn",
+                                         .optimizer = "adam",
+                                         .similarity = "cosine",
+                                         .neighbors = 100,
+                                         .shrinkage = 10,
+                                         .width = 1,
+                                         .batch = 1,
+                                         .epochs = 1,
+                                         .evaluate_every = 1};
+}
+
+/* One item_knn gives the rows of control.itemknn of all recommenders and seeds. */
+static bool find_neighbor_rows(struct plan *plan, struct error *error)
+{
+    const struct study *study = plan->study;
+    struct backend *backend = study->run->backend;
+    struct recommender_settings settings = neighbor_settings(study);
+    struct arm_rows original = {0};
+    struct recommender *recommender = NULL;
+    struct fit_watch watch = {.k = 1, .metric = METRIC_NDCG};
+    struct fit_report report;
+    bool done = arm_rows_build(&original, &study->train, NULL, USE_NONE, 1, error);
+    struct training_set data = arm_training_set(&original);
+    done = done && recommender_fit(&recommender, backend, &settings, &data, &watch, study->first_seed, NULL,
+                                   study->run->log, &report, error);
+    for (int contestant = 0; done && contestant < study->contestant_count; contestant++) {
+        struct csr amounts = {0};
+        done = choice_rows(&amounts, &plan->selections[contestant].control, &study->lists, &study->train,
+                           error) &&
+               control_recommender(&plan->neighbor_rows[contestant], &amounts, &study->train, recommender,
+                                   backend, error);
+        csr_free(&amounts);
+    }
+    recommender_free(recommender);
+    arm_rows_free(&original);
+    return done;
+}
+
+static bool train_arms(struct plan *plan, struct error *error)
+{
+    const struct study *study = plan->study;
+    for (int contestant = 0; contestant < study->contestant_count; contestant++)
+        if (!selection_make(&plan->selections[contestant], study, contestant, error))
+            return false;
+    return (!study_has_arm(study, ARM_ITEM_KNN) || find_neighbor_rows(plan, error)) &&
+           plan_arms(plan, error) && do_plan(plan, "fits of arms", error) &&
+           copy_results(plan, 1, study->arm_count, error);
+}
+
+static bool train_all(const struct study *study, struct error *error)
+{
+    struct plan plan = {.study = study};
+    size_t contestants = (size_t)study->contestant_count;
+    plan.selections = calloc(contestants, sizeof *plan.selections);
+    plan.neighbor_rows = calloc(contestants, sizeof *plan.neighbor_rows);
+    bool done = plan.selections && plan.neighbor_rows
+                    ? plan_selection(&plan, error) && do_plan(&plan, "fits", error) &&
+                          copy_results(&plan, 0, 1, error) && (!chooses(study) || train_arms(&plan, error))
+                    : error_memory(error, "the plan of fits", contestants * sizeof *plan.selections, NULL);
+    for (size_t i = 0; plan.neighbor_rows && i < contestants; i++)
+        csr_free(&plan.neighbor_rows[i]);
+    free(plan.neighbor_rows);
+    free(plan.selections);
+    free(plan.fits);
+    return done;
+}
+
+bool stage_train(struct run *run, struct stage_cost *cost, struct error *error)
+{
+    *cost = (struct stage_cost){0};
+    struct study study;
+    bool done = study_open(&study, run, error) && train_all(&study, error);
+    study_close(&study);
+    return done;
+}
