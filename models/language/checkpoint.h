@@ -1,8 +1,9 @@
 /*
  * checkpoint.h: models on disk, readable by Hugging Face's libraries: a folder with config.json and
- * model.safetensors; an adapter's folder with adapter_config.json and adapter_model.safetensors as peft writes
- * them; and a training state (parameters, moments, counters) for resume. A folder is complete when DONE is there,
- * which is written last.
+ * model.safetensors; an adapter's folder with adapter_config.json and adapter_model.safetensors as peft
+ * writes them; and a training state (parameters, moments, counters) for resume. A folder is complete when
+ * DONE is there, which is written last; it is written beside its place and swapped in, so that the older one
+ * stays until the new one is complete.
  */
 #ifndef IDREC_MODELS_LANGUAGE_CHECKPOINT_H
 #define IDREC_MODELS_LANGUAGE_CHECKPOINT_H
@@ -11,16 +12,19 @@
 
 bool checkpoint_save_base(struct transformer *model, const char *folder, struct error *error);
 bool checkpoint_save_adapter(struct transformer *model, const char *folder, struct error *error);
+/* Whether the folder is complete; first brings back one whose replacement was interrupted. */
 bool checkpoint_complete(const char *folder);
+/* Removes a folder, DONE first, so that what is left after a kill does not pass for complete. */
+bool checkpoint_remove(const char *folder, struct error *error);
 
-/* Builds a model from a base folder, and an adapter's folder (NULL: none, or a fresh adapter when `lora` is given
- * and mode is TRAIN_LORA). Damaged files are refused with a clear line. */
-bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base, const char *adapter,
-                     const struct lora_settings *lora, enum train_mode mode, int64_t tokens_maximum,
-                     int64_t sequences_maximum, uint64_t seed, struct error *error);
+/* Builds a model from a base folder, and an adapter's folder (NULL: none, or a fresh adapter when `lora` is
+ * given and mode is TRAIN_LORA). Damaged files are refused with a clear line. */
+bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
+                     const char *adapter, const struct lora_settings *lora, enum train_mode mode,
+                     int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed, struct error *error);
 
-/* The whole state of training: every trained parameter with its moments, further named tensors (an average of the
- * weights, say), and counters as a flat JSON object of integers and numbers. */
+/* The whole state of training: every trained parameter with its moments, further named tensors (an average of
+ * the weights, say), and counters as a flat JSON object of integers and numbers. */
 bool checkpoint_save_state(struct transformer *model, const struct parameter *extra, int64_t extra_count,
                            const char *counters_json, const char *folder, struct error *error);
 bool checkpoint_load_state(struct transformer *model, struct parameter *extra, int64_t extra_count,

@@ -1,0 +1,196 @@
+#include "models/language/checkpoint.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "models/language/checkpoint_config.h"
+#include "models/language/checkpoint_folder.h"
+#include "models/language/safetensors.h"
+
+static bool is_adapter(const struct parameter *parameter)
+{
+    return strncmp(parameter->name, "base_model.", strlen("base_model.")) == 0;
+}
+
+/* ---- models ------------------------------------------------------------------------------------------- */
+
+static bool write_parameters(struct transformer *model, bool adapter, const char *folder, const char *file,
+                             struct error *error)
+{
+    int64_t count, chosen = 0;
+    const struct parameter *const parameters = transformer_parameters(model, &count);
+    struct named_tensor *tensors = calloc((size_t)count, sizeof *tensors);
+    if (!tensors)
+        return error_memory(error, "the list of tensors", (size_t)count * sizeof *tensors, NULL);
+    for (int64_t index = 0; index < count; index++) {
+        if (is_adapter(&parameters[index]) != adapter)
+            continue;
+        snprintf(tensors[chosen].name, sizeof tensors[chosen].name, "%s", parameters[index].name);
+        tensors[chosen++].tensor = parameters[index].value;
+    }
+    char *path = path_format("%s/%s", folder, file);
+    const bool written = safetensors_write(path, transformer_backend(model), tensors, chosen, error);
+    free(path);
+    free(tensors);
+    return written;
+}
+
+bool checkpoint_save_base(struct transformer *model, const char *folder, struct error *error)
+{
+    char *fresh;
+    if (!checkpoint_folder_begin(&fresh, folder, error))
+        return false;
+    const bool saved = checkpoint_config_write(transformer_settings_of(model), fresh, error) &&
+                       write_parameters(model, false, fresh, "model.safetensors", error) &&
+                       checkpoint_folder_commit(folder, error);
+    free(fresh);
+    return saved;
+}
+
+bool checkpoint_save_adapter(struct transformer *model, const char *folder, struct error *error)
+{
+    char *fresh;
+    if (!checkpoint_folder_begin(&fresh, folder, error))
+        return false;
+    const bool saved = checkpoint_adapter_config_write(transformer_lora_of(model), fresh, error) &&
+                       write_parameters(model, true, fresh, "adapter_model.safetensors", error) &&
+                       checkpoint_folder_commit(folder, error);
+    free(fresh);
+    return saved;
+}
+
+static bool read_parameters(struct transformer *model, bool adapter, const char *folder, const char *file,
+                            struct error *error)
+{
+    int64_t count;
+    struct parameter *const parameters = transformer_parameters(model, &count);
+    struct safetensors *tensors = NULL;
+    char *path = path_format("%s/%s", folder, file);
+    bool read = safetensors_open(&tensors, path, error);
+    for (int64_t index = 0; read && index < count; index++)
+        if (is_adapter(&parameters[index]) == adapter)
+            read = safetensors_read(tensors, parameters[index].name, transformer_backend(model),
+                                    &parameters[index].value, error);
+    safetensors_close(tensors);
+    free(path);
+    return read;
+}
+
+bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
+                     const char *adapter, const struct lora_settings *lora, enum train_mode mode,
+                     int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed, struct error *error)
+{
+    struct transformer_settings settings;
+    struct lora_settings stored;
+    *model = NULL;
+    if (!checkpoint_config_read(&settings, base, error) ||
+        (adapter && !checkpoint_adapter_config_read(&stored, adapter, error)))
+        return false;
+    const struct lora_settings *chosen = adapter ? &stored : mode == TRAIN_LORA ? lora : NULL;
+    if (transformer_create(model, backend, &settings, chosen, mode, tokens_maximum, sequences_maximum, seed,
+                           error) &&
+        read_parameters(*model, false, base, "model.safetensors", error) &&
+        (!adapter || read_parameters(*model, true, adapter, "adapter_model.safetensors", error)))
+        return true;
+    transformer_free(*model);
+    *model = NULL;
+    return false;
+}
+
+/* ---- the state of training ---------------------------------------------------------------------------- */
+
+/* Every tensor of a state of training, named; *count of them. NULL without memory. */
+static struct named_tensor *state_tensors(struct transformer *model, const struct parameter *extra,
+                                          int64_t extra_count, int64_t *count)
+{
+    int64_t parameter_count, used = 0;
+    const struct parameter *const parameters = transformer_parameters(model, &parameter_count);
+    struct named_tensor *tensors = calloc((size_t)(3 * parameter_count + extra_count), sizeof *tensors);
+    for (int64_t index = 0; tensors && index < parameter_count; index++) {
+        const struct parameter *const parameter = &parameters[index];
+        if (!parameter->trained)
+            continue;
+        snprintf(tensors[used].name, sizeof tensors->name, "%s", parameter->name);
+        tensors[used++].tensor = parameter->value;
+        snprintf(tensors[used].name, sizeof tensors->name, "first_moment.%s", parameter->name);
+        tensors[used++].tensor = parameter->first_moment;
+        snprintf(tensors[used].name, sizeof tensors->name, "second_moment.%s", parameter->name);
+        tensors[used++].tensor = parameter->second_moment;
+    }
+    for (int64_t index = 0; tensors && index < extra_count; index++) {
+        snprintf(tensors[used].name, sizeof tensors->name, "extra.%" PRId64 ".%s", index, extra[index].name);
+        tensors[used++].tensor = extra[index].value;
+    }
+    *count = used;
+    return tensors;
+}
+
+static bool write_state(struct transformer *model, const struct parameter *extra, int64_t extra_count,
+                        const char *counters_json, const char *folder, struct error *error)
+{
+    int64_t count;
+    struct named_tensor *tensors = state_tensors(model, extra, extra_count, &count);
+    if (!tensors)
+        return error_memory(error, "the list of tensors", (size_t)extra_count * sizeof *tensors, NULL);
+    char *path = path_format("%s/state.safetensors", folder);
+    char *counters = path_format("%s/counters.json", folder);
+    const bool written = safetensors_write(path, transformer_backend(model), tensors, count, error) &&
+                         file_write(counters, counters_json, strlen(counters_json), error);
+    free(counters);
+    free(path);
+    free(tensors);
+    return written;
+}
+
+bool checkpoint_save_state(struct transformer *model, const struct parameter *extra, int64_t extra_count,
+                           const char *counters_json, const char *folder, struct error *error)
+{
+    char *fresh;
+    if (!checkpoint_folder_begin(&fresh, folder, error))
+        return false;
+    const bool saved = write_state(model, extra, extra_count, counters_json, fresh, error) &&
+                       checkpoint_folder_commit(folder, error);
+    free(fresh);
+    return saved;
+}
+
+static bool read_state(struct transformer *model, const struct parameter *extra, int64_t extra_count,
+                       const char *path, struct error *error)
+{
+    int64_t count;
+    struct safetensors *file = NULL;
+    struct named_tensor *tensors = state_tensors(model, extra, extra_count, &count);
+    if (!tensors)
+        return error_memory(error, "the list of tensors", (size_t)extra_count * sizeof *tensors, NULL);
+    bool read = safetensors_open(&file, path, error);
+    for (int64_t index = 0; read && index < count; index++)
+        read = safetensors_read(file, tensors[index].name, transformer_backend(model), &tensors[index].tensor,
+                                error);
+    safetensors_close(file);
+    free(tensors);
+    return read;
+}
+
+bool checkpoint_load_state(struct transformer *model, struct parameter *extra, int64_t extra_count,
+                           char **counters_json, const char *folder, struct error *error)
+{
+    size_t length;
+    *counters_json = NULL;
+    if (!checkpoint_complete(folder))
+        return error_at(error, ERROR_RUN, folder, 0,
+                        "is no complete state of training; remove the folder to start anew");
+    char *path = path_format("%s/state.safetensors", folder);
+    char *counters = path_format("%s/counters.json", folder);
+    const bool read = file_read(counters, counters_json, &length, error) &&
+                      read_state(model, extra, extra_count, path, error);
+    if (!read) {
+        free(*counters_json);
+        *counters_json = NULL;
+    }
+    free(counters);
+    free(path);
+    return read;
+}

@@ -1,0 +1,22 @@
+/*
+ * checkpoint_config.h: config.json of a model and adapter_config.json of an adapter, as Hugging Face's
+ * transformers and peft write and read them. Our own keys: idrec_positions (no rotary positions when false),
+ * idrec_classes.
+ */
+#ifndef IDREC_MODELS_LANGUAGE_CHECKPOINT_CONFIG_H
+#define IDREC_MODELS_LANGUAGE_CHECKPOINT_CONFIG_H
+
+#include "models/language/transformer.h"
+
+/* A model with biases on q, k and v is called Qwen2, which is Llama with just these. */
+bool checkpoint_config_write(const struct transformer_settings *settings, const char *folder,
+                             struct error *error);
+/* Refuses what the transformer here does not compute (scaled positions, other activations, further biases).
+ */
+bool checkpoint_config_read(struct transformer_settings *settings, const char *folder, struct error *error);
+
+bool checkpoint_adapter_config_write(const struct lora_settings *lora, const char *folder,
+                                     struct error *error);
+bool checkpoint_adapter_config_read(struct lora_settings *lora, const char *folder, struct error *error);
+
+#endif
