@@ -1,0 +1,71 @@
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "core/cpu/cpu.h"
+#include "core/cpu/vector_math.h"
+
+/* out [width] = softmax(q . keys * scale) values over `length` rows that are `stride` apart. */
+static void attend_cache(real *out, const real *q, const real *keys, const real *values, int64_t length,
+                         int64_t stride, int64_t width, real *scores)
+{
+    const real scale = 1 / real_sqrt((real)width);
+    real largest = -INFINITY;
+    for (int64_t j = 0; j < length; j++) {
+        real score = 0;
+#pragma omp simd reduction(+ : score)
+        for (int64_t i = 0; i < width; i++)
+            score = real_fma(q[i], keys[j * stride + i], score);
+        scores[j] = score * scale;
+        largest = scores[j] > largest ? scores[j] : largest;
+    }
+    real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < length; j++) {
+        scores[j] = real_exp(scores[j] - largest);
+        sum += scores[j];
+    }
+    memset(out, 0, (size_t)width * sizeof(real));
+    for (int64_t j = 0; j < length; j++) {
+        const real share = scores[j] / sum;
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++)
+            out[i] = real_fma(share, values[j * stride + i], out[i]);
+    }
+}
+
+void cpu_attention_decode(struct backend *backend, struct tensor *out, const struct tensor *q,
+                          const struct tensor *k_cache, const struct tensor *v_cache,
+                          const struct tensor *slots, const struct tensor *lengths, int64_t capacity,
+                          struct attention_shape shape)
+{
+    const int64_t rows = out->shape[0], width = shape.head_width, stride = shape.key_heads * width;
+    const int64_t group = shape.query_heads / shape.key_heads;
+    const int32_t *slot = slots->data, *length = lengths->data;
+    real *memory = cpu_workspace(backend, (size_t)(backend->threads * capacity) * sizeof(real));
+    if (!memory)
+        return;
+#pragma omp parallel for collapse(2) schedule(dynamic, 16) num_threads(backend->threads)
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t head = 0; head < shape.query_heads; head++) {
+            if (slot[row] < 0)
+                continue;
+            const int64_t place = (row * shape.query_heads + head) * width;
+            const int64_t cached = slot[row] * capacity * stride + head / group * width;
+            attend_cache((real *)out->data + place, (const real *)q->data + place,
+                         (const real *)k_cache->data + cached, (const real *)v_cache->data + cached,
+                         length[row], stride, width, memory + omp_get_thread_num() * capacity);
+        }
+}
+
+void cpu_cache_store(struct backend *backend, struct tensor *cache, const struct tensor *rows,
+                     const struct tensor *slots, const struct tensor *positions, int64_t capacity)
+{
+    (void)backend;
+    const int64_t count = rows->shape[0], width = rows->shape[1];
+    const int32_t *slot = slots->data, *position = positions->data;
+    for (int64_t row = 0; row < count; row++)
+        if (slot[row] >= 0)
+            memcpy((real *)cache->data + (slot[row] * capacity + position[row]) * width,
+                   (const real *)rows->data + row * width, (size_t)width * sizeof(real));
+}

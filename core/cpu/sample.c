@@ -1,0 +1,198 @@
+#include <math.h>
+#include <omp.h>
+
+#include "core/cpu/candidates.h"
+#include "core/cpu/cpu.h"
+#include "core/cpu/vector_math.h"
+
+static void mask_logits(real *target, const real *logits, const uint32_t *forbidden, int64_t classes)
+{
+    if (!forbidden) {
+#pragma omp simd
+        for (int64_t c = 0; c < classes; c++)
+            target[c] = logits[c];
+        return;
+    }
+    for (int64_t first = 0; first < classes; first += 32) {
+        const uint32_t word = forbidden[first / 32];
+        const int64_t count = minimum_of(32, classes - first);
+#pragma omp simd
+        for (int64_t c = 0; c < count; c++)
+            target[first + c] = word >> c & 1 ? -INFINITY : logits[first + c];
+    }
+}
+
+static real largest_of(const real *values, int64_t count)
+{
+    real largest = -INFINITY;
+#pragma omp simd reduction(max : largest)
+    for (int64_t c = 0; c < count; c++)
+        largest = values[c] > largest ? values[c] : largest;
+    return largest;
+}
+
+/* Sum of e^((value - largest) * inverse_temperature). */
+static double sum_of_exponentials(const real *values, int64_t count, real largest, real inverse_temperature)
+{
+    enum { BLOCK = 256 };
+    double sum = 0.0;
+    for (int64_t first = 0; first < count; first += BLOCK) {
+        const int64_t length = minimum_of(BLOCK, count - first);
+        real partial = 0;
+#pragma omp simd reduction(+ : partial)
+        for (int64_t c = 0; c < length; c++)
+            partial += real_exp((values[first + c] - largest) * inverse_temperature);
+        sum += (double)partial;
+    }
+    return sum;
+}
+
+/* One row on its way to a token. */
+struct draw {
+    real *values; /* [classes]: logits, -infinity where forbidden */
+    candidate *candidates;
+    int64_t classes;
+    real largest, inverse_temperature;
+    double uniform; /* in [0, 1) */
+};
+
+static double weight_of(const struct draw *draw, int64_t column)
+{
+    return (double)real_exp((draw->values[column] - draw->largest) * draw->inverse_temperature);
+}
+
+/* Inverts the cumulative distribution over all allowed columns, in the order of columns. */
+static int32_t draw_from_all(const struct draw *draw)
+{
+    enum { BLOCK = 256 };
+    double left = draw->uniform *
+                  sum_of_exponentials(draw->values, draw->classes, draw->largest, draw->inverse_temperature);
+    int32_t last = -1;
+    for (int64_t first = 0; first < draw->classes; first += BLOCK) {
+        const int64_t count = minimum_of(BLOCK, draw->classes - first);
+        const double block =
+            sum_of_exponentials(draw->values + first, count, draw->largest, draw->inverse_temperature);
+        const bool here = left < block;
+        for (int64_t c = first; c < first + count && (here || block > 0.0); c++) {
+            const double weight = weight_of(draw, c);
+            if (weight <= 0.0)
+                continue;
+            last = (int32_t)c;
+            if (here && (left -= weight) < 0.0)
+                return last;
+        }
+        if (!here)
+            left -= block;
+    }
+    return last;
+}
+
+/* Sorts candidates until their weights sum up to `wanted` or `most` of them are sorted. Returns how many
+ * count and, in *mass, their sum. */
+static int64_t sort_nucleus(const struct draw *draw, int64_t count, int64_t most, double wanted, double *mass)
+{
+    int64_t sorted = 0;
+    *mass = 0.0;
+    for (int64_t batch = minimum_of(most, 64); sorted < most; batch = minimum_of(2 * batch, most - sorted)) {
+        candidates_sort(draw->candidates + sorted, count - sorted, batch);
+        for (int64_t i = sorted; i < sorted + batch; i++) {
+            *mass += weight_of(draw, candidate_column(draw->candidates[i]));
+            if (*mass >= wanted)
+                return i + 1;
+        }
+        sorted += batch;
+    }
+    return most;
+}
+
+static int32_t draw_from_best(const struct draw *draw, int64_t top_k, double top_p)
+{
+    int64_t count = 0;
+    for (int64_t c = 0; c < draw->classes; c++)
+        if (draw->values[c] > -INFINITY)
+            draw->candidates[count++] = candidate_of(key_of_score(draw->values[c]), c);
+    int64_t kept = top_k > 0 ? minimum_of(top_k, count) : count;
+    double mass;
+    if (top_k > 0)
+        sort_nucleus(draw, count, kept, INFINITY, &mass);
+    else
+        mass = sum_of_exponentials(draw->values, draw->classes, draw->largest, draw->inverse_temperature);
+    if (top_p < 1.0)
+        kept = sort_nucleus(draw, count, kept, top_p * mass, &mass);
+    double left = draw->uniform * mass;
+    for (int64_t i = 0; i < kept; i++)
+        if ((left -= weight_of(draw, candidate_column(draw->candidates[i]))) < 0.0)
+            return candidate_column(draw->candidates[i]);
+    return candidate_column(draw->candidates[kept - 1]);
+}
+
+static int32_t draw_token(const struct draw *draw, const struct sampling *settings)
+{
+    if (settings->temperature <= 0.0f) {
+        int32_t best = 0;
+        while (draw->values[best] != draw->largest)
+            best++;
+        return best;
+    }
+    if (settings->top_k == 0 && settings->top_p >= 1.0f)
+        return draw_from_all(draw);
+    return draw_from_best(draw, settings->top_k, (double)settings->top_p);
+}
+
+void cpu_sample(struct backend *backend, struct tensor *tokens, struct tensor *log_probability,
+                const struct tensor *logits, const struct tensor *forbidden, const struct tensor *streams,
+                const struct tensor *steps, int64_t classes_used, struct sampling settings)
+{
+    const int64_t rows = logits->shape[0], classes = logits->shape[1];
+    const int64_t words = forbidden ? forbidden->shape[1] : 0, *stream = streams->data;
+    const size_t stride = (size_t)round_up(classes_used * (int64_t)(sizeof(candidate) + sizeof(real)), 64);
+    char *memory = cpu_workspace(backend, (size_t)backend->threads * stride);
+    if (!memory)
+        return;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(backend->threads)
+    for (int64_t row = 0; row < rows; row++) {
+        if (stream[row] < 0)
+            continue;
+        char *own = memory + (size_t)omp_get_thread_num() * stride;
+        struct draw draw = {.candidates = (candidate *)own, .classes = classes_used};
+        draw.values = (real *)(own + (size_t)classes_used * sizeof(candidate));
+        mask_logits(draw.values, (const real *)logits->data + row * classes,
+                    forbidden ? (const uint32_t *)forbidden->data + row * words : NULL, classes_used);
+        draw.largest = largest_of(draw.values, classes_used);
+        int32_t token = -1;
+        real result = -INFINITY;
+        if (draw.largest > -INFINITY) {
+            struct random_stream random =
+                random_stream_open(settings.seed, RANDOM_SAMPLE,
+                                   (uint64_t)((const int32_t *)steps->data)[row], (uint64_t)stream[row]);
+            draw.uniform = random_double(&random);
+            draw.inverse_temperature = settings.temperature > 0.0f ? 1 / (real)settings.temperature : 1;
+            token = draw_token(&draw, &settings);
+            const double sum = sum_of_exponentials(draw.values, classes_used, draw.largest, 1);
+            result = (real)((double)(draw.values[token] - draw.largest) - log(sum));
+        }
+        ((int32_t *)tokens->data)[row] = token;
+        ((real *)log_probability->data)[row] = result;
+    }
+}
+
+void cpu_log_softmax_masked(struct backend *backend, struct tensor *logits, const struct tensor *forbidden,
+                            int64_t classes_used)
+{
+    const int64_t rows = logits->shape[0], classes = logits->shape[1];
+    const int64_t words = forbidden ? forbidden->shape[1] : 0;
+#pragma omp parallel for schedule(dynamic, 4) num_threads(backend->threads)
+    for (int64_t row = 0; row < rows; row++) {
+        real *values = (real *)logits->data + row * classes;
+        mask_logits(values, values, forbidden ? (const uint32_t *)forbidden->data + row * words : NULL,
+                    classes_used);
+        const real largest = largest_of(values, classes_used);
+        if (largest > -INFINITY) {
+            const real log_sum = largest + (real)log(sum_of_exponentials(values, classes_used, largest, 1));
+            for (int64_t c = 0; c < classes_used; c++)
+                values[c] -= log_sum;
+        }
+        for (int64_t c = classes_used; c < classes; c++)
+            values[c] = -INFINITY;
+    }
+}

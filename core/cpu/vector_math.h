@@ -1,0 +1,106 @@
+/*
+ * vector_math.h: elementary functions that the compiler can vectorise, and fixed-width vectors of `real`.
+ */
+#ifndef IDREC_CORE_CPU_VECTOR_MATH_H
+#define IDREC_CORE_CPU_VECTOR_MATH_H
+
+#include <math.h>
+#include <string.h>
+
+#include "core/tensor.h"
+
+/* 64 bytes: one AVX-512 register, two of AVX2. Loads and stores need no alignment. */
+typedef real vector __attribute__((vector_size(64)));
+#define VECTOR_LANES ((int64_t)(sizeof(vector) / sizeof(real)))
+
+static inline vector vector_load(const real *address)
+{
+    vector value;
+    memcpy(&value, address, sizeof value);
+    return value;
+}
+
+static inline void vector_store(real *address, vector value)
+{
+    memcpy(address, &value, sizeof value);
+}
+
+#ifdef IDREC_REAL_DOUBLE
+
+static inline real real_fma(real a, real b, real c)
+{
+    return __builtin_fma(a, b, c);
+}
+static inline real real_sqrt(real x)
+{
+    return sqrt(x);
+}
+static inline real real_exp(real x)
+{
+    return exp(x);
+}
+static inline real real_log(real x)
+{
+    return log(x);
+}
+
+#else
+
+static inline real real_fma(real a, real b, real c)
+{
+    return __builtin_fmaf(a, b, c);
+}
+static inline real real_sqrt(real x)
+{
+    return sqrtf(x);
+}
+static inline real real_log(real x)
+{
+    return logf(x);
+}
+
+static inline int32_t bits_of(float x)
+{
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static inline float float_of(int32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* e^x within 2 units in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by its Taylor polynomial, 2^n by
+ * adding n to the exponent. Below -87.3 the result is 0; above 88.3 it stays at e^88.3. NaN gives NaN. */
+static inline real real_exp(real x)
+{
+    const float low = -87.3f, high = 88.3f,
+                shifter = 12582912.0f; /* 1.5 * 2^23: adding it rounds to integer */
+    float clamped = x < low ? low : x;
+    clamped = clamped > high ? high : clamped;
+    const float shifted = real_fma(clamped, 1.44269504f, shifter);
+    const float n = shifted - shifter;
+    const float r = real_fma(n, -1.42860677e-6f, real_fma(n, -0.693145752f, clamped));
+    float p = 1.0f / 720.0f;
+    p = real_fma(p, r, 1.0f / 120.0f);
+    p = real_fma(p, r, 1.0f / 24.0f);
+    p = real_fma(p, r, 1.0f / 6.0f);
+    p = real_fma(p, r, 0.5f);
+    p = real_fma(p, r, 1.0f);
+    p = real_fma(p, r, 1.0f);
+    const float power = float_of((int32_t)((uint32_t)bits_of(p) + ((uint32_t)bits_of(shifted) << 23)));
+    return x < low ? 0.0f : power;
+}
+
+#endif
+
+/* 1 / (1 + e^-x). */
+static inline real real_sigmoid(real x)
+{
+    return 1 / (1 + real_exp(-x));
+}
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * operators.h: the operators that a backend implements, each with the signature of op_NAME in ops.h. Included
+ * by ops.c, backend.c and the backends only. op_linear_* are compositions of the others and no entries here.
+ */
+#ifndef IDREC_CORE_OPERATORS_H
+#define IDREC_CORE_OPERATORS_H
+
+#include "core/ops.h"
+
+#define OPERATORS(X)                                                                                         \
+    X(gemm)                                                                                                  \
+    X(add)                                                                                                   \
+    X(axpby)                                                                                                 \
+    X(bias_forward)                                                                                          \
+    X(bias_backward)                                                                                         \
+    X(gather)                                                                                                \
+    X(scatter_add)                                                                                           \
+    X(rmsnorm_forward)                                                                                       \
+    X(rmsnorm_backward)                                                                                      \
+    X(rope_forward)                                                                                          \
+    X(rope_backward)                                                                                         \
+    X(attention_forward)                                                                                     \
+    X(attention_backward)                                                                                    \
+    X(attention_decode)                                                                                      \
+    X(cache_store)                                                                                           \
+    X(swiglu_forward)                                                                                        \
+    X(swiglu_backward)                                                                                       \
+    X(dropout)                                                                                               \
+    X(cross_entropy)                                                                                         \
+    X(cross_entropy_set)                                                                                     \
+    X(sum_of_squares)                                                                                        \
+    X(clip_scale)                                                                                            \
+    X(adamw)                                                                                                 \
+    X(csr_spmm)                                                                                              \
+    X(bpr_loss)                                                                                              \
+    X(topk_masked)                                                                                           \
+    X(sample)                                                                                                \
+    X(log_softmax_masked)
+
+#define OPERATOR_ENTRY(name) __typeof__(op_##name) *name;
+struct operators {
+    OPERATORS(OPERATOR_ENTRY)
+};
+#undef OPERATOR_ENTRY
+
+#endif
