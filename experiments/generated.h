@@ -1,9 +1,9 @@
 /*
  * generated.h: what the language model generated, in memory and as generated.h5: columns /user /item /sample
  * /position /votes (i32) and /log_probability (f32), one row an interaction, ordered by user, sample and
- * position; the counts as attributes of the file. Only tokens that are items have a row. In unconstrained
- * mode rows may repeat an item of their sample or of the user's train part: these are counted, and stay for
- * the filters of the next stage.
+ * position; the counts and the origin as attributes of the file. Only tokens that are items have a row. In
+ * unconstrained mode rows may repeat an item of their sample or of the user's train part: these are counted,
+ * and stay for the filters of the next stage.
  */
 #ifndef IDREC_EXPERIMENTS_GENERATED_H
 #define IDREC_EXPERIMENTS_GENERATED_H
@@ -21,6 +21,7 @@ struct generation_counts {
     int64_t already_seen; /* items of the user's train part */
     int64_t duplicate;    /* items that their sample had already */
     int64_t tokens;       /* that the model processed: prompts and generated items */
+    double floating_point_operations;
 };
 
 struct generated {
@@ -33,13 +34,21 @@ struct generated {
     struct generation_counts counts;
 };
 
-bool generated_load(struct generated *generated, const char *path, struct error *error);
-/* Attributes besides the counts: method ("sampling" or "ranking") and settings, a text for people. */
-bool generated_save(const struct generated *generated, const char *method, const char *settings,
-                    const char *path, struct error *error);
-void generated_free(struct generated *generated);
+/* Where rows come from; all three are texts. */
+struct generated_origin {
+    const char *method;      /* "sampling" or "ranking" */
+    const char *settings;    /* for people */
+    const char *fingerprint; /* of all that the rows depend on */
+};
 
-/* Room for `count` rows. */
+bool generated_load(struct generated *generated, const char *path, struct error *error);
+bool generated_save(const struct generated *generated, const struct generated_origin *origin,
+                    const char *path, struct error *error);
+/* True when a complete file with this fingerprint is there. A file that cannot be read counts as none. */
+bool generated_exists(const char *path, const char *fingerprint);
+
+/* Room for `count` rows, and the end of it. */
 bool generated_allocate(struct generated *generated, int64_t count, struct error *error);
+void generated_free(struct generated *generated);
 
 #endif
