@@ -120,7 +120,7 @@ const struct schema_entry schema[] = {
     CHOICE("generate.method", "ranking", "ranking|sampling",
            "ranking: each user's most probable items; sampling: lists drawn token by token")
     INTEGER("generate.contexts", "8", 1, 1e4, "shuffled contexts a user; ranking averages over them, sampling uses each")
-    INTEGER("generate.samples", "4", 1, 1e5, "sampling: lists drawn from each context")
+    INTEGER("generate.samples", "4", 1, 1e5, "sampling: lists a user; list s follows context s modulo contexts")
     NUMBER("generate.temperature", "0.8", 0, 100, "sampling: divides the logits; 0: the most probable token")
     NUMBER("generate.top_p", "0.9", 1e-6, 1, "sampling: only the most probable tokens up to this mass; 1: off")
     INTEGER("generate.top_k", "0", 0, 1e9, "sampling: only this many of the most probable tokens; 0: off")
