@@ -95,6 +95,8 @@ static bool load_tree(struct config *config, struct yaml_node **root, const char
     bool done = false;
     if (!real_path || stat(path, &status) != 0)
         error_at(error, ERROR_USAGE, path, 0, "cannot open this configuration: %s", strerror(errno));
+    else if (S_ISDIR(status.st_mode))
+        error_at(error, ERROR_USAGE, path, 0, "is a directory; name a configuration file in it");
     else if (!S_ISREG(status.st_mode) || status.st_size > FILE_BYTES_MAXIMUM)
         error_at(error, ERROR_USAGE, path, 0, "is not a configuration (a plain file of at most 1 MiB)");
     else if (check_chain(path, real_path, below, error) && file_read(path, &text, &length, error))

@@ -1,0 +1,97 @@
+#include "experiments/check.h"
+
+#include <math.h>
+#include <string.h>
+
+static bool is(const struct config *config, const char *path, const char *choice)
+{
+    return strcmp(config_string(config, "%s", path), choice) == 0;
+}
+
+static bool check_name(const struct config *config, struct error *error)
+{
+    const char *name = config_string(config, "name");
+    const bool safe =
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == strlen(name);
+    return (safe && name[0] != '.' && strlen(name) < 200) ||
+           config_complain(config, "name", error,
+                           "names a folder; use letters, digits, '-', '_' and '.', not first");
+}
+
+static bool check_split(const struct config *config, struct error *error)
+{
+    if (is(config, "data.split.method", "provided")) {
+        if (config_is_null(config, "data.split.train"))
+            return config_complain(config, "data.split.train", error, "is needed by the method `provided`");
+        return !config_is_null(config, "data.split.test") ||
+               config_complain(config, "data.split.test", error, "is needed by the method `provided`");
+    }
+    if (config_is_null(config, "data.path"))
+        return config_complain(config, "data.path", error, "is missing; name the file with the interactions");
+    if (config_length(config, "data.split.ratios") != 3)
+        return config_complain(config, "data.split.ratios", error,
+                               "three shares are needed: train, validation, test");
+    double sum = 0.0;
+    for (int i = 0; i < 3; i++)
+        sum += config_number(config, "data.split.ratios[%d]", i);
+    if (fabs(sum - 1.0) > 1e-6)
+        return config_complain(config, "data.split.ratios", error,
+                               "the shares add up to %g; they must add up to 1", sum);
+    return config_number(config, "data.split.ratios[0]") > 0.0 ||
+           config_complain(config, "data.split.ratios", error, "nothing is left for training");
+}
+
+static bool check_language_model(const struct config *config, struct error *error)
+{
+    if (is(config, "language_model.vocabulary", "text"))
+        return config_complain(config, "language_model.vocabulary", error,
+                               "text is not supported by this version; use ids");
+    if (!config_is_null(config, "language_model.checkpoint"))
+        return config_complain(config, "language_model.checkpoint", error,
+                               "is only read with the vocabulary `text`");
+    const int64_t width = config_integer(config, "language_model.width");
+    const int64_t heads = config_integer(config, "language_model.heads");
+    const int64_t key_heads = config_integer(config, "language_model.key_heads");
+    const int64_t head_width = config_integer(config, "language_model.head_width");
+    if (head_width == 0 && width % heads != 0)
+        return config_complain(config, "language_model.heads", error,
+                               "does not divide the width %lld; change one of them", (long long)width);
+    if (key_heads > 0 && heads % key_heads != 0)
+        return config_complain(config, "language_model.key_heads", error, "does not divide the %lld heads",
+                               (long long)heads);
+    if (config_boolean(config, "language_model.positions") &&
+        (head_width > 0 ? head_width : width / heads) % 2 != 0)
+        return config_complain(config, "language_model.positions", error, "need heads of an even width");
+    return true;
+}
+
+static bool check_prompts(const struct config *config, struct error *error)
+{
+    if (!config_boolean(config, "prompts.full") && config_integer(config, "prompts.random_cuts") == 0)
+        return config_complain(config, "prompts.random_cuts", error,
+                               "is 0 and `full` is false: no prompt is left");
+    return true;
+}
+
+/* A list that must hold something. */
+static bool check_list(const struct config *config, const char *path, int64_t most, struct error *error)
+{
+    const int64_t length = config_length(config, "%s", path);
+    if (length == 0 || length > most)
+        return config_complain(config, path, error, "needs 1 to %lld values", (long long)most);
+    return true;
+}
+
+static bool check_lists(const struct config *config, struct error *error)
+{
+    return check_list(config, "evaluate.k", 8, error) && check_list(config, "evaluate.metrics", 6, error) &&
+           check_list(config, "recommenders", 64, error) && check_list(config, "experiment.arms", 7, error) &&
+           check_list(config, "augment.use", 4, error) &&
+           (!is(config, "finetune.method", "lora") || check_list(config, "finetune.targets", 7, error));
+}
+
+bool check_config(const struct config *config, struct error *error)
+{
+    return check_name(config, error) && check_split(config, error) && check_language_model(config, error) &&
+           check_prompts(config, error) && check_lists(config, error);
+}

@@ -1,0 +1,19 @@
+#include <string.h>
+
+#include "experiments/command.h"
+#include "experiments/run.h"
+#include "experiments/summary.h"
+
+bool command_stage(const struct invocation *invocation, struct error *error)
+{
+    const char *name = invocation->command->name;
+    const bool everything = strcmp(name, "run") == 0;
+    struct run run;
+    if (!run_open(&run, invocation->words[0], invocation->word_count - 1, invocation->words + 1, error))
+        return false;
+    bool done = run_stage(&run, everything ? "report" : name, everything, error);
+    if (done && (everything || strcmp(name, "report") == 0))
+        done = summary_print(&run, stdout, error);
+    run_close(&run);
+    return done;
+}

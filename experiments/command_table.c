@@ -1,0 +1,77 @@
+#include "experiments/command.h"
+
+#define OVERRIDES                                                                                            \
+    "CONFIG is a YAML file (docs/configuration.md has every key). key.path=value on the command line wins "  \
+    "over "                                                                                                  \
+    "it.\n\nExamples:\n"
+
+static const struct argp_option config_options[] = {
+    {"reference", OPTION_FIRST + 0, NULL, 0, "Print docs/configuration.md: every key, default and meaning",
+     0},
+    {0}};
+static const struct argp_option json_options[] = {{"json", OPTION_FIRST + 0, NULL, 0, "Print JSON", 0}, {0}};
+static const struct argp_option recommend_options[] = {
+    {"recommender", OPTION_FIRST + 0, "NAME", 0, "Which one of the run, for example lightgcn (needed)", 0},
+    {"users", OPTION_FIRST + 1, "FILE", 0, "Ids of users, one a line; all users when not given", 0},
+    {"k", OPTION_FIRST + 2, "K", 0, "Items for each user (default 20)", 0},
+    {0}};
+static const struct argp_option synthesize_options[] = {
+    {"users", OPTION_FIRST + 0, "N", 0, "Users (default 1000)", 0},
+    {"items", OPTION_FIRST + 1, "N", 0, "Items (default 500)", 0},
+    {"per-user", OPTION_FIRST + 2, "N", 0, "Interactions of a user on average (default 20)", 0},
+    {"groups", OPTION_FIRST + 3, "N", 0, "Groups of users and of items with a taste in common (default 8)",
+     0},
+    {"seed", OPTION_FIRST + 4, "N", 0, "Seed (default 1)", 0},
+    {0}};
+
+/* Every single stage is called alike. */
+#define STAGE(name, does, example)                                                                           \
+    {                                                                                                        \
+        name, does, "CONFIG [key.path=value ...]",                                                           \
+            OVERRIDES "  idrec " name " " example                                                            \
+                      "\n\nThe stage is skipped when its results are there and belong "                      \
+                      "to the same settings. The stages before it must be done; `idrec run` does them all.", \
+            NULL, 1, WORDS_MAXIMUM, command_stage                                                            \
+    }
+
+const struct command commands[] = {
+    {"run", "Run every stage that is not yet done, then the report", "CONFIG [key.path=value ...]",
+     OVERRIDES "  idrec run configs/quickstart.yaml\n"
+               "  idrec run configs/datasets/ml-100k.yaml seed=2 output=runs/second\n"
+               "  idrec run my.yaml 'recommenders=[{model: bpr_mf, width: 128}]' experiment.seeds=10\n\n"
+               "A run that was stopped goes on where it was when the same command is given again. A changed "
+               "setting reruns "
+               "the stages that read it and those after them.",
+     NULL, 1, WORDS_MAXIMUM, command_stage},
+    STAGE("prepare", "Read, filter and split the interactions",
+          "configs/datasets/ml-100k.yaml data.k_core=10"),
+    STAGE("pretrain", "Train the base language model",
+          "configs/datasets/ml-100k.yaml language_model.width=128"),
+    STAGE("finetune", "Fine-tune it on prompts", "configs/datasets/ml-100k.yaml finetune.rank=16"),
+    STAGE("generate", "Generate interactions for every user",
+          "configs/datasets/ml-100k.yaml generate.max_items=50"),
+    STAGE("augment", "Filter what was generated", "configs/datasets/ml-100k.yaml augment.weight=0.5"),
+    STAGE("train", "Train the recommenders on every arm",
+          "configs/datasets/ml-100k.yaml experiment.seeds=10"),
+    STAGE("evaluate", "Compare the arms: results.json", "configs/datasets/ml-100k.yaml"),
+    STAGE("report", "Write report.md, report.html and plots", "configs/datasets/ml-100k.yaml"),
+    {"config", "Print the resolved configuration, every default filled in", "CONFIG [key.path=value ...]",
+     "Examples:\n  idrec config configs/quickstart.yaml seed=2\n  idrec config --reference > "
+     "docs/configuration.md",
+     config_options, 0, WORDS_MAXIMUM, command_config},
+    {"synthesize", "Write an artificial data set with a known ground truth", "OUT",
+     "OUT becomes a tab-separated file with a header line.\n\nExamples:\n"
+     "  idrec synthesize planted.inter --users=2000 --items=800 --seed=3",
+     synthesize_options, 1, 1, command_synthesize},
+    {"info", "Tell what a file or folder holds", "PATH",
+     "PATH: an HDF5 file, a safetensors file, a checkpoint's folder or a run's folder.\n\nExamples:\n"
+     "  idrec info runs/quickstart\n  idrec info runs/quickstart/dataset.h5 --json",
+     json_options, 1, 1, command_info},
+    {"recommend", "Print the top items of users as tab-separated lines, in the ids of the input", "RUN",
+     "RUN is the folder of a finished run.\n\nExamples:\n"
+     "  idrec recommend runs/quickstart --recommender=lightgcn --k=10\n"
+     "  idrec recommend runs/quickstart --recommender=bpr_mf --users=some-users.txt > top.tsv",
+     recommend_options, 1, 1, command_recommend},
+    {"devices", "Tell which devices are there, what was built in, and why something is not", "",
+     "Examples:\n  idrec devices\n  idrec devices --json", json_options, 0, 0, command_devices},
+    {0}};

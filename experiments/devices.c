@@ -1,0 +1,100 @@
+#include <cblas.h>
+#include <jansson.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/backend.h"
+#include "experiments/command.h"
+
+/* The value of the first line of /proc/cpuinfo that begins with `key`, or "". */
+static void processor_line(const char *key, char *value, size_t size)
+{
+    value[0] = '\0';
+    FILE *stream = fopen("/proc/cpuinfo", "r");
+    if (!stream)
+        return;
+    char line[8192];
+    while (fgets(line, sizeof line, stream)) {
+        const char *colon = strchr(line, ':');
+        if (!colon || strncmp(line, key, strlen(key)) != 0)
+            continue;
+        snprintf(value, size, "%s", colon + 1 + strspn(colon + 1, " "));
+        value[strcspn(value, "\n")] = '\0';
+        break;
+    }
+    fclose(stream);
+}
+
+/* The vector and matrix extensions among the processor's flags. */
+static json_t *processor_extensions(void)
+{
+    static const char *const wanted[] = {"avx2",        "fma",         "avx512f",  "avx512bw",
+                                         "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile"};
+    char flags[8192];
+    processor_line("flags", flags, sizeof flags);
+    json_t *extensions = json_array();
+    char *rest = NULL;
+    for (char *flag = strtok_r(flags, " ", &rest); flag; flag = strtok_r(NULL, " ", &rest))
+        for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+            if (strcmp(flag, wanted[i]) == 0)
+                json_array_append_new(extensions, json_string(flag));
+    return extensions;
+}
+
+static json_t *describe_cpu(void)
+{
+    char model[256];
+    processor_line("model name", model, sizeof model);
+    return json_pack(
+        "{s:b, s:s, s:I, s:i, s:I, s:o, s:s, s:s}", "available", 1, "processor", model, "processors",
+        (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "threads", omp_get_max_threads(), "memory_bytes",
+        (json_int_t)sysconf(_SC_PHYS_PAGES) * (json_int_t)sysconf(_SC_PAGESIZE), "extensions",
+        processor_extensions(), "blas", openblas_get_config(), "blas_kernels", openblas_get_corename());
+}
+
+static json_t *describe_cuda(void)
+{
+    struct error reason = ERROR_INITIALIZER;
+    struct backend *backend = backend_open("cuda", 0, &reason);
+    if (!backend)
+        return json_pack("{s:b, s:s}", "available", 0, "reason", reason.message);
+    backend_close(backend);
+    return json_pack("{s:b}", "available", 1);
+}
+
+static void print_cpu(const json_t *cpu)
+{
+    printf("cpu: %s, %lld processors, %lld threads in use, %.1f GiB of memory\n",
+           json_string_value(json_object_get(cpu, "processor")),
+           (long long)json_integer_value(json_object_get(cpu, "processors")),
+           (long long)json_integer_value(json_object_get(cpu, "threads")),
+           (double)json_integer_value(json_object_get(cpu, "memory_bytes")) / (1024.0 * 1024.0 * 1024.0));
+    printf("     extensions:");
+    size_t index;
+    json_t *extension;
+    json_array_foreach(json_object_get(cpu, "extensions"), index, extension)
+        printf(" %s", json_string_value(extension));
+    printf("\n     matrix products: %s, kernels for %s\n", json_string_value(json_object_get(cpu, "blas")),
+           json_string_value(json_object_get(cpu, "blas_kernels")));
+}
+
+bool command_devices(const struct invocation *invocation, struct error *error)
+{
+    json_t *devices = json_pack("{s:o, s:o}", "cpu", describe_cpu(), "cuda", describe_cuda());
+    if (!devices)
+        return error_memory(error, "the list of devices", 0, NULL);
+    if (invocation->option[0]) {
+        json_dumpf(devices, stdout, JSON_INDENT(1));
+        putchar('\n');
+    } else {
+        print_cpu(json_object_get(devices, "cpu"));
+        const json_t *cuda = json_object_get(devices, "cuda");
+        const char *reason = json_string_value(json_object_get(cuda, "reason"));
+        printf("cuda: %s\n", reason ? reason : "available");
+    }
+    json_decref(devices);
+    return true;
+}

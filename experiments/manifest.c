@@ -1,0 +1,214 @@
+#include "experiments/manifest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "core/file.h"
+
+struct manifest {
+    char *folder, *path;
+    json_t *root;
+    int lock;
+};
+
+static bool lock_folder(struct manifest *manifest, struct error *error)
+{
+    char *path = path_format("%s/.lock", manifest->folder);
+    manifest->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    bool done = manifest->lock >= 0 || error_system(error, manifest->folder, "cannot write into this folder",
+                                                    "choose another with `output`");
+    if (done && flock(manifest->lock, LOCK_EX | LOCK_NB) != 0)
+        done = errno == EWOULDBLOCK
+                   ? error_at(error, ERROR_RUN, manifest->folder, 0,
+                              "another process works in this folder; wait for it, or set another `output`")
+                   : error_system(error, path, "cannot lock this file", NULL);
+    free(path);
+    return done;
+}
+
+static bool load(struct manifest *manifest, struct error *error)
+{
+    if (!path_exists(manifest->path)) {
+        manifest->root = json_pack("{s:{}}", "stages");
+        return manifest->root || error_memory(error, "manifest.json", 0, NULL);
+    }
+    json_error_t problem;
+    manifest->root = json_load_file(manifest->path, 0, &problem);
+    if (json_is_object(manifest->root) && json_is_object(json_object_get(manifest->root, "stages")))
+        return true;
+    return error_at(error, ERROR_RUN, manifest->path, problem.line > 0 ? problem.line : 0,
+                    "is damaged (%s); remove it, and every stage runs again", problem.text);
+}
+
+bool manifest_open(struct manifest **manifest, const char *folder, struct error *error)
+{
+    *manifest = calloc(1, sizeof **manifest);
+    if (!*manifest)
+        return error_memory(error, "manifest.json", sizeof **manifest, NULL);
+    (*manifest)->folder = path_format("%s", folder);
+    (*manifest)->path = path_format("%s/manifest.json", folder);
+    (*manifest)->lock = -1;
+    if (lock_folder(*manifest, error) && load(*manifest, error))
+        return true;
+    manifest_close(*manifest);
+    *manifest = NULL;
+    return false;
+}
+
+void manifest_close(struct manifest *manifest)
+{
+    if (!manifest)
+        return;
+    if (manifest->lock >= 0)
+        close(manifest->lock);
+    json_decref(manifest->root);
+    free(manifest->folder);
+    free(manifest->path);
+    free(manifest);
+}
+
+bool manifest_save(const struct manifest *manifest, struct error *error)
+{
+    char *text = json_dumps(manifest->root, JSON_INDENT(1));
+    if (!text)
+        return error_memory(error, "manifest.json", 0, NULL);
+    const bool done = file_write(manifest->path, text, strlen(text), error);
+    free(text);
+    return done;
+}
+
+void manifest_set(struct manifest *manifest, const char *key, json_t *value)
+{
+    json_object_set_new(manifest->root, key, value);
+}
+
+void manifest_describe(struct manifest *manifest)
+{
+    struct utsname host;
+    char when[32];
+    const time_t now = time(NULL);
+    struct tm parts;
+    uname(&host);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &parts));
+    manifest_set(manifest, "program",
+                 json_pack("{s:s, s:s, s:s}", "version", IDREC_VERSION, "commit", IDREC_COMMIT, "compiler",
+                           __VERSION__));
+    manifest_set(
+        manifest, "host",
+        json_pack("{s:s, s:s, s:s}", "name", host.nodename, "system", host.release, "machine", host.machine));
+    manifest_set(manifest, "started", json_string(when));
+}
+
+/* ---- stages ------------------------------------------------------------------------------------------- */
+
+json_t *manifest_stage(const struct manifest *manifest, const char *stage)
+{
+    json_t *record = json_object_get(json_object_get(manifest->root, "stages"), stage);
+    return json_is_object(record) ? record : NULL;
+}
+
+json_t *manifest_begin(struct manifest *manifest, const char *stage, const char *inputs)
+{
+    json_t *record = json_pack("{s:s, s:b, s:[]}", "inputs", inputs, "complete", 0, "outputs");
+    json_object_set_new(json_object_get(manifest->root, "stages"), stage, record);
+    return record;
+}
+
+static int compare_names(const FTSENT **a, const FTSENT **b)
+{
+    return strcmp((*a)->fts_name, (*b)->fts_name);
+}
+
+/* Appends one file to the list and to the hash of all. */
+static bool add_output(json_t *outputs, XXH3_state_t *state, const char *path, size_t folder_length,
+                       off_t bytes, struct error *error)
+{
+    char digits[33];
+    if (!file_hash(path, digits, error))
+        return false;
+    const char *relative = path + folder_length + 1;
+    XXH3_128bits_update(state, relative, strlen(relative) + 1);
+    XXH3_128bits_update(state, digits, 32);
+    json_t *output =
+        json_pack("{s:s, s:I, s:s}", "path", relative, "bytes", (json_int_t)bytes, "hash", digits);
+    return json_array_append_new(outputs, output) == 0 || error_memory(error, "manifest.json", 0, NULL);
+}
+
+static bool add_outputs_below(const struct manifest *manifest, json_t *outputs, XXH3_state_t *state,
+                              const char *path, struct error *error)
+{
+    char *const roots[] = {path_format("%s/%s", manifest->folder, path), NULL};
+    bool done = true;
+    FTS *walk = path_exists(roots[0]) ? fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, compare_names) : NULL;
+    for (FTSENT *entry; done && walk && (entry = fts_read(walk));)
+        if (entry->fts_info == FTS_F)
+            done = add_output(outputs, state, entry->fts_path, strlen(manifest->folder),
+                              entry->fts_statp->st_size, error);
+    if (walk)
+        fts_close(walk);
+    free(roots[0]);
+    return done;
+}
+
+bool manifest_complete(struct manifest *manifest, const char *stage, const char *const *paths,
+                       struct error *error)
+{
+    json_t *record = manifest_stage(manifest, stage), *outputs = json_array();
+    XXH3_state_t *state = XXH3_createState();
+    bool done = (record && outputs && state) || error_memory(error, "manifest.json", 0, NULL);
+    if (done) {
+        XXH3_128bits_reset(state);
+        for (int i = 0; done && paths[i]; i++)
+            done = add_outputs_below(manifest, outputs, state, paths[i], error);
+    }
+    if (done) {
+        char digits[33];
+        const XXH128_hash_t hash = XXH3_128bits_digest(state);
+        snprintf(digits, sizeof digits, "%016llx%016llx", (unsigned long long)hash.high64,
+                 (unsigned long long)hash.low64);
+        json_object_set(record, "outputs", outputs);
+        json_object_set_new(record, "hash", json_string(digits));
+        json_object_set_new(record, "complete", json_true());
+    }
+    XXH3_freeState(state);
+    json_decref(outputs);
+    return done;
+}
+
+bool manifest_outputs_present(const struct manifest *manifest, const char *stage)
+{
+    const json_t *record = manifest_stage(manifest, stage);
+    if (!json_is_true(json_object_get(record, "complete")))
+        return false;
+    size_t index;
+    json_t *output;
+    json_array_foreach(json_object_get(record, "outputs"), index, output)
+    {
+        const char *relative = json_string_value(json_object_get(output, "path"));
+        char *path = path_format("%s/%s", manifest->folder, relative ? relative : "");
+        struct stat status;
+        const bool present = stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
+                             status.st_size == json_integer_value(json_object_get(output, "bytes"));
+        free(path);
+        if (!present)
+            return false;
+    }
+    return true;
+}
+
+const char *manifest_outputs_hash(const struct manifest *manifest, const char *stage)
+{
+    const json_t *record = manifest_stage(manifest, stage);
+    if (!json_is_true(json_object_get(record, "complete")))
+        return NULL;
+    return json_string_value(json_object_get(record, "hash"));
+}

@@ -1,0 +1,231 @@
+#include "experiments/run.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "experiments/check.h"
+#include "experiments/manifest.h"
+#include "experiments/stages.h"
+
+/* ---- opening and closing ------------------------------------------------------------------------------ */
+
+static bool write_config(const struct run *run, struct error *error)
+{
+    char *text = NULL, *path = run_path(run, "config.yaml");
+    size_t length = 0;
+    FILE *stream = open_memstream(&text, &length);
+    bool done = stream && config_write(run->config, stream);
+    if (stream)
+        fclose(stream);
+    done =
+        done ? file_write(path, text, length, error) : error_memory(error, "the configuration", length, NULL);
+    free(text);
+    free(path);
+    return done;
+}
+
+static bool write_description(const struct run *run, struct error *error)
+{
+    manifest_describe(run->manifest);
+    manifest_set(run->manifest, "device",
+                 json_pack("{s:s, s:i, s:i}", "name", run->backend->name, "threads", run->backend->threads,
+                           "ranks", 1));
+    manifest_set(run->manifest, "seeds",
+                 json_pack("{s:I, s:I}", "seed", (json_int_t)config_integer(run->config, "seed"),
+                           "recommenders", (json_int_t)config_integer(run->config, "experiment.seeds")));
+    return manifest_save(run->manifest, error);
+}
+
+bool run_open(struct run *run, const char *config_path, int override_count, char *const *overrides,
+              struct error *error)
+{
+    *run = (struct run){0};
+    bool done = config_load(&run->config, config_path, override_count, overrides, error) &&
+                check_config(run->config, error);
+    if (done) {
+        run->backend = backend_open(config_string(run->config, "device"),
+                                    (int)config_integer(run->config, "threads"), error);
+        run->folder = config_is_null(run->config, "output")
+                          ? path_format("runs/%s", config_string(run->config, "name"))
+                          : config_file_path(run->config, "output");
+        done = run->backend && folder_create(run->folder, error) &&
+               manifest_open(&run->manifest, run->folder, error) && write_config(run, error) &&
+               write_description(run, error);
+    }
+    if (done)
+        run->log = log_open(run->folder);
+    else
+        run_close(run);
+    return done;
+}
+
+void run_close(struct run *run)
+{
+    log_close(run->log);
+    manifest_close(run->manifest);
+    if (run->backend)
+        backend_close(run->backend);
+    config_free(run->config);
+    free(run->folder);
+    *run = (struct run){0};
+}
+
+char *run_path(const struct run *run, const char *format, ...)
+{
+    char *relative = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    if (vasprintf(&relative, format, arguments) < 0)
+        abort();
+    va_end(arguments);
+    char *path = path_format("%s/%s", run->folder, relative);
+    free(relative);
+    return path;
+}
+
+/* ---- stages ------------------------------------------------------------------------------------------- */
+
+/* From here on the peak of the resident memory is counted anew. */
+static void reset_peak_memory(void)
+{
+    const int descriptor = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return;
+    if (write(descriptor, "5", 1) != 1)
+        log_line(NULL,
+                 "the peak of memory could not be reset; the figures count from the start of the program");
+    close(descriptor);
+}
+
+static bool remove_below(const struct run *run, const char *const *paths, struct error *error)
+{
+    bool done = true;
+    for (int i = 0; done && paths[i]; i++) {
+        char *path = run_path(run, "%s", paths[i]);
+        done = path_remove(path, error);
+        free(path);
+    }
+    return done;
+}
+
+static double member_number(const json_t *object, const char *name)
+{
+    return json_number_value(json_object_get(object, name));
+}
+
+/* Adds one attempt at a stage to its record: an interrupted stage has several. */
+static void add_cost(const struct run *run, json_t *record, const char *stage, double seconds,
+                     struct stage_cost cost)
+{
+    const json_t *before = json_object_get(record, "cost");
+    const double total_seconds = member_number(before, "seconds") + seconds;
+    const double tokens = member_number(before, "tokens") + (double)cost.tokens;
+    const double operations = member_number(before, "flops") + cost.floating_point_operations;
+    const double peak_before = member_number(before, "peak_memory_bytes"), peak = (double)peak_memory_bytes();
+    json_object_set_new(record, "cost",
+                        json_pack("{s:s, s:f, s:s, s:I, s:f, s:I, s:f, s:n}", "stage", stage, "seconds",
+                                  total_seconds, "device", run->backend->name, "tokens", (json_int_t)tokens,
+                                  "tokens_per_second", total_seconds > 0.0 ? tokens / total_seconds : 0.0,
+                                  "peak_memory_bytes", (json_int_t)(peak > peak_before ? peak : peak_before),
+                                  "flops", operations, "energy_joules"));
+}
+
+/* The record of a stage that is to be run: the one of an interrupted attempt at the same inputs, whose state
+ * is kept, or else a new one, with everything older removed. */
+static json_t *open_record(struct run *run, const struct stage *stage, const char *inputs,
+                           struct error *error)
+{
+    json_t *record = manifest_stage(run->manifest, stage->name);
+    const char *recorded = json_string_value(json_object_get(record, "inputs"));
+    if (recorded && strcmp(recorded, inputs) == 0 && !json_is_true(json_object_get(record, "complete")))
+        return record;
+    if (!remove_below(run, stage->outputs, error) || !remove_below(run, stage->state, error))
+        return NULL;
+    record = manifest_begin(run->manifest, stage->name, inputs);
+    return manifest_save(run->manifest, error) ? record : NULL;
+}
+
+static bool work(struct run *run, const struct stage *stage, const char *inputs, struct error *error)
+{
+    json_t *record = open_record(run, stage, inputs, error);
+    if (!record)
+        return false;
+    reset_peak_memory();
+    backend_reset_counters(run->backend);
+    struct stage_cost cost = {0};
+    const double started = clock_seconds();
+    const bool done = stage->work(run, &cost, error);
+    const double seconds = clock_seconds() - started;
+    add_cost(run, record, stage->name, seconds, cost);
+    if (!done) {
+        struct error later = ERROR_INITIALIZER;
+        if (!manifest_save(run->manifest, &later))
+            log_line(run->log, "%s", later.message);
+        return false;
+    }
+    if (!manifest_complete(run->manifest, stage->name, stage->outputs, error) ||
+        !manifest_save(run->manifest, error))
+        return false;
+    log_line(run->log, "%s: done in %.1f s", stage->name, seconds);
+    return true;
+}
+
+static bool is_up_to_date(const struct run *run, int number, const char *inputs)
+{
+    const json_t *record = manifest_stage(run->manifest, stages[number].name);
+    const char *recorded = json_string_value(json_object_get(record, "inputs"));
+    return recorded && strcmp(recorded, inputs) == 0 &&
+           manifest_outputs_present(run->manifest, stages[number].name);
+}
+
+/* Runs one stage, or, when it must not be run, demands that it has been. */
+static bool run_one(struct run *run, int number, bool may_run, const char *wanted, struct error *error)
+{
+    const struct stage *stage = &stages[number];
+    char inputs[33];
+    if (!stage_inputs_hash(run, number, inputs, error))
+        return false;
+    if (is_up_to_date(run, number, inputs)) {
+        if (may_run)
+            log_line(run->log, "%s: up to date", stage->name);
+        return true;
+    }
+    if (!may_run)
+        return error_at(
+            error, ERROR_RUN, run->folder, 0,
+            "%s needs the results of %s, which are missing or belong to other settings; give `idrec run` "
+            "the same configuration first",
+            wanted, stage->name);
+    return work(run, stage, inputs, error);
+}
+
+bool run_stage(struct run *run, const char *stage, bool through, struct error *error)
+{
+    const int last = stage_number(stage);
+    if (last < 0)
+        return error_set(error, ERROR_USAGE, "%s: no such stage", stage);
+    unsigned needed = 1U << last;
+    for (int i = last; i >= 0; i--)
+        if (through || (needed & (1U << i)))
+            needed |= stages[i].reads | (1U << i);
+    for (int i = 0; i <= last; i++)
+        if ((needed & (1U << i)) && !run_one(run, i, through || i == last, stage, error))
+            return false;
+    return true;
+}
+
+json_t *run_cost_table(const struct run *run)
+{
+    json_t *table = json_array();
+    for (int i = 0; i < STAGE_COUNT; i++) {
+        json_t *record = manifest_stage(run->manifest, stages[i].name);
+        json_t *cost = json_object_get(record, "cost");
+        if (cost && json_is_true(json_object_get(record, "complete")))
+            json_array_append(table, cost);
+    }
+    return table;
+}

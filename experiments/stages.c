@@ -1,0 +1,118 @@
+#include "experiments/stages.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "core/file.h"
+#include "experiments/manifest.h"
+
+enum { PREPARE, PRETRAIN, FINETUNE, GENERATE, AUGMENT, TRAIN, EVALUATE, REPORT };
+
+#define READS(stage) (1U << (stage))
+
+/* Part of every hash: a new number makes every stage of older folders run again. */
+static const char artefact_version[] = "1";
+
+const struct stage stages[STAGE_COUNT] = {
+    [PREPARE] = {.name = "prepare",
+                 .work = stage_prepare,
+                 .settings = {"name", "seed", "data", "evaluate.protocol"},
+                 .outputs = {"dataset.h5"}},
+    [PRETRAIN] = {.name = "pretrain",
+                  .work = stage_pretrain,
+                  .reads = READS(PREPARE),
+                  .settings = {"seed", "language_model", "prompts", "pretrain"},
+                  .outputs = {"language_model/base"},
+                  .state = {"language_model/pretrain_state"}},
+    [FINETUNE] = {.name = "finetune",
+                  .work = stage_finetune,
+                  .reads = READS(PREPARE) | READS(PRETRAIN),
+                  .settings = {"seed", "language_model", "prompts", "finetune"},
+                  .outputs = {"language_model/adapter", "language_model/finetuned"},
+                  .state = {"language_model/finetune_state"}},
+    [GENERATE] = {.name = "generate",
+                  .work = stage_generate,
+                  .reads = READS(PREPARE) | READS(PRETRAIN) | READS(FINETUNE),
+                  .settings = {"seed", "language_model", "prompts", "finetune.method", "generate"},
+                  .outputs = {"generated.h5"},
+                  .state = {"generation"}},
+    [AUGMENT] = {.name = "augment",
+                 .work = stage_augment,
+                 .reads = READS(PREPARE) | READS(GENERATE),
+                 .settings = {"language_model.vocabulary", "generate", "augment.filters", "augment.weight"},
+                 .outputs = {"augmented.h5"}},
+    [TRAIN] = {.name = "train",
+               .work = stage_train,
+               .reads = READS(PREPARE) | READS(AUGMENT),
+               .settings = {"seed", "augment", "recommenders", "experiment", "evaluate"},
+               .outputs = {"recommenders"}},
+    [EVALUATE] = {.name = "evaluate",
+                  .work = stage_evaluate,
+                  .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TRAIN),
+                  .settings = {"seed", "augment", "recommenders", "experiment", "evaluate"},
+                  .outputs = {"results.json"}},
+    [REPORT] = {.name = "report",
+                .work = stage_report,
+                .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TRAIN) | READS(EVALUATE),
+                .settings = {"name", "augment", "recommenders", "experiment", "evaluate"},
+                .outputs = {"report.md", "report.html", "plots"}},
+};
+
+int stage_number(const char *name)
+{
+    for (int i = 0; i < STAGE_COUNT; i++)
+        if (strcmp(stages[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+static void add_text(XXH3_state_t *state, const char *text)
+{
+    if (text)
+        XXH3_128bits_update(state, text, strlen(text) + 1);
+}
+
+/* The bytes of the data files, so that an edited file is read again. */
+static bool add_data_files(XXH3_state_t *state, const struct config *config, struct error *error)
+{
+    static const char *const keys[] = {"data.path", "data.split.train", "data.split.validation",
+                                       "data.split.test"};
+    bool done = true;
+    for (size_t i = 0; done && i < sizeof keys / sizeof *keys; i++) {
+        char digits[33], *path = config_file_path(config, keys[i]);
+        struct error reason = ERROR_INITIALIZER;
+        if (path && !file_hash(path, digits, &reason))
+            done = error_set(error, ERROR_RUN,
+                             "%s; it is %s of the configuration, scripts/get-data fetches public sets",
+                             reason.message, keys[i]);
+        else
+            add_text(state, path ? digits : "none");
+        free(path);
+    }
+    return done;
+}
+
+bool stage_inputs_hash(const struct run *run, int number, char digits[33], struct error *error)
+{
+    const struct stage *stage = &stages[number];
+    XXH3_state_t *state = XXH3_createState();
+    if (!state)
+        return error_memory(error, "a hash", 0, NULL);
+    XXH3_128bits_reset(state);
+    add_text(state, artefact_version);
+    add_text(state, stage->name);
+    for (int i = 0; stage->settings[i]; i++) {
+        char *canonical = config_canonical(run->config, stage->settings[i]);
+        add_text(state, canonical);
+        free(canonical);
+    }
+    for (int i = 0; i < number; i++)
+        if (stage->reads & READS(i))
+            add_text(state, manifest_outputs_hash(run->manifest, stages[i].name));
+    const bool done = number != PREPARE || add_data_files(state, run->config, error);
+    const XXH128_hash_t hash = XXH3_128bits_digest(state);
+    snprintf(digits, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    XXH3_freeState(state);
+    return done;
+}

@@ -1,0 +1,29 @@
+/*
+ * stages.h: the table of the stages: what each reads and writes. The hash of a stage's inputs covers the
+ * parts of the configuration that it reads, the outputs of the stages that it reads, and for `prepare` the
+ * bytes of the data files.
+ */
+#ifndef IDREC_EXPERIMENTS_STAGES_H
+#define IDREC_EXPERIMENTS_STAGES_H
+
+#include "experiments/run.h"
+
+enum { STAGE_COUNT = 8, STAGE_PATHS_MAXIMUM = 6 };
+
+struct stage {
+    const char *name;
+    bool (*work)(struct run *run, struct stage_cost *cost, struct error *error);
+    unsigned reads;                                /* bit i: reads outputs of stage i */
+    const char *settings[STAGE_PATHS_MAXIMUM + 1]; /* parts of the configuration, NULL-ended */
+    const char *outputs[STAGE_PATHS_MAXIMUM + 1];  /* below the run's folder, NULL-ended */
+    const char *state[2];                          /* what an interrupted stage leaves to go on from */
+};
+
+extern const struct stage stages[STAGE_COUNT];
+
+/* The number of a stage, or -1. */
+int stage_number(const char *name);
+/* The hash of the inputs of stage `number`, 32 digits. The stages that it reads must be complete. */
+bool stage_inputs_hash(const struct run *run, int number, char digits[33], struct error *error);
+
+#endif
