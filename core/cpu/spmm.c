@@ -3,22 +3,21 @@
 #include "core/cpu/cpu.h"
 #include "core/cpu/vector_math.h"
 
-/* 64 columns of one row: the sums stay in registers. */
+/* STRIP columns of one row: the sums stay in registers. */
+enum { STRIP_VECTORS = 4, STRIP = STRIP_VECTORS * (int)VECTOR_LANES };
+
 static void multiply_row_strip(real *out, const real *x, const int32_t *indices, const real *values,
                                int64_t count, int64_t width, real beta)
 {
-    enum { STRIP = 64 };
-    real sum[STRIP] = {0};
-    for (int64_t j = 0; j < count; j++) {
-        const real *row = x + indices[j] * width, value = values[j];
-        for (int c = 0; c < STRIP; c++)
-            sum[c] = real_fma(value, row[c], sum[c]);
+    vector sum[STRIP_VECTORS] = {0};
+    for (int64_t j = 0; j < count; j++)
+        for (int v = 0; v < STRIP_VECTORS; v++)
+            sum[v] += values[j] * vector_load(x + indices[j] * width + v * VECTOR_LANES);
+    for (int v = 0; v < STRIP_VECTORS; v++) {
+        if (beta != 0)
+            sum[v] += beta * vector_load(out + v * VECTOR_LANES);
+        vector_store(out + v * VECTOR_LANES, sum[v]);
     }
-    if (beta == 0)
-        memcpy(out, sum, sizeof sum);
-    else
-        for (int c = 0; c < STRIP; c++)
-            out[c] = real_fma(beta, out[c], sum[c]);
 }
 
 static void multiply_row_rest(real *out, const real *x, const int32_t *indices, const real *values,
@@ -46,7 +45,7 @@ void cpu_csr_spmm(struct backend *backend, struct tensor *out, const struct csr_
         const int64_t count = starts[row + 1] - starts[row];
         real *target = (real *)out->data + row * width;
         int64_t column = 0;
-        for (; column + 64 <= width; column += 64)
+        for (; column + STRIP <= width; column += STRIP)
             multiply_row_strip(target + column, source + column, indices, values, count, width, (real)beta);
         if (column < width)
             multiply_row_rest(target + column, source + column, indices, values, count, width, width - column,

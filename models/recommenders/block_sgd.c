@@ -15,6 +15,7 @@ enum {
 struct block_sgd {
     const struct training_set *data;
     uint64_t seed;
+    int threads;
     int64_t users, items, blocks;
     int32_t *user_order,
         *item_order;       /* this epoch's deal: block b holds places b * n / B .. (b + 1) * n / B - 1 */
@@ -50,7 +51,7 @@ static bool allocate(struct block_sgd *blocks, int64_t positives)
            blocks->cell_triples;
 }
 
-bool block_sgd_open(struct block_sgd **blocks, const struct training_set *data, uint64_t seed,
+bool block_sgd_open(struct block_sgd **blocks, const struct training_set *data, uint64_t seed, int threads,
                     struct error *error)
 {
     const int64_t positives = csr_count(data->positives);
@@ -59,6 +60,7 @@ bool block_sgd_open(struct block_sgd **blocks, const struct training_set *data, 
         return error_memory(error, "the blocks of an epoch", sizeof **blocks, NULL);
     **blocks = (struct block_sgd){.data = data,
                                   .seed = seed,
+                                  .threads = threads,
                                   .users = data->positives->rows,
                                   .items = data->positives->columns,
                                   .blocks = block_count(data->positives->rows, data->positives->columns)};
@@ -130,7 +132,7 @@ static void deal_epoch(struct block_sgd *blocks, int64_t epoch)
              place < block_start(block + 1, blocks->items, blocks->blocks); place++)
             blocks->item_block[blocks->item_order[place]] = (int32_t)block;
     blocks->run_starts[blocks->users * blocks->blocks] = csr_count(blocks->data->positives);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(blocks->threads)
     for (int64_t user = 0; user < blocks->users; user++)
         deal_user(blocks, user);
 }
@@ -232,7 +234,7 @@ bool block_sgd_epoch(struct block_sgd *blocks, int64_t epoch, real *table, int64
     const int64_t count = blocks->blocks;
     deal_epoch(blocks, epoch);
     for (int64_t stratum = 0; stratum < count; stratum++) {
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(blocks->threads)
         for (int64_t block = 0; block < count; block++)
             descend_cell(blocks, epoch, block, (block + stratum) % count, &descent);
     }

@@ -17,7 +17,7 @@
 struct block_sgd;
 
 /* `data` must outlive it. */
-bool block_sgd_open(struct block_sgd **blocks, const struct training_set *data, uint64_t seed,
+bool block_sgd_open(struct block_sgd **blocks, const struct training_set *data, uint64_t seed, int threads,
                     struct error *error);
 void block_sgd_close(struct block_sgd *blocks);
 

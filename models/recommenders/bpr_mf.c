@@ -25,7 +25,7 @@ static bool prepare(struct embedding_training *training, const struct training_s
     if (!arena_reserve(&training->arena, 0, "lower recommenders.width", error))
         return false;
     training->parameters = arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
-    return block_sgd_open(&training->blocks, data, training->seed, error);
+    return block_sgd_open(&training->blocks, data, training->seed, training->backend->threads, error);
 }
 
 void bpr_mf_step(struct embedding_training *training, int64_t first, int64_t count)

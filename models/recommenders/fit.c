@@ -198,6 +198,9 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
         recommender_create(&fit.recommender, backend, settings, data->positives->rows,
                            data->positives->columns, error) &&
         (!watch->truth || users_with_truth(&fit.watched_users, &fit.watched_count, watch->truth, error));
+    if (done && watch->truth && fit.watched_count == 0)
+        done = error_set(error, ERROR_RUN,
+                         "nobody has a validation item, so there is nothing to stop at; check data.split");
     if (done)
         done = fit.recommender->model->fit ? fit_at_once(&fit, data, error)
                                            : fit_by_epochs(&fit, data, seed, error);

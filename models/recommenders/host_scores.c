@@ -5,7 +5,7 @@
 static void score_rows(const struct recommender *recommender, host_score_row score_row, const int32_t *users,
                        int64_t count, real *scores)
 {
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(dynamic, 8) num_threads(host_threads(recommender->backend))
     for (int64_t row = 0; row < count; row++)
         score_row(recommender, users[row], scores + row * recommender->items);
 }

@@ -106,6 +106,7 @@ static bool similarity_from_name(enum similarity *similarity, const char *name, 
 struct neighbor_search {
     enum similarity similarity;
     double shrinkage;
+    int threads;
     int64_t items, neighbors;
     const struct weighted_rows *history, *audience; /* of users: their items; of items: their users */
     double *sizes;                                  /* [items]: |w_i|, or sum_u w_ui */
@@ -182,7 +183,7 @@ static void find_neighbors(struct neighbor_search *search, int64_t target, doubl
 static bool find_all_neighbors(struct neighbor_search *search, struct error *error)
 {
     bool allocated = true;
-#pragma omp parallel reduction(&& : allocated)
+#pragma omp parallel reduction(&& : allocated) num_threads(search->threads)
     {
         double *overlap = calloc((size_t)search->items, sizeof *overlap);
         struct candidate *candidates = malloc((size_t)search->items * sizeof *candidates);
@@ -228,6 +229,7 @@ static bool fit(struct recommender *recommender, const struct training_set *data
     const int64_t items = recommender->items;
     struct weighted_rows audience = {0};
     struct neighbor_search search = {.shrinkage = settings->shrinkage,
+                                     .threads = host_threads(recommender->backend),
                                      .items = items,
                                      .neighbors = settings->neighbors < items ? settings->neighbors : items,
                                      .history = &knn->history,

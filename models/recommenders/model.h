@@ -42,6 +42,9 @@ struct recommender {
 
 extern const struct recommender_model popularity_model, item_knn_model, bpr_mf_model, lightgcn_model;
 
+/* Threads for loops on the host. */
+int host_threads(const struct backend *backend);
+
 /* A recommender without parameters. An unknown settings->model is an error. */
 bool recommender_create(struct recommender **recommender, struct backend *backend,
                         const struct recommender_settings *settings, int64_t users, int64_t items,

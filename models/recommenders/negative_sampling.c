@@ -31,12 +31,12 @@ static bool has_negative(const struct training_set *data, int32_t user)
 }
 
 bool triple_sampler_open(struct triple_sampler *sampler, const struct training_set *data, uint64_t seed,
-                         struct error *error)
+                         int threads, struct error *error)
 {
     const struct csr *positives = data->positives;
     const size_t bytes = (size_t)csr_count(positives) * sizeof(int32_t) + 1;
-    *sampler =
-        (struct triple_sampler){.data = data, .seed = seed, .owner = malloc(bytes), .order = malloc(bytes)};
+    *sampler = (struct triple_sampler){
+        .data = data, .seed = seed, .threads = threads, .owner = malloc(bytes), .order = malloc(bytes)};
     if (!sampler->owner || !sampler->order) {
         triple_sampler_close(sampler);
         return error_memory(error, "the order of an epoch's triples", 2 * bytes, NULL);
@@ -99,7 +99,7 @@ void triple_sampler_epoch(struct triple_sampler *sampler, int64_t epoch, int64_t
     const struct training_set *data = sampler->data;
     const int32_t users = (int32_t)data->positives->rows;
     draw_order(sampler, epoch);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(sampler->threads)
     for (int64_t place = 0; place < sampler->count; place++) {
         const int64_t first = place / batch * batch;
         const int64_t size = first + batch <= sampler->count ? batch : sampler->count - first;

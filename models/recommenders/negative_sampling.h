@@ -15,6 +15,7 @@
 struct triple_sampler {
     const struct training_set *data;
     uint64_t seed;
+    int threads;
     int64_t count;  /* triples of an epoch: the positives of users who have a negative left */
     int32_t *owner; /* [positives]: the user of each index of data->positives */
     int32_t *order; /* [count]: indices of data->positives */
@@ -22,7 +23,7 @@ struct triple_sampler {
 
 /* `data` must outlive the sampler. Data without any triple is an error. */
 bool triple_sampler_open(struct triple_sampler *sampler, const struct training_set *data, uint64_t seed,
-                         struct error *error);
+                         int threads, struct error *error);
 void triple_sampler_close(struct triple_sampler *sampler);
 
 /* The triples of an epoch, batch after batch of `batch` triples (the last may be smaller): batch b of n

@@ -1,10 +1,16 @@
 #include "models/recommenders/recommender.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "models/recommenders/model.h"
+
+int host_threads(const struct backend *backend)
+{
+    return backend->threads > 0 ? backend->threads : omp_get_max_threads();
+}
 
 static const struct recommender_model *find_model(const char *name)
 {

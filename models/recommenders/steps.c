@@ -13,7 +13,7 @@ static bool initialize_parameters(struct embedding_training *training, struct er
     if (!values)
         return error_memory(error, "the initial embeddings", (size_t)(rows * width) * sizeof *values,
                             "lower recommenders.width");
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(host_threads(training->backend))
     for (int64_t row = 0; row < rows; row++) {
         struct random_stream stream = random_stream_open(training->seed, RANDOM_INITIALIZE, 0, (uint64_t)row);
         for (int64_t column = 0; column < width; column++)
@@ -101,7 +101,8 @@ static bool upload_places(struct embedding_training *training, struct error *err
 bool embedding_training_reserve(struct embedding_training *training, const struct training_set *data,
                                 int64_t edges, struct error *error)
 {
-    if (!triple_sampler_open(&training->sampler, data, training->seed, error))
+    if (!triple_sampler_open(&training->sampler, data, training->seed, host_threads(training->backend),
+                             error))
         return false;
     const size_t triples = (size_t)training->sampler.count;
     if (training->settings.batch > training->sampler.count)

@@ -1,0 +1,172 @@
+/*
+ * bench_recommenders.c: seconds and quality of a fit, and of a full-ranking evaluation.
+ *
+ *   bench_recommenders fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...]
+ *   bench_recommenders evaluate TRAIN TRUTH MODEL.h5 THREADS
+ *
+ * TRAIN and TRUTH are interaction files of any format; TRUTH `-` trains without evaluation, SAVE `-` keeps
+ * nothing. Settings are those of an entry of `recommenders:`.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/config.h"
+#include "core/file.h"
+#include "core/readers.h"
+#include "models/recommenders/recommender.h"
+
+enum { CUT = 20 };
+
+struct files {
+    struct csr train, truth;
+    bool has_truth;
+};
+
+static bool group(struct csr *matrix, const struct interactions *interactions, int64_t first, int64_t end,
+                  struct error *error)
+{
+    const int64_t users = interactions->user_ids.count;
+    struct csr unsorted = {.rows = users,
+                           .columns = interactions->item_ids.count,
+                           .starts = calloc((size_t)users + 2, sizeof *unsorted.starts),
+                           .indices = malloc((size_t)(end - first) * sizeof *unsorted.indices + 1)};
+    bool done = unsorted.starts && unsorted.indices;
+    if (!done)
+        error_memory(error, "the interactions", (size_t)(end - first) * sizeof *unsorted.indices, NULL);
+    for (int64_t row = first; done && row < end; row++)
+        unsorted.starts[interactions->users[row] + 2]++;
+    for (int64_t user = 2; done && user <= users; user++)
+        unsorted.starts[user] += unsorted.starts[user - 1];
+    for (int64_t row = first; done && row < end; row++)
+        unsorted.indices[unsorted.starts[interactions->users[row] + 1]++] = interactions->items[row];
+    done = done && csr_sorted(matrix, &unsorted, error);
+    csr_free(&unsorted);
+    return done;
+}
+
+static bool read_files(struct files *files, const char *train, const char *truth, struct error *error)
+{
+    const char *const paths[] = {train, truth};
+    files->has_truth = strcmp(truth, "-") != 0;
+    const struct reader_settings settings = {.format = "auto"};
+    struct interactions interactions;
+    int64_t first_rows[3];
+    if (!interactions_read(&interactions, paths, files->has_truth ? 2 : 1, &settings, first_rows, NULL,
+                           error))
+        return false;
+    const bool done =
+        group(&files->train, &interactions, 0, first_rows[1], error) &&
+        (!files->has_truth || group(&files->truth, &interactions, first_rows[1], first_rows[2], error));
+    interactions_free(&interactions);
+    return done;
+}
+
+static bool read_settings(struct recommender_settings *settings, int count, char **values,
+                          struct error *error)
+{
+    char *text = path_format("recommenders:\n  -");
+    for (int place = 0; place < count; place++) {
+        const int name = (int)strcspn(values[place], "=");
+        char *longer = path_format("%s %.*s: %s\n   ", text, name, values[place],
+                                   values[place][name] ? values[place] + name + 1 : "");
+        free(text);
+        text = longer;
+    }
+    struct config *config = NULL;
+    const bool done = config_parse(&config, "settings", text, strlen(text), error) &&
+                      recommender_settings_read(settings, config, 0, error);
+    config_free(config);
+    free(text);
+    return done;
+}
+
+/* fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...] */
+static bool fit(int count, char **values, struct error *error)
+{
+    struct files files = {0};
+    struct recommender_settings settings;
+    struct recommender *recommender = NULL;
+    struct fit_report report;
+    struct backend *backend = backend_open("cpu", atoi(values[3]), error);
+    bool done = backend && read_settings(&settings, count - 5, values + 5, error) &&
+                read_files(&files, values[0], values[1], error);
+    const struct training_set data = {.positives = &files.train};
+    const struct fit_watch watch = {.truth = files.has_truth ? &files.truth : NULL,
+                                    .mask = &files.train,
+                                    .metric = METRIC_NDCG,
+                                    .k = CUT};
+    done = done && recommender_fit(&recommender, backend, &settings, &data, &watch,
+                                   strtoull(values[2], NULL, 10), NULL, NULL, &report, error);
+    if (done)
+        printf(
+            "%s threads %s seed %s: %lld epochs in %.3f s, %.4f s an epoch, best epoch %lld, ndcg@%d %.5f\n",
+            settings.model, values[3], values[2], (long long)report.epochs, report.seconds,
+            report.seconds / (double)(report.epochs > 0 ? report.epochs : 1), (long long)report.best_epoch,
+            CUT, report.best_score);
+    done = done && (strcmp(values[4], "-") == 0 || recommender_save(recommender, values[4], error));
+    recommender_free(recommender);
+    csr_free(&files.train);
+    csr_free(&files.truth);
+    backend_close(backend);
+    return done;
+}
+
+static bool evaluate_once(struct recommender *recommender, struct backend *backend, const struct files *files,
+                          struct error *error)
+{
+    const double started = clock_seconds();
+    const struct scorer scorer = recommender_scorer(recommender);
+    int32_t *users;
+    int64_t user_count;
+    if (!users_with_truth(&users, &user_count, &files->truth, error))
+        return false;
+    struct top_k top;
+    const bool ranked = top_k_rank(&top, backend, &scorer, users, user_count, CUT, &files->train, error);
+    free(users);
+    if (!ranked)
+        return false;
+    struct evaluation evaluation;
+    const int64_t cut = CUT;
+    evaluate_top_k(&evaluation, &top, &files->truth, &cut, 1, NULL);
+    top_k_free(&top);
+    printf("full ranking of %lld users, %lld items: %.3f s, recall@%d %.6f, ndcg@%d %.6f\n",
+           (long long)evaluation.users_tested, (long long)scorer.items, clock_seconds() - started, CUT,
+           evaluation.value[METRIC_RECALL][0], CUT, evaluation.value[METRIC_NDCG][0]);
+    return true;
+}
+
+/* evaluate TRAIN TRUTH MODEL.h5 THREADS */
+static bool evaluate(char **values, struct error *error)
+{
+    struct files files = {0};
+    struct recommender *recommender = NULL;
+    struct backend *backend = backend_open("cpu", atoi(values[3]), error);
+    bool done = backend && read_files(&files, values[0], values[1], error) &&
+                recommender_load(&recommender, backend, values[2], error);
+    for (int repeat = 0; done && repeat < 3; repeat++)
+        done = evaluate_once(recommender, backend, &files, error);
+    recommender_free(recommender);
+    csr_free(&files.train);
+    csr_free(&files.truth);
+    backend_close(backend);
+    return done;
+}
+
+int main(int count, char **values)
+{
+    backend_select_blas(values);
+    struct error error = ERROR_INITIALIZER;
+    bool done = false;
+    if (count >= 7 && strcmp(values[1], "fit") == 0)
+        done = fit(count - 2, values + 2, &error);
+    else if (count == 6 && strcmp(values[1], "evaluate") == 0)
+        done = evaluate(values + 2, &error);
+    else
+        error_set(&error, ERROR_USAGE,
+                  "usage: bench_recommenders fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...] | "
+                  "evaluate TRAIN "
+                  "TRUTH MODEL.h5 THREADS");
+    error_print(&error, stderr);
+    return done ? 0 : (int)error.kind;
+}
