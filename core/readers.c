@@ -95,17 +95,25 @@ static bool read_file(struct reading *reading, int file, const char *path,
     return row_chunk_read_hdf5(&reading->chunks[reading->first_chunk[file]], path, error);
 }
 
+#define IDS_AHEAD 16
+
 /* Adds a piece's ids to the table of all; numbers[i] becomes the number of the piece's id i. */
-static bool merge_ids(struct id_table *all, const struct id_map *piece, int32_t **numbers)
+static bool merge_ids(struct id_table *all, const struct id_map *piece, int32_t *numbers)
 {
-    *numbers = malloc((size_t)(piece->count + 1) * sizeof **numbers);
-    if (!*numbers)
-        return false;
-    for (int64_t id = 0; id < piece->count; id++) {
-        const int64_t start = piece->offsets[id], length = piece->offsets[id + 1] - start - 1;
-        (*numbers)[id] = id_table_add(all, piece->bytes + start, (size_t)length);
-        if ((*numbers)[id] < 0)
-            return false;
+    struct id_key keys[IDS_AHEAD];
+    for (int64_t first = 0; first < piece->count; first += IDS_AHEAD) {
+        const int64_t stop = first + IDS_AHEAD < piece->count ? first + IDS_AHEAD : piece->count;
+        for (int64_t id = first; id < stop; id++) {
+            const int64_t length = piece->offsets[id + 1] - piece->offsets[id] - 1;
+            keys[id - first] = id_key_of(id_map_name(piece, id), (size_t)length);
+            id_table_prefetch(all, keys[id - first]);
+        }
+        for (int64_t id = first; id < stop; id++) {
+            const int64_t length = piece->offsets[id + 1] - piece->offsets[id] - 1;
+            numbers[id] = id_table_add(all, keys[id - first], id_map_name(piece, id), (size_t)length);
+            if (numbers[id] < 0)
+                return false;
+        }
     }
     return true;
 }
@@ -117,8 +125,9 @@ static bool merge_all_ids(struct reading *reading, int chunk_count, bool items, 
     for (int index = 0; index < chunk_count && done; index++) {
         struct row_chunk *chunk = &reading->chunks[index];
         struct id_table *table = items ? &chunk->items : &chunk->users;
-        int32_t *values = items ? chunk->item : chunk->user, *numbers = NULL;
-        done = merge_ids(&all, &table->map, &numbers);
+        int32_t *values = items ? chunk->item : chunk->user;
+        int32_t *numbers = malloc((size_t)(table->map.count + 1) * sizeof *numbers);
+        done = numbers && merge_ids(&all, &table->map, numbers);
         for (int64_t row = 0; row < chunk->count && done; row++)
             values[row] = numbers[values[row]];
         free(numbers);

@@ -11,6 +11,8 @@ static bool fail(struct row_chunk *chunk, const char *line, const char *format, 
 
 static bool fail(struct row_chunk *chunk, const char *line, const char *format, ...)
 {
+    if (chunk->message[0] && chunk->bad_line && (!line || line >= chunk->bad_line))
+        return false;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(chunk->message, sizeof chunk->message, format, arguments);
@@ -105,8 +107,8 @@ bool row_chunk_append(struct row_chunk *chunk, int32_t user, int32_t item, float
     return true;
 }
 
-static bool add_id(struct row_chunk *chunk, struct id_table *table, struct text_field id, const char *what,
-                   const char *line, int32_t *index)
+static bool add_id(struct row_chunk *chunk, struct id_table *table, struct id_key key, struct text_field id,
+                   const char *what, const char *line, int32_t *index)
 {
     const int64_t known = table->map.count;
     if (id.length == 0)
@@ -114,7 +116,7 @@ static bool add_id(struct row_chunk *chunk, struct id_table *table, struct text_
     if (id.length > ID_LENGTH_MAX)
         return fail(chunk, line, "a %s id of %zu bytes; set data.format to the file's format", what,
                     id.length);
-    *index = id_table_add(table, id.text, id.length);
+    *index = id_table_add(table, key, id.text, id.length);
     if (*index < 0)
         return fail(chunk, NULL, "out of memory after %lld different %ss", (long long)known, what);
     if (table->map.count == known)
@@ -127,8 +129,59 @@ static bool add_id(struct row_chunk *chunk, struct id_table *table, struct text_
     return true;
 }
 
-static bool parse_fields(struct row_chunk *chunk, const struct text_layout *layout, const char *line,
-                         const char *end)
+static bool parse_values(struct row_chunk *chunk, const struct text_layout *layout,
+                         const struct text_field *fields, const char *line, double *rating, int64_t *time)
+{
+    *rating = 0;
+    *time = 0;
+    if (layout->rating >= 0) {
+        const struct text_field field = fields[layout->rating];
+        if (!parse_number(field.text, field.length, rating) || fabs(*rating) > 1e30)
+            return fail(chunk, line,
+                        "rating '%.*s' is not a number; correct the line or set data.columns.rating",
+                        (int)(field.length < 40 ? field.length : 40), field.text);
+    }
+    if (layout->time >= 0) {
+        const struct text_field field = fields[layout->time];
+        if (!parse_time(field.text, field.length, time))
+            return fail(chunk, line,
+                        "time '%.*s' is not a number of seconds; correct the line or set data.columns.time",
+                        (int)(field.length < 40 ? field.length : 40), field.text);
+    }
+    return true;
+}
+
+#define ROWS_AHEAD 16
+
+/* Rows whose ids are on their way from memory. */
+struct pending_rows {
+    int count;
+    struct {
+        const char *line;
+        struct text_field user, item;
+        struct id_key user_key, item_key;
+        float rating;
+        int64_t time;
+    } rows[ROWS_AHEAD];
+};
+
+static bool append_pending(struct row_chunk *chunk, struct pending_rows *pending)
+{
+    for (int index = 0; index < pending->count; index++) {
+        int32_t user = -1, item = -1;
+        if (!add_id(chunk, &chunk->users, pending->rows[index].user_key, pending->rows[index].user, "user",
+                    pending->rows[index].line, &user) ||
+            !add_id(chunk, &chunk->items, pending->rows[index].item_key, pending->rows[index].item, "item",
+                    pending->rows[index].line, &item) ||
+            !row_chunk_append(chunk, user, item, pending->rows[index].rating, pending->rows[index].time))
+            return false;
+    }
+    pending->count = 0;
+    return true;
+}
+
+static bool parse_row(struct row_chunk *chunk, struct pending_rows *pending, const struct text_layout *layout,
+                      const char *line, const char *end)
 {
     struct text_field fields[FIELDS_MAX];
     const int count = split_fields(fields, line, end, layout->separator);
@@ -139,27 +192,38 @@ static bool parse_fields(struct row_chunk *chunk, const struct text_layout *layo
     if (count != layout->fields)
         return fail(chunk, line, "%d field%s instead of %d for %s; correct the line or set data.format",
                     count, count == 1 ? "" : "s", layout->fields, layout->description);
-    int32_t user, item;
-    if (!add_id(chunk, &chunk->users, fields[layout->user], "user", line, &user) ||
-        !add_id(chunk, &chunk->items, fields[layout->item], "item", line, &item))
+    double rating;
+    int64_t time;
+    if (!parse_values(chunk, layout, fields, line, &rating, &time))
         return false;
-    double rating = 0;
-    int64_t time = 0;
-    if (layout->rating >= 0) {
-        const struct text_field field = fields[layout->rating];
-        if (!parse_number(field.text, field.length, &rating) || fabs(rating) > 1e30)
-            return fail(chunk, line,
-                        "rating '%.*s' is not a number; correct the line or set data.columns.rating",
-                        (int)(field.length < 40 ? field.length : 40), field.text);
+    const struct text_field user = fields[layout->user], item = fields[layout->item];
+    const struct id_key user_key = id_key_of(user.text, user.length),
+                        item_key = id_key_of(item.text, item.length);
+    id_table_prefetch(&chunk->users, user_key);
+    id_table_prefetch(&chunk->items, item_key);
+    const int index = pending->count++;
+    pending->rows[index].line = line;
+    pending->rows[index].user = user;
+    pending->rows[index].item = item;
+    pending->rows[index].user_key = user_key;
+    pending->rows[index].item_key = item_key;
+    pending->rows[index].rating = (float)rating;
+    pending->rows[index].time = time;
+    return pending->count < ROWS_AHEAD || append_pending(chunk, pending);
+}
+
+/* Rows of one interaction a line. Of two malformed lines the first is reported, so what waits is added before
+ * a failure stands. */
+static bool parse_rows(struct row_chunk *chunk, const struct text_layout *layout)
+{
+    struct pending_rows pending = {.count = 0};
+    const char *next;
+    for (const char *line = chunk->begin; line < chunk->end; line = next) {
+        const char *end = line_end(line, chunk->end, &next);
+        if (!parse_row(chunk, &pending, layout, line, end))
+            break;
     }
-    if (layout->time >= 0) {
-        const struct text_field field = fields[layout->time];
-        if (!parse_time(field.text, field.length, &time))
-            return fail(chunk, line,
-                        "time '%.*s' is not a number of seconds; correct the line or set data.columns.time",
-                        (int)(field.length < 40 ? field.length : 40), field.text);
-    }
-    return row_chunk_append(chunk, user, item, (float)rating, time);
+    return append_pending(chunk, &pending) && !chunk->message[0];
 }
 
 /* The next run of bytes that are not blank, from *cursor on; length 0 at the end. */
@@ -192,9 +256,10 @@ static bool parse_list(struct row_chunk *chunk, const struct text_layout *layout
     }
     int32_t user = -1, item;
     for (struct text_field id = next_word(&cursor, end); id.length > 0; id = next_word(&cursor, end)) {
-        if (user < 0 && !add_id(chunk, &chunk->users, word, "user", line, &user))
+        if (user < 0 &&
+            !add_id(chunk, &chunk->users, id_key_of(word.text, word.length), word, "user", line, &user))
             return false;
-        if (!add_id(chunk, &chunk->items, id, "item", line, &item) ||
+        if (!add_id(chunk, &chunk->items, id_key_of(id.text, id.length), id, "item", line, &item) ||
             !row_chunk_append(chunk, user, item, 0, 0))
             return false;
     }
@@ -205,10 +270,12 @@ bool row_chunk_parse(struct row_chunk *chunk, const struct text_layout *layout)
 {
     chunk->has_rating = !layout->lists && layout->rating >= 0;
     chunk->has_time = !layout->lists && layout->time >= 0;
-    const char *line = chunk->begin, *next;
-    for (; line < chunk->end; line = next) {
+    if (!layout->lists)
+        return parse_rows(chunk, layout);
+    const char *next;
+    for (const char *line = chunk->begin; line < chunk->end; line = next) {
         const char *end = line_end(line, chunk->end, &next);
-        if (!(layout->lists ? parse_list : parse_fields)(chunk, layout, line, end))
+        if (!parse_list(chunk, layout, line, end))
             return false;
     }
     return true;

@@ -9,7 +9,7 @@ static bool add_ids(struct id_table *table, const struct id_map *ids, const char
 {
     for (int64_t id = 0; id < ids->count; id++) {
         const char *name = id_map_name(ids, id);
-        if (id_table_add(table, name, strlen(name)) != id)
+        if (id_table_add(table, id_key_of(name, strlen(name)), name, strlen(name)) != id)
             return error_at(error, ERROR_RUN, path, 0,
                             "id '%s' stands twice in the file; make the ids unique", name);
     }
@@ -53,7 +53,7 @@ static bool read_id_column(struct id_table *table, struct store *store, const ch
         if (!text)
             snprintf(digits, sizeof digits, "%lld", (long long)((int64_t *)integers)[row]);
         const char *id = text ? id_map_name(&strings, row) : digits;
-        (*numbers)[row] = id_table_add(table, id, strlen(id));
+        (*numbers)[row] = id_table_add(table, id_key_of(id, strlen(id)), id, strlen(id));
         if ((*numbers)[row] < 0)
             done = error_memory(error, "the ids of users and items", (size_t)*count * 8, NULL);
     }
