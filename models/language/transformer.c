@@ -7,18 +7,26 @@
 
 /* ---- settings ----------------------------------------------------------------------------------------- */
 
+static bool check_size(const char *name, int64_t value, int64_t most, struct error *error)
+{
+    if (value >= 1 && value <= most)
+        return true;
+    return error_set(error, ERROR_USAGE, "the transformer's %s is %lld; choose at least 1 and at most %lld",
+                     name, (long long)value, (long long)most);
+}
+
+/* The bounds keep every size in bytes far from overflow. */
 static bool check_settings(const struct transformer_settings *settings, struct error *error)
 {
-    if (settings->vocabulary < 1 || settings->width < 1 || settings->layers < 1 ||
-        settings->query_heads < 1 || settings->key_heads < 1 || settings->head_width < 1 ||
-        settings->hidden < 1)
-        return error_set(error, ERROR_USAGE,
-                         "a transformer of vocabulary %lld, width %lld, %lld layers, %lld and "
-                         "%lld heads of width %lld, hidden width %lld; every one must be at least 1",
-                         (long long)settings->vocabulary, (long long)settings->width,
-                         (long long)settings->layers, (long long)settings->query_heads,
-                         (long long)settings->key_heads, (long long)settings->head_width,
-                         (long long)settings->hidden);
+    const int64_t million = 1 << 20;
+    if (!check_size("vocabulary", settings->vocabulary, INT32_MAX, error) ||
+        !check_size("width", settings->width, million, error) ||
+        !check_size("number of layers", settings->layers, 4096, error) ||
+        !check_size("number of heads", settings->query_heads, 4096, error) ||
+        !check_size("number of key heads", settings->key_heads, 4096, error) ||
+        !check_size("head width", settings->head_width, 4096, error) ||
+        !check_size("hidden width", settings->hidden, million, error))
+        return false;
     if (settings->query_heads % settings->key_heads != 0)
         return error_set(error, ERROR_USAGE,
                          "%lld query heads cannot share %lld key heads evenly; choose a divisor",
