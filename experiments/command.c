@@ -1,6 +1,7 @@
 #include "experiments/command.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,20 +78,32 @@ bool command_run(const struct command *command, int argc, char **argv, struct er
     return done;
 }
 
-bool option_integer(const struct invocation *invocation, int option, long least, long most, long standard,
-                    long *value, struct error *error)
+bool option_integer(const struct invocation *invocation, int option, int64_t least, int64_t *value,
+                    struct error *error)
 {
     const char *text = invocation->option[option];
-    *value = standard;
     if (!text)
         return true;
     char *end;
     errno = 0;
-    *value = strtol(text, &end, 10);
-    if (end != text && *end == '\0' && errno == 0 && *value >= least && *value <= most)
+    *value = strtoll(text, &end, 10);
+    if (end != text && *end == '\0' && errno == 0 && *value >= least)
         return true;
-    return error_set(error, ERROR_USAGE, "--%s=%.60s: a whole number from %ld to %ld is expected",
-                     invocation->command->options[option].name, text, least, most);
+    return error_set(error, ERROR_USAGE, "--%s=%.60s: a whole number from %lld on is expected",
+                     invocation->command->options[option].name, text, (long long)least);
+}
+
+bool option_number(const struct invocation *invocation, int option, double *value, struct error *error)
+{
+    const char *text = invocation->option[option];
+    if (!text)
+        return true;
+    char *end;
+    *value = strtod(text, &end);
+    if (end != text && *end == '\0' && isfinite(*value))
+        return true;
+    return error_set(error, ERROR_USAGE, "--%s=%.60s: a number is expected",
+                     invocation->command->options[option].name, text);
 }
 
 const struct command *command_find(const char *name)

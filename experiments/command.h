@@ -6,6 +6,7 @@
 
 #include <argp.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/error.h"
 
@@ -32,9 +33,10 @@ struct command {
 /* Parses the words behind the command's name (argv[0] is the name) and does the work, or prints the help. */
 bool command_run(const struct command *command, int argc, char **argv, struct error *error);
 
-/* A whole number of an option, or `standard` when it was not given. */
-bool option_integer(const struct invocation *invocation, int option, long least, long most, long standard,
-                    long *value, struct error *error);
+/* A number of an option; without the option *value stays as it is. */
+bool option_integer(const struct invocation *invocation, int option, int64_t least, int64_t *value,
+                    struct error *error);
+bool option_number(const struct invocation *invocation, int option, double *value, struct error *error);
 
 bool command_stage(const struct invocation *invocation, struct error *error); /* run and every single stage */
 bool command_config(const struct invocation *invocation, struct error *error);

@@ -16,12 +16,15 @@ static const struct argp_option recommend_options[] = {
     {"k", OPTION_FIRST + 2, "K", 0, "Items for each user (default 20)", 0},
     {0}};
 static const struct argp_option synthesize_options[] = {
-    {"users", OPTION_FIRST + 0, "N", 0, "Users (default 1000)", 0},
-    {"items", OPTION_FIRST + 1, "N", 0, "Items (default 500)", 0},
-    {"per-user", OPTION_FIRST + 2, "N", 0, "Interactions of a user on average (default 20)", 0},
-    {"groups", OPTION_FIRST + 3, "N", 0, "Groups of users and of items with a taste in common (default 8)",
-     0},
-    {"seed", OPTION_FIRST + 4, "N", 0, "Seed (default 1)", 0},
+    {"users", OPTION_FIRST + 0, "N", 0, "Users", 0},
+    {"items", OPTION_FIRST + 1, "N", 0, "Items", 0},
+    {"interactions", OPTION_FIRST + 2, "MEAN", 0, "Interactions of a user, on average", 0},
+    {"factors", OPTION_FIRST + 3, "N", 0, "Length of the hidden vectors of users and items", 0},
+    {"blocks", OPTION_FIRST + 4, "N", 0, "Blocks of users and of items with a taste in common", 0},
+    {"noise", OPTION_FIRST + 5, "SHARE", 0, "How much of a choice ignores taste, 0 to 1", 0},
+    {"popularity-skew", OPTION_FIRST + 6, "X", 0, "0: all items are equally popular", 0},
+    {"preferred", OPTION_FIRST + 7, "SHARE", 0, "Share of the items that a user truly prefers", 0},
+    {"seed", OPTION_FIRST + 8, "N", 0, "Seed", 0},
     {0}};
 
 /* Every single stage is called alike. */
@@ -60,7 +63,8 @@ const struct command commands[] = {
      "docs/configuration.md",
      config_options, 0, WORDS_MAXIMUM, command_config},
     {"synthesize", "Write an artificial data set with a known ground truth", "OUT",
-     "OUT becomes a tab-separated file with a header line.\n\nExamples:\n"
+     "OUT becomes a file of user, item and time; OUT.truth.h5 holds what each user truly "
+     "prefers.\n\nExamples:\n"
      "  idrec synthesize planted.inter --users=2000 --items=800 --seed=3",
      synthesize_options, 1, 1, command_synthesize},
     {"info", "Tell what a file or folder holds", "PATH",

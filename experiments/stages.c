@@ -36,7 +36,7 @@ const struct stage stages[STAGE_COUNT] = {
                   .reads = READS(PREPARE) | READS(PRETRAIN) | READS(FINETUNE),
                   .settings = {"seed", "language_model", "prompts", "finetune.method", "generate"},
                   .outputs = {"generated.h5"},
-                  .state = {"generation"}},
+                  .state = {"generated_parts"}},
     [AUGMENT] = {.name = "augment",
                  .work = stage_augment,
                  .reads = READS(PREPARE) | READS(GENERATE),
