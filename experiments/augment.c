@@ -107,7 +107,7 @@ static bool augment(struct run *run, const struct csr *train, const struct gener
                     struct error *error)
 {
     struct filter filters[FILTERS_MAXIMUM];
-    int filter_count;
+    int filter_count = 0;
     struct candidate *candidates = NULL;
     bool by_votes = strcmp(config_string(run->config, "generate.method"), "sampling") == 0;
     bool done = read_filters(filters, &filter_count, run->config, error) &&

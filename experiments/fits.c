@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "experiments/top_k_file.h"
 #include "models/recommenders/fit_checkpoint.h"
 
 void metric_label(char name[METRIC_NAME_SIZE], enum metric metric, int64_t cut)
@@ -114,22 +115,9 @@ static json_t *evaluation_json(const struct evaluation *evaluation, int cut_coun
 
 static bool write_top_k(const struct fit_work *work, const struct top_k *top, struct error *error)
 {
-    const struct dataset *dataset = &work->task->study->dataset;
-    char *text = NULL;
-    size_t length = 0;
-    FILE *stream = open_memstream(&text, &length);
-    if (stream == NULL)
-        return error_memory(error, "top_k.tsv", 0, NULL);
-    for (int64_t u = 0; u < top->users; u++)
-        for (int64_t rank = 0; rank < top->k && top->items[u * top->k + rank] >= 0; rank++)
-            fprintf(stream, "%s\t%s\t%lld\t%.9g\n", id_map_name(&dataset->user_ids, top->user[u]),
-                    id_map_name(&dataset->item_ids, top->items[u * top->k + rank]), (long long)rank + 1,
-                    (double)top->scores[u * top->k + rank]);
     char *path = path_format("%s/top_k.tsv", work->folder);
-    bool written = fclose(stream) == 0 ? file_write(path, text, length, error)
-                                       : error_memory(error, "top_k.tsv", length, NULL);
+    bool written = top_k_write(top, &work->task->study->dataset, path, error);
     free(path);
-    free(text);
     return written;
 }
 

@@ -1,0 +1,44 @@
+/*
+ * comparisons.h: the metrics of every tested user in every arm and seed, recomputed from top_k.tsv, and the
+ * paired comparisons of arms made from them.
+ *
+ * mean, against_mean   over seeds and users, test part
+ * relative_gain        mean / against_mean - 1; ci95 is its interval, from the crossed bootstrap of
+ * statistics.h difference           mean - against_mean; difference_ci95 likewise effect_size Cohen's d of
+ * the users' paired differences, each averaged over the seeds p                    paired t-test over the
+ * seeds' means; p_holm corrects for all comparisons of the same metric Nothing but the means is stated from a
+ * single seed, or where an arm is a copy of the other; `note` says why.
+ */
+#ifndef IDREC_EXPERIMENTS_COMPARISONS_H
+#define IDREC_EXPERIMENTS_COMPARISONS_H
+
+#include "experiments/study.h"
+
+/* Values of one recommender: value[((arm * seeds + seed) * series + serie) * users + user], where `arm`
+ * counts study->arms and a serie is one metric at one cut. */
+struct user_values {
+    int64_t series, users;
+    double *value;
+    bool copied[ARM_COUNT]; /* the arm's results are those of the original arm */
+};
+
+/* The series of the configuration: metrics of evaluate.metrics, each at every cut. */
+struct serie {
+    enum metric metric;
+    int cut; /* index of study->cuts */
+};
+int64_t series_of(struct serie series[METRIC_COUNT * CUTS_MAXIMUM], const struct study *study);
+
+/* Reads the lists of all arms and seeds; metrics that differ from those of metrics.json are an error. */
+struct name_index;
+bool user_values_load(struct user_values *values, const struct study *study, const struct name_index *items,
+                      int contestant, struct error *error);
+void user_values_free(struct user_values *values);
+
+/* Appends the comparisons of one recommender to the array `comparisons`, with p but without p_holm. */
+bool compare_arms(json_t *comparisons, const struct study *study, const struct user_values *values,
+                  int contestant, struct error *error);
+/* Sets p_holm of every comparison of the array; a family is the comparisons of one metric. */
+bool correct_comparisons(json_t *comparisons, struct error *error);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * document.h: headings, paragraphs, tables and figures, written once and rendered as plain text, Markdown or
+ * a self-contained HTML page.
+ */
+#ifndef IDREC_EXPERIMENTS_DOCUMENT_H
+#define IDREC_EXPERIMENTS_DOCUMENT_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+enum document_format { DOCUMENT_TEXT, DOCUMENT_MARKDOWN, DOCUMENT_HTML };
+
+struct document {
+    FILE *stream;
+    enum document_format format;
+    const char *folder; /* figures are named relative to it */
+};
+
+/* Text goes in as it is: what the format reserves is escaped. */
+void document_begin(const struct document *document, const char *title);
+void document_end(const struct document *document);
+void document_heading(const struct document *document, int level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void document_paragraph(const struct document *document, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The SVG at folder/file: linked from Markdown, inlined in HTML, left out of text and where it does not
+ * exist. */
+void document_figure(const struct document *document, const char *file, const char *caption);
+
+/* Cells fill row after row; the first row is the head. */
+struct table {
+    int columns, count, capacity;
+    char **cells;
+};
+void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Writes the table and frees its cells. Cells that begin with a digit or a sign stand to the right. */
+void document_table(const struct document *document, struct table *table);
+
+#endif

@@ -1,0 +1,131 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "experiments/comparisons.h"
+#include "experiments/fits.h"
+#include "experiments/provenance.h"
+#include "experiments/top_k_file.h"
+#include "experiments/truth.h"
+
+static json_t *dataset_json(const struct study *study)
+{
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+                     study->dataset.name ? study->dataset.name : "", "users", (json_int_t)study->train.rows,
+                     "items", (json_int_t)study->train.columns, "train", (json_int_t)csr_count(&study->train),
+                     "validation", (json_int_t)csr_count(&study->validation), "test",
+                     (json_int_t)csr_count(&study->test), "validation_users",
+                     (json_int_t)study->validation_count, "test_users", (json_int_t)study->test_count);
+}
+
+static bool add_run(json_t *runs, const struct study *study, int contestant, enum arm arm, uint64_t seed,
+                    struct error *error)
+{
+    json_t *fit;
+    if (!fit_metrics_load(&fit, study, contestant, arm_name(arm), seed, error))
+        return false;
+    json_t *record = json_pack(
+        "{s:s, s:s, s:I, s:O, s:O, s:O, s:O, s:O}", "recommender", study->contestants[contestant].label,
+        "arm", arm_name(arm), "seed", (json_int_t)seed, "epochs", json_object_get(fit, "epochs"),
+        "best_epoch", json_object_get(fit, "best_epoch"), "seconds", json_object_get(fit, "seconds"),
+        "metrics", json_object_get(fit, "test"), "validation", json_object_get(fit, "validation"));
+    static const char *const further[] = {"rows_added", "ties", "copied_from"};
+    for (size_t i = 0; record != NULL && i < sizeof further / sizeof *further; i++)
+        if (json_object_get(fit, further[i]) != NULL)
+            json_object_set(record, further[i], json_object_get(fit, further[i]));
+    json_decref(fit);
+    if (record == NULL)
+        return error_set(error, ERROR_RUN,
+                         "metrics.json of %s, %s, seed %llu lacks a field; delete it and run again",
+                         study->contestants[contestant].label, arm_name(arm), (unsigned long long)seed);
+    json_array_append_new(runs, record);
+    return true;
+}
+
+static bool add_runs(json_t *runs, const struct study *study, struct error *error)
+{
+    for (int contestant = 0; contestant < study->contestant_count; contestant++)
+        for (int a = 0; a < study->arm_count; a++)
+            for (int64_t s = 0; s < study->seeds; s++)
+                if (!add_run(runs, study, contestant, study->arms[a], study->first_seed + (uint64_t)s, error))
+                    return false;
+    return true;
+}
+
+static bool add_comparisons(json_t *comparisons, const struct study *study, struct error *error)
+{
+    struct name_index items;
+    bool done = name_index_open(&items, &study->dataset.item_ids, error);
+    for (int contestant = 0; done && contestant < study->contestant_count; contestant++) {
+        struct user_values values;
+        done = user_values_load(&values, study, &items, contestant, error) &&
+               compare_arms(comparisons, study, &values, contestant, error);
+        user_values_free(&values);
+    }
+    name_index_close(&items);
+    return done && correct_comparisons(comparisons, error);
+}
+
+/* Only an experiment with more than the original arm has chosen anything. */
+static bool add_selections(json_t *selections, const struct study *study, struct error *error)
+{
+    for (int contestant = 0; study->arm_count > 1 && contestant < study->contestant_count; contestant++) {
+        char *path =
+            run_path(study->run, "recommenders/%s/selection.json", study->contestants[contestant].label);
+        json_t *selection = json_load_file(path, 0, NULL);
+        if (selection == NULL)
+            error_at(error, ERROR_RUN, path, 0, "missing or damaged; run `train` again");
+        free(path);
+        if (selection == NULL)
+            return false;
+        json_array_append_new(selections, selection);
+    }
+    return true;
+}
+
+static bool fill_results(json_t *results, const struct study *study, struct error *error)
+{
+    json_t *runs = json_array(), *comparisons = json_array(), *selections = json_array();
+    json_object_set_new(results, "dataset", dataset_json(study));
+    json_object_set_new(results, "protocol", json_string(study->test_selected ? "test_selected" : "clean"));
+    json_object_set_new(results, "mask", json_string(study->mask_augmented ? "augmented" : "original"));
+    json_object_set_new(results, "runs", runs);
+    json_object_set_new(results, "comparisons", comparisons);
+    json_object_set_new(results, "selection", selections);
+    json_t *generation = NULL, *popularity = NULL, *truth = NULL;
+    bool done = add_runs(runs, study, error) && add_comparisons(comparisons, study, error) &&
+                add_selections(selections, study, error) && generation_json(&generation, study, error) &&
+                popularity_json(&popularity, study, selections, error) &&
+                truth_json(&truth, study, selections, error);
+    if (generation != NULL)
+        json_object_set_new(results, "generation", generation);
+    if (popularity != NULL)
+        json_object_set_new(results, "popularity", popularity);
+    if (truth != NULL)
+        json_object_set_new(results, "truth", truth);
+    json_object_set_new(results, "cost", run_cost_table(study->run));
+    return done;
+}
+
+static bool write_results(const struct run *run, const json_t *results, struct error *error)
+{
+    char *text = json_dumps(results, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *path = run_path(run, "results.json");
+    bool done = text != NULL ? file_write(path, text, strlen(text), error)
+                             : error_memory(error, "results.json", 0, NULL);
+    free(path);
+    free(text);
+    return done;
+}
+
+bool stage_evaluate(struct run *run, struct stage_cost *cost, struct error *error)
+{
+    *cost = (struct stage_cost){0};
+    struct study study;
+    json_t *results = json_object();
+    bool done = study_open(&study, run, error) && fill_results(results, &study, error) &&
+                write_results(run, results, error);
+    json_decref(results);
+    study_close(&study);
+    return done;
+}

@@ -1,0 +1,223 @@
+#include <errno.h>
+#include <math.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/evaluate.h"
+#include "core/file.h"
+#include "core/statistics.h"
+#include "experiments/arms.h"
+#include "experiments/report.h"
+
+extern char **environ;
+
+/* A gnuplot script, its data inline, that draws plots/NAME.svg; kept beside the drawing as NAME.gnuplot. */
+struct plot {
+    const struct report *report;
+    char *name, *script;
+    size_t length;
+    FILE *stream;
+};
+
+/* ids in the drawing begin with its name, so that several can stand in one page. */
+static bool plot_begin(struct plot *plot, const struct report *report, char *name, int height,
+                       struct error *error)
+{
+    *plot = (struct plot){.report = report, .name = name};
+    plot->stream = open_memstream(&plot->script, &plot->length);
+    if (plot->stream == NULL)
+        return error_memory(error, "a plot", 0, NULL);
+    char id[64];
+    snprintf(id, sizeof id, "%s", name);
+    for (char *c = id; *c != '\0'; c++)
+        if (*c == '-' || *c == '.')
+            *c = '_';
+    fprintf(plot->stream,
+            "set terminal svg size 720,%d dynamic font 'sans-serif,13' background rgb 'white' name '%s'\n"
+            "set output '%s.svg.part'\nset key outside right top samplen 1.5\nset grid lc rgb '#dddddd'\n",
+            height, id, name);
+    return true;
+}
+
+/* Runs gnuplot in plots/. *found: false where there is none. */
+static bool run_gnuplot(const char *folder, const char *script, bool *found, struct error *error)
+{
+    posix_spawn_file_actions_t actions;
+    char *arguments[] = {"gnuplot", (char *)script, NULL};
+    pid_t child;
+    int status = 0;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addchdir_np(&actions, folder);
+    int problem = posix_spawnp(&child, "gnuplot", &actions, NULL, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    *found = problem != ENOENT;
+    if (problem == ENOENT)
+        return true;
+    if (problem != 0) {
+        errno = problem;
+        return error_system(error, "gnuplot", "cannot be started", NULL);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+           error_set(error, ERROR_RUN, "gnuplot failed on %s/%s; its message is above", folder, script);
+}
+
+/* Draws and frees the plot. */
+static bool plot_end(struct plot *plot, bool *found, struct error *error)
+{
+    char *folder = run_path(plot->report->run, "plots");
+    char *script_name = path_format("%s.gnuplot", plot->name),
+         *script = path_format("%s/%s", folder, script_name);
+    char *part = path_format("%s/%s.svg.part", folder, plot->name),
+         *svg = path_format("%s/%s.svg", folder, plot->name);
+    bool done = fclose(plot->stream) == 0
+                    ? folder_create(folder, error) && file_write(script, plot->script, plot->length, error) &&
+                          run_gnuplot(folder, script_name, found, error)
+                    : error_memory(error, "a plot", plot->length, NULL);
+    if (done && *found && rename(part, svg) != 0)
+        done = error_system(error, svg, "cannot be written", NULL);
+    free(svg);
+    free(part);
+    free(script);
+    free(script_name);
+    free(folder);
+    free(plot->script);
+    free(plot->name);
+    return done;
+}
+
+static bool draw_arms(const struct report *report, const char *recommender, bool *found, struct error *error)
+{
+    const char *arms[ARM_COUNT];
+    int arm_count = report_names(report, "arm", arms, ARM_COUNT);
+    struct plot plot;
+    if (!plot_begin(&plot, report, path_format("arms-%s", recommender), 120 + 36 * arm_count, error))
+        return false;
+    fprintf(plot.stream,
+            "unset key\nset title '%s'\nset xlabel '%s on test'\nset yrange [%d.5:-0.5]\nset ytics (",
+            recommender, report->metric, arm_count - 1);
+    for (int a = 0; a < arm_count; a++)
+        fprintf(plot.stream, "%s'%s' %d", a > 0 ? ", " : "", arms[a], a);
+    fprintf(plot.stream, ")\nplot '-' using 1:2:3 with xerrorbars pt 7 ps 0.8 lw 1.5 lc rgb '#1f5fa8'\n");
+    for (int a = 0; a < arm_count; a++) {
+        double values[REPORT_SEEDS_MAXIMUM];
+        int count = report_values(report, recommender, arms[a], report->metric, values, REPORT_SEEDS_MAXIMUM);
+        double half = count > 1 ? student_quantile_two_sided(0.05, count - 1) *
+                                      standard_deviation(values, count) / sqrt(count)
+                                : 0;
+        fprintf(plot.stream, "%.9g %d %.9g\n", mean(values, count), a, half);
+    }
+    fputs("e\n", plot.stream);
+    return plot_end(&plot, found, error);
+}
+
+/* The last record of each epoch: a fit that was resumed has written some epochs twice. */
+static json_t *load_curve(const struct report *report, const char *recommender, const char *arm,
+                          const char *metric)
+{
+    char *path = run_path(report->run, "recommenders/%s/%s/seed-%lld/metrics.jsonl", recommender, arm,
+                          (long long)config_integer(report->run->config, "seed"));
+    FILE *stream = fopen(path, "re");
+    json_t *curve = json_object(), *record;
+    free(path);
+    while (stream != NULL && (record = json_loadf(stream, JSON_DISABLE_EOF_CHECK, NULL)) != NULL) {
+        char epoch[32];
+        snprintf(epoch, sizeof epoch, "%012lld",
+                 (long long)json_integer_value(json_object_get(record, "step")));
+        if (json_is_number(json_object_get(record, metric)))
+            json_object_set(curve, epoch, json_object_get(record, metric));
+        json_decref(record);
+    }
+    if (stream != NULL)
+        fclose(stream);
+    return curve;
+}
+
+static void write_curve(FILE *stream, const char *arm, const json_t *curve)
+{
+    char *text = json_dumps(curve, JSON_SORT_KEYS);
+    json_t *sorted = text != NULL ? json_loads(text, 0, NULL) : NULL;
+    const char *epoch;
+    json_t *value;
+    fprintf(stream, "'%s'\n", arm);
+    json_object_foreach(sorted, epoch, value)
+        fprintf(stream, "%lld %.9g\n", strtoll(epoch, NULL, 10), json_number_value(value));
+    fputs("\n\n", stream);
+    json_decref(sorted);
+    free(text);
+}
+
+static bool draw_learning(const struct report *report, const char *recommender, bool *found,
+                          struct error *error)
+{
+    const struct config *config = report->run->config;
+    const char *arms[ARM_COUNT], *metric = config_string(config, "augment.select_metric");
+    int arm_count = report_names(report, "arm", arms, ARM_COUNT), curves = 0;
+    struct plot plot;
+    if (!plot_begin(&plot, report, path_format("learning-%s", recommender), 380, error))
+        return false;
+    fputs("$curves << END\n", plot.stream);
+    for (int a = 0; a < arm_count; a++) {
+        json_t *curve = load_curve(report, recommender, arms[a], metric);
+        if (json_object_size(curve) > 1) {
+            write_curve(plot.stream, arms[a], curve);
+            curves++;
+        }
+        json_decref(curve);
+    }
+    fprintf(plot.stream, "END\nset title '%s'\nset xlabel 'epoch'\nset ylabel '%s@%lld, watched'\n",
+            recommender, metric, (long long)config_integer(config, "augment.select_k"));
+    if (curves > 0) {
+        fprintf(plot.stream,
+                "plot for [i=0:%d] $curves index i using 1:2 with lines lw 1.5 title columnheader(1)\n",
+                curves - 1);
+        return plot_end(&plot, found, error);
+    }
+    fclose(plot.stream);
+    free(plot.script);
+    free(plot.name);
+    return true;
+}
+
+static bool draw_popularity(const struct report *report, bool *found, struct error *error)
+{
+    const json_t *popularity = json_object_get(report->results, "popularity"), *entry;
+    size_t index, count = json_array_size(popularity);
+    struct plot plot;
+    if (count == 0)
+        return true;
+    if (!plot_begin(&plot, report, path_format("popularity"), 360, error))
+        return false;
+    fputs("$shares << END\n\"tenth\"", plot.stream);
+    json_array_foreach(popularity, index, entry) fprintf(plot.stream, " \"%s\"", json_text_at(entry, "rows"));
+    for (size_t decile = 0; decile < 10; decile++) {
+        fprintf(plot.stream, "\n%zu", decile + 1);
+        json_array_foreach(popularity, index, entry)
+            fprintf(plot.stream, " %.6f",
+                    json_number_value(json_array_get(json_object_get(entry, "deciles"), decile)));
+    }
+    fprintf(
+        plot.stream,
+        "\nEND\nset key below\nset style data histograms\nset style fill solid 0.8 noborder\n"
+        "set xlabel 'tenth of the items, most popular first'\nset ylabel 'share of rows'\nset yrange [0:]\n"
+        "plot for [i=2:%zu] $shares using i:xtic(1) title columnheader(i)\n",
+        count + 1);
+    return plot_end(&plot, found, error);
+}
+
+bool plots_draw(const struct report *report, bool *plotted, struct error *error)
+{
+    const char *names[REPORT_NAMES_MAXIMUM];
+    int count = report_names(report, "recommender", names, REPORT_NAMES_MAXIMUM);
+    *plotted = true;
+    bool done = draw_popularity(report, plotted, error);
+    for (int i = 0; done && *plotted && i < count; i++)
+        done = draw_arms(report, names[i], plotted, error) && draw_learning(report, names[i], plotted, error);
+    if (done && !*plotted)
+        log_line(report->run->log, "report: gnuplot is not installed: plots are left out");
+    return done;
+}

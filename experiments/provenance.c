@@ -1,0 +1,143 @@
+#include "experiments/provenance.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "experiments/augmented.h"
+#include "experiments/generated.h"
+
+static bool load_generation_counts(struct generation_counts *counts, const struct study *study,
+                                   struct error *error)
+{
+    char *path = run_path(study->run, "generated.h5");
+    struct generated generated = {0};
+    bool done = generated_load(&generated, path, error);
+    *counts = generated.counts;
+    generated_free(&generated);
+    free(path);
+    return done;
+}
+
+static int64_t count_common(const struct csr *rows, const struct csr *sorted)
+{
+    int64_t common = 0;
+    for (int64_t user = 0; user < rows->rows; user++)
+        for (int64_t i = rows->starts[user]; i < rows->starts[user + 1]; i++)
+            common += csr_contains_sorted(sorted, user, rows->indices[i]);
+    return common;
+}
+
+bool generation_json(json_t **record, const struct study *study, struct error *error)
+{
+    struct generation_counts generated;
+    struct augmentation_counts filtered;
+    char *path = run_path(study->run, "augmented.h5");
+    bool done =
+        load_generation_counts(&generated, study, error) && augmented_load_counts(&filtered, path, error);
+    free(path);
+    if (!done)
+        return false;
+    *record = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "requested", (json_int_t)generated.requested, "valid",
+        (json_int_t)generated.valid, "invalid", (json_int_t)generated.invalid, "already_seen",
+        (json_int_t)generated.already_seen, "duplicate", (json_int_t)generated.duplicate, "accepted",
+        (json_int_t)filtered.accepted, "in_test", (json_int_t)count_common(&study->lists.items, &study->test),
+        "in_validation", (json_int_t)count_common(&study->lists.items, &study->validation));
+    json_t *rejected = json_object();
+    for (int kind = 0; kind < FILTER_COUNT; kind++)
+        json_object_set_new(rejected, filter_name((enum filter_kind)kind),
+                            json_integer(filtered.rejected[kind]));
+    json_object_set_new(*record, "rejected", rejected);
+    return true;
+}
+
+bool selected_rows(struct csr *rows, const struct study *study, const json_t *selection, const char *key,
+                   struct error *error)
+{
+    const char *wanted = json_string_value(json_object_get(selection, key));
+    struct choice choice = {.use = USE_NONE};
+    for (int c = 0; wanted != NULL && c < study->choice_count; c++) {
+        char name[CHOICE_NAME_SIZE];
+        choice_name(name, &study->choices[c]);
+        if (strcmp(name, wanted) == 0)
+            choice = study->choices[c];
+    }
+    return choice_rows(rows, &choice, &study->lists, &study->train, error);
+}
+
+enum { DECILES = 10 };
+
+struct item_popularity {
+    int64_t rows;
+    int32_t item;
+};
+
+static int compare_popularity(const void *left, const void *right)
+{
+    const struct item_popularity *a = left, *b = right;
+    if (a->rows != b->rows)
+        return a->rows > b->rows ? -1 : 1;
+    return (a->item > b->item) - (a->item < b->item);
+}
+
+/* decile[item]: 0 for the tenth of the items with the most training rows. */
+static bool find_deciles(int32_t **decile, const struct csr *train, struct error *error)
+{
+    int64_t items = train->columns;
+    struct item_popularity *popularity = calloc((size_t)items, sizeof *popularity);
+    *decile = malloc((size_t)items * sizeof **decile);
+    bool done = popularity && *decile;
+    if (!done)
+        error_memory(error, "popularity of items", (size_t)items * sizeof *popularity, NULL);
+    for (int32_t item = 0; done && item < items; item++)
+        popularity[item].item = item;
+    for (int64_t i = 0; done && i < csr_count(train); i++)
+        popularity[train->indices[i]].rows++;
+    if (done)
+        qsort(popularity, (size_t)items, sizeof *popularity, compare_popularity);
+    for (int64_t place = 0; done && place < items; place++)
+        (*decile)[popularity[place].item] = (int32_t)(place * DECILES / items);
+    free(popularity);
+    return done;
+}
+
+static json_t *decile_shares(const char *name, const struct csr *rows, const int32_t *decile)
+{
+    int64_t counts[DECILES] = {0}, total = csr_count(rows);
+    for (int64_t i = 0; i < total; i++)
+        counts[decile[rows->indices[i]]]++;
+    json_t *shares = json_array();
+    for (int d = 0; d < DECILES; d++)
+        json_array_append_new(shares, json_real(total > 0 ? (double)counts[d] / (double)total : 0));
+    return json_pack("{s:s, s:o}", "rows", name, "deciles", shares);
+}
+
+static bool add_selected_shares(json_t *list, const struct study *study, const json_t *selection,
+                                const int32_t *decile, struct error *error)
+{
+    struct csr rows = {0};
+    bool done = selected_rows(&rows, study, selection, "controls", error);
+    if (done && csr_count(&rows) > 0) {
+        char *name = path_format("%s: %s", json_string_value(json_object_get(selection, "recommender")),
+                                 json_string_value(json_object_get(selection, "controls")));
+        json_array_append_new(list, decile_shares(name, &rows, decile));
+        free(name);
+    }
+    csr_free(&rows);
+    return done;
+}
+
+bool popularity_json(json_t **list, const struct study *study, const json_t *selections, struct error *error)
+{
+    int32_t *decile = NULL;
+    bool done = find_deciles(&decile, &study->train, error);
+    if (done) {
+        *list = json_array();
+        json_array_append_new(*list, decile_shares("train", &study->train, decile));
+        for (size_t i = 0; done && i < json_array_size(selections); i++)
+            done = add_selected_shares(*list, study, json_array_get(selections, i), decile, error);
+    }
+    free(decile);
+    return done;
+}

@@ -1,0 +1,124 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "experiments/report.h"
+
+static void write_what_was_run(const struct report *report, const struct document *document)
+{
+    const struct config *config = report->run->config;
+    const json_t *dataset = json_object_get(report->results, "dataset");
+    document_paragraph(
+        document,
+        "Interactions made up by a language model of ids (%s, %s) are added to the training data of "
+        "recommenders and compared with the original data and with controls that add as many rows. "
+        "%lld seeds, full ranking, means over all users with test items.",
+        config_string(config, "language_model.vocabulary"), config_string(config, "generate.method"),
+        (long long)config_integer(config, "experiment.seeds"));
+    if (strcmp(json_text_at(report->results, "protocol"), "clean") != 0)
+        document_paragraph(document,
+                           "Protocol test_selected: the best epoch was chosen on TEST. These figures are too "
+                           "high and only comparable with tables made the same way.");
+    if (strcmp(json_text_at(report->results, "mask"), "original") != 0)
+        document_paragraph(
+            document, "Mask augmented: synthetic rows are hidden from the rankings as well, which differs "
+                      "between the arms.");
+    struct table table = {.columns = 7};
+    static const char *const keys[] = {"name", "users", "items", "train", "validation", "test", "test_users"};
+    enum { KEYS = sizeof keys / sizeof *keys };
+    for (int i = 0; i < KEYS; i++)
+        table_cell(&table, "%s", keys[i]);
+    table_cell(&table, "%s", json_text_at(dataset, keys[0]));
+    for (int i = 1; i < KEYS; i++)
+        table_cell(&table, "%.0f", json_number_at(dataset, keys[i]));
+    document_table(document, &table);
+}
+
+static void write_recommenders(const struct report *report, const struct document *document)
+{
+    const char *names[REPORT_NAMES_MAXIMUM];
+    int count = report_names(report, "recommender", names, REPORT_NAMES_MAXIMUM);
+    document_heading(document, 2, "Verdict");
+    for (int i = 0; i < count; i++)
+        report_verdict(report, document, names[i]);
+    document_heading(document, 2, "Arms");
+    for (int i = 0; i < count; i++) {
+        report_arms(report, document, names[i]);
+        char *arms = path_format("plots/arms-%s.svg", names[i]);
+        char *learning = path_format("plots/learning-%s.svg", names[i]);
+        document_figure(document, arms, "Test metric by arm: mean and 95 % interval over the seeds.");
+        document_figure(document, learning, "Validation metric while training, first seed.");
+        free(arms);
+        free(learning);
+    }
+    if (!report->plotted)
+        document_paragraph(document, "Plots were left out: gnuplot is not installed.");
+}
+
+static void write_reading_help(const struct document *document)
+{
+    document_heading(document, 2, "How to read this");
+    document_paragraph(
+        document, "Means ± standard deviations are over seeds. The gain is relative to the original arm. "
+                  "Its 95 %% interval comes from a paired bootstrap over seeds and users; p from a paired "
+                  "t-test over seeds, corrected by Holm's method for all comparisons of the metric. The "
+                  "controls add as many rows for each user, used in the same way: a gain that they have "
+                  "too is none of the language model's. A comparison needs at least five seeds to count.");
+}
+
+static void write_report(const struct report *report, const struct document *document)
+{
+    const char *slash = strrchr(report->run->folder, '/');
+    document_begin(document, slash != NULL ? slash + 1 : report->run->folder);
+    write_what_was_run(report, document);
+    write_recommenders(report, document);
+    report_selection(report, document);
+    report_generation(report, document);
+    report_cost(report, document);
+    write_reading_help(document);
+    document_end(document);
+}
+
+static bool save_report(const struct report *report, enum document_format format, const char *name,
+                        struct error *error)
+{
+    char *text = NULL;
+    size_t length = 0;
+    struct document document = {
+        .stream = open_memstream(&text, &length), .format = format, .folder = report->run->folder};
+    if (document.stream == NULL)
+        return error_memory(error, name, 0, NULL);
+    write_report(report, &document);
+    char *path = run_path(report->run, "%s", name);
+    bool done = fclose(document.stream) == 0 ? file_write(path, text, length, error)
+                                             : error_memory(error, name, length, NULL);
+    free(path);
+    free(text);
+    return done;
+}
+
+bool stage_report(struct run *run, struct stage_cost *cost, struct error *error)
+{
+    *cost = (struct stage_cost){0};
+    struct report report;
+    bool done = report_open(&report, run, error) && plots_draw(&report, &report.plotted, error) &&
+                save_report(&report, DOCUMENT_MARKDOWN, "report.md", error) &&
+                save_report(&report, DOCUMENT_HTML, "report.html", error);
+    report_close(&report);
+    return done;
+}
+
+bool report_print_table(const struct run *run, FILE *stream, struct error *error)
+{
+    struct report report;
+    if (!report_open(&report, run, error))
+        return false;
+    struct document document = {.stream = stream, .format = DOCUMENT_TEXT, .folder = run->folder};
+    const char *names[REPORT_NAMES_MAXIMUM];
+    int count = report_names(&report, "recommender", names, REPORT_NAMES_MAXIMUM);
+    for (int i = 0; i < count; i++)
+        report_arms(&report, &document, names[i]);
+    fprintf(stream, "report: %s/report.html\n", run->folder);
+    report_close(&report);
+    return ferror(stream) == 0 || error_system(error, "standard output", "cannot be written", NULL);
+}

@@ -1,0 +1,52 @@
+/*
+ * report.h: report.md, report.html and plots/ from results.json, and the table of arms on the terminal.
+ */
+#ifndef IDREC_EXPERIMENTS_REPORT_H
+#define IDREC_EXPERIMENTS_REPORT_H
+
+#include "experiments/document.h"
+#include "experiments/run.h"
+
+/* results.json, and which metric leads: augment.select_metric at select_k where it was evaluated, else the
+ * first. */
+struct report {
+    const struct run *run;
+    json_t *results;
+    char metric[32];
+    bool plotted;
+};
+bool report_open(struct report *report, const struct run *run, struct error *error);
+void report_close(struct report *report);
+
+/* Prints the table of arms of every recommender and the path of the report. */
+bool report_print_table(const struct run *run, FILE *stream, struct error *error);
+
+/* Parts of the report (report_*.c). */
+void report_arms(const struct report *report, const struct document *document, const char *recommender);
+void report_verdict(const struct report *report, const struct document *document, const char *recommender);
+void report_selection(const struct report *report, const struct document *document);
+void report_generation(const struct report *report, const struct document *document);
+void report_cost(const struct report *report, const struct document *document);
+
+/* plots.c: draws plots/ *.svg with gnuplot. *plotted: false where there is no gnuplot, which is no error. */
+bool plots_draw(const struct report *report, bool *plotted, struct error *error);
+
+/* Values over the seeds of one arm; at most `size`. Returns their number. */
+int report_values(const struct report *report, const char *recommender, const char *arm, const char *metric,
+                  double *values, int size);
+/* The comparison of two arms on a metric; NULL when there is none. */
+const json_t *report_comparison(const struct report *report, const char *recommender, const char *arm,
+                                const char *against, const char *metric);
+/* The selection of a recommender; NULL when nothing was selected. */
+const json_t *report_selection_of(const struct report *report, const char *recommender);
+/* Recommenders and arms in the order of their first run; returns their number, at most `size`. */
+int report_names(const struct report *report, const char *key, const char **names, int size);
+
+enum { REPORT_NAMES_MAXIMUM = 64, REPORT_SEEDS_MAXIMUM = 10000 };
+
+/* Fields of a JSON object; 0 or "" where they are missing or null, `has` says which. */
+double json_number_at(const json_t *object, const char *key);
+const char *json_text_at(const json_t *object, const char *key);
+bool json_has(const json_t *object, const char *key);
+
+#endif
