@@ -34,10 +34,12 @@ static void multiply_block(const struct product *p, int64_t row, int64_t rows, i
 }
 
 /* Blocks of the output, chosen from the shape alone so that the bits do not depend on the number of threads.
- */
+ * Larger blocks are faster, but the library rounds by the number of rows: the promise for multiples of
+ * GEMM_ROW_BLOCK is kept by blocks of just that size. */
 static void multiply_by_blocks(struct backend *backend, const struct product *p)
 {
-    const int64_t row_block = p->m >= 1024 ? 256 : GEMM_ROW_BLOCK, column_block = 1024;
+    const bool promised = p->m % GEMM_ROW_BLOCK == 0;
+    const int64_t row_block = p->m >= 1024 && !promised ? 256 : GEMM_ROW_BLOCK, column_block = 1024;
     const int64_t row_blocks = (p->m + row_block - 1) / row_block;
     const int64_t column_blocks = (p->n + column_block - 1) / column_block;
 #pragma omp parallel for schedule(dynamic) num_threads(backend->threads) if (row_blocks * column_blocks > 1)
