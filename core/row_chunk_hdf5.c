@@ -34,15 +34,53 @@ static bool read_dataset(struct row_chunk *chunk, const char *path, struct error
     return done;
 }
 
+/* A column of i64, or of i32, which is widened. */
+static bool read_integers(struct store *store, const char *name, int64_t *count, int64_t **values,
+                          struct error *error)
+{
+    struct error other_width = ERROR_INITIALIZER;
+    void *narrow = NULL, *wide = NULL;
+    if (!store_read(store, name, DTYPE_I32, count, NULL, &narrow, &other_width)) {
+        if (!store_read(store, name, DTYPE_I64, count, NULL, &wide, error))
+            return false;
+        *values = wide;
+        return true;
+    }
+    *values = malloc((size_t)(*count + 1) * sizeof **values);
+    for (int64_t row = 0; row < *count && *values; row++)
+        (*values)[row] = ((int32_t *)narrow)[row];
+    free(narrow);
+    return *values || error_memory(error, name, (size_t)*count * sizeof **values, NULL);
+}
+
+/* A column of f32, or of f64, which is narrowed. */
+static bool read_ratings(struct store *store, const char *name, int64_t *count, float **values,
+                         struct error *error)
+{
+    struct error other_width = ERROR_INITIALIZER;
+    void *narrow = NULL, *wide = NULL;
+    if (store_read(store, name, DTYPE_F32, count, NULL, &narrow, &other_width)) {
+        *values = narrow;
+        return true;
+    }
+    if (!store_read(store, name, DTYPE_F64, count, NULL, &wide, error))
+        return false;
+    *values = malloc((size_t)(*count + 1) * sizeof **values);
+    for (int64_t row = 0; row < *count && *values; row++)
+        (*values)[row] = (float)((double *)wide)[row];
+    free(wide);
+    return *values || error_memory(error, name, (size_t)*count * sizeof **values, NULL);
+}
+
 /* A column of strings, or of whole numbers, as numbered ids. */
 static bool read_id_column(struct id_table *table, struct store *store, const char *name, const char *path,
                            int32_t **numbers, int64_t *count, struct error *error)
 {
     struct id_map strings = {0};
     struct error not_strings = ERROR_INITIALIZER;
-    void *integers = NULL;
+    int64_t *integers = NULL;
     const bool text = store_read_ids(store, name, &strings, &not_strings);
-    if (!text && !store_read(store, name, DTYPE_I64, count, NULL, &integers, error))
+    if (!text && !read_integers(store, name, count, &integers, error))
         return false;
     if (text)
         *count = strings.count;
@@ -51,7 +89,7 @@ static bool read_id_column(struct id_table *table, struct store *store, const ch
     for (int64_t row = 0; row < *count && done; row++) {
         char digits[24];
         if (!text)
-            snprintf(digits, sizeof digits, "%lld", (long long)((int64_t *)integers)[row]);
+            snprintf(digits, sizeof digits, "%lld", (long long)integers[row]);
         const char *id = text ? id_map_name(&strings, row) : digits;
         (*numbers)[row] = id_table_add(table, id_key_of(id, strlen(id)), id, strlen(id));
         if ((*numbers)[row] < 0)
@@ -64,7 +102,8 @@ static bool read_id_column(struct id_table *table, struct store *store, const ch
 
 struct columns {
     int32_t *users, *items;
-    void *ratings, *times; /* float, int64_t; NULL: none */
+    float *ratings; /* NULL: none */
+    int64_t *times; /* NULL: none */
 };
 
 static bool read_columns(struct columns *columns, struct row_chunk *chunk, struct store *store,
@@ -75,11 +114,9 @@ static bool read_columns(struct columns *columns, struct row_chunk *chunk, struc
         !read_id_column(&chunk->items, store, "/item", path, &columns->items, &items, error))
         return false;
     ratings = times = users;
-    if (store_has(store, "/rating") &&
-        !store_read(store, "/rating", DTYPE_F32, &ratings, NULL, &columns->ratings, error))
+    if (store_has(store, "/rating") && !read_ratings(store, "/rating", &ratings, &columns->ratings, error))
         return false;
-    if (store_has(store, "/time") &&
-        !store_read(store, "/time", DTYPE_I64, &times, NULL, &columns->times, error))
+    if (store_has(store, "/time") && !read_integers(store, "/time", &times, &columns->times, error))
         return false;
     if (users != items || users != ratings || users != times)
         return error_at(error, ERROR_RUN, path, 0, "/user, /item, /rating and /time differ in length");
@@ -87,8 +124,8 @@ static bool read_columns(struct columns *columns, struct row_chunk *chunk, struc
     chunk->has_time = columns->times != NULL;
     for (int64_t row = 0; row < users; row++)
         if (!row_chunk_append(chunk, columns->users[row], columns->items[row],
-                              columns->ratings ? ((float *)columns->ratings)[row] : 0,
-                              columns->times ? ((int64_t *)columns->times)[row] : 0))
+                              columns->ratings ? columns->ratings[row] : 0,
+                              columns->times ? columns->times[row] : 0))
             return error_set(error, ERROR_RUN, "%s", chunk->message);
     return true;
 }
