@@ -1,0 +1,790 @@
+/*
+ * operator_cases.h: every operator with its operands, shapes and fillings: one list for finite differences,
+ * for the comparison with plain loops, of thread counts and of devices, and for the bench.
+ *
+ * A family describes its operands for a size, runs the operator (forward), and, where there is one, its
+ * backward: gradients of VARIABLE operands from those of RESULT operands. Both work on backend tensors only.
+ */
+#ifndef IDREC_TESTS_OPERATOR_CASES_H
+#define IDREC_TESTS_OPERATOR_CASES_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/ops.h"
+
+enum role { CONSTANT, VARIABLE, RESULT };
+/* INDEX: uniform on -1 .. bound - 1 (on 0 .. when no_gap); STARTS: 0 .. bound ascending, with empty ranges;
+ * ONCE: distinct, in 0 .. bound - 1; BITS: random words; FREQUENCIES: rope's; COPY: that of the operand
+ * `bound`. */
+enum filling { ZERO, NORMAL, POSITIVE, INDEX, CLASS, STARTS, ONCE, COUNT_UP, BITS, FREQUENCIES, COPY };
+
+struct operand {
+    const char *name;
+    enum role role;
+    enum dtype dtype;
+    int64_t rows, columns; /* columns 0: rank 1 */
+    enum filling filling;
+    int64_t bound;
+};
+
+enum { OPERANDS_MAXIMUM = 14, SIZES_MAXIMUM = 12, SIZE_NUMBERS = 6 };
+typedef const int64_t size_numbers[SIZE_NUMBERS];
+
+struct operator_family {
+    const char *name;
+    int (*describe)(struct operand *operands, size_numbers size);
+    void (*forward)(struct backend *backend, struct tensor *t, size_numbers size);
+    void (*backward)(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers size);
+    int64_t sizes[SIZES_MAXIMUM][SIZE_NUMBERS]; /* ends with a row of zeros */
+    int64_t bench_sizes[6][SIZE_NUMBERS];       /* likewise */
+};
+
+#define REAL(name_, role_, rows_, columns_)                                                                  \
+    (struct operand)                                                                                         \
+    {                                                                                                        \
+        .name = name_, .role = role_, .dtype = DTYPE_REAL, .rows = rows_, .columns = columns_,               \
+        .filling = (role_) == RESULT ? ZERO : NORMAL                                                         \
+    }
+#define INTEGERS(name_, dtype_, rows_, filling_, bound_)                                                     \
+    (struct operand)                                                                                         \
+    {                                                                                                        \
+        .name = name_, .role = CONSTANT, .dtype = dtype_, .rows = rows_, .filling = filling_,                \
+        .bound = bound_                                                                                      \
+    }
+
+/* ---- gemm: m, n, k, transpose a, transpose b, alpha and beta of 0.5 ---- */
+
+static int gemm_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("a", CONSTANT, s[3] ? s[2] : s[0], s[3] ? s[0] : s[2]);
+    o[1] = REAL("b", CONSTANT, s[4] ? s[1] : s[2], s[4] ? s[2] : s[1]);
+    o[2] = REAL("c", RESULT, s[0], s[1]);
+    if (s[5])
+        o[2].filling = NORMAL;
+    return 3;
+}
+
+static void gemm_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_gemm(backend, &t[2], &t[0], s[3] ? TRANSPOSED : PLAIN, &t[1], s[4] ? TRANSPOSED : PLAIN,
+            s[5] ? 0.5f : 1.0f, s[5] ? 0.5f : 0.0f);
+}
+
+/* ---- elementwise: rows, columns ---- */
+
+static int add_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("a", CONSTANT, s[0], s[1]);
+    o[1] = REAL("b", CONSTANT, s[0], s[1]);
+    o[2] = REAL("out", RESULT, s[0], s[1]);
+    return 3;
+}
+
+static void add_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_add(backend, &t[2], &t[0], &t[1]);
+}
+
+static int axpby_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", CONSTANT, s[0], s[1]);
+    o[1] = REAL("y", RESULT, s[0], s[1]);
+    o[1].filling = NORMAL;
+    return 2;
+}
+
+static void axpby_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_axpby(backend, &t[1], 0.75f, &t[0], -0.5f);
+}
+
+static int bias_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", VARIABLE, s[0], s[1]);
+    o[1] = REAL("bias", VARIABLE, s[1], 0);
+    o[2] = REAL("out", RESULT, s[0], s[1]);
+    return 3;
+}
+
+static void bias_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_axpby(backend, &t[2], 1.0f, &t[0], 0.0f);
+    op_bias_forward(backend, &t[2], &t[1]);
+}
+
+static void bias_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)t;
+    (void)s;
+    op_axpby(backend, &d[0], 1.0f, &d[2], 0.0f);
+    op_bias_backward(backend, &d[1], &d[2]);
+}
+
+static int swiglu_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("gate", VARIABLE, s[0], s[1]);
+    o[1] = REAL("up", VARIABLE, s[0], s[1]);
+    o[2] = REAL("out", RESULT, s[0], s[1]);
+    return 3;
+}
+
+static void swiglu_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_swiglu_forward(backend, &t[2], &t[0], &t[1]);
+}
+
+static void swiglu_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)s;
+    op_swiglu_backward(backend, &d[0], &d[1], &d[2], &t[0], &t[1]);
+}
+
+static int dropout_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", VARIABLE, s[0], s[1]);
+    o[1] = REAL("out", RESULT, s[0], s[1]);
+    return 2;
+}
+
+static void dropout_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_dropout(backend, &t[1], &t[0], 0.3f, 7, 11, 13);
+}
+
+static void dropout_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)t;
+    (void)s;
+    op_dropout(backend, &d[0], &d[1], 0.3f, 7, 11, 13);
+}
+
+/* ---- linear with adapter: rows, in, out, rank (0: none), dropout in percent ---- */
+
+static int linear_describe(struct operand *o, size_numbers s)
+{
+    const int64_t rank = s[3];
+    o[0] = REAL("x", VARIABLE, s[0], s[1]);
+    o[1] = REAL("weight", VARIABLE, s[2], s[1]);
+    o[2] = REAL("bias", VARIABLE, s[2], 0);
+    o[3] = REAL("y", RESULT, s[0], s[2]);
+    if (rank == 0)
+        return 4;
+    o[4] = REAL("a", VARIABLE, rank, s[1]);
+    o[5] = REAL("b", VARIABLE, s[2], rank);
+    o[6] = REAL("hidden", CONSTANT, s[0], rank);
+    o[7] = REAL("dropped", CONSTANT, s[0], s[1]);
+    o[8] = REAL("d_hidden", CONSTANT, s[0], rank);
+    return 9;
+}
+
+static struct lora linear_lora(struct tensor *t, struct tensor *d, size_numbers s)
+{
+    struct lora lora = {.scale = 0.5f, .dropout = (float)s[4] / 100.0f, .seed = 3, .step = 5, .site = 2};
+    if (s[3] > 0) {
+        lora.a = &t[4];
+        lora.b = &t[5];
+        lora.hidden = &t[6];
+        lora.dropped = &t[7];
+        lora.d_hidden = &t[8];
+        lora.d_a = d ? &d[4] : NULL;
+        lora.d_b = d ? &d[5] : NULL;
+    }
+    return lora;
+}
+
+static void linear_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    const struct lora lora = linear_lora(t, NULL, s);
+    op_linear_forward(backend, &t[3], &t[0], &t[1], &t[2], &lora);
+}
+
+static void linear_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    const struct lora lora = linear_lora(t, d, s);
+    op_linear_backward(backend, &d[0], true, &d[1], &d[2], &d[3], &t[0], &t[1], &lora);
+}
+
+/* ---- tables: n, width, rows of the table ---- */
+
+static int gather_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("table", VARIABLE, s[2], s[1]);
+    o[1] = INTEGERS("indices", DTYPE_I32, s[0], INDEX, s[2]);
+    o[2] = REAL("out", RESULT, s[0], s[1]);
+    return 3;
+}
+
+static void gather_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_gather(backend, &t[2], &t[0], &t[1]);
+}
+
+static void gather_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)s;
+    op_scatter_add(backend, &d[0], &d[2], &t[1]);
+}
+
+/* ---- rmsnorm: rows, width ---- */
+
+static int rmsnorm_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", VARIABLE, s[0], s[1]);
+    o[1] = REAL("weight", VARIABLE, s[1], 0);
+    o[2] = REAL("out", RESULT, s[0], s[1]);
+    o[3] = REAL("inverse_rms", CONSTANT, s[0], 0);
+    return 4;
+}
+
+static void rmsnorm_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_rmsnorm_forward(backend, &t[2], &t[3], &t[0], &t[1], 1e-5f);
+}
+
+static void rmsnorm_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)s;
+    op_rmsnorm_backward(backend, &d[0], &d[1], &d[2], &t[0], &t[1], &t[3]);
+}
+
+/* ---- rope: tokens, heads, head width ---- */
+
+static int rope_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", VARIABLE, s[0], s[1] * s[2]);
+    o[1] = INTEGERS("positions", DTYPE_I32, s[0], COUNT_UP, 0);
+    o[2] = REAL("frequencies", CONSTANT, s[2] / 2, 0);
+    o[2].filling = FREQUENCIES;
+    o[3] = REAL("out", RESULT, s[0], s[1] * s[2]);
+    return 4;
+}
+
+static void rope_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_axpby(backend, &t[3], 1.0f, &t[0], 0.0f);
+    op_rope_forward(backend, &t[3], &t[1], &t[2], s[2]);
+}
+
+static void rope_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    op_axpby(backend, &d[0], 1.0f, &d[3], 0.0f);
+    op_rope_backward(backend, &d[0], &t[1], &t[2], s[2]);
+}
+
+/* ---- attention: tokens, sequences, query heads, key heads, head width ---- */
+
+static int attention_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("q", VARIABLE, s[0], s[2] * s[4]);
+    o[1] = REAL("k", VARIABLE, s[0], s[3] * s[4]);
+    o[2] = REAL("v", VARIABLE, s[0], s[3] * s[4]);
+    o[3] = INTEGERS("starts", DTYPE_I32, s[1] + 1, STARTS, s[0]);
+    o[4] = REAL("out", RESULT, s[0], s[2] * s[4]);
+    o[5] = REAL("log_sum_exp", CONSTANT, s[2], s[0]);
+    return 6;
+}
+
+static void attention_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_attention_forward(backend, &t[4], &t[5], &t[0], &t[1], &t[2], &t[3],
+                         (struct attention_shape){s[2], s[3], s[4]});
+}
+
+static void attention_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    op_attention_backward(backend, &d[0], &d[1], &d[2], &d[4], &t[4], &t[5], &t[0], &t[1], &t[2], &t[3],
+                          (struct attention_shape){s[2], s[3], s[4]});
+}
+
+/* ---- decode: rows, capacity, query heads, key heads, head width; slots are as many as rows ---- */
+
+static int decode_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("q", CONSTANT, s[0], s[2] * s[4]);
+    o[1] = REAL("k_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
+    o[2] = REAL("v_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
+    o[3] = INTEGERS("slots", DTYPE_I32, s[0], ONCE, s[0]);
+    o[4] = INTEGERS("lengths", DTYPE_I32, s[0], CLASS, s[1]);
+    o[5] = REAL("out", RESULT, s[0], s[2] * s[4]);
+    return 6;
+}
+
+/* `lengths` is filled with 0 .. capacity - 1: taken as positions first, each row stores its own token there.
+ */
+static void decode_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_attention_decode(backend, &t[5], &t[0], &t[1], &t[2], &t[3], &t[4], s[1],
+                        (struct attention_shape){s[2], s[3], s[4]});
+}
+
+static int cache_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("rows", CONSTANT, s[0], s[2]);
+    o[1] = INTEGERS("slots", DTYPE_I32, s[0], ONCE, s[0]);
+    o[2] = INTEGERS("positions", DTYPE_I32, s[0], CLASS, s[1]);
+    o[3] = REAL("cache", RESULT, s[0] * s[1], s[2]);
+    return 4;
+}
+
+static void cache_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_cache_store(backend, &t[3], &t[0], &t[1], &t[2], s[1]);
+}
+
+/* ---- losses: rows, classes, classes used, (sets) targets in all ---- */
+
+static int cross_entropy_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("logits", VARIABLE, s[0], s[1]);
+    o[1] = INTEGERS("targets", DTYPE_I32, s[0], INDEX, s[2]);
+    o[2] = REAL("losses", RESULT, s[0], 0);
+    o[3] = REAL("scratch", CONSTANT, s[0], s[1]);
+    return 4;
+}
+
+/* The operator's weights are the upstream gradients of the losses. */
+static void cross_entropy_backward(struct backend *backend, struct tensor *t, struct tensor *d,
+                                   size_numbers s)
+{
+    op_axpby(backend, &d[0], 1.0f, &t[0], 0.0f);
+    op_cross_entropy(backend, &d[0], &t[2], &t[1], &d[2], s[2]);
+}
+
+static void cross_entropy_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_axpby(backend, &t[3], 1.0f, &t[0], 0.0f);
+    op_cross_entropy(backend, &t[3], &t[2], &t[1], &t[2], s[2]);
+}
+
+static int set_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("logits", VARIABLE, s[0], s[1]);
+    o[1] = INTEGERS("starts", DTYPE_I64, s[0] + 1, STARTS, s[3]);
+    o[2] = INTEGERS("targets", DTYPE_I32, s[3], CLASS, s[2]);
+    o[3] = REAL("losses", RESULT, s[0], 0);
+    o[4] = REAL("scratch", CONSTANT, s[0], s[1]);
+    return 5;
+}
+
+static void set_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_axpby(backend, &t[4], 1.0f, &t[0], 0.0f);
+    op_cross_entropy_set(backend, &t[4], &t[3], &t[1], &t[2], &t[3], s[2]);
+}
+
+static void set_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    op_axpby(backend, &d[0], 1.0f, &t[0], 0.0f);
+    op_cross_entropy_set(backend, &d[0], &t[3], &t[1], &t[2], &d[3], s[2]);
+}
+
+/* ---- optimisation: elements ---- */
+
+static int squares_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", CONSTANT, s[0], 0);
+    o[1] = (struct operand){"sum", RESULT, DTYPE_F64, 1, 0, ZERO, 0};
+    return 2;
+}
+
+static void squares_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_sum_of_squares(backend, &t[1], &t[0]);
+}
+
+static int adamw_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("gradient", CONSTANT, s[0], 0);
+    o[1] = (struct operand){"scale", CONSTANT, DTYPE_F32, 1, 0, POSITIVE, 0};
+    o[2] = REAL("weight", RESULT, s[0], 0);
+    o[3] = REAL("first_moment", RESULT, s[0], 0);
+    o[4] = REAL("second_moment", RESULT, s[0], 0);
+    o[2].filling = o[3].filling = NORMAL;
+    o[4].filling = POSITIVE;
+    return 5;
+}
+
+static void adamw_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_adamw(backend, &t[2], &t[0], &t[3], &t[4], &t[1],
+             (struct adamw){.learning_rate = 0.0625f,
+                            .beta1 = 0.875f,
+                            .beta2 = 0.96875f,
+                            .epsilon = 0.0009765625f,
+                            .weight_decay = 0.125f,
+                            .step = 3});
+}
+
+/* ---- recommenders ---- */
+
+/* rows, columns, nonzeros, width, beta of 0.5 */
+static int spmm_describe(struct operand *o, size_numbers s)
+{
+    o[0] = INTEGERS("starts", DTYPE_I64, s[0] + 1, STARTS, s[2]);
+    o[1] = INTEGERS("indices", DTYPE_I32, s[2], CLASS, s[1]);
+    o[2] = REAL("values", CONSTANT, s[2], 0);
+    o[3] = REAL("x", CONSTANT, s[1], s[3]);
+    o[4] = REAL("out", RESULT, s[0], s[3]);
+    if (s[4])
+        o[4].filling = NORMAL;
+    return 5;
+}
+
+static void spmm_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    const struct csr_tensor sparse = {s[0], s[1], t[0], t[1], t[2]};
+    op_csr_spmm(backend, &t[4], &sparse, &t[3], s[4] ? 0.5f : 0.0f);
+}
+
+/* triples, users, items, width. The gradients of the tables are scattered. */
+static int bpr_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("user_table", VARIABLE, s[1], s[3]);
+    o[1] = REAL("item_table", VARIABLE, s[2], s[3]);
+    o[2] = INTEGERS("users", DTYPE_I32, s[0], CLASS, s[1]);
+    o[3] = INTEGERS("positives", DTYPE_I32, s[0], CLASS, s[2]);
+    o[4] = INTEGERS("negatives", DTYPE_I32, s[0], CLASS, s[2]);
+    o[5] = REAL("losses", RESULT, s[0], 0);
+    for (int i = 6; i < 9; i++)
+        o[i] = REAL("rows", CONSTANT, s[0], s[3]);
+    return 9;
+}
+
+static void bpr_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_bpr_loss(backend, &t[5], &t[6], &t[7], &t[8], &t[0], &t[1],
+                (struct triples){&t[2], &t[3], &t[4], &t[5]});
+}
+
+static void bpr_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)s;
+    op_bpr_loss(backend, &t[5], &t[6], &t[7], &t[8], &t[0], &t[1],
+                (struct triples){&t[2], &t[3], &t[4], &d[5]});
+    op_scatter_add(backend, &d[0], &t[6], &t[2]);
+    op_scatter_add(backend, &d[1], &t[7], &t[3]);
+    op_scatter_add(backend, &d[1], &t[8], &t[4]);
+}
+
+/* rows, columns, k, masked in all */
+static int topk_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("scores", CONSTANT, s[0], s[1]);
+    o[1] = INTEGERS("mask_rows", DTYPE_I32, s[0], ONCE, s[0]);
+    o[2] = INTEGERS("mask_starts", DTYPE_I64, s[0] + 1, STARTS, s[3]);
+    o[3] = INTEGERS("mask_indices", DTYPE_I32, s[3], CLASS, s[1]);
+    o[4] = (struct operand){"top_columns", RESULT, DTYPE_I32, s[0], s[2], ZERO, 0};
+    o[5] = REAL("top_scores", RESULT, s[0], s[2]);
+    o[6] = (struct operand){"ties", RESULT, DTYPE_I32, s[0], 0, ZERO, 0};
+    return 7;
+}
+
+static void topk_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_topk_masked(backend, &t[4], &t[5], &t[6], &t[0], &t[1], &t[2], &t[3]);
+}
+
+/* ---- sampling: rows, classes, classes used, top_k, top_p in percent, forbidden ---- */
+
+static int sample_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("logits", CONSTANT, s[0], s[1]);
+    o[1] = INTEGERS("streams", DTYPE_I64, s[0], COUNT_UP, 0);
+    o[2] = INTEGERS("steps", DTYPE_I32, s[0], CLASS, 50);
+    o[3] = (struct operand){"forbidden", CONSTANT, DTYPE_U32, s[0], s[1] / 32 + 1, s[5] ? BITS : ZERO, 0};
+    o[4] = (struct operand){"tokens", RESULT, DTYPE_I32, s[0], 0, ZERO, 0};
+    o[5] = REAL("log_probability", RESULT, s[0], 0);
+    return 6;
+}
+
+static void sample_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_sample(
+        backend, &t[4], &t[5], &t[0], s[5] ? &t[3] : NULL, &t[1], &t[2], s[2],
+        (struct sampling){.temperature = 0.75f, .top_p = (float)s[4] / 100.0f, .top_k = s[3], .seed = 17});
+}
+
+/* rows, classes, classes used */
+static int log_softmax_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("logits", CONSTANT, s[0], s[1]);
+    o[1] = (struct operand){"forbidden", CONSTANT, DTYPE_U32, s[0], s[1] / 32 + 1, BITS, 0};
+    o[2] = REAL("out", RESULT, s[0], s[1]);
+    return 3;
+}
+
+static void log_softmax_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_axpby(backend, &t[2], 1.0f, &t[0], 0.0f);
+    op_log_softmax_masked(backend, &t[2], &t[1], s[2]);
+}
+
+static const struct operator_family operator_families[] = {
+    {"gemm",
+     gemm_describe,
+     gemm_forward,
+     NULL,
+     {{1, 1, 1},
+      {33, 31, 257},
+      {64, 257, 33, 0, 1},
+      {31, 33, 64, 1, 0, 1},
+      {65, 1, 31, 1, 1, 1},
+      {257, 130, 513, 0, 1, 1},
+      {128, 128, 3000, 1, 0, 1},
+      {1100, 70, 33, 0, 0},
+      {8, 128, 2500, 1, 0, 1}},
+     {{2048, 2048, 2048},
+      {4096, 128, 128, 0, 1},
+      {4096, 352, 128, 0, 1},
+      {2048, 8192, 128, 0, 1},
+      {128, 128, 4096, 1}}},
+    {"add", add_describe, add_forward, NULL, {{1, 1}, {33, 31}, {257, 65}}, {{4096, 128}}},
+    {"axpby", axpby_describe, axpby_forward, NULL, {{1, 1}, {33, 31}, {257, 65}}, {{4096, 128}}},
+    {"bias", bias_describe, bias_forward, bias_backward, {{1, 1}, {33, 31}, {257, 65}}, {{4096, 128}}},
+    {"linear",
+     linear_describe,
+     linear_forward,
+     linear_backward,
+     {{1, 1, 1}, {33, 31, 20}, {65, 33, 31, 4}, {31, 33, 65, 8, 25}},
+     {{4096, 128, 128, 8, 5}}},
+    {"gather",
+     gather_describe,
+     gather_forward,
+     gather_backward,
+     {{1, 1, 1}, {257, 31, 33}, {1000, 64, 257}},
+     {{4096, 128, 40000}, {100000, 64, 70000}}},
+    {"rmsnorm",
+     rmsnorm_describe,
+     rmsnorm_forward,
+     rmsnorm_backward,
+     {{1, 4}, {31, 33}, {257, 130}},
+     {{4096, 128}}},
+    {"rope",
+     rope_describe,
+     rope_forward,
+     rope_backward,
+     {{1, 1, 2}, {31, 3, 10}, {257, 2, 64}},
+     {{4096, 4, 32}}},
+    {"attention",
+     attention_describe,
+     attention_forward,
+     attention_backward,
+     {{1, 1, 1, 1, 1},
+      {33, 3, 2, 1, 8},
+      {257, 5, 4, 2, 16},
+      {66, 2, 3, 3, 31},
+      {300, 1, 2, 2, 33},
+      {600, 2, 4, 1, 64},
+      {31, 6, 1, 1, 129}},
+     {{4096, 40, 4, 4, 32}, {4096, 40, 8, 8, 16}, {4096, 10, 4, 2, 64}, {4096, 160, 4, 4, 32}}},
+    {"attention_decode",
+     decode_describe,
+     decode_forward,
+     NULL,
+     {{1, 1, 1, 1, 1}, {9, 40, 4, 2, 16}, {33, 70, 3, 3, 31}},
+     {{256, 200, 4, 4, 32}}},
+    {"cache_store", cache_describe, cache_forward, NULL, {{1, 1, 1}, {33, 31, 65}}, {{256, 200, 128}}},
+    {"swiglu",
+     swiglu_describe,
+     swiglu_forward,
+     swiglu_backward,
+     {{1, 1}, {33, 31}, {257, 65}},
+     {{4096, 352}}},
+    {"dropout",
+     dropout_describe,
+     dropout_forward,
+     dropout_backward,
+     {{1, 1}, {33, 31}, {257, 257}},
+     {{4096, 128}}},
+    {"cross_entropy",
+     cross_entropy_describe,
+     cross_entropy_forward,
+     cross_entropy_backward,
+     {{1, 1, 1}, {31, 33, 31}, {65, 257, 257}, {9, 2000, 1999}},
+     {{2048, 1700, 1700}, {512, 41000, 41000}}},
+    {"cross_entropy_set",
+     set_describe,
+     set_forward,
+     set_backward,
+     {{1, 1, 1, 1}, {31, 33, 31, 100}, {65, 257, 257, 300}, {9, 2000, 1999, 50}},
+     {{2048, 1700, 1700, 40000}, {512, 41000, 41000, 10000}}},
+    {"sum_of_squares", squares_describe, squares_forward, NULL, {{1}, {257}, {100000}}, {{5000000}}},
+    {"adamw", adamw_describe, adamw_forward, NULL, {{1}, {257}, {50000}}, {{5000000}}},
+    {"csr_spmm",
+     spmm_describe,
+     spmm_forward,
+     NULL,
+     {{1, 1, 1, 1}, {33, 31, 257, 33}, {100, 257, 1000, 64, 1}, {31, 33, 5, 130, 1}},
+     {{70000, 70000, 1600000, 64}}},
+    {"bpr_loss",
+     bpr_describe,
+     bpr_forward,
+     bpr_backward,
+     {{1, 1, 1, 1}, {257, 31, 33, 65}, {31, 100, 200, 64}},
+     {{2048, 30000, 40000, 64}}},
+    {"topk_masked",
+     topk_describe,
+     topk_forward,
+     NULL,
+     {{1, 1, 1, 1}, {31, 33, 31, 65}, {9, 257, 300, 400}, {5, 3000, 20, 700}},
+     {{512, 40000, 20, 20000}, {512, 40000, 200, 20000}}},
+    {"sample",
+     sample_describe,
+     sample_forward,
+     NULL,
+     {{1, 1, 1, 0, 100},
+      {31, 257, 200, 0, 100, 1},
+      {33, 300, 300, 5, 100},
+      {9, 1000, 999, 0, 90, 1},
+      {9, 700, 650, 40, 50}},
+     {{256, 41000, 41000, 0, 100, 1}, {256, 41000, 41000, 50, 90, 1}, {256, 41000, 41000, 0, 90, 1}}},
+    {"log_softmax_masked",
+     log_softmax_describe,
+     log_softmax_forward,
+     NULL,
+     {{1, 1, 1}, {31, 257, 200}, {9, 1000, 1000}},
+     {{256, 41000, 41000}}},
+};
+enum { FAMILY_COUNT = (int)(sizeof operator_families / sizeof operator_families[0]) };
+
+/* ---- a case in memory ---- */
+
+struct operator_case {
+    const struct operator_family *family;
+    const int64_t *size;
+    int count;
+    struct operand operands[OPERANDS_MAXIMUM];
+    struct tensor tensors[OPERANDS_MAXIMUM], gradients[OPERANDS_MAXIMUM]; /* on the backend */
+    struct tensor initial[OPERANDS_MAXIMUM], upstream[OPERANDS_MAXIMUM];  /* the same on the host */
+};
+
+static void fill_integers(struct random_stream *random, const struct operand *operand, int64_t index,
+                          int64_t *value)
+{
+    const uint32_t bound = (uint32_t)(operand->bound > 0 ? operand->bound : 1);
+    switch (operand->filling) {
+    case INDEX:
+        *value = (int64_t)random_below(random, bound + 1) - 1;
+        break;
+    case CLASS:
+        *value = (int64_t)random_below(random, bound);
+        break;
+    case STARTS: /* two neighbours share a start, so that some ranges are empty */
+        *value = index == operand->rows - 1
+                     ? operand->bound
+                     : operand->bound * (index / 2 * 2) / (operand->rows > 1 ? operand->rows - 1 : 1);
+        break;
+    case ONCE: /* 7919 is prime: distinct unless it divides the bound */
+        *value = index * 7919 % operand->bound;
+        break;
+    case COUNT_UP:
+        *value = index;
+        break;
+    case BITS:
+        *value = (int64_t)random_word(random);
+        break;
+    default:
+        *value = 0;
+    }
+}
+
+static double fill_number(struct random_stream *random, const struct operand *operand, int64_t index)
+{
+    switch (operand->filling) {
+    case NORMAL:
+        return random_normal(random);
+    case POSITIVE:
+        return 0.25 + random_double(random);
+    case FREQUENCIES:
+        return pow(100.0, -(double)index / (double)operand->rows);
+    default:
+        return 0.0;
+    }
+}
+
+static void fill_operand(struct tensor *tensor, const struct operand *operand, uint64_t key)
+{
+    struct random_stream random = random_stream_open(1, RANDOM_TEST, 0, key);
+    for (int64_t i = 0; i < tensor_count(tensor); i++) {
+        int64_t value = 0;
+        fill_integers(&random, operand, i, &value);
+        switch (tensor->dtype) {
+        case DTYPE_F32:
+            ((float *)tensor->data)[i] = (float)fill_number(&random, operand, i);
+            break;
+        case DTYPE_F64:
+            ((double *)tensor->data)[i] = fill_number(&random, operand, i);
+            break;
+        case DTYPE_I64:
+            ((int64_t *)tensor->data)[i] = value;
+            break;
+        default:
+            ((int32_t *)tensor->data)[i] = (int32_t)value;
+        }
+    }
+}
+
+static struct tensor tensor_new(struct backend *backend, const struct operand *operand)
+{
+    struct tensor tensor = operand->columns
+                               ? tensor_2d(NULL, operand->dtype, DEVICE_CPU, operand->rows, operand->columns)
+                               : tensor_1d(NULL, operand->dtype, DEVICE_CPU, operand->rows);
+    const size_t bytes = tensor_bytes(&tensor);
+    tensor.data = backend ? backend->allocate(backend, bytes) : calloc(1, bytes + 1);
+    tensor.device = backend ? backend->device : DEVICE_CPU;
+    if (!tensor.data)
+        abort();
+    return tensor;
+}
+
+/* Fills the operands and the upstream gradients; the same numbers for every backend. */
+static void case_open(struct operator_case *c, struct backend *backend, const struct operator_family *family,
+                      const int64_t *size)
+{
+    *c = (struct operator_case){.family = family, .size = size};
+    c->count = family->describe(c->operands, size);
+    for (int i = 0; i < c->count; i++) {
+        struct operand upstream = c->operands[i];
+        upstream.filling = upstream.role == RESULT ? NORMAL : ZERO;
+        c->initial[i] = tensor_new(NULL, &c->operands[i]);
+        c->upstream[i] = tensor_new(NULL, &upstream);
+        c->tensors[i] = tensor_new(backend, &c->operands[i]);
+        c->gradients[i] = tensor_new(backend, &upstream);
+        fill_operand(&c->initial[i], &c->operands[i], (uint64_t)i);
+        fill_operand(&c->upstream[i], &upstream, (uint64_t)(100 + i));
+    }
+}
+
+/* Brings all operands and gradients back to their beginning. */
+static void case_reset(struct operator_case *c, struct backend *backend)
+{
+    for (int i = 0; i < c->count; i++) {
+        tensor_upload(backend, &c->tensors[i], c->initial[i].data);
+        tensor_upload(backend, &c->gradients[i], c->upstream[i].data);
+    }
+}
+
+static void case_close(struct operator_case *c, struct backend *backend)
+{
+    for (int i = 0; i < c->count; i++) {
+        free(c->initial[i].data);
+        free(c->upstream[i].data);
+        backend->release(backend, c->tensors[i].data);
+        backend->release(backend, c->gradients[i].data);
+    }
+}
+
+#endif

@@ -1,0 +1,215 @@
+/* op_sample: frequencies against exact probabilities, log-probabilities, independence of the batch. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/ops.h"
+
+enum { CLASSES = 60, USED = 57, WORDS = 2, DRAWS = 20000 };
+
+struct fixture {
+    struct backend *backend;
+    float logits[CLASSES];
+    uint32_t forbidden[WORDS];
+};
+
+static void make_row(struct fixture *fixture)
+{
+    struct random_stream random = random_stream_open(1, RANDOM_TEST, 2, 3);
+    for (int c = 0; c < CLASSES; c++)
+        fixture->logits[c] = (float)(1.5 * random_normal(&random));
+    fixture->logits[CLASSES - 1] = 50.0f; /* past the classes used */
+    fixture->logits[7] = fixture->logits[8] = 1.0f;
+    fixture->forbidden[0] = 0x00500421u;
+    fixture->forbidden[1] = 0x00000101u;
+}
+
+static bool allowed(const struct fixture *fixture, bool constrained, int c)
+{
+    return c < USED && !(constrained && (fixture->forbidden[c / 32] >> (c % 32) & 1));
+}
+
+/* rank of class c among the allowed ones: logit descending, class ascending */
+static int rank_of(const struct fixture *fixture, bool constrained, int c)
+{
+    int rank = 0;
+    for (int d = 0; d < USED; d++)
+        if (allowed(fixture, constrained, d) &&
+            (fixture->logits[d] > fixture->logits[c] || (fixture->logits[d] == fixture->logits[c] && d < c)))
+            rank++;
+    return rank;
+}
+
+/* The exact distribution, by definition: temperature, then top-k, then top-p, renormalised. */
+static void exact(const struct fixture *fixture, bool constrained, struct sampling settings,
+                  double *probability)
+{
+    int order[USED], count = 0;
+    for (int c = 0; c < USED; c++)
+        if (allowed(fixture, constrained, c)) {
+            order[rank_of(fixture, constrained, c)] = c;
+            count++;
+        }
+    if (settings.top_k > 0 && settings.top_k < count)
+        count = (int)settings.top_k;
+    double sum = 0.0, kept = 0.0;
+    memset(probability, 0, USED * sizeof *probability);
+    for (int i = 0; i < count; i++)
+        sum += exp((double)fixture->logits[order[i]] / (double)settings.temperature);
+    for (int i = 0; i < count && kept < (double)settings.top_p; i++) {
+        probability[order[i]] = exp((double)fixture->logits[order[i]] / (double)settings.temperature) / sum;
+        kept += probability[order[i]];
+    }
+    for (int c = 0; c < USED; c++)
+        probability[c] /= kept;
+}
+
+struct draws {
+    float *logits;
+    uint32_t *forbidden;
+    int64_t *streams;
+    int32_t *steps, *tokens;
+    float *log_probability;
+};
+
+static struct draws draws_new(const struct fixture *fixture, int64_t rows, int64_t first_stream)
+{
+    const size_t n = (size_t)rows;
+    struct draws draws = {malloc(n * CLASSES * sizeof(float)), malloc(n * WORDS * sizeof(uint32_t)),
+                          malloc(n * sizeof(int64_t)),         malloc(n * sizeof(int32_t)),
+                          malloc(n * sizeof(int32_t)),         malloc(n * sizeof(float))};
+    for (int64_t row = 0; row < rows; row++) {
+        memcpy(draws.logits + row * CLASSES, fixture->logits, sizeof fixture->logits);
+        memcpy(draws.forbidden + row * WORDS, fixture->forbidden, sizeof fixture->forbidden);
+        draws.streams[row] = first_stream + row;
+        draws.steps[row] = 4;
+        draws.tokens[row] = -7;
+    }
+    return draws;
+}
+
+static void draws_free(struct draws *draws)
+{
+    free(draws->logits);
+    free(draws->forbidden);
+    free(draws->streams);
+    free(draws->steps);
+    free(draws->tokens);
+    free(draws->log_probability);
+}
+
+static void draw(struct backend *backend, struct draws *draws, int64_t rows, bool constrained,
+                 struct sampling settings)
+{
+    struct tensor tokens = tensor_1d(draws->tokens, DTYPE_I32, DEVICE_CPU, rows);
+    struct tensor log_probability = tensor_1d(draws->log_probability, DTYPE_F32, DEVICE_CPU, rows);
+    const struct tensor logits = tensor_2d(draws->logits, DTYPE_F32, DEVICE_CPU, rows, CLASSES);
+    const struct tensor forbidden = tensor_2d(draws->forbidden, DTYPE_U32, DEVICE_CPU, rows, WORDS);
+    const struct tensor streams = tensor_1d(draws->streams, DTYPE_I64, DEVICE_CPU, rows);
+    const struct tensor steps = tensor_1d(draws->steps, DTYPE_I32, DEVICE_CPU, rows);
+    op_sample(backend, &tokens, &log_probability, &logits, constrained ? &forbidden : NULL, &streams, &steps,
+              USED, settings);
+    struct error error = ERROR_INITIALIZER;
+    if (!backend_synchronize(backend, &error))
+        fail_msg("%s", error.message);
+}
+
+static void check_frequencies(struct fixture *fixture, bool constrained, struct sampling settings)
+{
+    double probability[USED], chi_square = 0.0;
+    int cells = 0;
+    int64_t counts[USED] = {0};
+    exact(fixture, constrained, settings, probability);
+    struct draws draws = draws_new(fixture, DRAWS, 1000);
+    draw(fixture->backend, &draws, DRAWS, constrained, settings);
+    for (int i = 0; i < DRAWS; i++) {
+        assert_in_range(draws.tokens[i], 0, USED - 1);
+        counts[draws.tokens[i]]++;
+    }
+    draws_free(&draws);
+    for (int c = 0; c < USED; c++) {
+        const double expected = probability[c] * DRAWS;
+        if (expected == 0.0)
+            assert_int_equal(counts[c], 0);
+        if (expected < 5.0)
+            continue;
+        chi_square += ((double)counts[c] - expected) * ((double)counts[c] - expected) / expected;
+        cells++;
+    }
+    assert_true(chi_square < cells + 5.0 * sqrt(2.0 * cells));
+}
+
+static void frequencies_are_exact(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct sampling settings[] = {
+        {1.0f, 1.0f, 0, 1}, {0.5f, 1.0f, 0, 2},  {2.0f, 1.0f, 0, 3},  {1.0f, 1.0f, 5, 4},
+        {1.0f, 0.8f, 0, 5}, {0.8f, 0.7f, 10, 6}, {1.5f, 0.99f, 0, 7}, {1.0f, 0.01f, 0, 8},
+    };
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        for (int constrained = 0; constrained < 2; constrained++)
+            check_frequencies(fixture, constrained, settings[i]);
+}
+
+static void log_probability_is_before_truncation(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct sampling plain = {1.0f, 1.0f, 0, 1}, cut = {0.7f, 0.9f, 8, 9};
+    double probability[USED];
+    exact(fixture, true, plain, probability);
+    struct draws draws = draws_new(fixture, 100, 0);
+    draw(fixture->backend, &draws, 100, true, cut);
+    for (int i = 0; i < 100; i++)
+        assert_true(fabs((double)draws.log_probability[i] - log(probability[draws.tokens[i]])) < 2e-6);
+    draws_free(&draws);
+}
+
+static void samples_do_not_depend_on_the_batch(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct sampling settings = {0.8f, 0.9f, 0, 3};
+    struct draws all = draws_new(fixture, 200, 0), part = draws_new(fixture, 50, 100);
+    draw(fixture->backend, &all, 200, true, settings);
+    draw(fixture->backend, &part, 50, true, settings);
+    assert_memory_equal(all.tokens + 100, part.tokens, 50 * sizeof(int32_t));
+    assert_memory_equal(all.log_probability + 100, part.log_probability, 50 * sizeof(float));
+    draws_free(&all);
+    draws_free(&part);
+}
+
+static void greedy_skipped_and_empty_rows(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct sampling greedy = {0.0f, 1.0f, 0, 3};
+    struct draws draws = draws_new(fixture, 3, 0);
+    draws.streams[1] = -1;
+    memset(draws.forbidden + 2 * WORDS, 0xFF, WORDS * sizeof(uint32_t));
+    draw(fixture->backend, &draws, 3, true, greedy);
+    assert_int_equal(rank_of(fixture, true, draws.tokens[0]), 0);
+    assert_int_equal(draws.tokens[1], -7);
+    assert_int_equal(draws.tokens[2], -1);
+    draws_free(&draws);
+}
+
+int main(int argument_count, char **arguments)
+{
+    (void)argument_count;
+    backend_select_blas(arguments);
+    struct error error = ERROR_INITIALIZER;
+    struct fixture fixture = {.backend = backend_open("cpu", 2, &error)};
+    make_row(&fixture);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(frequencies_are_exact, &fixture),
+        cmocka_unit_test_prestate(log_probability_is_before_truncation, &fixture),
+        cmocka_unit_test_prestate(samples_do_not_depend_on_the_batch, &fixture),
+        cmocka_unit_test_prestate(greedy_skipped_and_empty_rows, &fixture),
+    };
+    const int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    backend_close(fixture.backend);
+    return failures;
+}
