@@ -1,0 +1,690 @@
+/*
+ * Recommenders: goldens of BPR-MF and LightGCN against PyTorch (goldens/make_recommenders.py), the triples,
+ * the same bits at any number of threads and after a resume, early stopping, and the neighbourhood models by
+ * brute force.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/store.h"
+#include "models/recommenders/block_sgd.h"
+#include "models/recommenders/fit_checkpoint.h"
+#include "models/recommenders/steps.h"
+
+static const char *const golden_path = IDREC_SOURCE_DIR "/tests/goldens/recommenders.h5";
+
+/* A random data set of which the last item of each user is held out. */
+struct fixture {
+    struct csr positives, truth, excluded;
+    float *weights;
+};
+
+static void make_rows(struct csr *rows, int64_t users, int64_t items, uint64_t step, int64_t shortest,
+                      int64_t longest)
+{
+    *rows = (struct csr){.rows = users,
+                         .columns = items,
+                         .starts = calloc((size_t)users + 1, sizeof *rows->starts),
+                         .indices = malloc((size_t)(users * items) * sizeof *rows->indices)};
+    for (int64_t user = 0; user < users; user++) {
+        struct random_stream stream = random_stream_open(11, RANDOM_TEST, step, (uint64_t)user);
+        int64_t left = shortest + random_below(&stream, (uint32_t)(longest - shortest + 1)),
+                filled = rows->starts[user];
+        /* Users prefer items of their own residue class, so that there is something to learn. */
+        for (int32_t item = 0; item < items && left > 0; item++)
+            if (random_below(&stream, item % 4 == user % 4 ? 2 : 12) == 0) {
+                rows->indices[filled++] = item;
+                left--;
+            }
+        if (filled == rows->starts[user])
+            rows->indices[filled++] = (int32_t)(user % items);
+        rows->starts[user + 1] = filled;
+    }
+}
+
+static void make_fixture(struct fixture *fixture)
+{
+    enum { USERS = 90, ITEMS = 120 };
+    make_rows(&fixture->positives, USERS, ITEMS, 0, 6, 20);
+    fixture->truth = (struct csr){.rows = USERS,
+                                  .columns = ITEMS,
+                                  .starts = malloc((USERS + 1) * sizeof(int64_t)),
+                                  .indices = malloc(USERS * sizeof(int32_t))};
+    struct csr *positives = &fixture->positives;
+    int64_t kept = 0, first = 0;
+    for (int64_t user = 0; user < USERS; user++) {
+        const int64_t end = positives->starts[user + 1];
+        fixture->truth.starts[user] = user;
+        fixture->truth.indices[user] = positives->indices[end - 1];
+        positives->starts[user] = kept;
+        for (int64_t index = first; index < end - 1 || index == first; index++)
+            positives->indices[kept++] = positives->indices[index];
+        first = end;
+    }
+    positives->starts[USERS] = kept;
+    fixture->truth.starts[USERS] = USERS;
+    make_rows(&fixture->excluded, USERS, ITEMS, 1, 3, 9);
+    fixture->weights = malloc((size_t)kept * sizeof *fixture->weights);
+    for (int64_t index = 0; index < kept; index++)
+        fixture->weights[index] = 0.25f * (float)(1 + index % 4);
+}
+
+static void free_fixture(struct fixture *fixture)
+{
+    csr_free(&fixture->positives);
+    csr_free(&fixture->truth);
+    csr_free(&fixture->excluded);
+    free(fixture->weights);
+}
+
+static struct training_set training_set_of(const struct fixture *fixture)
+{
+    return (struct training_set){
+        .positives = &fixture->positives, .weights = fixture->weights, .excluded = &fixture->excluded};
+}
+
+static struct recommender_settings settings_of(const char *model, const char *optimizer)
+{
+    struct recommender_settings settings = {.width = 16,
+                                            .layers = 2,
+                                            .learning_rate = 0.01,
+                                            .regularization = 1e-3,
+                                            .initial_deviation = 0.1,
+                                            .batch = 64,
+                                            .epochs = 12,
+                                            .patience = 6,
+                                            .evaluate_every = 2,
+                                            .neighbors = 10,
+                                            .shrinkage = 1.5,
+                                            .similarity = "cosine"};
+    snprintf(settings.model, sizeof settings.model, "%s", model);
+    snprintf(settings.optimizer, sizeof settings.optimizer, "%s", optimizer);
+    if (strcmp(optimizer, "sgd") == 0)
+        settings.learning_rate = 0.1;
+    return settings;
+}
+
+static struct backend *open_backend(int threads)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = backend_open("cpu", threads, &error);
+    if (!backend)
+        fail_msg("%s", error.message);
+    return backend;
+}
+
+/* The scores of all users, [users, items]; malloc'ed. */
+static real *all_scores(struct recommender *recommender, struct backend *backend, int64_t users)
+{
+    struct error error = ERROR_INITIALIZER;
+    const struct scorer scorer = recommender_scorer(recommender);
+    real *scores = malloc((size_t)(users * scorer.items) * sizeof *scores);
+    int32_t *everyone = malloc((size_t)users * sizeof *everyone);
+    for (int32_t user = 0; user < users; user++)
+        everyone[user] = user;
+    struct tensor block = tensor_2d(scores, DTYPE_REAL, backend->device, users, scorer.items);
+    if (!scorer.score(scorer.context, everyone, users, &block, &error))
+        fail_msg("%s", error.message);
+    free(everyone);
+    return scores;
+}
+
+static struct recommender *fit(const struct recommender_settings *settings, const struct fixture *fixture,
+                               struct backend *backend, const char *checkpoint, struct fit_report *report)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct recommender *recommender;
+    const struct training_set data = training_set_of(fixture);
+    const struct fit_watch watch = {
+        .truth = &fixture->truth, .mask = &fixture->positives, .metric = METRIC_NDCG, .k = 10};
+    if (!recommender_fit(&recommender, backend, settings, &data, &watch, 7, checkpoint, NULL, report, &error))
+        fail_msg("%s", error.message);
+    return recommender;
+}
+
+/* ---- goldens --------------------------------------------------------------------------------------------
+ */
+
+enum { GOLDEN_BATCH = 32, GOLDEN_STEPS = 50, GOLDEN_WIDTH = 16 };
+
+static void *golden_array(struct store *golden, const char *name, enum dtype dtype, bool matrix)
+{
+    struct error error = ERROR_INITIALIZER;
+    int64_t rows, columns = matrix;
+    void *data;
+    if (!store_read(golden, name, dtype, &rows, &columns, &data, &error))
+        fail_msg("%s", error.message);
+    return data;
+}
+
+/* Lays the golden's triples out as triple_sampler_epoch() does. */
+static void load_golden_triples(struct embedding_training *training, struct store *golden)
+{
+    int32_t *users = golden_array(golden, "/triples/users", DTYPE_I32, true);
+    int32_t *positives = golden_array(golden, "/triples/positives", DTYPE_I32, true);
+    int32_t *negatives = golden_array(golden, "/triples/negatives", DTYPE_I32, true);
+    float *weights = golden_array(golden, "/triples/weights", DTYPE_F32, true);
+    static int32_t rows[3 * GOLDEN_STEPS * GOLDEN_BATCH];
+    static real shares[GOLDEN_STEPS * GOLDEN_BATCH];
+    for (int64_t place = 0; place < GOLDEN_STEPS * GOLDEN_BATCH; place++) {
+        int32_t *batch = rows + 3 * (place / GOLDEN_BATCH * GOLDEN_BATCH) + place % GOLDEN_BATCH;
+        batch[0] = users[place];
+        batch[GOLDEN_BATCH] = (int32_t)training->users + positives[place];
+        batch[2 * GOLDEN_BATCH] = (int32_t)training->users + negatives[place];
+        shares[place] = (real)weights[place] / GOLDEN_BATCH;
+    }
+    tensor_upload(training->backend, &training->rows, rows);
+    tensor_upload(training->backend, &training->weights, shares);
+    free(users);
+    free(positives);
+    free(negatives);
+    free(weights);
+}
+
+static void compare_with_golden(struct embedding_training *training, struct store *golden, const char *model,
+                                embedding_step *step)
+{
+    char name[64];
+    snprintf(name, sizeof name, "/%s/losses", model);
+    double *expected = golden_array(golden, name, DTYPE_F64, false);
+    snprintf(name, sizeof name, "/%s/table", model);
+    float *table = golden_array(golden, name, DTYPE_F32, true);
+    for (int64_t batch = 0; batch < GOLDEN_STEPS; batch++) {
+        step(training, batch * GOLDEN_BATCH, GOLDEN_BATCH);
+        const real *losses = (const real *)training->losses.data + batch * GOLDEN_BATCH;
+        double mean = 0.0;
+        for (int place = 0; place < GOLDEN_BATCH; place++)
+            mean += (double)losses[place] / GOLDEN_BATCH;
+        if (fabs(mean - expected[batch]) > 1e-5 * expected[batch])
+            fail_msg("%s step %lld: loss %.9f, golden %.9f", model, (long long)batch + 1, mean,
+                     expected[batch]);
+    }
+    const real *trained = training->parameters.data;
+    for (int64_t place = 0; place < tensor_count(&training->parameters); place++)
+        if (fabs((double)trained[place] - (double)table[place]) > 1e-4)
+            fail_msg("%s: parameter %lld is %g, golden %g", model, (long long)place, (double)trained[place],
+                     (double)table[place]);
+    free(expected);
+    free(table);
+}
+
+static void check_golden(const struct recommender_model *model, embedding_step *step)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct store *golden;
+    struct csr positives;
+    if (!store_open(&golden, golden_path, &error) ||
+        !store_read_csr(golden, "/positives", &positives, &error))
+        fail_msg("%s", error.message);
+    float *weights = golden_array(golden, "/weights", DTYPE_F32, false);
+    float *initial = golden_array(golden, "/initial", DTYPE_F32, true);
+    const struct training_set data = {.positives = &positives, .weights = weights};
+    struct recommender_settings settings = settings_of(model->name, "adam");
+    settings.width = GOLDEN_WIDTH;
+    settings.layers = 3;
+    settings.batch = GOLDEN_BATCH;
+    settings.regularization = 0.02;
+    struct backend *backend = open_backend(2);
+    struct embedding_training *training;
+    if (!embedding_training_open(&training, model, backend, &settings, &data, 1, &error))
+        fail_msg("%s", error.message);
+    /* An epoch of this data has room for less than 50 batches. */
+    struct arena room = arena_measure(backend, "golden");
+    arena_tensor_1d(&room, DTYPE_REAL, 5 * GOLDEN_STEPS * GOLDEN_BATCH + 256);
+    assert_true(arena_reserve(&room, 0, NULL, &error));
+    training->rows = arena_tensor_1d(&room, DTYPE_I32, 3 * GOLDEN_STEPS * GOLDEN_BATCH);
+    training->weights = arena_tensor_1d(&room, DTYPE_REAL, GOLDEN_STEPS * GOLDEN_BATCH);
+    training->losses = arena_tensor_1d(&room, DTYPE_REAL, GOLDEN_STEPS * GOLDEN_BATCH);
+    for (int64_t place = 0; place < tensor_count(&training->parameters); place++)
+        ((real *)training->parameters.data)[place] = (real)initial[place];
+    load_golden_triples(training, golden);
+    compare_with_golden(training, golden, model->name, step);
+    embedding_training_close(training);
+    arena_release(&room);
+    backend_close(backend);
+    store_close(golden);
+    csr_free(&positives);
+    free(weights);
+    free(initial);
+}
+
+static void test_golden_bpr_mf(void **state)
+{
+    (void)state;
+    check_golden(&bpr_mf_model, bpr_mf_step);
+}
+
+static void test_golden_lightgcn(void **state)
+{
+    (void)state;
+    check_golden(&lightgcn_model, lightgcn_step);
+}
+
+/* ---- triples --------------------------------------------------------------------------------------------
+ */
+
+static void test_triples(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    make_fixture(&fixture);
+    const struct training_set data = training_set_of(&fixture);
+    const int64_t users = fixture.positives.rows, items = fixture.positives.columns, batch = 50;
+    struct triple_sampler sampler;
+    struct error error = ERROR_INITIALIZER;
+    assert_true(triple_sampler_open(&sampler, &data, 3, 2, &error));
+    assert_int_equal(sampler.count, csr_count(&fixture.positives));
+    int32_t *rows = malloc((size_t)(3 * sampler.count) * sizeof *rows);
+    real *weights = malloc((size_t)sampler.count * sizeof *weights);
+    int *seen = calloc((size_t)(users * items), sizeof *seen);
+    for (int epoch = 1; epoch <= 3; epoch++) {
+        triple_sampler_epoch(&sampler, epoch, batch, rows, weights);
+        for (int64_t place = 0; place < sampler.count; place++) {
+            const int64_t first = place / batch * batch;
+            const int64_t size = sampler.count - first < batch ? sampler.count - first : batch;
+            const int32_t *triple = rows + 3 * first + (place - first);
+            const int32_t user = triple[0], positive = triple[size] - (int32_t)users,
+                          negative = triple[2 * size] - (int32_t)users;
+            assert_true(csr_contains_sorted(&fixture.positives, user, positive));
+            assert_false(csr_contains_sorted(&fixture.positives, user, negative));
+            assert_false(csr_contains_sorted(&fixture.excluded, user, negative));
+            seen[user * items + positive]++;
+        }
+    }
+    for (int64_t cell = 0; cell < users * items; cell++)
+        assert_int_equal(seen[cell],
+                         csr_contains_sorted(&fixture.positives, cell / items, (int32_t)(cell % items)) * 3);
+    free(rows);
+    free(weights);
+    free(seen);
+    triple_sampler_close(&sampler);
+    free_fixture(&fixture);
+}
+
+/* Chi-square of 20,000 negatives of one user over the items left to him. */
+static void test_negatives_are_uniform(void **state)
+{
+    (void)state;
+    enum { DRAWS = 20000 };
+    struct fixture fixture;
+    make_fixture(&fixture);
+    const struct training_set data = training_set_of(&fixture);
+    int64_t counts[256] = {0}, allowed = 0;
+    for (int64_t draw = 0; draw < DRAWS; draw++) {
+        struct random_stream stream = random_stream_open(5, RANDOM_NEGATIVE, 1, (uint64_t)draw);
+        counts[sample_negative(&stream, &data, 4)]++;
+    }
+    for (int32_t item = 0; item < fixture.positives.columns; item++)
+        allowed += !csr_contains_sorted(&fixture.positives, 4, item) &&
+                   !csr_contains_sorted(&fixture.excluded, 4, item);
+    double statistic = 0.0;
+    const double expected = (double)DRAWS / (double)allowed;
+    for (int32_t item = 0; item < fixture.positives.columns; item++)
+        if (!csr_contains_sorted(&fixture.positives, 4, item) &&
+            !csr_contains_sorted(&fixture.excluded, 4, item))
+            statistic += ((double)counts[item] - expected) * ((double)counts[item] - expected) / expected;
+    /* Five standard deviations above the mean of a chi-square with allowed - 1 degrees of freedom. */
+    assert_true(statistic < (double)(allowed - 1) + 5.0 * sqrt(2.0 * (double)(allowed - 1)));
+    free_fixture(&fixture);
+}
+
+/* ---- fits -----------------------------------------------------------------------------------------------
+ */
+
+static const char *const trained[][2] = {{"bpr_mf", "adam"}, {"bpr_mf", "sgd"}, {"lightgcn", "adam"}};
+enum { TRAINED = sizeof trained / sizeof *trained };
+
+static void test_threads_give_the_same_bits(void **state)
+{
+    (void)state;
+    const char *const all[][2] = {
+        {"bpr_mf", "adam"}, {"bpr_mf", "sgd"}, {"lightgcn", "adam"}, {"item_knn", ""}};
+    struct fixture fixture;
+    make_fixture(&fixture);
+    const size_t bytes = (size_t)(fixture.positives.rows * fixture.positives.columns) * sizeof(real);
+    for (size_t model = 0; model < sizeof all / sizeof *all; model++) {
+        struct recommender_settings settings = settings_of(all[model][0], all[model][1]);
+        settings.width = 64;
+        settings.batch = 300; /* large enough for the operators to use their threads */
+        real *scores[2];
+        for (int threads = 1; threads <= 2; threads++) {
+            struct fit_report report;
+            struct backend *backend = open_backend(threads);
+            struct recommender *recommender = fit(&settings, &fixture, backend, NULL, &report);
+            scores[threads - 1] = all_scores(recommender, backend, fixture.positives.rows);
+            recommender_free(recommender);
+            backend_close(backend);
+        }
+        assert_memory_equal(scores[0], scores[1], bytes);
+        free(scores[0]);
+        free(scores[1]);
+    }
+    free_fixture(&fixture);
+}
+
+/* Trains `epochs` epochs by hand and leaves the checkpoint that a killed fit would have left. */
+static void leave_checkpoint(const struct recommender_settings *settings, const struct fixture *fixture,
+                             struct backend *backend, int64_t epochs, const char *path)
+{
+    struct error error = ERROR_INITIALIZER;
+    const struct training_set data = training_set_of(fixture);
+    const struct fit_watch watch = {
+        .truth = &fixture->truth, .mask = &fixture->positives, .metric = METRIC_NDCG, .k = 10};
+    const struct recommender_model *model =
+        strcmp(settings->model, "lightgcn") == 0 ? &lightgcn_model : &bpr_mf_model;
+    struct embedding_training *training;
+    struct fit_fingerprint fingerprint;
+    struct fit_progress progress = {0};
+    assert_true(fit_fingerprint_compute(&fingerprint, backend, settings, &data, &watch, 7, &error));
+    assert_true(embedding_training_open(&training, model, backend, settings, &data, 7, &error));
+    for (double loss; progress.epoch < epochs;)
+        assert_true(model->train_epoch(training, ++progress.epoch, &loss, &error));
+    if (!fit_checkpoint_save(path, &fingerprint, training, NULL, &progress, &error))
+        fail_msg("%s", error.message);
+    embedding_training_close(training);
+}
+
+static void test_resume_equals_straight(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    make_fixture(&fixture);
+    struct backend *backend = open_backend(2);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/test-recommenders-%ld.h5", (long)getpid());
+    for (int model = 0; model < TRAINED; model++) {
+        struct recommender_settings settings = settings_of(trained[model][0], trained[model][1]);
+        settings.evaluate_every = 4;
+        struct fit_report straight_report, resumed_report;
+        struct recommender *straight = fit(&settings, &fixture, backend, NULL, &straight_report);
+        leave_checkpoint(&settings, &fixture, backend, 3, path);
+        struct recommender *resumed = fit(&settings, &fixture, backend, path, &resumed_report);
+        real *expected = all_scores(straight, backend, fixture.positives.rows);
+        real *found = all_scores(resumed, backend, fixture.positives.rows);
+        assert_memory_equal(expected, found,
+                            (size_t)(fixture.positives.rows * fixture.positives.columns) * sizeof(real));
+        assert_int_equal(straight_report.best_epoch, resumed_report.best_epoch);
+        assert_int_equal(straight_report.epochs, resumed_report.epochs);
+        free(expected);
+        free(found);
+        recommender_free(straight);
+        recommender_free(resumed);
+    }
+    unlink(path);
+    backend_close(backend);
+    free_fixture(&fixture);
+}
+
+/* A checkpoint of other settings is not used. */
+static void test_foreign_checkpoint_is_ignored(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    make_fixture(&fixture);
+    struct backend *backend = open_backend(1);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/test-recommenders-%ld.h5", (long)getpid());
+    struct recommender_settings settings = settings_of("bpr_mf", "adam");
+    leave_checkpoint(&settings, &fixture, backend, 3, path);
+    settings.learning_rate = 0.02;
+    struct fit_report alone, beside;
+    struct recommender *first = fit(&settings, &fixture, backend, NULL, &alone);
+    struct recommender *second = fit(&settings, &fixture, backend, path, &beside);
+    real *expected = all_scores(first, backend, fixture.positives.rows);
+    real *found = all_scores(second, backend, fixture.positives.rows);
+    assert_memory_equal(expected, found,
+                        (size_t)(fixture.positives.rows * fixture.positives.columns) * sizeof(real));
+    free(expected);
+    free(found);
+    recommender_free(first);
+    recommender_free(second);
+    unlink(path);
+    backend_close(backend);
+    free_fixture(&fixture);
+}
+
+/* The fit learns, stops when patience is spent, and hands back the best epoch's model. */
+static void test_early_stopping(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    make_fixture(&fixture);
+    struct backend *backend = open_backend(1);
+    const struct training_set data = training_set_of(&fixture);
+    for (int model = 0; model < TRAINED; model++) {
+        struct error error = ERROR_INITIALIZER;
+        struct recommender_settings settings = settings_of(trained[model][0], trained[model][1]);
+        settings.epochs = 300;
+        struct fit_report report, popular;
+        recommender_free(fit(
+            &(struct recommender_settings){
+                .model = "popularity", .width = 1, .batch = 1, .epochs = 1, .evaluate_every = 1},
+            &fixture, backend, NULL, &popular));
+        recommender_free(fit(&settings, &fixture, backend, NULL, &report));
+        assert_true(report.epochs < settings.epochs);
+        assert_int_equal(report.epochs, report.best_epoch + settings.patience);
+        assert_true(report.best_score > popular.best_score);
+
+        /* Trained for just so many epochs and judged only at the end, the same model has the same score. */
+        struct recommender *again;
+        settings.epochs = settings.evaluate_every = report.best_epoch;
+        struct fit_report straight;
+        again = fit(&settings, &fixture, backend, NULL, &straight);
+        assert_true(straight.best_score == report.best_score);
+        recommender_free(again);
+        const struct fit_watch nothing = {0};
+        assert_true(
+            recommender_fit(&again, backend, &settings, &data, &nothing, 7, NULL, NULL, &straight, &error));
+        assert_int_equal(straight.epochs, settings.epochs);
+        recommender_free(again);
+    }
+    backend_close(backend);
+    free_fixture(&fixture);
+}
+
+static void expect_failure(const struct recommender_settings *settings, const struct training_set *data,
+                           const char *expected)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = open_backend(1);
+    struct recommender *recommender;
+    struct fit_report report;
+    const struct fit_watch nothing = {0};
+    assert_false(
+        recommender_fit(&recommender, backend, settings, data, &nothing, 7, NULL, NULL, &report, &error));
+    assert_null(recommender);
+    if (!strstr(error.message, expected))
+        fail_msg("'%s' does not say '%s'", error.message, expected);
+    backend_close(backend);
+}
+
+static void test_failures_say_what_to_do(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    make_fixture(&fixture);
+    struct training_set data = training_set_of(&fixture);
+    struct recommender_settings settings = settings_of("bpr_mf", "adam");
+    settings.learning_rate = 1e30;
+    expect_failure(&settings, &data, "lower recommenders.learning_rate");
+    settings = settings_of("lightgcn", "adam");
+    settings.learning_rate = 1e30;
+    expect_failure(&settings, &data, "optimizer step");
+    settings = settings_of("bpr_mf", "sgd");
+    settings.learning_rate = 1e30;
+    expect_failure(&settings, &data, "lower recommenders.learning_rate");
+    settings = settings_of("lightgcn", "adam");
+    settings.layers = 9;
+    expect_failure(&settings, &data, "recommenders.layers");
+    settings = settings_of("bpr", "adam");
+    expect_failure(&settings, &data, "bpr_mf");
+    settings = settings_of("bpr_mf", "adam");
+    fixture.weights[3] = -1.0f;
+    expect_failure(&settings, &data, "row 3");
+    fixture.weights[3] = NAN;
+    expect_failure(&settings, &data, "row 3");
+    free_fixture(&fixture);
+}
+
+/* ---- neighbourhoods by brute force ----------------------------------------------------------------------
+ */
+
+static double weight_at(const struct fixture *fixture, int64_t user, int32_t item)
+{
+    for (int64_t index = fixture->positives.starts[user]; index < fixture->positives.starts[user + 1];
+         index++)
+        if (fixture->positives.indices[index] == item)
+            return (double)fixture->weights[index];
+    return 0.0;
+}
+
+static double brute_similarity(const struct fixture *fixture, const char *kind, int32_t source,
+                               int32_t target, double shrinkage)
+{
+    double product = 0.0, lower = 0.0, upper = 0.0, source_sum = 0.0, source_square = 0.0,
+           target_square = 0.0;
+    for (int64_t user = 0; user < fixture->positives.rows; user++) {
+        const double a = weight_at(fixture, user, source), b = weight_at(fixture, user, target);
+        product += a * b;
+        lower += fmin(a, b);
+        upper += fmax(a, b);
+        source_sum += a;
+        source_square += a * a;
+        target_square += b * b;
+    }
+    if (strcmp(kind, "cosine") == 0)
+        return product > 0 ? product / (sqrt(source_square) * sqrt(target_square) + shrinkage) : 0.0;
+    if (strcmp(kind, "jaccard") == 0)
+        return lower > 0 ? lower / (upper + shrinkage) : 0.0;
+    return product > 0 ? product / (source_sum + shrinkage) : 0.0;
+}
+
+static void check_knn(const struct fixture *fixture, const char *kind)
+{
+    enum { TARGET = 17, NEIGHBORS = 10 };
+    struct recommender_settings settings = settings_of("item_knn", "");
+    snprintf(settings.similarity, sizeof settings.similarity, "%s", kind);
+    struct backend *backend = open_backend(2);
+    struct fit_report report;
+    struct recommender *recommender = fit(&settings, fixture, backend, NULL, &report);
+    const int32_t items = (int32_t)fixture->positives.columns;
+    real *scores = all_scores(recommender, backend, fixture->positives.rows);
+    double similarity[256];
+    for (int32_t source = 0; source < items; source++)
+        similarity[source] =
+            source == TARGET ? 0.0 : brute_similarity(fixture, kind, source, TARGET, settings.shrinkage);
+    bool kept[256] = {false};
+    for (int rank = 0; rank < NEIGHBORS; rank++) {
+        int32_t best = -1;
+        for (int32_t source = 0; source < items; source++)
+            if (!kept[source] && (best < 0 || similarity[source] > similarity[best]))
+                best = source;
+        kept[best] = true;
+    }
+    for (int64_t user = 0; user < fixture->positives.rows; user++) {
+        double expected = 0.0;
+        for (int32_t source = 0; source < items; source++)
+            expected += kept[source] ? weight_at(fixture, user, source) * similarity[source] : 0.0;
+        if (fabs(expected - (double)scores[user * items + TARGET]) > 1e-5)
+            fail_msg("%s: user %lld scores %g, brute force %g", kind, (long long)user,
+                     (double)scores[user * items + TARGET], expected);
+    }
+    free(scores);
+    recommender_free(recommender);
+    backend_close(backend);
+}
+
+static void test_item_knn(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    make_fixture(&fixture);
+    check_knn(&fixture, "cosine");
+    check_knn(&fixture, "jaccard");
+    check_knn(&fixture, "conditional");
+    free_fixture(&fixture);
+}
+
+static void test_popularity(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    make_fixture(&fixture);
+    struct backend *backend = open_backend(1);
+    struct fit_report report;
+    const struct recommender_settings settings = settings_of("popularity", "");
+    struct recommender *recommender = fit(&settings, &fixture, backend, NULL, &report);
+    real *scores = all_scores(recommender, backend, fixture.positives.rows);
+    for (int32_t item = 0; item < fixture.positives.columns; item++) {
+        double expected = 0.0;
+        for (int64_t user = 0; user < fixture.positives.rows; user++)
+            expected += weight_at(&fixture, user, item);
+        assert_true(fabs(expected - (double)scores[item]) < 1e-5);
+    }
+    free(scores);
+    recommender_free(recommender);
+    backend_close(backend);
+    free_fixture(&fixture);
+}
+
+/* ---- files ----------------------------------------------------------------------------------------------
+ */
+
+static void test_save_and_load(void **state)
+{
+    (void)state;
+    const char *const all[][2] = {
+        {"bpr_mf", "adam"}, {"lightgcn", "adam"}, {"item_knn", ""}, {"popularity", ""}};
+    struct fixture fixture;
+    make_fixture(&fixture);
+    struct backend *backend = open_backend(1);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/test-recommenders-%ld.h5", (long)getpid());
+    for (size_t model = 0; model < sizeof all / sizeof *all; model++) {
+        struct error error = ERROR_INITIALIZER;
+        const struct recommender_settings settings = settings_of(all[model][0], all[model][1]);
+        struct fit_report report;
+        struct recommender *fitted = fit(&settings, &fixture, backend, NULL, &report), *loaded;
+        if (!recommender_save(fitted, path, &error) || !recommender_load(&loaded, backend, path, &error))
+            fail_msg("%s", error.message);
+        real *expected = all_scores(fitted, backend, fixture.positives.rows);
+        real *found = all_scores(loaded, backend, fixture.positives.rows);
+        assert_memory_equal(expected, found,
+                            (size_t)(fixture.positives.rows * fixture.positives.columns) * sizeof(real));
+        free(expected);
+        free(found);
+        recommender_free(fitted);
+        recommender_free(loaded);
+    }
+    unlink(path);
+    backend_close(backend);
+    free_fixture(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden_bpr_mf),
+        cmocka_unit_test(test_golden_lightgcn),
+        cmocka_unit_test(test_triples),
+        cmocka_unit_test(test_negatives_are_uniform),
+        cmocka_unit_test(test_threads_give_the_same_bits),
+        cmocka_unit_test(test_resume_equals_straight),
+        cmocka_unit_test(test_foreign_checkpoint_is_ignored),
+        cmocka_unit_test(test_early_stopping),
+        cmocka_unit_test(test_failures_say_what_to_do),
+        cmocka_unit_test(test_item_knn),
+        cmocka_unit_test(test_popularity),
+        cmocka_unit_test(test_save_and_load),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
