@@ -273,16 +273,20 @@ static void log_epoch(struct trainer *trainer, const struct validation *now)
 {
     static const char *const names[] = {"epoch", "train_loss", "validation_loss", "ndcg", "recall"};
     const struct position *at = &trainer->at;
+    const char *stage = trainer->settings->stage;
     const double values[] = {(double)at->epoch, at->train_loss, now ? now->loss : 0, now ? now->ndcg : 0,
                              now ? now->recall : 0};
 
-    log_metric(trainer->log, trainer->settings->stage, at->step, now ? 5 : 2, names, values);
-    if (now)
+    log_metric(trainer->log, stage, at->step, now ? 5 : 2, names, values);
+    if (now && at->step == 0)
+        log_line(trainer->log, "%s: as it is, validation loss %.4f, ndcg@%lld %.4f, recall@%lld %.4f", stage,
+                 now->loss, (long long)trainer->validator->k, now->ndcg, (long long)trainer->validator->k,
+                 now->recall);
+    else if (now)
         log_line(trainer->log,
-                 "%s: epoch %lld, loss %.4f, validation loss %.4f, ndcg@%lld %.4f, recall@%lld %.4f%s",
-                 trainer->settings->stage, (long long)at->epoch, at->train_loss, now->loss,
-                 (long long)trainer->validator->k, now->ndcg, (long long)trainer->validator->k, now->recall,
-                 at->since_best == 0 ? ", the best" : "");
+                 "%s: epoch %lld, loss %.4f, validation loss %.4f, ndcg@%lld %.4f, recall@%lld %.4f%s", stage,
+                 (long long)at->epoch, at->train_loss, now->loss, (long long)trainer->validator->k, now->ndcg,
+                 (long long)trainer->validator->k, now->recall, at->since_best == 0 ? ", the best" : "");
 }
 
 static bool validate_epoch(struct trainer *trainer, struct error *error)
