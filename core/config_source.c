@@ -57,6 +57,8 @@ static bool load_base(struct config *config, struct yaml_node **root, const stru
     if (done) {
         done = yaml_tree_merge(base, *root) || error_memory(error, "the configuration", 0, NULL);
         *root = base;
+    } else {
+        yaml_tree_free(base);
     }
     free(path);
     return done;

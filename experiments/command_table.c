@@ -41,7 +41,7 @@ const struct command commands[] = {
     {"run", "Run every stage that is not yet done, then the report", "CONFIG [key.path=value ...]",
      OVERRIDES "  idrec run configs/quickstart.yaml\n"
                "  idrec run configs/datasets/ml-100k.yaml seed=2 output=runs/second\n"
-               "  idrec run my.yaml 'recommenders=[{model: bpr_mf, width: 128}]' experiment.seeds=10\n\n"
+               "  idrec run my.yaml 'recommenders=[{model: bpr_mf}]'\n\n"
                "A run that was stopped goes on where it was when the same command is given again. A changed "
                "setting reruns "
                "the stages that read it and those after them.",
@@ -74,7 +74,7 @@ const struct command commands[] = {
     {"recommend", "Print the top items of users as tab-separated lines, in the ids of the input", "RUN",
      "RUN is the folder of a finished run.\n\nExamples:\n"
      "  idrec recommend runs/quickstart --recommender=lightgcn --k=10\n"
-     "  idrec recommend runs/quickstart --recommender=bpr_mf --users=some-users.txt > top.tsv",
+     "  idrec recommend runs/quickstart --recommender=bpr_mf --users=ids.txt",
      recommend_options, 1, 1, command_recommend},
     {"devices", "Tell which devices are there, what was built in, and why something is not", "",
      "Examples:\n  idrec devices\n  idrec devices --json", json_options, 0, 0, command_devices},

@@ -25,27 +25,37 @@ static double mean_over_seeds(const json_t *runs, const char *recommender, const
     return *seeds > 0 ? sum / *seeds : 0.0;
 }
 
+/* The names of the metrics that the configuration asks for, as in results.json. */
+static json_t *metric_names(const struct config *config)
+{
+    json_t *names = json_array();
+    for (int64_t i = 0; i < config_length(config, "evaluate.metrics"); i++)
+        for (int64_t j = 0; j < config_length(config, "evaluate.k"); j++)
+            json_array_append_new(names,
+                                  json_sprintf("%s@%d", config_string(config, "evaluate.metrics[%d]", (int)i),
+                                               (int)config_integer(config, "evaluate.k[%d]", (int)j)));
+    return names;
+}
+
 static void print_row(FILE *stream, const json_t *runs, const char *recommender, const char *arm,
                       const json_t *metrics)
 {
-    const char *metric;
-    json_t *value;
+    size_t index;
+    json_t *metric;
     int seeds = 0;
     fprintf(stream, "%-14s %-20s", recommender, arm);
-    json_object_foreach((json_t *)metrics, metric, value)
-        fprintf(stream, " %13.4f", mean_over_seeds(runs, recommender, arm, metric, &seeds));
+    json_array_foreach(metrics, index, metric) fprintf(
+        stream, " %12.4f", mean_over_seeds(runs, recommender, arm, json_string_value(metric), &seeds));
     fprintf(stream, " %6d\n", seeds);
 }
 
 /* One row for each pair of recommender and arm, in the order of the file. */
-static void print_table(FILE *stream, const json_t *runs)
+static void print_table(FILE *stream, const json_t *runs, const json_t *metrics)
 {
-    const json_t *metrics = json_object_get(json_array_get(runs, 0), "metrics");
-    const char *metric;
-    json_t *value, *run, *printed = json_object();
+    json_t *metric, *run, *printed = json_object();
     size_t index;
     fprintf(stream, "%-14s %-20s", "recommender", "arm");
-    json_object_foreach((json_t *)metrics, metric, value) fprintf(stream, " %13s", metric);
+    json_array_foreach(metrics, index, metric) fprintf(stream, " %12s", json_string_value(metric));
     fprintf(stream, " %6s\n", "seeds");
     json_array_foreach(runs, index, run)
     {
@@ -71,7 +81,9 @@ bool summary_print(const struct run *run, FILE *stream, struct error *error)
     const bool done = results || error_at(error, ERROR_RUN, path, problem.line > 0 ? problem.line : 0,
                                           "cannot be read (%s); remove it and run again", problem.text);
     if (done) {
-        print_table(stream, json_object_get(results, "runs"));
+        json_t *metrics = metric_names(run->config);
+        print_table(stream, json_object_get(results, "runs"), metrics);
+        json_decref(metrics);
         fprintf(stream, "\nreport: %s/report.html\n", run->folder);
     }
     json_decref(results);

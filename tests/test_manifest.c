@@ -1,0 +1,108 @@
+/* manifest.json: what a complete stage is, the folder's lock, and a damaged file. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/file.h"
+#include "experiments/manifest.h"
+
+static int make_folder(void **state)
+{
+    *state = mkdtemp(path_format("/tmp/idrec-test-XXXXXX"));
+    return *state ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    struct error error = ERROR_INITIALIZER;
+    const bool done = path_remove(*state, &error);
+    free(*state);
+    return done ? 0 : -1;
+}
+
+static void put(const char *folder, const char *name, const char *text)
+{
+    struct error error = ERROR_INITIALIZER;
+    char *path = path_format("%s/%s", folder, name);
+    assert_true(file_write(path, text, strlen(text), &error));
+    free(path);
+}
+
+static void test_stages(void **state)
+{
+    static const char *const outputs[] = {"a.h5", "models", "absent", NULL};
+    const char *folder = *state;
+    struct error error = ERROR_INITIALIZER;
+    struct manifest *manifest;
+    char *models = path_format("%s/models/x", folder);
+    assert_true(folder_create(models, &error));
+    put(folder, "a.h5", "aaa");
+    put(folder, "models/x/m", "mm");
+    assert_true(manifest_open(&manifest, folder, &error));
+    assert_null(manifest_stage(manifest, "prepare"));
+    assert_false(manifest_outputs_present(manifest, "prepare"));
+    manifest_begin(manifest, "prepare", "1234");
+    assert_null(manifest_outputs_hash(manifest, "prepare"));
+    assert_true(manifest_complete(manifest, "prepare", outputs, &error));
+    assert_true(manifest_outputs_present(manifest, "prepare"));
+    char *hash = strdup(manifest_outputs_hash(manifest, "prepare"));
+    manifest_describe(manifest);
+    assert_true(manifest_save(manifest, &error));
+    manifest_close(manifest);
+
+    assert_true(manifest_open(&manifest, folder, &error));
+    assert_true(manifest_outputs_present(manifest, "prepare"));
+    assert_string_equal(manifest_outputs_hash(manifest, "prepare"), hash);
+    put(folder, "a.h5", "aa");
+    assert_false(manifest_outputs_present(manifest, "prepare"));
+    put(folder, "a.h5", "aab");
+    assert_true(manifest_complete(manifest, "prepare", outputs, &error));
+    assert_string_not_equal(manifest_outputs_hash(manifest, "prepare"), hash);
+    assert_true(path_remove(models, &error));
+    assert_false(manifest_outputs_present(manifest, "prepare"));
+    manifest_close(manifest);
+    free(hash);
+    free(models);
+}
+
+static void test_lock(void **state)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct manifest *first, *second;
+    assert_true(manifest_open(&first, *state, &error));
+    assert_false(manifest_open(&second, *state, &error));
+    assert_non_null(strstr(error.message, "another process"));
+    manifest_close(first);
+    error = ERROR_INITIALIZER;
+    assert_true(manifest_open(&second, *state, &error));
+    manifest_close(second);
+}
+
+static void test_damage(void **state)
+{
+    static const char *const texts[] = {"", "{", "[]", "{\"stages\": 3}", "{}"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct error error = ERROR_INITIALIZER;
+        struct manifest *manifest;
+        put(*state, "manifest.json", texts[i]);
+        assert_false(manifest_open(&manifest, *state, &error));
+        assert_int_equal(error.kind, ERROR_RUN);
+        assert_non_null(strstr(error.message, "manifest.json"));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_stages, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_lock, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_damage, make_folder, remove_folder),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
