@@ -1,10 +1,18 @@
 #include "experiments/top_k_file.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/file.h"
+
+void top_k_print(const struct top_k *top, const struct dataset *dataset, FILE *stream)
+{
+    for (int64_t u = 0; u < top->users; u++)
+        for (int64_t rank = 0; rank < top->k && top->items[u * top->k + rank] >= 0; rank++)
+            fprintf(stream, "%s\t%s\t%lld\t%.9g\n", id_map_name(&dataset->user_ids, top->user[u]),
+                    id_map_name(&dataset->item_ids, top->items[u * top->k + rank]), (long long)rank + 1,
+                    (double)top->scores[u * top->k + rank]);
+}
 
 bool top_k_write(const struct top_k *top, const struct dataset *dataset, const char *path,
                  struct error *error)
@@ -14,11 +22,7 @@ bool top_k_write(const struct top_k *top, const struct dataset *dataset, const c
     FILE *stream = open_memstream(&text, &length);
     if (stream == NULL)
         return error_memory(error, "top_k.tsv", 0, NULL);
-    for (int64_t u = 0; u < top->users; u++)
-        for (int64_t rank = 0; rank < top->k && top->items[u * top->k + rank] >= 0; rank++)
-            fprintf(stream, "%s\t%s\t%lld\t%.9g\n", id_map_name(&dataset->user_ids, top->user[u]),
-                    id_map_name(&dataset->item_ids, top->items[u * top->k + rank]), (long long)rank + 1,
-                    (double)top->scores[u * top->k + rank]);
+    top_k_print(top, dataset, stream);
     bool written = fclose(stream) == 0 ? file_write(path, text, length, error)
                                        : error_memory(error, "top_k.tsv", length, NULL);
     free(text);

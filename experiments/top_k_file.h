@@ -5,9 +5,13 @@
 #ifndef IDREC_EXPERIMENTS_TOP_K_FILE_H
 #define IDREC_EXPERIMENTS_TOP_K_FILE_H
 
+#include <stdio.h>
+
 #include "core/evaluate.h"
 #include "experiments/name_index.h"
 
+/* The lines of top_k.tsv. */
+void top_k_print(const struct top_k *top, const struct dataset *dataset, FILE *stream);
 bool top_k_write(const struct top_k *top, const struct dataset *dataset, const char *path,
                  struct error *error);
 
