@@ -18,7 +18,7 @@ enum role { CONSTANT, VARIABLE, RESULT };
 /* INDEX: uniform on -1 .. bound - 1 (on 0 .. when no_gap); STARTS: 0 .. bound ascending, with empty ranges;
  * ONCE: distinct, in 0 .. bound - 1; BITS: random words; FREQUENCIES: rope's; COPY: that of the operand
  * `bound`. */
-enum filling { ZERO, NORMAL, POSITIVE, INDEX, CLASS, STARTS, ONCE, COUNT_UP, BITS, FREQUENCIES, COPY };
+enum filling { ZERO, NORMAL, POSITIVE, INDEX, CLASS, LENGTH, STARTS, ONCE, COUNT_UP, BITS, FREQUENCIES };
 
 struct operand {
     const char *name;
@@ -313,7 +313,7 @@ static int decode_describe(struct operand *o, size_numbers s)
     o[1] = REAL("k_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
     o[2] = REAL("v_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
     o[3] = INTEGERS("slots", DTYPE_I32, s[0], ONCE, s[0]);
-    o[4] = INTEGERS("lengths", DTYPE_I32, s[0], CLASS, s[1]);
+    o[4] = INTEGERS("lengths", DTYPE_I32, s[0], LENGTH, s[1]);
     o[5] = REAL("out", RESULT, s[0], s[2] * s[4]);
     return 6;
 }
@@ -681,6 +681,9 @@ static void fill_integers(struct random_stream *random, const struct operand *op
         break;
     case CLASS:
         *value = (int64_t)random_below(random, bound);
+        break;
+    case LENGTH:
+        *value = 1 + (int64_t)random_below(random, bound);
         break;
     case STARTS: /* two neighbours share a start, so that some ranges are empty */
         *value = index == operand->rows - 1

@@ -33,21 +33,69 @@ static void multiply_block(const struct product *p, int64_t row, int64_t rows, i
                p->alpha, b, (blasint)p->b_columns, a, (blasint)p->a_columns, beta, c, (blasint)c_columns);
 }
 
-/* Blocks of the output, chosen from the shape alone so that the bits do not depend on the number of threads.
- * Larger blocks are faster, but the library rounds by the number of rows: the promise for multiples of
- * GEMM_ROW_BLOCK is kept by blocks of just that size. */
+/* How the output is cut, chosen from the shape alone so that the bits do not depend on the number of threads.
+ */
+struct blocks {
+    int64_t rows, columns, row_count, column_count;
+};
+
+/* For products of fewer multiply-adds than this OpenBLAS may take other kernels, with another order of sums.
+ */
+#define SMALL_PRODUCT 1000000
+
+static struct blocks blocks_of(const struct product *p)
+{
+    struct blocks blocks = {.rows = GEMM_ROW_BLOCK, .column_count = (p->n + 1023) / 1024};
+    blocks.columns = round_up((p->n + blocks.column_count - 1) / blocks.column_count, 16);
+    blocks.column_count = (p->n + blocks.columns - 1) / blocks.columns;
+    const int64_t last_columns = p->n - (blocks.column_count - 1) * blocks.columns;
+    /* A row's bits must not depend on m: the path may not change from one block of rows to several. */
+    if (GEMM_ROW_BLOCK * last_columns * p->k > SMALL_PRODUCT && p->m >= 1024)
+        blocks.rows = p->m >= 4096 ? 512 : 256;
+    blocks.row_count = (p->m + blocks.rows - 1) / blocks.rows;
+    return blocks;
+}
+
 static void multiply_by_blocks(struct backend *backend, const struct product *p)
 {
-    const bool promised = p->m % GEMM_ROW_BLOCK == 0;
-    const int64_t row_block = p->m >= 1024 && !promised ? 256 : GEMM_ROW_BLOCK, column_block = 1024;
-    const int64_t row_blocks = (p->m + row_block - 1) / row_block;
-    const int64_t column_blocks = (p->n + column_block - 1) / column_block;
-#pragma omp parallel for schedule(dynamic) num_threads(backend->threads) if (row_blocks * column_blocks > 1)
-    for (int64_t block = 0; block < row_blocks * column_blocks; block++) {
-        const int64_t row = block / column_blocks * row_block, column = block % column_blocks * column_block;
-        multiply_block(p, row, minimum_of(row_block, p->m - row), column,
-                       minimum_of(column_block, p->n - column), 0, p->k, p->c + row * p->n + column, p->n,
+    const struct blocks blocks = blocks_of(p);
+    const int64_t count = blocks.row_count * blocks.column_count;
+#pragma omp parallel for schedule(dynamic) num_threads(backend->threads) if (count > 1)
+    for (int64_t block = 0; block < count; block++) {
+        const int64_t row = block / blocks.column_count * blocks.rows;
+        const int64_t column = block % blocks.column_count * blocks.columns;
+        multiply_block(p, row, minimum_of(blocks.rows, p->m - row), column,
+                       minimum_of(blocks.columns, p->n - column), 0, p->k, p->c + row * p->n + column, p->n,
                        p->beta);
+    }
+}
+
+/* Gradients of weights: a small output, a sum over many tokens. Blocks of the depth go to buffers of their
+ * own, which are then summed in order. */
+#define DEPTH_BLOCK 512
+#define DEPTH_OUTPUT_MAXIMUM 262144
+
+static bool is_deep(const struct product *p)
+{
+    return p->transpose_a && p->k >= 2 * DEPTH_BLOCK && p->m * p->n <= DEPTH_OUTPUT_MAXIMUM;
+}
+
+static void multiply_by_depth(struct backend *backend, const struct product *p)
+{
+    const int64_t depth_blocks = (p->k + DEPTH_BLOCK - 1) / DEPTH_BLOCK, size = p->m * p->n;
+    real *partial = cpu_workspace(backend, (size_t)(depth_blocks * size) * sizeof(real));
+    if (!partial)
+        return;
+#pragma omp parallel for schedule(dynamic) num_threads(backend->threads)
+    for (int64_t block = 0; block < depth_blocks; block++)
+        multiply_block(p, 0, p->m, 0, p->n, block * DEPTH_BLOCK,
+                       minimum_of(DEPTH_BLOCK, p->k - block * DEPTH_BLOCK), partial + block * size, p->n, 0);
+#pragma omp parallel for simd schedule(static) num_threads(backend->threads) if (size >= 16384)
+    for (int64_t i = 0; i < size; i++) {
+        real sum = p->beta == 0 ? 0 : p->beta * p->c[i];
+        for (int64_t block = 0; block < depth_blocks; block++)
+            sum += partial[block * size + i];
+        p->c[i] = sum;
     }
 }
 
@@ -68,6 +116,10 @@ void cpu_gemm(struct backend *backend, struct tensor *c, const struct tensor *a,
         .alpha = (real)alpha,
         .beta = (real)beta,
     };
-    if (product.m > 0 && product.n > 0)
+    if (product.m == 0 || product.n == 0)
+        return;
+    if (is_deep(&product))
+        multiply_by_depth(backend, &product);
+    else
         multiply_by_blocks(backend, &product);
 }

@@ -1,0 +1,618 @@
+/*
+ * Every operator in single precision against plain double loops: forward directly, backward against central
+ * differences of these loops. Also: the same bits with one and two threads, rows of products that do not
+ * depend on the batch, and errors of shape that stick.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "tests/operator_cases.h"
+
+/* ---- the plain loops: v[i] are the operands in double, those of integers too ---- */
+
+typedef void reference(double **v, size_numbers s);
+
+static void gemm_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0]; i++)
+        for (int64_t j = 0; j < s[1]; j++) {
+            double sum = 0.0;
+            for (int64_t l = 0; l < s[2]; l++)
+                sum += v[0][s[3] ? l * s[0] + i : i * s[2] + l] * v[1][s[4] ? j * s[2] + l : l * s[1] + j];
+            double *c = &v[2][i * s[1] + j];
+            *c = s[5] ? 0.5 * sum + 0.5 * *c : sum;
+        }
+}
+
+static void add_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0] * s[1]; i++)
+        v[2][i] = v[0][i] + v[1][i];
+}
+
+static void axpby_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0] * s[1]; i++)
+        v[1][i] = 0.75 * v[0][i] - 0.5 * v[1][i];
+}
+
+static void bias_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0] * s[1]; i++)
+        v[2][i] = v[0][i] + v[1][i % s[1]];
+}
+
+static void swiglu_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0] * s[1]; i++)
+        v[2][i] = v[0][i] / (1.0 + exp(-v[0][i])) * v[1][i];
+}
+
+static void linear_reference(double **v, size_numbers s)
+{
+    const double scale = 0.5;
+    for (int64_t i = 0; i < s[0]; i++)
+        for (int64_t j = 0; j < s[2]; j++) {
+            double sum = v[2][j];
+            for (int64_t l = 0; l < s[1]; l++)
+                sum += v[0][i * s[1] + l] * v[1][j * s[1] + l];
+            for (int64_t r = 0; r < s[3]; r++)
+                for (int64_t l = 0; l < s[1]; l++)
+                    sum += scale * v[0][i * s[1] + l] * v[4][r * s[1] + l] * v[5][j * s[3] + r];
+            v[3][i * s[2] + j] = sum;
+        }
+}
+
+static void gather_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0]; i++)
+        for (int64_t j = 0; j < s[1]; j++)
+            v[2][i * s[1] + j] = v[1][i] < 0.0 ? 0.0 : v[0][(int64_t)v[1][i] * s[1] + j];
+}
+
+static void rmsnorm_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0]; i++) {
+        double squares = 0.0;
+        for (int64_t j = 0; j < s[1]; j++)
+            squares += v[0][i * s[1] + j] * v[0][i * s[1] + j];
+        for (int64_t j = 0; j < s[1]; j++)
+            v[2][i * s[1] + j] = v[0][i * s[1] + j] / sqrt(squares / (double)s[1] + 1e-5) * v[1][j];
+    }
+}
+
+static void rope_reference(double **v, size_numbers s)
+{
+    const int64_t half = s[2] / 2;
+    for (int64_t i = 0; i < s[0] * s[1]; i++)
+        for (int64_t j = 0; j < half; j++) {
+            const double angle = v[1][i / s[1]] * v[2][j];
+            const double a = v[0][i * s[2] + j], b = v[0][i * s[2] + half + j];
+            v[3][i * s[2] + j] = a * cos(angle) - b * sin(angle);
+            v[3][i * s[2] + half + j] = a * sin(angle) + b * cos(angle);
+        }
+}
+
+/* out [width] of one query over `count` keys, rows `stride` apart. */
+static void attend(double *out, const double *q, const double *k, const double *v, int64_t count,
+                   int64_t stride, int64_t width)
+{
+    double sum = 0.0;
+    memset(out, 0, (size_t)width * sizeof *out);
+    for (int64_t j = 0; j < count; j++) {
+        double score = 0.0;
+        for (int64_t i = 0; i < width; i++)
+            score += q[i] * k[j * stride + i];
+        const double weight = exp(score / sqrt((double)width));
+        sum += weight;
+        for (int64_t i = 0; i < width; i++)
+            out[i] += weight * v[j * stride + i];
+    }
+    for (int64_t i = 0; i < width; i++)
+        out[i] /= sum;
+}
+
+static void attention_reference(double **v, size_numbers s)
+{
+    const int64_t query_stride = s[2] * s[4], key_stride = s[3] * s[4];
+    for (int64_t sequence = 0; sequence < s[1]; sequence++) {
+        const int64_t first = (int64_t)v[3][sequence];
+        for (int64_t token = first; token < (int64_t)v[3][sequence + 1]; token++)
+            for (int64_t h = 0; h < s[2]; h++) {
+                const int64_t place = token * query_stride + h * s[4];
+                const int64_t keys = first * key_stride + h / (s[2] / s[3]) * s[4];
+                attend(v[4] + place, v[0] + place, v[1] + keys, v[2] + keys, token - first + 1, key_stride,
+                       s[4]);
+            }
+    }
+}
+
+static void decode_reference(double **v, size_numbers s)
+{
+    for (int64_t row = 0; row < s[0]; row++)
+        for (int64_t h = 0; h < s[2]; h++) {
+            const int64_t place = (row * s[2] + h) * s[4];
+            const int64_t keys = ((int64_t)v[3][row] * s[1] * s[3] + h / (s[2] / s[3])) * s[4];
+            attend(v[5] + place, v[0] + place, v[1] + keys, v[2] + keys, (int64_t)v[4][row], s[3] * s[4],
+                   s[4]);
+        }
+}
+
+static void cache_reference(double **v, size_numbers s)
+{
+    for (int64_t row = 0; row < s[0]; row++)
+        for (int64_t i = 0; i < s[2]; i++)
+            v[3][((int64_t)v[1][row] * s[1] + (int64_t)v[2][row]) * s[2] + i] = v[0][row * s[2] + i];
+}
+
+static double log_sum_exp(const double *x, int64_t count)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < count; i++)
+        sum += exp(x[i]);
+    return log(sum);
+}
+
+static void cross_entropy_reference(double **v, size_numbers s)
+{
+    for (int64_t row = 0; row < s[0]; row++) {
+        const double *x = v[0] + row * s[1];
+        v[2][row] = v[1][row] < 0.0 ? 0.0 : log_sum_exp(x, s[2]) - x[(int64_t)v[1][row]];
+    }
+}
+
+static void set_reference(double **v, size_numbers s)
+{
+    for (int64_t row = 0; row < s[0]; row++) {
+        const int64_t first = (int64_t)v[1][row], end = (int64_t)v[1][row + 1];
+        double sum = 0.0;
+        for (int64_t t = first; t < end; t++)
+            sum += v[0][row * s[1] + (int64_t)v[2][t]];
+        v[3][row] = first == end ? 0.0 : log_sum_exp(v[0] + row * s[1], s[2]) - sum / (double)(end - first);
+    }
+}
+
+static void squares_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0]; i++)
+        v[1][0] += v[0][i] * v[0][i];
+}
+
+static void adamw_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0]; i++) {
+        const double g = v[0][i] * v[1][0];
+        v[3][i] = 0.875 * v[3][i] + 0.125 * g;
+        v[4][i] = 0.96875 * v[4][i] + 0.03125 * g * g;
+        const double mean = v[3][i] / (1.0 - pow(0.875, 3)), square = v[4][i] / (1.0 - pow(0.96875, 3));
+        v[2][i] = v[2][i] * (1.0 - 0.0625 * 0.125) - 0.0625 * mean / (sqrt(square) + 0.0009765625);
+    }
+}
+
+static void spmm_reference(double **v, size_numbers s)
+{
+    for (int64_t row = 0; row < s[0]; row++)
+        for (int64_t c = 0; c < s[3]; c++) {
+            double sum = s[4] ? 0.5 * v[4][row * s[3] + c] : 0.0;
+            for (int64_t j = (int64_t)v[0][row]; j < (int64_t)v[0][row + 1]; j++)
+                sum += v[2][j] * v[3][(int64_t)v[1][j] * s[3] + c];
+            v[4][row * s[3] + c] = sum;
+        }
+}
+
+static void bpr_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0]; i++) {
+        double difference = 0.0;
+        for (int64_t c = 0; c < s[3]; c++)
+            difference += v[0][(int64_t)v[2][i] * s[3] + c] *
+                          (v[1][(int64_t)v[4][i] * s[3] + c] - v[1][(int64_t)v[3][i] * s[3] + c]);
+        v[5][i] = difference > 30.0 ? difference : log1p(exp(difference));
+    }
+}
+
+/* Selection by repeated search. */
+static void topk_reference(double **v, size_numbers s)
+{
+    bool *out = malloc((size_t)s[1] * sizeof *out);
+    for (int64_t row = 0; row < s[0]; row++) {
+        memset(out, 0, (size_t)s[1] * sizeof *out);
+        const int64_t mask = (int64_t)v[1][row];
+        for (int64_t j = (int64_t)v[2][mask]; j < (int64_t)v[2][mask + 1]; j++)
+            out[(int64_t)v[3][j]] = true;
+        double last = NAN;
+        for (int64_t rank = 0; rank <= s[2]; rank++) {
+            int64_t best = -1;
+            for (int64_t c = 0; c < s[1]; c++)
+                if (!out[c] && (best < 0 || v[0][row * s[1] + c] > v[0][row * s[1] + best]))
+                    best = c;
+            if (rank == s[2]) {
+                v[6][row] = best >= 0 && v[0][row * s[1] + best] == last;
+                break;
+            }
+            last = best < 0 ? -INFINITY : v[0][row * s[1] + best];
+            v[4][row * s[2] + rank] = (double)best;
+            v[5][row * s[2] + rank] = last;
+            if (best >= 0)
+                out[best] = true;
+        }
+    }
+    free(out);
+}
+
+static void log_softmax_reference(double **v, size_numbers s)
+{
+    const int64_t words = s[1] / 32 + 1;
+    for (int64_t row = 0; row < s[0]; row++) {
+        double *out = v[2] + row * s[1];
+        for (int64_t c = 0; c < s[1]; c++) {
+            const int64_t word = (int64_t)v[1][row * words + c / 32];
+            out[c] = c >= s[2] || (word >> (c % 32) & 1) ? -INFINITY : v[0][row * s[1] + c];
+        }
+        const double log_sum = log_sum_exp(out, s[1]);
+        for (int64_t c = 0; c < s[1]; c++)
+            out[c] = out[c] == -INFINITY ? out[c] : out[c] - log_sum;
+    }
+}
+
+static const struct {
+    const char *family;
+    reference *loops;
+} references[] = {
+    {"gemm", gemm_reference},
+    {"add", add_reference},
+    {"axpby", axpby_reference},
+    {"bias", bias_reference},
+    {"linear", linear_reference},
+    {"gather", gather_reference},
+    {"rmsnorm", rmsnorm_reference},
+    {"rope", rope_reference},
+    {"attention", attention_reference},
+    {"attention_decode", decode_reference},
+    {"cache_store", cache_reference},
+    {"swiglu", swiglu_reference},
+    {"cross_entropy", cross_entropy_reference},
+    {"cross_entropy_set", set_reference},
+    {"sum_of_squares", squares_reference},
+    {"adamw", adamw_reference},
+    {"csr_spmm", spmm_reference},
+    {"bpr_loss", bpr_reference},
+    {"topk_masked", topk_reference},
+    {"log_softmax_masked", log_softmax_reference},
+};
+enum { REFERENCE_COUNT = (int)(sizeof references / sizeof references[0]) };
+
+static reference *reference_of(const char *family)
+{
+    for (int i = 0; i < REFERENCE_COUNT; i++)
+        if (strcmp(references[i].family, family) == 0)
+            return references[i].loops;
+    return NULL;
+}
+
+/* ---- comparison ---- */
+
+static double element(const struct tensor *tensor, int64_t i)
+{
+    switch (tensor->dtype) {
+    case DTYPE_F32:
+        return (double)((const float *)tensor->data)[i];
+    case DTYPE_F64:
+        return ((const double *)tensor->data)[i];
+    case DTYPE_I64:
+        return (double)((const int64_t *)tensor->data)[i];
+    case DTYPE_U32:
+        return (double)((const uint32_t *)tensor->data)[i];
+    default:
+        return (double)((const int32_t *)tensor->data)[i];
+    }
+}
+
+static void values_reset(const struct operator_case *c, double **values)
+{
+    for (int i = 0; i < c->count; i++)
+        for (int64_t j = 0; j < tensor_count(&c->initial[i]); j++)
+            values[i][j] = element(&c->initial[i], j);
+}
+
+static double squared_error(double found, double expected)
+{
+    if (found == expected) /* infinities too */
+        return 0.0;
+    return (found - expected) * (found - expected);
+}
+
+static void assert_close(const struct operator_case *c, const char *what, int operand, double error,
+                         double norm, double tolerance)
+{
+    if (!(sqrt(error) <= tolerance * (sqrt(norm) + 1e-6)))
+        fail_msg("%s size {%lld, %lld, %lld, ...}: %s %s is off by %.3g of %.3g", c->family->name,
+                 (long long)c->size[0], (long long)c->size[1], (long long)c->size[2], what,
+                 c->operands[operand].name, sqrt(error), sqrt(norm));
+}
+
+static void check_forward(struct operator_case *c, struct backend *backend, reference *loops, double **values)
+{
+    case_reset(c, backend);
+    c->family->forward(backend, c->tensors, c->size);
+    values_reset(c, values);
+    loops(values, c->size);
+    for (int i = 0; i < c->count; i++) {
+        double error = 0.0, norm = 0.0;
+        if (c->operands[i].role != RESULT)
+            continue;
+        for (int64_t j = 0; j < tensor_count(&c->tensors[i]); j++) {
+            error += squared_error(element(&c->tensors[i], j), values[i][j]);
+            norm += isfinite(values[i][j]) ? values[i][j] * values[i][j] : 0.0;
+        }
+        assert_close(c, "result", i, error, norm, 2e-6);
+    }
+}
+
+static double objective(const struct operator_case *c, reference *loops, double **values)
+{
+    double sum = 0.0;
+    loops(values, c->size);
+    for (int i = 0; i < c->count; i++)
+        if (c->operands[i].role == RESULT)
+            for (int64_t j = 0; j < tensor_count(&c->upstream[i]); j++)
+                sum += values[i][j] * element(&c->upstream[i], j);
+    return sum;
+}
+
+static void check_backward(struct operator_case *c, struct backend *backend, reference *loops,
+                           double **values)
+{
+    enum { ELEMENTS = 3 };
+    const double step = 1e-5;
+    c->family->backward(backend, c->tensors, c->gradients, c->size);
+    for (int i = 0; i < c->count; i++) {
+        if (c->operands[i].role != VARIABLE)
+            continue;
+        const int64_t count = tensor_count(&c->tensors[i]), stride = count / ELEMENTS + 1;
+        double error = 0.0, norm = 0.0;
+        for (int64_t j = 0; j < count; j += stride) {
+            values_reset(c, values);
+            values[i][j] += step;
+            const double above = objective(c, loops, values);
+            values[i][j] -= 2.0 * step;
+            const double expected = (above - objective(c, loops, values)) / (2.0 * step);
+            error += squared_error(element(&c->gradients[i], j), expected);
+            norm += expected * expected + 1e-3;
+        }
+        assert_close(c, "gradient of", i, error, norm, 3e-5);
+    }
+}
+
+static struct backend *open_backend(int threads)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = backend_open("cpu", threads, &error);
+    if (!backend)
+        fail_msg("%s", error.message);
+    return backend;
+}
+
+static void close_backend(struct backend *backend)
+{
+    struct error error = ERROR_INITIALIZER;
+    if (!backend_synchronize(backend, &error))
+        fail_msg("%s", error.message);
+    backend_close(backend);
+}
+
+/* The loops of `linear` know no dropout. */
+static bool has_loops(const struct operator_family *family, size_numbers size)
+{
+    return reference_of(family->name) && !(strcmp(family->name, "linear") == 0 && size[4] > 0);
+}
+
+static void operators_equal_plain_loops(void **state)
+{
+    (void)state;
+    struct backend *backend = open_backend(2);
+    int with_loops = 0;
+    for (int f = 0; f < FAMILY_COUNT; f++) {
+        const struct operator_family *family = &operator_families[f];
+        with_loops += reference_of(family->name) != NULL;
+        for (int s = 0; family->sizes[s][0] > 0; s++) {
+            if (!has_loops(family, family->sizes[s]))
+                continue;
+            struct operator_case c;
+            double *values[OPERANDS_MAXIMUM];
+            case_open(&c, backend, family, family->sizes[s]);
+            for (int i = 0; i < c.count; i++)
+                values[i] = calloc((size_t)tensor_count(&c.tensors[i]) + 1, sizeof(double));
+            check_forward(&c, backend, reference_of(family->name), values);
+            if (family->backward)
+                check_backward(&c, backend, reference_of(family->name), values);
+            for (int i = 0; i < c.count; i++)
+                free(values[i]);
+            case_close(&c, backend);
+        }
+    }
+    assert_int_equal(with_loops, REFERENCE_COUNT);
+    close_backend(backend);
+}
+
+/* ---- determinism ---- */
+
+static void run_case(struct operator_case *c, struct backend *backend)
+{
+    case_reset(c, backend);
+    c->family->forward(backend, c->tensors, c->size);
+    if (c->family->backward)
+        c->family->backward(backend, c->tensors, c->gradients, c->size);
+}
+
+static void threads_do_not_change_bits(void **state)
+{
+    (void)state;
+    struct backend *one = open_backend(1), *two = open_backend(2), *five = open_backend(5);
+    struct backend *const others[] = {two, five};
+    for (int f = 0; f < FAMILY_COUNT; f++)
+        for (int s = 0; operator_families[f].sizes[s][0] > 0; s++) {
+            struct operator_case expected;
+            case_open(&expected, one, &operator_families[f], operator_families[f].sizes[s]);
+            run_case(&expected, one);
+            for (int other = 0; other < 2; other++) {
+                struct operator_case c;
+                case_open(&c, others[other], &operator_families[f], operator_families[f].sizes[s]);
+                run_case(&c, others[other]);
+                for (int i = 0; i < c.count; i++)
+                    if (memcmp(c.tensors[i].data, expected.tensors[i].data, tensor_bytes(&c.tensors[i])) !=
+                            0 ||
+                        memcmp(c.gradients[i].data, expected.gradients[i].data,
+                               tensor_bytes(&c.tensors[i])) != 0)
+                        fail_msg("%s size %d: %s depends on the number of threads", c.family->name, s,
+                                 c.operands[i].name);
+                case_close(&c, others[other]);
+            }
+            case_close(&expected, one);
+        }
+    close_backend(one);
+    close_backend(two);
+    close_backend(five);
+}
+
+/* A product whose row `place` is the given one and all others differ from call to call. */
+static void product_row(struct backend *backend, float *result, const float *row, const float *b, int64_t m,
+                        int64_t n, int64_t k, int64_t place, enum transpose transpose_b)
+{
+    float *a = malloc((size_t)(m * k) * sizeof *a), *c = malloc((size_t)(m * n) * sizeof *c);
+    struct random_stream random = random_stream_open((uint64_t)place, RANDOM_TEST, (uint64_t)m, 0);
+    for (int64_t i = 0; i < m * k; i++)
+        a[i] = random_float(&random) - 0.5f;
+    memcpy(a + place * k, row, (size_t)k * sizeof *a);
+    struct tensor tc = tensor_2d(c, DTYPE_F32, DEVICE_CPU, m, n);
+    const struct tensor ta = tensor_2d(a, DTYPE_F32, DEVICE_CPU, m, k);
+    const struct tensor tb = transpose_b ? tensor_2d((void *)b, DTYPE_F32, DEVICE_CPU, n, k)
+                                         : tensor_2d((void *)b, DTYPE_F32, DEVICE_CPU, k, n);
+    op_gemm(backend, &tc, &ta, PLAIN, &tb, transpose_b, 1.0f, 0.0f);
+    memcpy(result, c + place * n, (size_t)n * sizeof *c);
+    free(a);
+    free(c);
+}
+
+static void product_rows_do_not_depend_on_the_batch(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][2] = {{8, 64},     {24, 512},  {64, 64},    {64, 96},
+                                        {128, 128},  {352, 128}, {128, 352},  {512, 512},
+                                        {1683, 128}, {1700, 64}, {12101, 96}, {41000, 64}};
+    static const int64_t places[][2] = {{64, 0},    {64, 1},   {64, 63},    {128, 64},
+                                        {192, 100}, {1024, 5}, {1088, 1087}};
+    struct backend *backend = open_backend(2);
+    for (size_t shape = 0; shape < sizeof shapes / sizeof shapes[0]; shape++)
+        for (int transpose_b = 0; transpose_b < 2; transpose_b++) {
+            const int64_t n = shapes[shape][0], k = shapes[shape][1];
+            float *b = malloc((size_t)(n * k) * sizeof *b), *row = malloc((size_t)k * sizeof *row);
+            float *expected = malloc((size_t)n * sizeof *expected),
+                  *found = malloc((size_t)n * sizeof *found);
+            struct random_stream random = random_stream_open(1, RANDOM_TEST, 1, 1);
+            for (int64_t i = 0; i < n * k; i++)
+                b[i] = random_float(&random) - 0.5f;
+            for (int64_t i = 0; i < k; i++)
+                row[i] = random_float(&random) - 0.5f;
+            for (size_t p = 0; p < sizeof places / sizeof places[0]; p++) {
+                if (places[p][0] * n > 8000000)
+                    continue;
+                product_row(backend, p ? found : expected, row, b, places[p][0], n, k, places[p][1],
+                            transpose_b ? TRANSPOSED : PLAIN);
+                if (p && memcmp(found, expected, (size_t)n * sizeof *found) != 0)
+                    fail_msg("n %lld, k %lld, transposed %d: row %lld of %lld has other bits", (long long)n,
+                             (long long)k, transpose_b, (long long)places[p][1], (long long)places[p][0]);
+            }
+            free(b);
+            free(row);
+            free(expected);
+            free(found);
+        }
+    close_backend(backend);
+}
+
+/* ---- dropout ---- */
+
+static void dropout_keeps_its_share(void **state)
+{
+    (void)state;
+    enum { ROWS = 400, COLUMNS = 257, COUNT = ROWS * COLUMNS };
+    struct backend *backend = open_backend(2);
+    float *x = malloc(COUNT * sizeof *x), *y = malloc(2 * COUNT * sizeof *y);
+    for (int i = 0; i < COUNT; i++)
+        x[i] = 1.0f;
+    const struct tensor input = tensor_2d(x, DTYPE_F32, DEVICE_CPU, ROWS, COLUMNS);
+    for (uint64_t site = 0; site < 2; site++) {
+        struct tensor output = tensor_2d(y + site * COUNT, DTYPE_F32, DEVICE_CPU, ROWS, COLUMNS);
+        op_dropout(backend, &output, &input, 0.25f, 1, 2, site);
+    }
+    int kept = 0, both = 0;
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(y[i] == 0.0f || y[i] == 1.0f / 0.75f);
+        kept += y[i] > 0.0f;
+        both += y[i] > 0.0f && y[COUNT + i] > 0.0f;
+    }
+    assert_true(fabs((double)kept / COUNT - 0.75) < 5.0 * sqrt(0.75 * 0.25 / COUNT));
+    assert_true(fabs((double)both / COUNT - 0.5625) < 5.0 * sqrt(0.5625 * 0.4375 / COUNT));
+    free(x);
+    free(y);
+    close_backend(backend);
+}
+
+/* ---- errors ---- */
+
+static void shape_errors_stick(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = open_backend(1);
+    float values[12] = {0};
+    struct tensor c = tensor_2d(values, DTYPE_F32, DEVICE_CPU, 2, 2);
+    const struct tensor a = tensor_2d(values + 4, DTYPE_F32, DEVICE_CPU, 2, 3);
+    const struct tensor one = tensor_2d(values + 4, DTYPE_F32, DEVICE_CPU, 2, 2);
+    op_gemm(backend, &c, &a, PLAIN, &a, PLAIN, 1.0f, 0.0f);
+    values[4] = 1.0f;
+    op_add(backend, &c, &one, &one);
+    assert_true(values[0] == 0.0f);
+    assert_false(backend_synchronize(backend, &error));
+    assert_non_null(strstr(error.message, "op_gemm: b is f32 [2, 3], expected f32 [3, 2]"));
+    op_add(backend, &c, &one, &one);
+    error = ERROR_INITIALIZER;
+    assert_true(backend_synchronize(backend, &error));
+    assert_true(values[0] == 2.0f);
+    const struct tensor elsewhere = {values, DTYPE_F32, DEVICE_CUDA, 2, {2, 2}};
+    op_add(backend, &c, &elsewhere, &one);
+    assert_false(backend_synchronize(backend, &error));
+    assert_non_null(strstr(error.message, "another device"));
+    backend_close(backend);
+}
+
+static void unavailable_devices_say_why(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    assert_null(backend_open("cuda", 0, &error));
+    assert_int_equal(error.kind, ERROR_RUN);
+    assert_non_null(strstr(error.message, "built without CUDA"));
+    error = ERROR_INITIALIZER;
+    assert_null(backend_open("gpu", 0, &error));
+    assert_int_equal(error.kind, ERROR_USAGE);
+}
+
+int main(int argument_count, char **arguments)
+{
+    (void)argument_count;
+    backend_select_blas(arguments);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(operators_equal_plain_loops),
+        cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(product_rows_do_not_depend_on_the_batch),
+        cmocka_unit_test(dropout_keeps_its_share),
+        cmocka_unit_test(shape_errors_stick),
+        cmocka_unit_test(unavailable_devices_say_why),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
