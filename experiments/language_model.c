@@ -121,7 +121,7 @@ bool language_training_discard_state(const struct language_training *training, c
                                      struct error *error)
 {
     char *folder = state_folder(training, run);
-    const bool removed = path_remove(folder, error);
+    const bool removed = checkpoint_remove(folder, error);
 
     free(folder);
     return removed;
