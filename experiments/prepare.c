@@ -89,8 +89,9 @@ static bool read_input(struct interactions *interactions, uint8_t **parts, const
                            first_rows, description, error))
         return false;
     for (int file = 0; file < input->count; file++)
-        log_line(run->log, "%s: %lld rows, read as %s", input->paths[file],
-                 (long long)(first_rows[file + 1] - first_rows[file]), description);
+        log_line(run->log, "%s: %lld rows", input->paths[file],
+                 (long long)(first_rows[file + 1] - first_rows[file]));
+    log_line(run->log, "%s is read as %s", input->paths[0], description);
     if (input->count == 1)
         return true;
     *parts = malloc((size_t)interactions->count);
