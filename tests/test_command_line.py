@@ -1,0 +1,174 @@
+"""The command line: help that teaches, statuses, one-line errors, the lock, skipped and rerun stages, an interrupt."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
+IDREC = os.environ.get("IDREC", str(SOURCE / "build" / "release" / "idrec"))
+COMMANDS = ("run prepare pretrain finetune generate augment train evaluate report config synthesize info recommend "
+            "devices").split()
+CONFIG = """\
+name: small
+data: {path: data.inter}
+language_model: {layers: 1, width: 16, heads: 2}
+prompts: {random_cuts: 1}
+pretrain: {epochs: 1}
+finetune: {epochs: 1}
+generate: {contexts: 1, max_items: 5}
+recommenders: [{model: popularity}]
+experiment: {seeds: 2}
+"""
+failures = []
+
+
+def idrec(*arguments, folder=None):
+    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def check(condition, what):
+    if not condition:
+        failures.append(what)
+        print(f"failed: {what}")
+
+
+def check_refusal(result, status, *words):
+    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
+    name = " ".join(result.args[1:])
+    check(result.returncode == status, f"{name}: status {result.returncode}, not {status}")
+    check(len(lines) == 1, f"{name}: {len(lines)} error lines: {result.stderr}")
+    for word in words:
+        check(lines and word in lines[0], f"{name}: no {word!r} in {lines}")
+
+
+def test_help():
+    overview = idrec("--help")
+    check(overview.returncode == 0 and not overview.stderr, "--help")
+    for name in COMMANDS:
+        check(f"\n  {name} " in overview.stdout, f"--help lists {name}")
+        text = idrec(name, "--help")
+        check(text.returncode == 0 and f"idrec {name}" in text.stdout, f"{name} --help")
+        check("Examples:" in text.stdout, f"{name} --help has examples")
+    version = idrec("--version")
+    check(version.returncode == 0 and version.stdout.startswith("idrec "), "--version")
+
+
+def test_usage(folder):
+    check_refusal(idrec(), 2, "--help")
+    check_refusal(idrec("prepair"), 2, "prepare")
+    check_refusal(idrec("xyzzyxyzzy"), 2, "xyzzy")
+    check_refusal(idrec("run"), 2, "CONFIG")
+    check_refusal(idrec("run", "c.yaml", "--fast"), 2, "--fast")
+    check_refusal(idrec("info"), 2, "PATH")
+    check_refusal(idrec("info", "a", "b"), 2, "b")
+    check_refusal(idrec("config"), 2, "CONFIG")
+    check_refusal(idrec("recommend", "x"), 2, "--recommender")
+    check_refusal(idrec("recommend", "x", "--k"), 2, "--k")
+    check_refusal(idrec("recommend", "x", "--recommender=y", "--k=none"), 2, "--k=none")
+    check_refusal(idrec("synthesize", "out", "--users=-3"), 2, "--users")
+    check_refusal(idrec("run", folder / "none.yaml"), 2, "none.yaml")
+    check_refusal(idrec("run", "small.yaml", "name=../up", folder=folder), 2, "name")
+    check_refusal(idrec("run", "small.yaml", "data.path=none.csv", "output=lost", folder=folder), 1, "none.csv")
+    check_refusal(idrec("info", "none", folder=folder), 1, "none")
+    check_refusal(idrec("info", "small.yaml", folder=folder), 1, "small.yaml")
+    check_refusal(idrec("train", "small.yaml", "output=empty", folder=folder), 1, "prepare")
+
+
+def test_config(folder):
+    resolved = idrec("config", "small.yaml", "seed=9", folder=folder)
+    check(resolved.returncode == 0 and "\nseed: 9\n" in resolved.stdout, "config prints the override")
+    again = folder / "again.yaml"
+    again.write_text(resolved.stdout)
+    check(idrec("config", again).stdout == resolved.stdout, "config of a resolved configuration is itself")
+    reference = idrec("config", "--reference").stdout
+    check(reference == (SOURCE / "docs" / "configuration.md").read_text(), "docs/configuration.md is up to date")
+    for path in sorted(SOURCE.glob("configs/**/*.yaml")):
+        result = idrec("config", path)
+        check(result.returncode == 0, f"{path.name}: {result.stderr}")
+
+
+def test_devices():
+    devices = json.loads(idrec("devices", "--json").stdout)
+    check(devices["cpu"]["available"] and devices["cpu"]["processors"] >= 1, "devices names the processor")
+    check(devices["cuda"]["available"] or devices["cuda"]["reason"], "devices says why there is no cuda")
+
+
+def states(result):
+    """What each stage said: {"prepare": "done", "pretrain": "up to date", ...}."""
+    said = {}
+    for line in result.stderr.splitlines():
+        name, _, text = line.partition(": ")
+        if text == "up to date" or text.startswith("done in "):
+            said[name] = text[:4]
+    return said
+
+
+def test_run(folder):
+    stages = COMMANDS[1:9]
+    first = idrec("run", "small.yaml", "output=out", folder=folder)
+    check(first.returncode == 0, f"run: {first.stderr[-500:]}")
+    check(states(first) == dict.fromkeys(stages, "done"), f"every stage is done: {states(first)}")
+    check("report: out/report.html" in first.stdout, "run ends with the path of the report")
+    second = idrec("run", "small.yaml", "output=out", folder=folder)
+    check(states(second) == dict.fromkeys(stages, "up t"), f"every stage is skipped: {states(second)}")
+    third = idrec("run", "small.yaml", "output=out", "experiment.seeds=3", folder=folder)
+    check(states(third) == {**dict.fromkeys(stages[:5], "up t"), **dict.fromkeys(stages[5:], "done")},
+          f"a setting of train reruns train and what follows: {states(third)}")
+    (folder / "out" / "generated.h5").unlink()
+    fourth = idrec("run", "small.yaml", "output=out", "experiment.seeds=3", folder=folder)
+    check(states(fourth)["generate"] == "done" and states(fourth)["train"] == "up t",
+          f"a lost artefact is made again, and what follows from the same contents is kept: {states(fourth)}")
+    alone = idrec("pretrain", "small.yaml", "output=out", folder=folder)
+    check(states(alone) == {"pretrain": "up t"}, f"a stage alone: {states(alone)}")
+
+    manifest = json.loads((folder / "out" / "manifest.json").read_text())
+    check(set(manifest["stages"]) == set(stages), "the manifest lists the stages")
+    for name, record in manifest["stages"].items():
+        check(record["complete"] and record["cost"]["seconds"] > 0 and record["cost"]["peak_memory_bytes"] > 1e6,
+              f"cost of {name}: {record['cost']}")
+    check(manifest["program"]["version"] and manifest["host"]["name"] and manifest["seeds"]["seed"] == 1, "the manifest")
+    for path in ("out", "out/dataset.h5", "out/language_model/base", "out/language_model/base/model.safetensors"):
+        described = idrec("info", path, "--json", folder=folder)
+        check(described.returncode == 0 and json.loads(described.stdout)["kind"], f"info {path}: {described.stderr}")
+        check(idrec("info", path, folder=folder).stdout, f"info {path} for people")
+
+
+def test_lock_and_interrupt(folder):
+    long_run = [IDREC, "run", "small.yaml", "output=long", "pretrain.epochs=100000", "pretrain.patience=0"]
+    process = subprocess.Popen(long_run, cwd=folder, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (folder / "long" / "dataset.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    check_refusal(idrec("prepare", "small.yaml", "output=long", folder=folder), 1, "another process")
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=60)[1]
+    check(process.returncode == 130, f"interrupted: status {process.returncode}: {stderr[-300:]}")
+    check(stderr.count("idrec: interrupted") == 1, f"interrupted: {stderr[-300:]}")
+    again = idrec("prepare", "small.yaml", "output=long", folder=folder)
+    check(states(again) == {"prepare": "up t"}, f"after an interrupt: {again.stderr}")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        (folder / "small.yaml").write_text(CONFIG)
+        made = idrec("synthesize", folder / "data.inter", "--users=60", "--items=40", "--interactions=10")
+        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        test_help()
+        test_usage(folder)
+        test_config(folder)
+        test_devices()
+        test_run(folder)
+        test_lock_and_interrupt(folder)
+    print(f"{len(failures)} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
