@@ -26,6 +26,9 @@
            "set: every item still to come is a target of each position; next: only the next token is")              \
     CHOICE(stage ".loss_on", "answer", "answer|all",                                                                 \
            "where the loss counts: on the answer alone, or on the whole prompt and answer")                          \
+    NUMBER(stage ".context_weight", "1", 0, 100,                                                                     \
+           "a position after a share s of its sequence counts s to this power: contexts as long as those of "        \
+           "generation count most; 0: all alike")                                                                     \
     NUMBER(stage ".learning_rate", rate, 0, 10, "peak learning rate of AdamW")                                       \
     CHOICE(stage ".schedule", schedule_value, "cosine|linear|constant", "decay of the learning rate after warm-up") \
     INTEGER(stage ".warmup_steps", "0", 0, 1e9, "steps of linear warm-up; 0: by `warmup`")                           \
@@ -92,7 +95,7 @@ const struct schema_entry schema[] = {
     BOOLEAN("language_model.user_tokens", "false", "a token for each user as well")
     NUMBER("language_model.dropout", "0.2", 0, 0.99, "dropout on the embedding and both residual branches")
     CHOICE("language_model.initial", "spectral", "spectral|random",
-           "start of the items' embeddings: the leading singular directions of the train interactions, or noise alone")
+           "start of pretraining: spectral: the leading singular directions of the train interactions; random: noise")
     NUMBER("language_model.norm_epsilon", "1e-5", 1e-12, 1e-1, "epsilon of RMSNorm")
     FILE_PATH("language_model.checkpoint", "null", "text: a Hugging Face folder with config.json and *.safetensors")
 

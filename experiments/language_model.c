@@ -68,6 +68,7 @@ static struct packing_settings packing_settings(const struct language_training *
         .objective =
             strcmp(config_string(config, "%s.objective", stage), "set") == 0 ? OBJECTIVE_SET : OBJECTIVE_NEXT,
         .answer_only = strcmp(config_string(config, "%s.loss_on", stage), "answer") == 0,
+        .context_weight = config_number(config, "%s.context_weight", stage),
         .full = !pretraining && config_boolean(config, "prompts.full"),
         .random_cuts = pretraining ? 1 : config_integer(config, "prompts.random_cuts"),
         .batch_tokens = config_integer(config, "%s.tokens_per_batch", stage),

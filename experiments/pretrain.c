@@ -4,10 +4,7 @@
 
 #include "experiments/language_model.h"
 #include "models/language/checkpoint.h"
-#include "models/language/spectral.h"
-
-/* Of the items' embeddings at the start; five times that of the other tokens. */
-#define SPECTRAL_DEVIATION 0.1
+#include "models/language/start.h"
 
 static int64_t rounded_up(int64_t value, int64_t multiple)
 {
@@ -41,32 +38,6 @@ static struct transformer_settings model_settings(const struct run *run, const s
     };
 }
 
-/* Adds the leading singular directions of the train interactions to the embeddings of the items. */
-static bool start_from_spectrum(struct transformer *model, const struct language_training *training,
-                                struct error *error)
-{
-    struct tensor table = transformer_weights_of(model)->embedding;
-    const struct csr *train = &training->dataset.train;
-    const int64_t width = table.shape[1], first = vocabulary_item_token(0) * width;
-    float *spectral = malloc((size_t)(train->columns * width) * sizeof *spectral);
-    real *values = malloc(tensor_bytes(&table));
-    bool done = false;
-
-    if (!spectral || !values)
-        error_memory(error, "the start of the embeddings", tensor_bytes(&table), "language_model.width");
-    else
-        done = spectral_embedding(spectral, train, width, SPECTRAL_DEVIATION, training->packing.seed, error);
-    if (done) {
-        tensor_download(transformer_backend(model), values, &table);
-        for (int64_t i = 0; i < train->columns * width; i++)
-            values[first + i] += (real)spectral[i];
-        tensor_upload(transformer_backend(model), &table, values);
-    }
-    free(spectral);
-    free(values);
-    return done;
-}
-
 static bool train_and_save(const struct language_training *training, struct run *run,
                            struct transformer *model, struct stage_cost *cost, struct error *error)
 {
@@ -91,7 +62,8 @@ bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *erro
     const bool done = transformer_create(&model, run->backend, &settings, NULL, TRAIN_ALL,
                                          training.packing.batch_tokens, training.sequences_maximum,
                                          (uint64_t)config_integer(run->config, "seed"), error) &&
-                      (!spectral || start_from_spectrum(model, &training, error)) &&
+                      (!spectral || start_from_interactions(model, &training.dataset.train,
+                                                            training.packing.seed, error)) &&
                       train_and_save(&training, run, model, cost, error);
     transformer_free(model);
     language_training_close(&training);

@@ -164,7 +164,7 @@ static void set_objective_learns_what_is_left(void **state)
         int sequences = 0;
         int64_t tokens = 0;
         settings.answer_only = answer_only;
-        settings.weighting = answer_only ? WEIGHT_SEQUENCES : WEIGHT_POSITIONS;
+        settings.context_weight = answer_only;
         assert_true(packer_create(&packer, &settings, &train, NULL, &error));
         packer_begin_epoch(packer, 2);
         for (int64_t b = 0; b < packer_batch_count(packer); b++) {

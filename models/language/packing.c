@@ -1,6 +1,7 @@
 #include "models/language/packing.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -238,15 +239,21 @@ static bool set_targets(struct packer *packer, int64_t first, int64_t length, in
     return true;
 }
 
-/* The positions that learn get weight 1, or together 1 with equal sequences; returns the sum. */
-static double set_weights(struct packer *packer, int64_t first, int64_t length, int64_t learn_from)
+/* Weighs the positions from `learn_from` to `end`, which learn, of a sequence of `length`; returns the sum.
+ */
+static double set_weights(struct packer *packer, int64_t first, int64_t length, int64_t learn_from,
+                          int64_t end)
 {
-    const int64_t counted = length - learn_from;
-    const float weight = packer->settings.weighting == WEIGHT_SEQUENCES ? 1.0F / (float)counted : 1.0F;
+    const double power = packer->settings.context_weight;
+    double sum = 0;
 
-    for (int64_t i = 0; i < length; i++)
-        packer->weight[first + i] = i >= learn_from ? weight : 0.0F;
-    return (double)weight * (double)counted;
+    for (int64_t i = 0; i < length; i++) {
+        const bool learns = i >= learn_from && i < end;
+        const double weight = learns ? pow((double)i / (double)length, power) : 0;
+        packer->weight[first + i] = (float)weight;
+        sum += weight;
+    }
+    return sum;
 }
 
 /* Appends one sequence at token `first`. *weights += the sum of its weights. */
@@ -275,14 +282,13 @@ static bool append_sequence(struct packer *packer, int32_t number, int64_t first
     if (!check_withheld(packer, user, items, error))
         return false;
     if (settings->objective == OBJECTIVE_SET) {
-        *weights += set_weights(packer, first, *length, learn_from);
+        *weights += set_weights(packer, first, *length, learn_from, *length);
         return set_targets(packer, first, *length, items, error);
     }
-    *weights += set_weights(packer, first, *length - 1, learn_from);
+    *weights += set_weights(packer, first, *length, learn_from, *length - 1);
     for (int64_t i = 0; i + 1 < *length; i++)
         packer->target[first + i] = packer->weight[first + i] > 0 ? packer->token[first + i + 1] : -1;
     packer->target[first + *length - 1] = -1;
-    packer->weight[first + *length - 1] = 0;
     return true;
 }
 

@@ -18,18 +18,16 @@
 
 enum objective { OBJECTIVE_SET, OBJECTIVE_NEXT };
 
-/* What weighs equally in the loss of a batch. */
-enum loss_weighting { WEIGHT_POSITIONS, WEIGHT_SEQUENCES };
-
 struct packing_settings {
     struct vocabulary vocabulary;
     struct prompt_settings prompt;
     enum objective objective;
-    enum loss_weighting weighting;
-    bool answer_only;        /* loss_on: answer; false: on context and answer */
-    bool full;               /* one sequence a user with a context of a single item */
-    int64_t random_cuts;     /* sequences a user an epoch with a random cut */
-    double hide_users;       /* probability that a sequence has TOKEN_NO_USER in place of its user's token */
+    double
+        context_weight;  /* a position after a share s of its sequence counts s to this power; 0: all alike */
+    bool answer_only;    /* loss_on: answer; false: on context and answer */
+    bool full;           /* one sequence a user with a context of a single item */
+    int64_t random_cuts; /* sequences a user an epoch with a random cut */
+    double hide_users;   /* probability that a sequence has TOKEN_NO_USER in place of its user's token */
     int64_t batch_tokens;    /* at least prompt.length_maximum */
     int64_t batch_sequences; /* 0: as many as fit */
     uint64_t seed;

@@ -1,0 +1,71 @@
+#include "models/language/start.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "models/language/spectral.h"
+#include "models/language/vocabulary.h"
+
+/* Of the items' embeddings; five times that of the other tokens. */
+#define SPECTRAL_DEVIATION 0.1
+
+static bool start_embeddings(struct transformer *model, const struct csr *train, uint64_t seed,
+                             struct error *error)
+{
+    struct backend *backend = transformer_backend(model);
+    struct tensor table = transformer_weights_of(model)->embedding;
+    const int64_t width = table.shape[1], first = vocabulary_item_token(0) * width,
+                  count = train->columns * width;
+    float *spectral = malloc((size_t)count * sizeof *spectral);
+    real *values = malloc(tensor_bytes(&table));
+    bool done = false;
+
+    if (!spectral || !values)
+        error_memory(error, "the start of the embeddings", tensor_bytes(&table), "language_model.width");
+    else
+        done = spectral_embedding(spectral, train, width, SPECTRAL_DEVIATION, seed, error);
+    if (done) {
+        tensor_download(backend, values, &table);
+        for (int64_t i = 0; i < count; i++)
+            values[first + i] += (real)spectral[i];
+        tensor_upload(backend, &table, values);
+    }
+    free(spectral);
+    free(values);
+    return done;
+}
+
+static bool start_first_layer(struct transformer *model, uint64_t seed, struct error *error)
+{
+    struct backend *backend = transformer_backend(model);
+    const int64_t width = transformer_settings_of(model)->width;
+    struct tensor value = transformer_weights_of(model)->layer[0].linear[LINEAR_V];
+    struct tensor output = transformer_weights_of(model)->layer[0].linear[LINEAR_O];
+    struct random_stream stream = random_stream_open(seed, RANDOM_INITIALIZE, 1, UINT32_MAX);
+    const size_t bytes = (size_t)(width * width) * sizeof(real);
+
+    if (value.shape[0] != width || output.shape[1] != width)
+        return true;
+    real *weights = malloc(bytes), *transposed = malloc(bytes);
+    if (weights && transposed) {
+        for (int64_t row = 0; row < width; row++)
+            for (int64_t column = 0; column < width; column++) {
+                const real drawn = (real)(random_normal(&stream) / sqrt((double)width));
+                weights[row * width + column] = drawn;
+                transposed[column * width + row] = drawn;
+            }
+        tensor_upload(backend, &value, weights);
+        tensor_upload(backend, &output, transposed);
+    }
+    const bool done = (weights && transposed) || error_memory(error, "the start of a layer", 2 * bytes, NULL);
+    free(weights);
+    free(transposed);
+    return done;
+}
+
+bool start_from_interactions(struct transformer *model, const struct csr *train, uint64_t seed,
+                             struct error *error)
+{
+    return start_embeddings(model, train, seed, error) && start_first_layer(model, seed, error) &&
+           backend_synchronize(transformer_backend(model), error);
+}
