@@ -3,6 +3,7 @@
 
 #include "core/cpu/candidates.h"
 #include "core/cpu/cpu.h"
+#include "core/cpu/nucleus.h"
 #include "core/cpu/vector_math.h"
 
 static void mask_logits(real *target, const real *logits, const uint32_t *forbidden, int64_t classes)
@@ -50,7 +51,7 @@ static double sum_of_exponentials(const real *values, int64_t count, real larges
 /* One row on its way to a token. */
 struct draw {
     real *values; /* [classes]: logits, -infinity where forbidden */
-    candidate *candidates;
+    void *scratch;
     int64_t classes;
     real largest, inverse_temperature;
     double uniform; /* in [0, 1) */
@@ -87,43 +88,26 @@ static int32_t draw_from_all(const struct draw *draw)
     return last;
 }
 
-/* Sorts candidates until their weights sum up to `wanted` or `most` of them are sorted. Returns how many
- * count and, in *mass, their sum. */
-static int64_t sort_nucleus(const struct draw *draw, int64_t count, int64_t most, double wanted, double *mass)
-{
-    int64_t sorted = 0;
-    *mass = 0.0;
-    for (int64_t batch = minimum_of(most, 64); sorted < most; batch = minimum_of(2 * batch, most - sorted)) {
-        candidates_sort(draw->candidates + sorted, count - sorted, batch);
-        for (int64_t i = sorted; i < sorted + batch; i++) {
-            *mass += weight_of(draw, candidate_column(draw->candidates[i]));
-            if (*mass >= wanted)
-                return i + 1;
-        }
-        sorted += batch;
-    }
-    return most;
-}
-
+/* Inverts the cumulative distribution over the best top_k, cut to the share top_p of their mass. */
 static int32_t draw_from_best(const struct draw *draw, int64_t top_k, double top_p)
 {
-    int64_t count = 0;
+    candidate *best = draw->scratch;
+    int64_t allowed = 0, kept = 0;
     for (int64_t c = 0; c < draw->classes; c++)
         if (draw->values[c] > -INFINITY)
-            draw->candidates[count++] = candidate_of(key_of_score(draw->values[c]), c);
-    int64_t kept = top_k > 0 ? minimum_of(top_k, count) : count;
-    double mass;
-    if (top_k > 0)
-        sort_nucleus(draw, count, kept, INFINITY, &mass);
-    else
-        mass = sum_of_exponentials(draw->values, draw->classes, draw->largest, draw->inverse_temperature);
-    if (top_p < 1.0)
-        kept = sort_nucleus(draw, count, kept, top_p * mass, &mass);
+            best[allowed++] = candidate_of(key_of_score(draw->values[c]), c);
+    const int64_t count = minimum_of(top_k, allowed);
+    candidates_sort(best, allowed, count);
+    double all = 0.0, mass = 0.0;
+    for (int64_t i = 0; i < count; i++)
+        all += weight_of(draw, candidate_column(best[i]));
+    while (kept < count && (kept == 0 || mass < top_p * all))
+        mass += weight_of(draw, candidate_column(best[kept++]));
     double left = draw->uniform * mass;
     for (int64_t i = 0; i < kept; i++)
-        if ((left -= weight_of(draw, candidate_column(draw->candidates[i]))) < 0.0)
-            return candidate_column(draw->candidates[i]);
-    return candidate_column(draw->candidates[kept - 1]);
+        if ((left -= weight_of(draw, candidate_column(best[i]))) < 0.0)
+            return candidate_column(best[i]);
+    return candidate_column(best[kept - 1]);
 }
 
 static int32_t draw_token(const struct draw *draw, const struct sampling *settings)
@@ -136,6 +120,9 @@ static int32_t draw_token(const struct draw *draw, const struct sampling *settin
     }
     if (settings->top_k == 0 && settings->top_p >= 1.0f)
         return draw_from_all(draw);
+    if (settings->top_k == 0)
+        return nucleus_draw(draw->scratch, draw->values, draw->classes, draw->largest,
+                            draw->inverse_temperature, (double)settings->top_p, draw->uniform);
     return draw_from_best(draw, settings->top_k, (double)settings->top_p);
 }
 
@@ -145,7 +132,8 @@ void cpu_sample(struct backend *backend, struct tensor *tokens, struct tensor *l
 {
     const int64_t rows = logits->shape[0], classes = logits->shape[1];
     const int64_t words = forbidden ? forbidden->shape[1] : 0, *stream = streams->data;
-    const size_t stride = (size_t)round_up(classes_used * (int64_t)(sizeof(candidate) + sizeof(real)), 64);
+    const size_t scratch = (size_t)round_up((int64_t)nucleus_bytes(classes_used), 64);
+    const size_t stride = scratch + (size_t)round_up(classes_used * (int64_t)sizeof(real), 64);
     char *memory = cpu_workspace(backend, (size_t)backend->threads * stride);
     if (!memory)
         return;
@@ -154,8 +142,7 @@ void cpu_sample(struct backend *backend, struct tensor *tokens, struct tensor *l
         if (stream[row] < 0)
             continue;
         char *own = memory + (size_t)omp_get_thread_num() * stride;
-        struct draw draw = {.candidates = (candidate *)own, .classes = classes_used};
-        draw.values = (real *)(own + (size_t)classes_used * sizeof(candidate));
+        struct draw draw = {.scratch = own, .values = (real *)(own + scratch), .classes = classes_used};
         mask_logits(draw.values, (const real *)logits->data + row * classes,
                     forbidden ? (const uint32_t *)forbidden->data + row * words : NULL, classes_used);
         draw.largest = largest_of(draw.values, classes_used);

@@ -31,7 +31,7 @@ struct cache {
     struct layer_pass pass;
     struct cache_settings settings;
     struct attention_shape shape;
-    int64_t classes, tokens;
+    int64_t classes;
     struct arena cache_arena, pass_arena;
     struct tensor *keys, *values; /* [layers], each [slots * capacity, key_heads * head_width] */
     struct read_queue queue;
@@ -200,11 +200,6 @@ void cache_print_memory(const struct cache *cache, FILE *stream)
     arena_print_table(stream, "memory of decoding", arenas, 2);
 }
 
-int64_t cache_tokens(const struct cache *cache)
-{
-    return cache->tokens;
-}
-
 /* ---- passes ------------------------------------------------------------------------------------------- */
 
 static void upload_pass(struct cache *cache, struct pass_tensors *pass, const int32_t *tokens,
@@ -280,7 +275,6 @@ static void flush(struct cache *cache)
     if (queue->tokens > 0)
         read_pass(cache, rows, sequences);
     copy_shares(cache);
-    cache->tokens += queue->tokens;
     queue->tokens = queue->sequences = queue->shares = 0;
 }
 
@@ -346,6 +340,5 @@ void cache_decode(struct cache *cache, const struct decode_step *step, struct te
     }
     model_final_norm(&cache->pass, &head.normed, &head.inverse_rms, &a->input);
     model_logits(&cache->pass, &head.logits, &head.normed);
-    cache->tokens += step->count;
     *logits = head.logits;
 }

@@ -51,9 +51,6 @@ struct decode_step {
  * `count` on mean nothing. */
 void cache_decode(struct cache *cache, const struct decode_step *step, struct tensor *logits);
 
-/* Tokens read and decoded so far; those of padding are not counted. */
-int64_t cache_tokens(const struct cache *cache);
-
 static inline int64_t round_to_row_block(int64_t rows)
 {
     return (rows + GEMM_ROW_BLOCK - 1) / GEMM_ROW_BLOCK * GEMM_ROW_BLOCK;

@@ -22,7 +22,7 @@ struct ranker {
     struct ranker_settings settings;
     const struct csr *train;
     struct cache *cache;
-    int64_t rows, words, classes;
+    int64_t rows, words, classes, tokens;
     struct arena arena;               /* the forbidden tokens */
     int32_t *prompt;                  /* [length_maximum] */
     int32_t *slot, *token, *position; /* [rows] */
@@ -118,7 +118,7 @@ void ranker_print_memory(const struct ranker *ranker, FILE *stream)
 
 int64_t ranker_tokens(const struct ranker *ranker)
 {
-    return cache_tokens(ranker->cache);
+    return ranker->tokens;
 }
 
 /* ---- ranking ------------------------------------------------------------------------------------------ */
@@ -153,6 +153,7 @@ static bool score_contexts(struct ranker *ranker, int64_t first_user, int64_t fi
         const int64_t length =
             prompt_context(ranker->prompt, &settings->vocabulary, &settings->prompt, (int32_t)user, items,
                            item_count, settings->seed, (uint64_t)(job % settings->contexts));
+        ranker->tokens += length;
         cache_read(ranker->cache, (int32_t)row, ranker->prompt, length - 1);
         ranker->slot[row] = (int32_t)row;
         ranker->token[row] = ranker->prompt[length - 1];

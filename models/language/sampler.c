@@ -33,7 +33,7 @@ struct sampler {
     struct sampler_settings settings;
     const struct csr *train;
     struct cache *cache;
-    int64_t rows, words;
+    int64_t rows, words, tokens;
     struct active_rows active;
     int32_t *free_slot; /* [rows]; the first rows - active.count are free */
     int32_t *prompt;    /* [length_maximum] */
@@ -142,7 +142,7 @@ void sampler_print_memory(const struct sampler *sampler, FILE *stream)
 
 int64_t sampler_tokens(const struct sampler *sampler)
 {
-    return cache_tokens(sampler->cache);
+    return sampler->tokens;
 }
 
 /* ---- beginning lists ---------------------------------------------------------------------------------- */
@@ -181,6 +181,8 @@ static void read_context(struct sampler *sampler, struct job_cursor *jobs, int32
                                   (int32_t)jobs->user, items, count, sampler->settings.sampling.seed,
                                   (uint64_t)jobs->context);
     cache_read(sampler->cache, slot, sampler->prompt, jobs->length - 1);
+    if (jobs->sample == jobs->context)
+        sampler->tokens += jobs->length - 1;
     jobs->shared_slot = slot;
 }
 
@@ -242,6 +244,7 @@ static bool draw_tokens(struct sampler *sampler, struct error *error)
     const int64_t rows = round_to_row_block(active->count);
     struct tensor logits;
     cache_decode(sampler->cache, &step, &logits);
+    sampler->tokens += active->count;
     for (int64_t row = active->count; row < rows; row++) {
         active->stream[row] = -1;
         active->drawn[row] = 0;

@@ -40,7 +40,7 @@ void sampler_print_memory(const struct sampler *sampler, FILE *stream);
 bool sampler_run(struct sampler *sampler, int64_t first_user, int64_t user_count, struct proposal_list *list,
                  struct error *error);
 
-/* Tokens of prompts and lists that the model has processed. */
+/* Tokens of contexts, each counted once a user, and of lists that the model has processed. */
 int64_t sampler_tokens(const struct sampler *sampler);
 
 #endif

@@ -1,0 +1,657 @@
+/* Decoding over the cache, sampling and ranking against the uncached forward pass, and the stage's files. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/file.h"
+#include "core/store.h"
+#include "experiments/generated.h"
+#include "experiments/run.h"
+#include "models/language/cache.h"
+#include "models/language/checkpoint.h"
+#include "models/language/ranker.h"
+#include "models/language/sampler.h"
+
+#define FINE(call)                                                                                           \
+    do {                                                                                                     \
+        if (!(call))                                                                                         \
+            fail_msg("%s", error.message);                                                                   \
+    } while (0)
+
+/* ---- models ------------------------------------------------------------------------------------------- */
+
+static struct transformer_settings model_settings(int64_t vocabulary, int64_t key_heads, bool positions)
+{
+    return (struct transformer_settings){.vocabulary = vocabulary,
+                                         .width = 16,
+                                         .layers = 3,
+                                         .query_heads = 4,
+                                         .key_heads = key_heads,
+                                         .head_width = 8,
+                                         .hidden = 24,
+                                         .norm_epsilon = 1e-5f,
+                                         .rope_theta = 10000.0f,
+                                         .positions = positions,
+                                         .tied = false};
+}
+
+/* A model with weights large enough for distributions that are far from uniform. */
+static struct transformer *make_model(struct backend *backend, struct transformer_settings settings,
+                                      int64_t tokens_maximum)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct transformer *model;
+    int64_t count;
+    FINE(transformer_create(&model, backend, &settings, NULL, TRAIN_NOTHING, tokens_maximum, tokens_maximum,
+                            7, &error));
+    struct parameter *parameters = transformer_parameters(model, &count);
+    for (int64_t p = 0; p < count; p++) {
+        if (!parameters[p].decayed)
+            continue;
+        struct random_stream stream = random_stream_open(5, RANDOM_TEST, 0, (uint64_t)p);
+        const int64_t values = tensor_count(&parameters[p].value);
+        real *weights = malloc((size_t)values * sizeof *weights);
+        for (int64_t i = 0; i < values; i++)
+            weights[i] = (real)(0.3 * random_normal(&stream));
+        tensor_upload(backend, &parameters[p].value, weights);
+        free(weights);
+    }
+    return model;
+}
+
+static struct backend *open_backend(int threads)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = backend_open("cpu", threads, &error);
+    if (!backend)
+        fail_msg("%s", error.message);
+    return backend;
+}
+
+/* Logits of all positions of a sequence, uncached: [length, vocabulary]. */
+static float *full_logits(struct transformer *model, const int32_t *tokens, int64_t length)
+{
+    struct error error = ERROR_INITIALIZER;
+    int32_t *position = malloc((size_t)length * sizeof *position);
+    const int32_t starts[2] = {0, (int32_t)length};
+    float *logits = malloc((size_t)(length * transformer_settings_of(model)->vocabulary) * sizeof *logits);
+    for (int64_t i = 0; i < length; i++)
+        position[i] = (int32_t)i;
+    const struct batch batch = {
+        .tokens = length, .sequences = 1, .token = tokens, .position = position, .starts = starts};
+    FINE(transformer_logits(model, &batch, position, length, logits, &error));
+    free(position);
+    return logits;
+}
+
+/* ---- the cache ---------------------------------------------------------------------------------------- */
+
+enum { CACHED = 70, LENGTH = 40, VOCABULARY = 50 };
+
+static void assert_close(const real *actual, const float *expected, int64_t count)
+{
+    double largest = 0, difference = 0;
+    for (int64_t i = 0; i < count; i++) {
+        largest = fmax(largest, fabs((double)expected[i]));
+        difference = fmax(difference, fabs((double)actual[i] - (double)expected[i]));
+    }
+    if (!(difference <= 1e-5 * largest))
+        fail_msg("cached and uncached logits differ by %g of %g", difference, largest);
+}
+
+/* Sequences of all lengths, two of which begin alike, are decoded side by side to LENGTH tokens. */
+static void compare_with_uncached(int64_t key_heads, bool positions)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = open_backend(1);
+    struct transformer *model = make_model(backend, model_settings(VOCABULARY, key_heads, positions), LENGTH);
+    const struct cache_settings settings = {.slots = 128, .capacity = LENGTH, .pass_tokens = 100};
+    struct random_stream stream = random_stream_open(1, RANDOM_TEST, 0, 0);
+    struct cache *cache;
+    int32_t tokens[CACHED][LENGTH], position[CACHED], slot[CACHED], next[CACHED];
+    float *expected[CACHED];
+    FINE(cache_create(&cache, model, &settings, &error));
+    for (int row = 0; row < CACHED; row++) {
+        for (int i = 0; i < LENGTH; i++)
+            tokens[row][i] = (int32_t)random_below(&stream, VOCABULARY);
+        slot[row] = (int32_t)(127 - row);
+        position[row] = 1 + row % 30;
+        if (row == 1) {
+            position[row] = position[0] = 9;
+            memcpy(tokens[1], tokens[0], 9 * sizeof(int32_t));
+            cache_share(cache, slot[1], slot[0], 9);
+        } else {
+            cache_read(cache, slot[row], tokens[row], row == 0 ? 9 : position[row]);
+        }
+        expected[row] = full_logits(model, tokens[row], LENGTH);
+    }
+    for (int step = 0; step < 10; step++) {
+        struct tensor logits;
+        for (int row = 0; row < CACHED; row++)
+            next[row] = tokens[row][position[row]];
+        cache_decode(cache, &(struct decode_step){CACHED, slot, next, position}, &logits);
+        FINE(backend_synchronize(backend, &error));
+        for (int row = 0; row < CACHED; row++, position[row - 1]++)
+            assert_close((const real *)logits.data + row * VOCABULARY,
+                         expected[row] + position[row] * VOCABULARY, VOCABULARY);
+    }
+    for (int row = 0; row < CACHED; row++)
+        free(expected[row]);
+    cache_free(cache);
+    transformer_free(model);
+    backend_close(backend);
+}
+
+static void test_cache(void **state)
+{
+    (void)state;
+    compare_with_uncached(4, false);
+    compare_with_uncached(2, true);
+    compare_with_uncached(1, true);
+}
+
+/* ---- sampling ----------------------------------------------------------------------------------------- */
+
+static struct csr make_train(int64_t users, int64_t items, int64_t longest)
+{
+    struct csr train = {.rows = users, .columns = items};
+    struct random_stream stream = random_stream_open(3, RANDOM_TEST, 1, 0);
+    int32_t *order = malloc((size_t)items * sizeof *order);
+    train.starts = calloc((size_t)users + 1, sizeof *train.starts);
+    train.indices = calloc((size_t)(users * longest) + 1, sizeof *train.indices);
+    for (int64_t i = 0; i < items; i++)
+        order[i] = (int32_t)i;
+    for (int64_t user = 0; user < users; user++) {
+        const int64_t count = longest > 0 ? 1 + (int64_t)random_below(&stream, (uint32_t)longest) : 0;
+        random_shuffle(&stream, order, items);
+        memcpy(train.indices + train.starts[user], order, (size_t)count * sizeof *order);
+        train.starts[user + 1] = train.starts[user] + count;
+    }
+    free(order);
+    return train;
+}
+
+static struct sampler_settings sampler_settings(int64_t items, int64_t length)
+{
+    return (struct sampler_settings){.vocabulary = {.items = items, .users = 1000},
+                                     .prompt = {.separator = true, .shuffle = true, .length_maximum = length},
+                                     .batch = 64,
+                                     .cache_bytes = (size_t)1 << 28,
+                                     .samples = 1,
+                                     .contexts = 1,
+                                     .items_maximum = 6,
+                                     .sampling = {.temperature = 1.0f, .top_p = 1.0f, .seed = 11},
+                                     .constrained = true};
+}
+
+static struct proposal_list run_sampler(struct transformer *model, const struct sampler_settings *settings,
+                                        const struct csr *train)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct proposal_list list = {.count = 0};
+    struct sampler *sampler;
+    FINE(sampler_create(&sampler, model, settings, train, &error));
+    FINE(sampler_run(sampler, 0, train->rows, &list, &error));
+    sampler_free(sampler);
+    proposal_list_sort(&list);
+    proposal_list_vote(&list);
+    return list;
+}
+
+static bool contains(const int32_t *values, int64_t count, int32_t value)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (values[i] == value)
+            return true;
+    return false;
+}
+
+/* Temperature 0 is the argmax of the uncached logits over what is allowed, step by step. */
+static void test_greedy(void **state)
+{
+    (void)state;
+    enum { ITEMS = 40, TRAIN = 12, MAXIMUM = 6, PROMPT = TRAIN + 4 };
+    struct backend *backend = open_backend(1);
+    struct transformer *model = make_model(backend, model_settings(CONTROL_TOKEN_COUNT + ITEMS, 2, true), 64);
+    struct csr train = make_train(5, ITEMS, TRAIN);
+    struct sampler_settings settings = sampler_settings(ITEMS, PROMPT);
+    settings.sampling.temperature = 0.0f;
+    struct proposal_list list = run_sampler(model, &settings, &train);
+    assert_int_equal(list.count, train.rows * MAXIMUM);
+    for (int32_t user = 0; user < train.rows; user++) {
+        int32_t tokens[PROMPT + MAXIMUM];
+        int64_t length =
+            prompt_context(tokens, &settings.vocabulary, &settings.prompt, user,
+                           train.indices + train.starts[user], csr_row_length(&train, user), 11, 0);
+        for (int step = 0; step < MAXIMUM; step++) {
+            float *logits = full_logits(model, tokens, length);
+            const float *last = logits + (length - 1) * (CONTROL_TOKEN_COUNT + ITEMS);
+            int32_t best = -1;
+            for (int32_t token = CONTROL_TOKEN_COUNT; token < CONTROL_TOKEN_COUNT + ITEMS; token++)
+                if (!contains(tokens, length, token) && (best < 0 || last[token] > last[best]))
+                    best = token;
+            free(logits);
+            assert_int_equal(list.row[user * MAXIMUM + step].item, best - CONTROL_TOKEN_COUNT);
+            tokens[length++] = best;
+        }
+    }
+    proposal_list_free(&list);
+    csr_free(&train);
+    transformer_free(model);
+    backend_close(backend);
+}
+
+enum { FEW = 5, DRAWS = 10000 };
+
+static int compare_descending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* Leaves out what top_k and then top_p leave out, and renormalises. */
+static void truncate_distribution(double probability[FEW], const struct sampling *sampling)
+{
+    double sorted[FEW], mass = 0, sum = 0;
+    int kept = 0;
+    const int most = sampling->top_k > 0 && sampling->top_k < FEW ? (int)sampling->top_k : FEW;
+    memcpy(sorted, probability, sizeof sorted);
+    qsort(sorted, FEW, sizeof *sorted, compare_descending);
+    for (int i = 0; i < most; i++)
+        mass += sorted[i];
+    while (kept < most && (kept == 0 || sum < (double)sampling->top_p * mass))
+        sum += sorted[kept++];
+    for (int item = 0; item < FEW; item++)
+        probability[item] = probability[item] < sorted[kept - 1] ? 0 : probability[item] / sum;
+}
+
+/* P(item | tokens) over the items that are not among the tokens. */
+static void item_distribution(double probability[FEW], struct transformer *model, const int32_t *tokens,
+                              int64_t length, const struct sampling *sampling)
+{
+    float *logits = full_logits(model, tokens, length);
+    const float *last = logits + (length - 1) * (CONTROL_TOKEN_COUNT + FEW) + CONTROL_TOKEN_COUNT;
+    double sum = 0;
+    for (int32_t item = 0; item < FEW; item++) {
+        const bool taken = contains(tokens, length, vocabulary_item_token(item));
+        probability[item] = taken ? 0 : exp((double)last[item] / (double)sampling->temperature);
+        sum += probability[item];
+    }
+    for (int item = 0; item < FEW; item++)
+        probability[item] /= sum;
+    free(logits);
+    truncate_distribution(probability, sampling);
+}
+
+/* The 0.999 quantiles of chi-square by degrees of freedom. */
+static const double quantiles[20] = {0,     10.83, 13.82, 16.27, 18.47, 20.52, 22.46, 24.32, 26.12, 27.88,
+                                     29.59, 31.26, 32.91, 34.53, 36.12, 37.70, 39.25, 40.79, 42.31, 43.82};
+
+static void compare_frequencies(struct transformer *model, const struct sampler_settings *settings,
+                                const struct proposal_list *list)
+{
+    int64_t observed[FEW][FEW] = {{0}};
+    int32_t tokens[4] = {TOKEN_BEGIN, TOKEN_NO_USER, TOKEN_SEPARATOR};
+    double first[FEW], second[FEW], statistic = 0;
+    int possible = 0;
+    for (int64_t row = 0; row < list->count; row += 2)
+        observed[list->row[row].item][list->row[row + 1].item]++;
+    item_distribution(first, model, tokens, 3, &settings->sampling);
+    for (int32_t a = 0; a < FEW; a++) {
+        tokens[3] = vocabulary_item_token(a);
+        item_distribution(second, model, tokens, 4, &settings->sampling);
+        for (int b = 0; b < FEW; b++) {
+            const double expected = DRAWS * first[a] * second[b];
+            if (expected <= 0)
+                assert_int_equal(observed[a][b], 0);
+            else
+                statistic += pow((double)observed[a][b] - expected, 2) / expected;
+            possible += expected > 0;
+        }
+    }
+    assert_in_range(possible, 2, 20);
+    if (!(statistic < quantiles[possible - 1]))
+        fail_msg("chi-square %g of %d kinds of lists", statistic, possible);
+}
+
+static void test_frequencies(void **state)
+{
+    (void)state;
+    static const struct sampling ways[] = {{.temperature = 0.7f, .top_p = 1.0f, .seed = 11},
+                                           {.temperature = 1.5f, .top_p = 0.8f, .seed = 12},
+                                           {.temperature = 1.0f, .top_p = 1.0f, .top_k = 3, .seed = 13},
+                                           {.temperature = 1.0f, .top_p = 0.9f, .top_k = 3, .seed = 14}};
+    const struct sampling plain = {.temperature = 1.0f, .top_p = 1.0f};
+    struct backend *backend = open_backend(2);
+    struct transformer *model = make_model(backend, model_settings(CONTROL_TOKEN_COUNT + FEW, 4, true), 64);
+    struct csr train = make_train(1, FEW, 0);
+    struct sampler_settings settings = sampler_settings(FEW, 8);
+    settings.samples = DRAWS;
+    settings.items_maximum = 2;
+    settings.batch = 512;
+    for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
+        settings.sampling = ways[way];
+        struct proposal_list list = run_sampler(model, &settings, &train);
+        assert_int_equal(list.count, 2 * DRAWS);
+        compare_frequencies(model, &settings, &list);
+        double first[FEW]; /* log-probabilities are those before temperature and truncation */
+        item_distribution(first, model, (const int32_t[]){TOKEN_BEGIN, TOKEN_NO_USER, TOKEN_SEPARATOR}, 3,
+                          &plain);
+        for (int64_t row = 0; row < 200; row += 2)
+            assert_true(fabs((double)list.row[row].log_probability - log(first[list.row[row].item])) < 1e-4);
+        proposal_list_free(&list);
+    }
+    csr_free(&train);
+    transformer_free(model);
+    backend_close(backend);
+}
+
+static void test_constraints(void **state)
+{
+    (void)state;
+    enum { ITEMS = 10 };
+    struct backend *backend = open_backend(1);
+    struct transformer *model = make_model(backend, model_settings(CONTROL_TOKEN_COUNT + ITEMS, 4, false), 0);
+    struct csr train = make_train(100, ITEMS, 8);
+    struct sampler_settings settings = sampler_settings(ITEMS, 12);
+    settings.samples = 3;
+    settings.contexts = 2;
+    struct proposal_list list = run_sampler(model, &settings, &train);
+    assert_int_equal(list.requested, 100 * 3 * 6);
+    assert_int_equal(list.invalid + list.already_seen + list.duplicate, 0);
+    assert_int_equal(list.valid, list.count);
+    for (int64_t row = 0; row < list.count; row++) {
+        const struct proposal *p = &list.row[row];
+        assert_false(
+            contains(train.indices + train.starts[p->user], csr_row_length(&train, p->user), p->item));
+        assert_in_range(p->votes, 1, 3);
+    }
+    for (int64_t user = 0; user < train.rows; user++) { /* lists stop when nothing is left */
+        int64_t rows = 0;
+        for (int64_t row = 0; row < list.count; row++)
+            rows += list.row[row].user == user;
+        const int64_t left = ITEMS - csr_row_length(&train, user);
+        assert_int_equal(rows, 3 * (left < 6 ? left : 6));
+    }
+    proposal_list_free(&list);
+    settings.constrained = false;
+    list = run_sampler(model, &settings, &train);
+    assert_true(list.invalid > 0 && list.already_seen > 0 && list.duplicate > 0 && list.valid > 0);
+    assert_int_equal(list.count, list.valid + list.already_seen + list.duplicate);
+    assert_int_equal(list.count + list.invalid, list.requested);
+    proposal_list_free(&list);
+    csr_free(&train);
+    transformer_free(model);
+    backend_close(backend);
+}
+
+/* ---- ranking ------------------------------------------------------------------------------------------ */
+
+/* Mean over the contexts of the probability of each item that is not in train. */
+static void mean_probability(double *mean, struct transformer *model, const struct ranker_settings *settings,
+                             const struct csr *train, int32_t user)
+{
+    const int64_t items = settings->vocabulary.items;
+    int32_t tokens[64];
+    memset(mean, 0, (size_t)items * sizeof *mean);
+    for (int64_t context = 0; context < settings->contexts; context++) {
+        const int64_t length = prompt_context(tokens, &settings->vocabulary, &settings->prompt, user,
+                                              train->indices + train->starts[user],
+                                              csr_row_length(train, user), settings->seed, (uint64_t)context);
+        float *logits = full_logits(model, tokens, length),
+              *last = logits + (length - 1) * (CONTROL_TOKEN_COUNT + items);
+        double sum = 0;
+        for (int32_t item = 0; item < items; item++)
+            if (!contains(tokens, length, vocabulary_item_token(item)))
+                sum += exp((double)last[vocabulary_item_token(item)]);
+        for (int32_t item = 0; item < items; item++)
+            if (!contains(tokens, length, vocabulary_item_token(item)))
+                mean[item] +=
+                    exp((double)last[vocabulary_item_token(item)]) / sum / (double)settings->contexts;
+        free(logits);
+    }
+}
+
+static void test_ranking(void **state)
+{
+    (void)state;
+    enum { ITEMS = 40, TRAIN = 12, USERS = 30, BEST = 5 };
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = open_backend(2);
+    struct transformer *model = make_model(backend, model_settings(CONTROL_TOKEN_COUNT + ITEMS, 2, true), 64);
+    struct csr train = make_train(USERS, ITEMS, TRAIN);
+    const struct ranker_settings settings = {
+        .vocabulary = {.items = ITEMS, .users = USERS},
+        .prompt = {.separator = true, .shuffle = true, .length_maximum = 16},
+        .batch = 64,
+        .cache_bytes = 1,
+        .contexts = 3,
+        .items_maximum = BEST,
+        .seed = 4};
+    struct proposal_list list = {.count = 0};
+    struct ranker *ranker;
+    FINE(ranker_create(&ranker, model, &settings, &train, &error));
+    FINE(ranker_run(ranker, 0, USERS, &list, &error));
+    assert_int_equal(list.count, USERS * BEST);
+    for (int32_t user = 0; user < USERS; user++) {
+        const struct proposal *row = list.row + user * BEST;
+        double mean[ITEMS];
+        int64_t better = 0;
+        mean_probability(mean, model, &settings, &train, user);
+        for (int rank = 0; rank < BEST; rank++) {
+            assert_true(row[rank].user == user && row[rank].position == rank && row[rank].sample == 0);
+            assert_true(fabs((double)row[rank].log_probability - log(mean[row[rank].item])) < 1e-4);
+            assert_in_range(row[rank].votes, 0, settings.contexts);
+        }
+        for (int item = 0; item < ITEMS; item++)
+            better += log(mean[item]) > (double)row[BEST - 1].log_probability + 1e-4;
+        assert_true(better < BEST);
+    }
+    ranker_free(ranker);
+    proposal_list_free(&list);
+    csr_free(&train);
+    transformer_free(model);
+    backend_close(backend);
+}
+
+/* ---- the stage ---------------------------------------------------------------------------------------- */
+
+enum { STAGE_USERS = 1100, STAGE_ITEMS = 60 };
+
+static struct id_map make_ids(int64_t count)
+{
+    struct id_map ids = {.count = count};
+    ids.offsets = calloc((size_t)count + 1, sizeof *ids.offsets);
+    ids.bytes = calloc((size_t)count, 8);
+    for (int64_t id = 0; id < count; id++)
+        ids.offsets[id + 1] =
+            ids.offsets[id] + sprintf(ids.bytes + ids.offsets[id], "%lld", (long long)id) + 1;
+    return ids;
+}
+
+static struct csr empty_matrix(void)
+{
+    return (struct csr){.rows = STAGE_USERS,
+                        .columns = STAGE_ITEMS,
+                        .starts = calloc(STAGE_USERS + 1, sizeof(int64_t)),
+                        .indices = calloc(1, sizeof(int32_t))};
+}
+
+/* A run's folder with a data set and a base model. */
+static char *make_folder(void)
+{
+    struct error error = ERROR_INITIALIZER;
+    char name[] = "/tmp/idrec-generation-XXXXXX";
+    char *folder = path_format("%s", mkdtemp(name));
+    char *data = path_format("%s/dataset.h5", folder), *base = path_format("%s/language_model/base", folder);
+    struct dataset dataset = {.name = path_format("test"),
+                              .user_ids = make_ids(STAGE_USERS),
+                              .item_ids = make_ids(STAGE_ITEMS),
+                              .train = make_train(STAGE_USERS, STAGE_ITEMS, 20),
+                              .validation = empty_matrix(),
+                              .test = empty_matrix()};
+    struct backend *backend = open_backend(1);
+    struct transformer *model =
+        make_model(backend, model_settings(CONTROL_TOKEN_COUNT + STAGE_ITEMS, 2, true), 0);
+    FINE(dataset_save(&dataset, data, &error));
+    FINE(folder_create(base, &error));
+    FINE(checkpoint_save_base(model, base, &error));
+    transformer_free(model);
+    backend_close(backend);
+    dataset_free(&dataset);
+    free(data);
+    free(base);
+    return folder;
+}
+
+/* Runs the stage and reads its file. */
+static struct generated run_stage_generate(char *folder, const char *method, int batch, int threads)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct stage_cost cost = {0};
+    struct generated generated;
+    char *text = path_format("name: test\ndata: {path: none.csv}\nfinetune: {method: none}\n"
+                             "generate: {method: %s, samples: 3, contexts: 2, max_items: 5, batch: %d}\n",
+                             method, batch);
+    char *path = path_format("%s/generated.h5", folder), *parts = path_format("%s/generated_parts", folder);
+    struct run run = {.folder = folder, .backend = open_backend(threads)};
+    FINE(config_parse(&run.config, "test.yaml", text, strlen(text), &error));
+    FINE(stage_generate(&run, &cost, &error));
+    FINE(generated_load(&generated, path, &error));
+    assert_false(path_exists(parts));
+    assert_int_equal(cost.tokens, generated.counts.tokens);
+    config_free(run.config);
+    backend_close(run.backend);
+    free(text);
+    free(path);
+    free(parts);
+    return generated;
+}
+
+static void assert_same(const struct generated *a, const struct generated *b)
+{
+    const size_t bytes = (size_t)a->count * sizeof(int32_t);
+    assert_int_equal(a->count, b->count);
+    assert_memory_equal(a->user, b->user, bytes);
+    assert_memory_equal(a->item, b->item, bytes);
+    assert_memory_equal(a->sample, b->sample, bytes);
+    assert_memory_equal(a->position, b->position, bytes);
+    assert_memory_equal(a->votes, b->votes, bytes);
+    assert_memory_equal(a->log_probability, b->log_probability, bytes);
+    assert_memory_equal(&a->counts, &b->counts,
+                        offsetof(struct generation_counts, floating_point_operations));
+}
+
+static void remove_path(const char *folder, const char *name)
+{
+    struct error error = ERROR_INITIALIZER;
+    char *path = path_format("%s/%s", folder, name);
+    FINE(path_remove(path, &error));
+    free(path);
+}
+
+static void test_independence(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"sampling", "ranking"};
+    static const struct {
+        int batch, threads;
+    } ways[] = {{64, 1}, {128, 1}, {192, 2}, {1000, 2}};
+    char *folder = make_folder();
+    for (int method = 0; method < 2; method++) {
+        struct generated first = {.count = 0};
+        for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
+            struct generated generated =
+                run_stage_generate(folder, methods[method], ways[way].batch, ways[way].threads);
+            remove_path(folder, "generated.h5");
+            if (way == 0) {
+                first = generated;
+                assert_int_equal(first.count, (method == 0 ? 3 : 1) * STAGE_USERS * 5);
+                continue;
+            }
+            assert_same(&first, &generated);
+            generated_free(&generated);
+        }
+        generated_free(&first);
+    }
+    remove_path(folder, "");
+    free(folder);
+}
+
+/* Writes the rows from `first` to `end` of `all` as a part, with one vote changed to a mark. */
+static void write_part(const char *folder, int part, const struct generated *all, int64_t first, int64_t end,
+                       const char *fingerprint)
+{
+    struct error error = ERROR_INITIALIZER;
+    const struct generated_origin origin = {"sampling", "", fingerprint};
+    char *path = path_format("%s/generated_parts/%06d.h5", folder, part);
+    struct generated rows = {.count = end - first,
+                             .user = all->user + first,
+                             .item = all->item + first,
+                             .sample = all->sample + first,
+                             .position = all->position + first,
+                             .votes = all->votes + first,
+                             .log_probability = all->log_probability + first,
+                             .counts = {.valid = end - first}};
+    const int32_t votes = rows.votes[0];
+    rows.votes[0] = 77;
+    FINE(generated_save(&rows, &origin, path, &error));
+    rows.votes[0] = votes;
+    free(path);
+}
+
+/* A finished part is taken as it is; one of other settings and a damaged one are made again. */
+static void test_resume(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    char *folder = make_folder(), *path = path_format("%s/generated.h5", folder);
+    char *parts = path_format("%s/generated_parts", folder), *fingerprint;
+    char *damaged = path_format("%s/000002.h5", parts);
+    struct generated reference = run_stage_generate(folder, "sampling", 64, 1);
+    struct store *store;
+    FINE(store_open(&store, path, &error));
+    FINE(store_get_string(store, "/", "fingerprint", &fingerprint, &error));
+    store_close(store);
+    remove_path(folder, "generated.h5");
+    FINE(folder_create(parts, &error));
+    int64_t second = 0, third = 0;
+    while (reference.user[second] < 512)
+        second++;
+    while (reference.user[third] < 1024)
+        third++;
+    write_part(folder, 0, &reference, 0, second, fingerprint);
+    write_part(folder, 1, &reference, second, third, "0123456789abcdef");
+    FINE(file_write(damaged, "not HDF5", 8, &error));
+    struct generated resumed = run_stage_generate(folder, "sampling", 64, 1);
+    assert_int_equal(resumed.votes[0], 77);
+    resumed.votes[0] = reference.votes[0];
+    resumed.counts = reference.counts;
+    assert_same(&reference, &resumed);
+    generated_free(&reference);
+    generated_free(&resumed);
+    remove_path(folder, "");
+    free(folder);
+    free(path);
+    free(parts);
+    free(damaged);
+    free(fingerprint);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cache),       cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_frequencies), cmocka_unit_test(test_constraints),
+        cmocka_unit_test(test_ranking),     cmocka_unit_test(test_independence),
+        cmocka_unit_test(test_resume),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
