@@ -16,9 +16,22 @@
 
 enum role { CONSTANT, VARIABLE, RESULT };
 /* INDEX: uniform on -1 .. bound - 1 (on 0 .. when no_gap); STARTS: 0 .. bound ascending, with empty ranges;
- * ONCE: distinct, in 0 .. bound - 1; BITS: random words; FREQUENCIES: rope's; COPY: that of the operand
- * `bound`. */
-enum filling { ZERO, NORMAL, POSITIVE, INDEX, CLASS, LENGTH, STARTS, ONCE, COUNT_UP, BITS, FREQUENCIES };
+ * EVEN: the same with equal ranges; ONCE: distinct, in 0 .. bound - 1; BITS: random words; FREQUENCIES:
+ * rope's; COPY: that of the operand `bound`. */
+enum filling {
+    ZERO,
+    NORMAL,
+    POSITIVE,
+    INDEX,
+    CLASS,
+    LENGTH,
+    STARTS,
+    EVEN,
+    ONCE,
+    COUNT_UP,
+    BITS,
+    FREQUENCIES
+};
 
 struct operand {
     const char *name;
@@ -261,7 +274,7 @@ static void rmsnorm_backward(struct backend *backend, struct tensor *t, struct t
 static int rope_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("x", VARIABLE, s[0], s[1] * s[2]);
-    o[1] = INTEGERS("positions", DTYPE_I32, s[0], COUNT_UP, 0);
+    o[1] = INTEGERS("positions", DTYPE_I32, s[0], COUNT_UP, 200);
     o[2] = REAL("frequencies", CONSTANT, s[2] / 2, 0);
     o[2].filling = FREQUENCIES;
     o[3] = REAL("out", RESULT, s[0], s[1] * s[2]);
@@ -280,14 +293,14 @@ static void rope_backward(struct backend *backend, struct tensor *t, struct tens
     op_rope_backward(backend, &d[0], &t[1], &t[2], s[2]);
 }
 
-/* ---- attention: tokens, sequences, query heads, key heads, head width ---- */
+/* ---- attention: tokens, sequences, query heads, key heads, head width, equal lengths ---- */
 
 static int attention_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("q", VARIABLE, s[0], s[2] * s[4]);
     o[1] = REAL("k", VARIABLE, s[0], s[3] * s[4]);
     o[2] = REAL("v", VARIABLE, s[0], s[3] * s[4]);
-    o[3] = INTEGERS("starts", DTYPE_I32, s[1] + 1, STARTS, s[0]);
+    o[3] = INTEGERS("starts", DTYPE_I32, s[1] + 1, s[5] ? EVEN : STARTS, s[0]);
     o[4] = REAL("out", RESULT, s[0], s[2] * s[4]);
     o[5] = REAL("log_sum_exp", CONSTANT, s[2], s[0]);
     return 6;
@@ -589,7 +602,7 @@ static const struct operator_family operator_families[] = {
       {300, 1, 2, 2, 33},
       {600, 2, 4, 1, 64},
       {31, 6, 1, 1, 129}},
-     {{4096, 40, 4, 4, 32}, {4096, 40, 8, 8, 16}, {4096, 10, 4, 2, 64}, {4096, 160, 4, 4, 32}}},
+     {{4096, 40, 4, 4, 32, 1}, {4096, 40, 8, 8, 16, 1}, {4096, 10, 4, 2, 64, 1}, {4096, 160, 4, 4, 32, 1}}},
     {"attention_decode",
      decode_describe,
      decode_forward,
@@ -690,11 +703,14 @@ static void fill_integers(struct random_stream *random, const struct operand *op
                      ? operand->bound
                      : operand->bound * (index / 2 * 2) / (operand->rows > 1 ? operand->rows - 1 : 1);
         break;
+    case EVEN:
+        *value = operand->bound * index / (operand->rows > 1 ? operand->rows - 1 : 1);
+        break;
     case ONCE: /* 7919 is prime: distinct unless it divides the bound */
         *value = index * 7919 % operand->bound;
         break;
     case COUNT_UP:
-        *value = index;
+        *value = operand->bound > 0 ? index % operand->bound : index;
         break;
     case BITS:
         *value = (int64_t)random_word(random);

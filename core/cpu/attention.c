@@ -52,7 +52,7 @@ static struct piece piece_of(const struct layout *layout, int64_t index)
         .group = shape->query_heads / shape->key_heads,
         .head_width = shape->head_width,
         .padded_width = round_up(shape->head_width, VECTOR_LANES),
-        .padded_length = round_up(length, TILE_COLUMNS),
+        .padded_length = round_up(length, VECTOR_LANES),
         .q_stride = shape->query_heads * shape->head_width,
         .k_stride = shape->key_heads * shape->head_width,
         .scale = 1 / real_sqrt((real)shape->head_width),
@@ -75,9 +75,12 @@ static void pack_transposed(real *packed, const real *rows, const struct piece *
 static void pack_rows(real *packed, const real *rows, int64_t stride, int64_t count,
                       const struct piece *piece)
 {
-    for (int64_t token = 0; token < count; token++)
-        for (int64_t i = 0; i < piece->padded_width; i++)
-            packed[token * piece->padded_width + i] = i < piece->head_width ? rows[token * stride + i] : 0;
+    const size_t width = (size_t)piece->head_width, padding = (size_t)piece->padded_width - width;
+    for (int64_t token = 0; token < count; token++) {
+        real *row = packed + token * piece->padded_width;
+        memcpy(row, rows + token * stride, width * sizeof(real));
+        memset(row + width, 0, padding * sizeof(real));
+    }
 }
 
 /* Addresses of rows first .. first + 3 of a head; those past the end repeat the last row. */
@@ -95,27 +98,27 @@ struct running_softmax {
     real *out; /* [TILE_ROWS, padded_width] */
 };
 
-/* Turns row r of a block of scores (keys key .. key + count - 1, of which those after `last` are hidden) into
- * e^(score - maximum), and brings what was summed so far to the new maximum. */
+/* Turns row r of a block of scores, of which the first `visible` are seen, into e^(scale (score - maximum)),
+ * and brings what was summed so far to the new maximum. Works on whole vectors; hidden scores become 0. */
 static void softmax_row(struct running_softmax *running, int r, real *scores, int64_t count, int64_t visible,
                         const struct piece *piece)
 {
+    const int64_t padded = round_up(count, VECTOR_LANES);
+    const real scale = piece->scale;
+    for (int64_t j = visible > 0 ? visible : 0; j < padded; j++)
+        scores[j] = -INFINITY;
     real largest = running->maximum[r];
 #pragma omp simd reduction(max : largest)
-    for (int64_t j = 0; j < visible; j++) {
-        scores[j] *= piece->scale;
+    for (int64_t j = 0; j < padded; j++)
         largest = scores[j] > largest ? scores[j] : largest;
-    }
     real sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < visible; j++) {
-        scores[j] = real_exp(scores[j] - largest);
+    for (int64_t j = 0; j < padded; j++) {
+        scores[j] = real_exp((scores[j] - largest) * scale);
         sum += scores[j];
     }
-    for (int64_t j = visible > 0 ? visible : 0; j < count; j++)
-        scores[j] = 0;
     if (largest > running->maximum[r]) {
-        const real factor = real_exp(running->maximum[r] - largest);
+        const real factor = real_exp((running->maximum[r] - largest) * scale);
         running->sum[r] *= factor;
         for (int64_t i = 0; i < piece->padded_width; i++)
             running->out[r * piece->padded_width + i] *= factor;
@@ -139,8 +142,7 @@ static void attend_rows(struct running_softmax *running, const struct piece *pie
     memset(running->out, 0, (size_t)(TILE_ROWS * piece->padded_width) * sizeof(real));
     for (int64_t key = 0; key < end; key += KEY_BLOCK) {
         const int64_t count = minimum_of(KEY_BLOCK, end - key);
-        for (int64_t c = 0; c < count; c += TILE_COLUMNS)
-            tile_scores(scores + c, KEY_BLOCK, rows, keys + key + c, piece->padded_length, piece->head_width);
+        tile_scores(scores, KEY_BLOCK, rows, keys + key, piece->padded_length, piece->head_width, count);
         for (int r = 0; r < TILE_ROWS; r++)
             softmax_row(running, r, scores + r * KEY_BLOCK, count, minimum_of(count, row + r + 1 - key),
                         piece);
@@ -157,7 +159,7 @@ struct forward_tensors {
 static size_t forward_scratch(const struct layout *layout)
 {
     const int64_t padded_width = round_up(layout->shape.head_width, VECTOR_LANES);
-    return (size_t)((round_up(layout->longest, TILE_COLUMNS) + TILE_ROWS) * 2 * padded_width);
+    return (size_t)((round_up(layout->longest, VECTOR_LANES) + TILE_ROWS) * 2 * padded_width);
 }
 
 static void attend_piece(const struct forward_tensors *t, const struct layout *layout,
@@ -179,7 +181,7 @@ static void attend_piece(const struct forward_tensors *t, const struct layout *l
                 for (int64_t i = 0; i < piece->head_width; i++)
                     out[i] = running.out[r * piece->padded_width + i] * inverse;
                 t->log_sum_exp[head * layout->tokens + piece->first + row + r] =
-                    running.maximum[r] + real_log(running.sum[r]);
+                    running.maximum[r] * piece->scale + real_log(running.sum[r]);
             }
         }
     }
@@ -236,7 +238,7 @@ static struct backward_scratch scratch_of(real *memory, int64_t padded_length, i
 static size_t backward_scratch_size(const struct layout *layout)
 {
     const int64_t width = round_up(layout->shape.head_width, VECTOR_LANES);
-    return (size_t)(5 * round_up(layout->longest, TILE_COLUMNS) * width + 3 * QUERY_BLOCK * width +
+    return (size_t)(5 * round_up(layout->longest, VECTOR_LANES) * width + 3 * QUERY_BLOCK * width +
                     2 * QUERY_BLOCK * KEY_BLOCK);
 }
 
@@ -255,24 +257,23 @@ static void block_gradients(const struct backward_scratch *scratch, const struct
     for (int64_t row = 0; row < block->rows; row += TILE_ROWS) {
         tile_rows(q, scratch->q, piece->padded_width, row, block->rows);
         tile_rows(d_out, scratch->d_out, piece->padded_width, row, block->rows);
-        for (int64_t c = 0; c < count; c += TILE_COLUMNS) {
-            tile_scores(scratch->probability + row * KEY_BLOCK + c, KEY_BLOCK, q,
-                        scratch->keys_transposed + key + c, piece->padded_length, piece->head_width);
-            tile_scores(scratch->d_score + row * KEY_BLOCK + c, KEY_BLOCK, d_out,
-                        scratch->values_transposed + key + c, piece->padded_length, piece->head_width);
-        }
+        tile_scores(scratch->probability + row * KEY_BLOCK, KEY_BLOCK, q, scratch->keys_transposed + key,
+                    piece->padded_length, piece->head_width, count);
+        tile_scores(scratch->d_score + row * KEY_BLOCK, KEY_BLOCK, d_out, scratch->values_transposed + key,
+                    piece->padded_length, piece->head_width, count);
     }
     for (int64_t row = 0; row < block->rows; row++) {
         real *p = scratch->probability + row * KEY_BLOCK, *d = scratch->d_score + row * KEY_BLOCK;
         const int64_t visible = minimum_of(count, block->first + row + 1 - key);
-        const real log_sum_exp = block->log_sum_exp[row], delta = block->delta[row];
+        const int64_t padded = round_up(count, VECTOR_LANES);
+        const real log_sum_exp = block->log_sum_exp[row], delta = block->delta[row], scale = piece->scale;
+        for (int64_t j = visible > 0 ? visible : 0; j < padded; j++)
+            p[j] = -INFINITY;
 #pragma omp simd
-        for (int64_t j = 0; j < visible; j++) {
-            p[j] = real_exp(p[j] * piece->scale - log_sum_exp);
-            d[j] = p[j] * (d[j] - delta) * piece->scale;
+        for (int64_t j = 0; j < padded; j++) {
+            p[j] = real_exp(p[j] * scale - log_sum_exp);
+            d[j] = p[j] * (d[j] - delta) * scale;
         }
-        for (int64_t j = visible > 0 ? visible : 0; j < round_up(count, TILE_ROWS); j++)
-            p[j] = d[j] = 0;
     }
 }
 

@@ -46,11 +46,14 @@ static void drop_row(real *out, const real *x, int64_t columns, uint32_t row, ui
     uint32_t words[4][LANES];
     for (int64_t first = 0; first < columns; first += LANES * DECISIONS) {
         philox_lanes(words, (uint32_t)(first / DECISIONS), row, key);
-        const int64_t count = minimum_of(LANES * DECISIONS, columns - first);
-        for (int64_t c = 0; c < count; c++) {
-            const uint32_t word = words[c % DECISIONS / 2][c / DECISIONS];
-            const uint32_t decision = c % 2 ? word >> 16 : word & 0xFFFFu;
-            out[first + c] = decision >= threshold ? x[first + c] * scale : 0;
+        for (int decision = 0; decision < DECISIONS; decision++) {
+            const int64_t start = first + decision * LANES, count = minimum_of(LANES, columns - start);
+            const uint32_t *word = words[decision / 2];
+            const int shift = 16 * (decision % 2);
+#pragma omp simd
+            for (int64_t lane = 0; lane < count; lane++)
+                out[start + lane] =
+                    (word[lane] >> shift & 0xFFFFu) >= threshold ? x[start + lane] * scale : 0;
         }
     }
 }

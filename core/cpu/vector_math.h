@@ -6,6 +6,9 @@
 
 #include <math.h>
 #include <string.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 #include "core/tensor.h"
 
@@ -23,6 +26,44 @@ static inline vector vector_load(const real *address)
 static inline void vector_store(real *address, vector value)
 {
     memcpy(address, &value, sizeof value);
+}
+
+static inline vector vector_of(real value)
+{
+    return value - (vector){0};
+}
+
+/* a * b + c, rounded once where the processor can. */
+static inline vector vector_fma(vector a, vector b, vector c)
+{
+#if defined(__AVX512F__) && defined(IDREC_REAL_DOUBLE)
+    return (vector)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX512F__)
+    return (vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__) && !defined(IDREC_REAL_DOUBLE)
+    union {
+        vector whole;
+        __m256 half[2];
+    } x = {a}, y = {b}, z = {c};
+    z.half[0] = _mm256_fmadd_ps(x.half[0], y.half[0], z.half[0]);
+    z.half[1] = _mm256_fmadd_ps(x.half[1], y.half[1], z.half[1]);
+    return z.whole;
+#else
+    return a * b + c;
+#endif
+}
+
+/* The sum over the lanes, in a fixed order. */
+static inline real vector_sum(vector a)
+{
+#if defined(__AVX512F__) && !defined(IDREC_REAL_DOUBLE)
+    return _mm512_reduce_add_ps((__m512)a);
+#else
+    real sum = 0;
+    for (int64_t lane = 0; lane < VECTOR_LANES; lane++)
+        sum += a[lane];
+    return sum;
+#endif
 }
 
 #ifdef IDREC_REAL_DOUBLE
