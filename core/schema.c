@@ -19,29 +19,30 @@
 #define CHOICES(path, value, choices, help) {SCHEMA_STRING, true, path, value, 0, 0, choices, help},
 
 /* What both trainings of the language model share. */
-#define TRAINING(stage, epochs_value, rate, schedule_value, warmup_value, decay, average_value)                      \
+#define TRAINING(stage, epochs_value, loss_value, rate, schedule_value, warmup_value, decay, average_value)          \
     INTEGER(stage ".epochs", epochs_value, 0, 1e6, "passes over the users; used when `steps` is 0")                  \
     INTEGER(stage ".steps", "0", 0, 1e9, "optimizer steps; 0: as many as `epochs` takes")                            \
     CHOICE(stage ".objective", "set", "set|next",                                                                    \
-           "set: every item still to come is a target of each position; next: only the next token is")              \
-    CHOICE(stage ".loss_on", "answer", "answer|all",                                                                 \
+           "set: every item still to come is a target of each position; next: only the next token is")               \
+    CHOICE(stage ".loss_on", loss_value, "answer|all",                                                               \
            "where the loss counts: on the answer alone, or on the whole prompt and answer")                          \
     NUMBER(stage ".context_weight", "1", 0, 100,                                                                     \
            "a position after a share s of its sequence counts s to this power: contexts as long as those of "        \
-           "generation count most; 0: all alike")                                                                     \
+           "generation count most; 0: all alike")                                                                    \
     NUMBER(stage ".learning_rate", rate, 0, 10, "peak learning rate of AdamW")                                       \
-    CHOICE(stage ".schedule", schedule_value, "cosine|linear|constant", "decay of the learning rate after warm-up") \
+    CHOICE(stage ".schedule", schedule_value, "cosine|linear|constant", "decay of the learning rate after warm-up")  \
     INTEGER(stage ".warmup_steps", "0", 0, 1e9, "steps of linear warm-up; 0: by `warmup`")                           \
     NUMBER(stage ".warmup", warmup_value, 0, 1, "share of all steps used for linear warm-up")                        \
     NUMBER(stage ".weight_decay", decay, 0, 10, "decoupled weight decay of matrices")                                \
     NUMBER(stage ".beta1", "0.9", 0, 0.999999, "AdamW's decay of the first moment")                                  \
-    NUMBER(stage ".beta2", "0.999", 0, 0.9999999, "AdamW's decay of the second moment")                              \
+    NUMBER(stage ".beta2", "0.99", 0, 0.9999999, "AdamW's decay of the second moment")                               \
     NUMBER(stage ".clip", "1.0", 0, 1e9, "largest global norm of the gradient; 0: no clipping")                      \
-    INTEGER(stage ".tokens_per_batch", "8192", 16, 1e7, "most tokens packed into one batch")                         \
+    INTEGER(stage ".tokens_per_batch", "2048", 16, 1e7,                                                              \
+           "most tokens packed into one batch; raised to the longest sequence")                                      \
     INTEGER(stage ".sequences_per_batch", "0", 0, 1e7, "most sequences in one batch; 0: as many as fit")             \
     INTEGER(stage ".accumulate", "1", 1, 1e6, "batches whose gradients are added up to one step")                    \
     INTEGER(stage ".patience", "5", 0, 1e6,                                                                          \
-            "evaluations without a better validation likelihood before training stops; 0: never")                   \
+            "evaluations without a better validation likelihood before training stops; 0: never")                    \
     INTEGER(stage ".evaluate_every", "1", 1, 1e6, "epochs between two evaluations of the validation likelihood")     \
     NUMBER(stage ".average", average_value, 0, 0.999999,                                                             \
            "decay of the exponential moving average of the weights that is evaluated and kept; 0: no average")       \
@@ -81,7 +82,7 @@ const struct schema_entry schema[] = {
     SECTION("language_model", "The generator: a decoder of the Llama family.")
     CHOICE("language_model.vocabulary", "ids", "ids|text",
            "ids: a token for each item, trained from scratch; text: a pretrained checkpoint")
-    INTEGER("language_model.layers", "2", 1, 1000, "transformer layers")
+    INTEGER("language_model.layers", "1", 1, 1000, "transformer layers")
     INTEGER("language_model.width", "64", 2, 65536, "width of the hidden state")
     INTEGER("language_model.heads", "2", 1, 1024, "query heads")
     INTEGER("language_model.key_heads", "0", 0, 1024, "key and value heads; 0: as many as query heads")
@@ -109,7 +110,7 @@ const struct schema_entry schema[] = {
 
     SECTION("pretrain", "Training of the base model from scratch on the train interactions.")
     BOOLEAN("pretrain.enabled", "true", "false: the base stays as initialised (or as the checkpoint has it)")
-    TRAINING("pretrain", "100", "1e-3", "cosine", "0.02", "0.01", "0.99")
+    TRAINING("pretrain", "12", "all", "3e-3", "cosine", "0.05", "0.01", "0.99")
 
     SECTION("finetune", "Fine-tuning of the base model on prompts.")
     CHOICE("finetune.method", "lora", "lora|full|none", "lora: low-rank adapters, base frozen; full: every weight; none: skip")
@@ -117,7 +118,7 @@ const struct schema_entry schema[] = {
     NUMBER("finetune.alpha", "32", 0, 1e6, "scale of the adapters: alpha / rank multiplies their output")
     NUMBER("finetune.dropout", "0.05", 0, 0.99, "dropout on the adapters' input")
     CHOICES("finetune.targets", "[q, v]", "q|k|v|o|gate|up|down", "linear layers that get an adapter")
-    TRAINING("finetune", "10", "1e-3", "linear", "0", "0", "0")
+    TRAINING("finetune", "1", "answer", "1e-3", "linear", "0", "0", "0.99")
 
     SECTION("generate", "Generation of interactions for every user.")
     CHOICE("generate.method", "ranking", "ranking|sampling",
