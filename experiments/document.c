@@ -35,7 +35,7 @@ static void write_html(FILE *stream, const char *text)
 static void write_markdown(FILE *stream, const char *text)
 {
     for (; *text != '\0'; text++) {
-        if (strchr("|<*_`", *text) != NULL)
+        if (strchr("|<*`", *text) != NULL)
             fputc('\\', stream);
         fputc(*text, stream);
     }

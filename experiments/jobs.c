@@ -1,5 +1,6 @@
 #include "experiments/jobs.h"
 
+#include <cblas.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -64,11 +65,13 @@ static void *worker(void *argument)
     return NULL;
 }
 
-/* Fewer threads than asked for, down to none, slow the work but do not fail it: the caller works too. */
+/* Fewer threads than asked for slow the work but do not fail it: without any, the caller works. OpenBLAS's
+ * own threads would serve one worker at a time and make the others wait. */
 static void run_workers(struct queue *queue, int parallel)
 {
     pthread_t *threads = calloc((size_t)parallel, sizeof *threads);
-    int started = 0;
+    int started = 0, blas_threads = openblas_get_num_threads();
+    openblas_set_num_threads(1);
     while (threads != NULL && started < parallel &&
            pthread_create(&threads[started], NULL, worker, queue) == 0)
         started++;
@@ -76,6 +79,7 @@ static void run_workers(struct queue *queue, int parallel)
         queue_work(queue, queue->run->backend);
     for (int i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
+    openblas_set_num_threads(blas_threads);
     free(threads);
 }
 
