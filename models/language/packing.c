@@ -265,7 +265,6 @@ static bool append_sequence(struct packer *packer, int32_t number, int64_t first
     const int64_t items = csr_row_length(packer->train, user);
     const struct prompt_draw draw = {
         .user = (int32_t)user,
-        .hide_user = settings->hide_users,
         .cut = prompt < settings->random_cuts ? PROMPT_CUT_RANDOM : PROMPT_CUT_FIRST,
         .seed = settings->seed,
         .epoch = (uint64_t)packer->epoch,

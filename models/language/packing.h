@@ -22,12 +22,11 @@ struct packing_settings {
     struct vocabulary vocabulary;
     struct prompt_settings prompt;
     enum objective objective;
-    double
-        context_weight;  /* a position after a share s of its sequence counts s to this power; 0: all alike */
-    bool answer_only;    /* loss_on: answer; false: on context and answer */
-    bool full;           /* one sequence a user with a context of a single item */
-    int64_t random_cuts; /* sequences a user an epoch with a random cut */
-    double hide_users;   /* probability that a sequence has TOKEN_NO_USER in place of its user's token */
+    /* A position after a share s of its sequence counts s to this power; 0: all alike. */
+    double context_weight;
+    bool answer_only;        /* loss_on: answer; false: on context and answer */
+    bool full;               /* one sequence a user with a context of a single item */
+    int64_t random_cuts;     /* sequences a user an epoch with a random cut */
     int64_t batch_tokens;    /* at least prompt.length_maximum */
     int64_t batch_sequences; /* 0: as many as fit */
     uint64_t seed;

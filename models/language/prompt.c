@@ -74,10 +74,8 @@ struct prompt_sequence prompt_training(int32_t *tokens, int32_t *order, const st
     sequence.shown = arrange(order, settings, items, item_count, &stream);
     const int64_t cut = draw_cut(draw->cut, sequence.shown, &stream);
 
-    const bool hidden = draw->hide_user > 0 && random_double(&stream) < draw->hide_user;
-
     tokens[sequence.length++] = TOKEN_BEGIN;
-    tokens[sequence.length++] = hidden ? TOKEN_NO_USER : vocabulary_user_token(vocabulary, draw->user);
+    tokens[sequence.length++] = vocabulary_user_token(vocabulary, draw->user);
     for (int64_t i = 0; i < sequence.shown; i++) {
         if (settings->separator && i == cut)
             tokens[sequence.length++] = TOKEN_SEPARATOR;

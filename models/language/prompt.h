@@ -41,7 +41,6 @@ enum prompt_cut {
 /* Whose sequence is drawn, and the number that it is drawn with: all is a function of (seed, epoch, draw). */
 struct prompt_draw {
     int32_t user;
-    double hide_user; /* probability of TOKEN_NO_USER in place of the user's token */
     enum prompt_cut cut;
     uint64_t seed, epoch, index; /* index: of the sequence within its epoch, any fixed numbering */
 };
