@@ -39,14 +39,6 @@ static void weighted_sum(real *out, const real *weights, const real *rows, int64
     }
 }
 
-static real sum_lanes(vector values)
-{
-    real sum = 0;
-    for (int lane = 0; lane < VECTOR_LANES; lane++)
-        sum += values[lane];
-    return sum;
-}
-
 /* scores become softmax(scores). */
 static void normalise(real *scores, int64_t length)
 {
@@ -63,68 +55,15 @@ static void normalise(real *scores, int64_t length)
         scores[j] /= sum;
 }
 
-/* One head of one row over `length` cached positions that are `stride` apart. */
-struct cached_head {
-    real *out;
-    const real *q, *keys, *values;
-    int64_t length, stride;
-    real *scores; /* scratch [length] */
-};
-
-/* The head's width is `registers` vectors, a constant where this is inlined. */
-static inline __attribute__((always_inline)) void attend_registers(const struct cached_head *head,
-                                                                   const int registers)
-{
-    vector q[8], out[8];
-    const real scale = 1 / real_sqrt((real)(registers * VECTOR_LANES));
-    for (int r = 0; r < registers; r++) {
-        q[r] = vector_load(head->q + r * VECTOR_LANES) * scale;
-        out[r] = (vector){0};
-    }
-    for (int64_t j = 0; j < head->length; j++) {
-        vector sum = q[0] * vector_load(head->keys + j * head->stride);
-        for (int r = 1; r < registers; r++)
-            sum += q[r] * vector_load(head->keys + j * head->stride + r * VECTOR_LANES);
-        head->scores[j] = sum_lanes(sum);
-    }
-    normalise(head->scores, head->length);
-    for (int64_t j = 0; j < head->length; j++)
-        for (int r = 0; r < registers; r++)
-            out[r] += head->scores[j] * vector_load(head->values + j * head->stride + r * VECTOR_LANES);
-    for (int r = 0; r < registers; r++)
-        vector_store(head->out + r * VECTOR_LANES, out[r]);
-}
-
-static void attend_any_width(const struct cached_head *head, int64_t width)
+/* out [width] = softmax(q . keys * scale) values over `length` rows that are `stride` apart. */
+static void attend_cache(real *out, const real *q, const real *keys, const real *values, int64_t length,
+                         int64_t stride, int64_t width, real *scores)
 {
     const real scale = 1 / real_sqrt((real)width);
-    for (int64_t j = 0; j < head->length; j++) {
-        real score = 0;
-#pragma omp simd reduction(+ : score)
-        for (int64_t i = 0; i < width; i++)
-            score = real_fma(head->q[i], head->keys[j * head->stride + i], score);
-        head->scores[j] = score * scale;
-    }
-    normalise(head->scores, head->length);
-    memset(head->out, 0, (size_t)width * sizeof(real));
-    for (int64_t j = 0; j < head->length; j++)
-#pragma omp simd
-        for (int64_t i = 0; i < width; i++)
-            head->out[i] = real_fma(head->scores[j], head->values[j * head->stride + i], head->out[i]);
-}
-
-static void attend_cache(const struct cached_head *head, int64_t width)
-{
-    if (width == VECTOR_LANES)
-        attend_registers(head, 1);
-    else if (width == 2 * VECTOR_LANES)
-        attend_registers(head, 2);
-    else if (width == 4 * VECTOR_LANES)
-        attend_registers(head, 4);
-    else if (width == 8 * VECTOR_LANES)
-        attend_registers(head, 8);
-    else
-        attend_any_width(head, width);
+    for (int64_t j = 0; j < length; j++)
+        scores[j] = dot(q, keys + j * stride, width) * scale;
+    normalise(scores, length);
+    weighted_sum(out, scores, values, length, stride, width);
 }
 
 void cpu_attention_decode(struct backend *backend, struct tensor *out, const struct tensor *q,
@@ -146,14 +85,9 @@ void cpu_attention_decode(struct backend *backend, struct tensor *out, const str
                 continue;
             const int64_t place = (row * shape.query_heads + head) * width;
             const int64_t cached = slot[row] * capacity * stride + head / group * width;
-            const struct cached_head cached_head = {.out = (real *)out->data + place,
-                                                    .q = (const real *)q->data + place,
-                                                    .keys = (const real *)k_cache->data + cached,
-                                                    .values = (const real *)v_cache->data + cached,
-                                                    .length = length[row],
-                                                    .stride = stride,
-                                                    .scores = memory + omp_get_thread_num() * capacity};
-            attend_cache(&cached_head, width);
+            attend_cache((real *)out->data + place, (const real *)q->data + place,
+                         (const real *)k_cache->data + cached, (const real *)v_cache->data + cached,
+                         length[row], stride, width, memory + omp_get_thread_num() * capacity);
         }
 }
 
