@@ -153,3 +153,19 @@ char *config_file_path(const struct config *config, const char *path)
     }
     return value->text ? config_beside(value->file, value->text) : NULL;
 }
+
+char *config_data_path(const struct config *config, const char *path)
+{
+    char *place = config_file_path(config, path);
+    const char *folder = getenv("IDREC_DATA");
+    if (!place || !folder || path_exists(place))
+        return place;
+    const char *slash = strrchr(place, '/');
+    char *shared = path_format("%s/%s", folder, slash ? slash + 1 : place);
+    if (!path_exists(shared)) {
+        free(shared);
+        return place;
+    }
+    free(place);
+    return shared;
+}

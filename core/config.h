@@ -42,6 +42,9 @@ bool config_complain(const struct config *config, const char *path, struct error
 
 /* Resolves a path value of the config: relative to the file that wrote it. malloc'ed; NULL for null. */
 char *config_file_path(const struct config *config, const char *path);
+/* The same for an input file: where none is at that place, the file of that name in the folder that the
+ * environment variable IDREC_DATA names. */
+char *config_data_path(const struct config *config, const char *path);
 
 /* The resolved configuration as YAML, every default filled in. */
 bool config_write(const struct config *config, FILE *stream);

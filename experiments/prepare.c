@@ -28,7 +28,7 @@ static bool add_input(struct input *input, const struct config *config, const ch
 {
     if (config_is_null(config, "%s", key))
         return config_complain(config, key, error, "%s is needed %s; give the path of a data file", key, why);
-    input->paths[input->count] = config_file_path(config, key);
+    input->paths[input->count] = config_data_path(config, key);
     input->part[input->count++] = (uint8_t)part;
     return true;
 }

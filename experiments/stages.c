@@ -80,11 +80,11 @@ static bool add_data_files(XXH3_state_t *state, const struct config *config, str
                                        "data.split.test"};
     bool done = true;
     for (size_t i = 0; done && i < sizeof keys / sizeof *keys; i++) {
-        char digits[33], *path = config_file_path(config, keys[i]);
+        char digits[33], *path = config_data_path(config, keys[i]);
         struct error reason = ERROR_INITIALIZER;
         if (path && !file_hash(path, digits, &reason))
             done = error_set(error, ERROR_RUN,
-                             "%s; it is %s of the configuration, scripts/get-data fetches public sets",
+                             "%s; it is %s of the configuration; scripts/get-data fetches public sets, IDREC_DATA names a folder to look in",
                              reason.message, keys[i]);
         else
             add_text(state, path ? digits : "none");

@@ -105,7 +105,7 @@ bool truth_json(json_t **record, const struct study *study, const json_t *select
 {
     if (config_is_null(study->run->config, "data.path"))
         return true;
-    char *data = config_file_path(study->run->config, "data.path");
+    char *data = config_data_path(study->run->config, "data.path");
     char *path = path_format("%s.truth.h5", data);
     bool done = !path_exists(path) || add_all_shares(record, study, selections, path, error);
     free(path);
