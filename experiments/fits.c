@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/store.h"
 #include "experiments/top_k_file.h"
 #include "models/recommenders/fit_checkpoint.h"
 
@@ -121,25 +122,54 @@ static bool write_top_k(const struct fit_work *work, const struct top_k *top, st
     return written;
 }
 
+/* validation.h5: the metric of the choice for each user of study->validation_users. */
+static bool write_user_scores(const struct fit_work *work, const double *scores, struct error *error)
+{
+    char *path = path_format("%s/validation.h5", work->folder);
+    struct store *store = NULL;
+    bool done =
+        store_create(&store, path, error) &&
+        store_write(store, "/score", DTYPE_F64, work->task->study->validation_count, 0, scores, error);
+    if (done)
+        done = store_commit(store, error);
+    else
+        store_close(store);
+    free(path);
+    return done;
+}
+
+/* The metric of the choice: its mean into metrics.json, its values into validation.h5. */
+static bool judge_selection(const struct fit_work *work, const struct top_k *top, json_t *metrics,
+                            struct error *error)
+{
+    const struct study *study = work->task->study;
+    size_t bytes = METRIC_COUNT * (size_t)top->users * sizeof(double);
+    double *per_user = malloc(bytes);
+    if (per_user == NULL)
+        return error_memory(error, "metrics of users", bytes, NULL);
+    struct evaluation evaluation;
+    evaluate_top_k(&evaluation, top, &study->validation, &study->select_cut, 1, per_user);
+    json_object_set_new(metrics, "selection_score", json_real(evaluation.value[study->select_metric][0]));
+    bool done = write_user_scores(work, per_user + (int64_t)study->select_metric * top->users, error);
+    free(per_user);
+    return done;
+}
+
 static bool judge_validation(const struct fit_work *work, json_t *metrics, struct error *error)
 {
     const struct study *study = work->task->study;
-    int64_t cuts[CUTS_MAXIMUM], most = study->largest_cut;
-    if (study->select_cut > most)
-        most = study->select_cut;
-    memcpy(cuts, study->cuts, sizeof cuts);
+    int64_t most = study->select_cut > study->largest_cut ? study->select_cut : study->largest_cut;
     struct scorer scorer = recommender_scorer(work->recommender);
     struct top_k top;
     if (!top_k_rank(&top, work->backend, &scorer, study->validation_users, study->validation_count, most,
                     work->validation_mask, error))
         return false;
-    struct evaluation evaluation, selection;
-    evaluate_top_k(&evaluation, &top, &study->validation, cuts, study->cut_count, NULL);
-    evaluate_top_k(&selection, &top, &study->validation, &study->select_cut, 1, NULL);
-    top_k_free(&top);
+    struct evaluation evaluation;
+    evaluate_top_k(&evaluation, &top, &study->validation, study->cuts, study->cut_count, NULL);
     json_object_set_new(metrics, "validation", evaluation_json(&evaluation, study->cut_count));
-    json_object_set_new(metrics, "selection_score", json_real(selection.value[study->select_metric][0]));
-    return true;
+    bool done = judge_selection(work, &top, metrics, error);
+    top_k_free(&top);
+    return done;
 }
 
 static bool judge_test(const struct fit_work *work, json_t *metrics, struct error *error)
@@ -242,6 +272,25 @@ bool fit_copy(const struct fit_task *task, const char *source_arm, uint64_t sour
     json_decref(metrics);
     free(from);
     free(to);
+    return done;
+}
+
+bool fit_user_scores_load(double **scores, const struct study *study, int contestant, const char *arm,
+                          uint64_t seed, struct error *error)
+{
+    char *folder = study_fit_folder(study, contestant, arm, seed);
+    char *path = path_format("%s/validation.h5", folder);
+    struct store *store = NULL;
+    int64_t count = 0;
+    bool done = store_open(&store, path, error) &&
+                store_read(store, "/score", DTYPE_F64, &count, 0, (void **)scores, error);
+    store_close(store);
+    if (done && count != study->validation_count)
+        done =
+            error_at(error, ERROR_RUN, path, 0, "holds %lld users, not %lld; delete its folder and run again",
+                     (long long)count, (long long)study->validation_count);
+    free(path);
+    free(folder);
     return done;
 }
 

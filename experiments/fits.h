@@ -1,6 +1,6 @@
 /*
  * fits.h: one fit of one recommender on one training set, and its folder
- *   recommenders/LABEL/ARM/seed-N/{model.h5, top_k.tsv, metrics.json, metrics.jsonl}
+ *   recommenders/LABEL/ARM/seed-N/{model.h5, top_k.tsv, metrics.json, metrics.jsonl, validation.h5}
  * metrics.json is written last: a folder that has one of the same inputs is complete and is not fitted again.
  * A fit that was interrupted goes on from its checkpoint.
  */
@@ -27,7 +27,11 @@ bool fit_copy(const struct fit_task *task, const char *source_arm, uint64_t sour
 bool fit_metrics_load(json_t **metrics, const struct study *study, int contestant, const char *arm,
                       uint64_t seed, struct error *error);
 
-/* "recall@20"; static size suffices for every metric and cut. */
+/* The metric of the choice, for each user of study->validation_users; malloc'ed. */
+bool fit_user_scores_load(double **scores, const struct study *study, int contestant, const char *arm,
+                          uint64_t seed, struct error *error);
+
+/* "recall@20"; the size suffices for every metric and cut. */
 enum { METRIC_NAME_SIZE = 32 };
 void metric_label(char name[METRIC_NAME_SIZE], enum metric metric, int64_t cut);
 

@@ -91,12 +91,19 @@ void report_arms(const struct report *report, const struct document *document, c
 }
 
 /* A gain counts over at least five seeds, with an interval above 0 and a corrected p below 0.05. */
-static bool is_gain(const json_t *comparison)
+static const char *judgement(const json_t *comparison)
 {
     const json_t *interval = json_object_get(comparison, "ci95");
-    return json_array_size(interval) == 2 && json_number_value(json_array_get(interval, 0)) > 0 &&
-           json_has(comparison, "p_holm") && json_number_at(comparison, "p_holm") < 0.05 &&
-           json_number_at(comparison, "seeds") >= 5;
+    if (json_number_at(comparison, "seeds") < 5 || json_array_size(interval) != 2)
+        return "cannot be said to beat (too few seeds)";
+    if (!json_has(comparison, "p_holm"))
+        return "cannot be said to beat (no test over seeds)";
+    bool significant = json_number_at(comparison, "p_holm") < 0.05;
+    if (significant && json_number_value(json_array_get(interval, 0)) > 0)
+        return "beats";
+    if (significant && json_number_value(json_array_get(interval, 1)) < 0)
+        return "does worse than";
+    return "does not beat";
 }
 
 /* The control arm with the highest mean; NULL without controls. */
@@ -140,8 +147,8 @@ static void judge_against(const struct report *report, const struct document *do
         return;
     char text[512];
     describe(text, sizeof text, comparison);
-    document_paragraph(document, "%s: on test it %s %s (%s: %s).", recommender,
-                       is_gain(comparison) ? "beats" : "does not clearly beat", label, report->metric, text);
+    document_paragraph(document, "%s: on test it %s %s (%s: %s).", recommender, judgement(comparison), label,
+                       report->metric, text);
 }
 
 void report_verdict(const struct report *report, const struct document *document, const char *recommender)
@@ -164,7 +171,7 @@ void report_verdict(const struct report *report, const struct document *document
                        json_text_at(selection, "chosen"), json_text_at(selection, "reason"));
     judge_against(report, document, recommender, "original", "the original data");
     char label[128];
-    snprintf(label, sizeof label, "the strongest control, %s,", strongest != NULL ? strongest : "");
+    snprintf(label, sizeof label, "the strongest control, %s", strongest != NULL ? strongest : "");
     if (strongest != NULL)
         judge_against(report, document, recommender, strongest, label);
 }

@@ -8,28 +8,35 @@
 #include "core/statistics.h"
 #include "experiments/fits.h"
 
-static struct choice_score score_choice(const double *scores, const double *baseline, int64_t seeds)
+struct choice_score choice_score(const double *scores, const double *baseline, int64_t seeds, int64_t users)
 {
-    double sum = 0, squares = 0;
-    for (int64_t s = 0; s < seeds; s++)
-        sum += scores[s] - baseline[s];
-    double gain = sum / (double)seeds;
-    for (int64_t s = 0; s < seeds; s++)
-        squares += (scores[s] - baseline[s] - gain) * (scores[s] - baseline[s] - gain);
-    double variance = seeds > 1 ? squares / (double)(seeds - 1) : 0;
-    return (struct choice_score){
-        .mean = mean(scores, seeds), .gain = gain, .standard_error = sqrt(variance / (double)seeds)};
+    int64_t count = seeds * users;
+    struct choice_score result = {.mean = mean(scores, count)};
+    result.gain = result.mean - mean(baseline, count);
+    double over_seeds = 0, over_users = 0;
+    for (int64_t s = 0; s < seeds; s++) {
+        double gain = mean(scores + s * users, users) - mean(baseline + s * users, users);
+        over_seeds += (gain - result.gain) * (gain - result.gain);
+    }
+    for (int64_t u = 0; u < users; u++) {
+        double gain = 0;
+        for (int64_t s = 0; s < seeds; s++)
+            gain += (scores[s * users + u] - baseline[s * users + u]) / (double)seeds;
+        over_users += (gain - result.gain) * (gain - result.gain);
+    }
+    double seed_variance = seeds > 1 ? over_seeds / (double)((seeds - 1) * seeds) : 0;
+    double user_variance = users > 1 ? over_users / (double)((users - 1) * users) : 0;
+    result.standard_error = sqrt(fmax(seed_variance, user_variance));
+    return result;
 }
 
-int selection_decide(struct choice_score *results, int *best, const struct choice *choices, int choice_count,
-                     const double *scores, const double *baseline, int64_t seeds, double margin)
+int selection_decide(const struct choice_score *results, int *best, const struct choice *choices,
+                     int choice_count, double margin)
 {
     *best = -1;
-    for (int c = 0; c < choice_count; c++) {
-        results[c] = score_choice(scores + c * seeds, baseline, seeds);
+    for (int c = 0; c < choice_count; c++)
         if (choices[c].use != USE_NONE && (*best < 0 || results[c].gain > results[*best].gain))
             *best = c;
-    }
     bool adopted =
         *best >= 0 && results[*best].gain > 0 && results[*best].gain > margin * results[*best].standard_error;
     return adopted ? *best : -1;
@@ -48,35 +55,77 @@ void selection_folder(char *name, size_t size, const struct choice *choice)
     snprintf(name, size, "trial-%s", text);
 }
 
-/* A fit's score on validation. */
-static bool read_score(double *score, const struct study *study, int contestant, const char *arm,
-                       uint64_t seed, struct error *error)
+/* values [seeds, users] of one folder. */
+static bool read_user_scores(double *values, const struct study *study, int contestant, const char *arm,
+                             struct error *error)
 {
-    json_t *metrics;
-    if (!fit_metrics_load(&metrics, study, contestant, arm, seed, error))
-        return false;
-    *score = json_number_value(json_object_get(metrics, "selection_score"));
-    json_decref(metrics);
+    int64_t users = study->validation_count;
+    for (int64_t s = 0; s < study->select_seeds; s++) {
+        double *scores = NULL;
+        bool done = fit_user_scores_load(&scores, study, contestant, arm,
+                                         selection_seed(study, contestant, s), error);
+        if (done)
+            memcpy(values + s * users, scores, (size_t)users * sizeof *values);
+        free(scores);
+        if (!done)
+            return false;
+    }
     return true;
 }
 
-/* scores [choices, seeds]; a choice that adds nothing scores what the baseline does. */
-static bool read_scores(double *scores, double *baseline, const struct study *study, int contestant,
-                        struct error *error)
+/* A table of one recommender's candidates. */
+struct score_table {
+    int64_t seeds, users;
+    double *baseline, *values;    /* [seeds, users]: the original arm's, and those of the choice being read */
+    double *means;                /* [choices + 1, seeds]; the original arm's last */
+    struct choice_score *results; /* [choices] */
+};
+
+static bool score_table_open(struct score_table *table, const struct study *study, struct error *error)
 {
-    int64_t seeds = study->select_seeds;
-    for (int64_t s = 0; s < seeds; s++) {
-        uint64_t seed = selection_seed(study, contestant, s);
-        if (!read_score(&baseline[s], study, contestant, arm_name(ARM_ORIGINAL), seed, error))
+    size_t seeds = (size_t)study->select_seeds, choices = (size_t)study->choice_count;
+    size_t values = seeds * (size_t)study->validation_count;
+    *table = (struct score_table){
+        .seeds = study->select_seeds,
+        .users = study->validation_count,
+        .baseline = malloc(values * sizeof *table->baseline),
+        .values = malloc(values * sizeof *table->values),
+        .means = malloc((choices + 1) * seeds * sizeof *table->means),
+        .results = calloc(choices, sizeof *table->results),
+    };
+    return (table->baseline && table->values && table->means && table->results) ||
+           error_memory(error, "scores of the selection", 2 * values * sizeof *table->values, NULL);
+}
+
+static void score_table_close(struct score_table *table)
+{
+    free(table->baseline);
+    free(table->values);
+    free(table->means);
+    free(table->results);
+}
+
+static void take_means(struct score_table *table, int row, const double *values)
+{
+    for (int64_t s = 0; s < table->seeds; s++)
+        table->means[row * table->seeds + s] = mean(values + s * table->users, table->users);
+}
+
+static bool score_table_fill(struct score_table *table, const struct study *study, int contestant,
+                             struct error *error)
+{
+    if (!read_user_scores(table->baseline, study, contestant, arm_name(ARM_ORIGINAL), error))
+        return false;
+    take_means(table, study->choice_count, table->baseline);
+    for (int c = 0; c < study->choice_count; c++) {
+        bool none = study->choices[c].use == USE_NONE;
+        char arm[CHOICE_NAME_SIZE + 16];
+        selection_folder(arm, sizeof arm, &study->choices[c]);
+        if (!none && !read_user_scores(table->values, study, contestant, arm, error))
             return false;
-        for (int c = 0; c < study->choice_count; c++) {
-            char arm[CHOICE_NAME_SIZE + 16];
-            selection_folder(arm, sizeof arm, &study->choices[c]);
-            if (study->choices[c].use == USE_NONE)
-                scores[c * seeds + s] = baseline[s];
-            else if (!read_score(&scores[c * seeds + s], study, contestant, arm, seed, error))
-                return false;
-        }
+        const double *values = none ? table->baseline : table->values;
+        take_means(table, c, values);
+        table->results[c] = choice_score(values, table->baseline, table->seeds, table->users);
     }
     return true;
 }
@@ -146,13 +195,12 @@ static bool write_selection(const struct study *study, int contestant, json_t *r
 }
 
 static bool select_on_validation(struct selection *selection, const struct study *study, int contestant,
-                                 double *scores, double *baseline, struct choice_score *results,
-                                 struct error *error)
+                                 struct score_table *table, struct error *error)
 {
-    if (!read_scores(scores, baseline, study, contestant, error))
+    if (!score_table_fill(table, study, contestant, error))
         return false;
-    int best, adopted = selection_decide(results, &best, study->choices, study->choice_count, scores,
-                                         baseline, study->select_seeds, study->margin);
+    int best,
+        adopted = selection_decide(table->results, &best, study->choices, study->choice_count, study->margin);
     if (best >= 0)
         selection->control = study->choices[best];
     if (adopted >= 0)
@@ -161,9 +209,10 @@ static bool select_on_validation(struct selection *selection, const struct study
     metric_label(metric, study->select_metric, study->select_cut);
     json_t *record = json_pack("{s:s, s:s, s:I, s:f}", "select", "validation", "metric", metric, "seeds",
                                (json_int_t)study->select_seeds, "margin_standard_errors", study->margin);
-    json_object_set_new(record, "baseline", numbers_json(baseline, study->select_seeds));
-    json_object_set_new(record, "candidates", candidates_json(study, scores, results));
-    char *reason = explain(study, results, best, adopted);
+    json_object_set_new(record, "baseline",
+                        numbers_json(table->means + study->choice_count * table->seeds, table->seeds));
+    json_object_set_new(record, "candidates", candidates_json(study, table->means, table->results));
+    char *reason = explain(study, table->results, best, adopted);
     bool done = write_selection(study, contestant, record, selection, reason, error);
     free(reason);
     json_decref(record);
@@ -190,14 +239,9 @@ bool selection_make(struct selection *selection, const struct study *study, int 
     *selection = (struct selection){.chosen.use = USE_NONE, .control.use = USE_NONE};
     if (!study->select)
         return select_first(selection, study, contestant, error);
-    size_t seeds = (size_t)study->select_seeds, choices = (size_t)study->choice_count;
-    double *scores = calloc(choices * seeds, sizeof *scores), *baseline = calloc(seeds, sizeof *baseline);
-    struct choice_score *results = calloc(choices, sizeof *results);
-    bool done = scores && baseline && results
-                    ? select_on_validation(selection, study, contestant, scores, baseline, results, error)
-                    : error_memory(error, "scores of the selection", choices * seeds * sizeof *scores, NULL);
-    free(scores);
-    free(baseline);
-    free(results);
+    struct score_table table;
+    bool done = score_table_open(&table, study, error) &&
+                select_on_validation(selection, study, contestant, &table, error);
+    score_table_close(&table);
     return done;
 }

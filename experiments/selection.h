@@ -7,18 +7,19 @@
 
 #include "experiments/study.h"
 
-/* How one choice did against the original arm, paired by seed. */
+/* How one choice did against the original arm, with the same seeds. */
 struct choice_score {
-    double mean, gain, standard_error; /* of the metric; gain is the mean difference */
+    double mean, gain;     /* of the metric; the mean difference */
+    double standard_error; /* of the gain: over seeds or over users, whichever is larger */
 };
+struct choice_score choice_score(const double *scores /* [seeds, users] */,
+                                 const double *baseline /* [seeds, users] */, int64_t seeds, int64_t users);
 
 /* The rule: the choice with the largest mean gain (of equals the first) is adopted when that gain is positive
  * and larger than `margin` of its standard errors. Returns its index, or -1: nothing is adopted. `best` is
- * its index either way, -1 without any choice that adds something. scores [choices, seeds]; USE_NONE is never
- * a candidate. */
-int selection_decide(struct choice_score *results /* [choices] */, int *best, const struct choice *choices,
-                     int choice_count, const double *scores, const double *baseline /* [seeds] */,
-                     int64_t seeds, double margin);
+ * its index either way, -1 without any choice that adds something. USE_NONE is never a candidate. */
+int selection_decide(const struct choice_score *results, int *best, const struct choice *choices,
+                     int choice_count, double margin);
 
 /* What was decided for one recommender. */
 struct selection {
