@@ -74,8 +74,7 @@ void cpu_attention_decode(struct backend *backend, struct tensor *out, const str
     const int64_t rows = out->shape[0], width = shape.head_width, stride = shape.key_heads * width;
     const int64_t group = shape.query_heads / shape.key_heads;
     const int32_t *slot = slots->data, *length = lengths->data;
-    const int64_t scratch = round_up(capacity, VECTOR_LANES);
-    real *memory = cpu_workspace(backend, (size_t)(backend->threads * scratch) * sizeof(real));
+    real *memory = cpu_workspace(backend, (size_t)(backend->threads * capacity) * sizeof(real));
     if (!memory)
         return;
 #pragma omp parallel for collapse(2) schedule(dynamic, 16) num_threads(backend->threads)

@@ -1,5 +1,7 @@
 #include "core/cpu/candidates.h"
 
+#include "core/cpu/cpu.h"
+
 static void swap(candidate *a, candidate *b)
 {
     const candidate value = *a;
@@ -75,4 +77,48 @@ void candidates_select(candidate *candidates, int64_t count, int64_t keep)
     }
     if (keep > 0 && keep < count)
         insertion_sort(candidates, count);
+}
+
+static void cut_back(struct selection *selection)
+{
+    candidates_select(selection->buffer, selection->count, selection->wanted);
+    selection->count = selection->wanted;
+    candidate worst = selection->buffer[0];
+    for (int64_t i = 1; i < selection->count; i++)
+        worst = selection->buffer[i] < worst ? selection->buffer[i] : worst;
+    selection->threshold = candidate_key(worst);
+    selection->full = true;
+}
+
+static void consider(struct selection *selection, const score_key *keys, int64_t first, int64_t count)
+{
+    for (int64_t c = 0; c < count; c++) {
+        const int64_t column = first + c;
+        if (selection->full && keys[c] <= selection->threshold)
+            continue;
+        if (selection->hidden && selection->hidden[column / 64] >> (column % 64) & 1)
+            continue;
+        selection->buffer[selection->count++] = candidate_of(keys[c], column);
+        if (selection->count == selection->capacity)
+            cut_back(selection);
+    }
+}
+
+void selection_scan(struct selection *selection, const real *scores, int64_t columns)
+{
+    enum { BLOCK = 64 };
+    score_key keys[BLOCK];
+    selection->count = 0;
+    selection->full = false;
+    for (int64_t first = 0; first < columns; first += BLOCK) {
+        const int64_t count = minimum_of(BLOCK, columns - first);
+        score_key largest = 0;
+#pragma omp simd reduction(max : largest)
+        for (int64_t c = 0; c < count; c++) {
+            keys[c] = key_of_score(scores[first + c]);
+            largest = keys[c] > largest ? keys[c] : largest;
+        }
+        if (!selection->full || largest > selection->threshold)
+            consider(selection, keys, first, count);
+    }
 }

@@ -5,6 +5,7 @@
 #ifndef IDREC_CORE_CPU_CANDIDATES_H
 #define IDREC_CORE_CPU_CANDIDATES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -48,5 +49,19 @@ static inline score_key candidate_key(candidate c)
 void candidates_sort(candidate *candidates, int64_t count, int64_t keep);
 /* Brings the `keep` largest to the front, in any order. */
 void candidates_select(candidate *candidates, int64_t count, int64_t keep);
+
+/* The search for the best columns of a row. A candidate enters the buffer when it beats `threshold`, the key
+ * of the worst of the best `wanted` so far; a full buffer is cut back to these. */
+struct selection {
+    candidate *buffer; /* [capacity] */
+    uint64_t *hidden;  /* [columns / 64 + 1] bits; NULL: none */
+    int64_t capacity, count, wanted;
+    bool full; /* the threshold holds */
+    score_key threshold;
+};
+
+/* Afterwards the first min(count, wanted) of the buffer, once sorted, are the row's best. capacity > wanted.
+ */
+void selection_scan(struct selection *selection, const real *scores, int64_t columns);
 
 #endif

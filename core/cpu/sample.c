@@ -57,7 +57,7 @@ struct draw {
     double uniform; /* in [0, 1) */
 };
 
-static double weight_of(const struct draw *draw, int64_t column)
+static inline double weight_of(const struct draw *draw, int64_t column)
 {
     return (double)real_exp((draw->values[column] - draw->largest) * draw->inverse_temperature);
 }
@@ -68,36 +68,44 @@ static int32_t draw_from_all(const struct draw *draw)
     enum { BLOCK = 256 };
     double left = draw->uniform *
                   sum_of_exponentials(draw->values, draw->classes, draw->largest, draw->inverse_temperature);
-    int32_t last = -1;
     for (int64_t first = 0; first < draw->classes; first += BLOCK) {
         const int64_t count = minimum_of(BLOCK, draw->classes - first);
         const double block =
             sum_of_exponentials(draw->values + first, count, draw->largest, draw->inverse_temperature);
-        const bool here = left < block;
-        for (int64_t c = first; c < first + count && (here || block > 0.0); c++) {
-            const double weight = weight_of(draw, c);
-            if (weight <= 0.0)
-                continue;
-            last = (int32_t)c;
-            if (here && (left -= weight) < 0.0)
-                return last;
-        }
-        if (!here)
-            left -= block;
+        for (int64_t c = first; left < block && c < first + count; c++)
+            if ((left -= weight_of(draw, c)) < 0.0)
+                return (int32_t)c;
+        left = left < block ? 0.0 : left - block;
     }
+    int32_t last = (int32_t)draw->classes - 1; /* the sums' rounding left nothing */
+    while (weight_of(draw, last) <= 0.0)
+        last--;
     return last;
+}
+
+/* The best `wanted` columns, sorted, to the front of `best` [classes]; returns how many of them are allowed.
+ */
+static int64_t sort_best(candidate *best, const struct draw *draw, int64_t wanted)
+{
+    struct selection selection = {
+        .buffer = best, .capacity = minimum_of(draw->classes, 4 * wanted), .wanted = wanted};
+    if (wanted < draw->classes)
+        selection_scan(&selection, draw->values, draw->classes);
+    for (int64_t c = 0; wanted == draw->classes && c < wanted; c++)
+        best[selection.count++] = candidate_of(key_of_score(draw->values[c]), c);
+    candidates_sort(best, selection.count, wanted);
+    int64_t allowed = wanted;
+    while (draw->values[candidate_column(best[allowed - 1])] == -INFINITY)
+        allowed--;
+    return allowed;
 }
 
 /* Inverts the cumulative distribution over the best top_k, cut to the share top_p of their mass. */
 static int32_t draw_from_best(const struct draw *draw, int64_t top_k, double top_p)
 {
     candidate *best = draw->scratch;
-    int64_t allowed = 0, kept = 0;
-    for (int64_t c = 0; c < draw->classes; c++)
-        if (draw->values[c] > -INFINITY)
-            best[allowed++] = candidate_of(key_of_score(draw->values[c]), c);
-    const int64_t count = minimum_of(top_k, allowed);
-    candidates_sort(best, allowed, count);
+    const int64_t count = sort_best(best, draw, minimum_of(top_k, draw->classes));
+    int64_t kept = 0;
     double all = 0.0, mass = 0.0;
     for (int64_t i = 0; i < count; i++)
         all += weight_of(draw, candidate_column(best[i]));

@@ -5,60 +5,6 @@
 #include "core/cpu/candidates.h"
 #include "core/cpu/cpu.h"
 
-/* Scratch of one thread. A candidate enters the buffer when it beats `threshold`, the key of the worst of the
- * best `wanted` so far; a full buffer is cut back to these. */
-struct selection {
-    candidate *buffer; /* [capacity] */
-    uint64_t *hidden;  /* [columns / 64 + 1] bits; all 0 between rows */
-    int64_t capacity, count, wanted;
-    bool full; /* the threshold holds */
-    score_key threshold;
-};
-
-static void cut_back(struct selection *selection)
-{
-    candidates_select(selection->buffer, selection->count, selection->wanted);
-    selection->count = selection->wanted;
-    candidate worst = selection->buffer[0];
-    for (int64_t i = 1; i < selection->count; i++)
-        worst = selection->buffer[i] < worst ? selection->buffer[i] : worst;
-    selection->threshold = candidate_key(worst);
-    selection->full = true;
-}
-
-static void consider(struct selection *selection, const score_key *keys, int64_t first, int64_t count)
-{
-    for (int64_t c = 0; c < count; c++) {
-        const int64_t column = first + c;
-        if (selection->full && keys[c] <= selection->threshold)
-            continue;
-        if (selection->hidden[column / 64] >> (column % 64) & 1)
-            continue;
-        selection->buffer[selection->count++] = candidate_of(keys[c], column);
-        if (selection->count == selection->capacity)
-            cut_back(selection);
-    }
-}
-
-static void scan_row(struct selection *selection, const real *scores, int64_t columns)
-{
-    enum { BLOCK = 64 };
-    score_key keys[BLOCK];
-    selection->count = 0;
-    selection->full = false;
-    for (int64_t first = 0; first < columns; first += BLOCK) {
-        const int64_t count = minimum_of(BLOCK, columns - first);
-        score_key largest = 0;
-#pragma omp simd reduction(max : largest)
-        for (int64_t c = 0; c < count; c++) {
-            keys[c] = key_of_score(scores[first + c]);
-            largest = keys[c] > largest ? keys[c] : largest;
-        }
-        if (!selection->full || largest > selection->threshold)
-            consider(selection, keys, first, count);
-    }
-}
-
 static void hide(struct selection *selection, const int32_t *mask, int64_t count, bool hidden)
 {
     for (int64_t i = 0; i < count; i++) {
@@ -105,7 +51,7 @@ void cpu_topk_masked(struct backend *backend, struct tensor *top_columns, struct
         const int64_t first = starts[mask_row[row]], count = starts[mask_row[row] + 1] - first;
         hide(&selection, mask + first, count, true);
         const real *values = (const real *)scores->data + row * columns;
-        scan_row(&selection, values, columns);
+        selection_scan(&selection, values, columns);
         const int32_t tie = write_best(&selection, k, values, (int32_t *)top_columns->data + row * k,
                                        (real *)top_scores->data + row * k);
         if (ties)
