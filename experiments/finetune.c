@@ -44,10 +44,12 @@ bool stage_finetune(struct run *run, struct stage_cost *cost, struct error *erro
     if (!language_training_open(&training, run, "finetune", error))
         return false;
     char *base = run_path(run, "language_model/base");
-    const bool done = checkpoint_load(&model, run->backend, base, NULL, adapter ? &lora : NULL,
-                                      adapter ? TRAIN_LORA : TRAIN_ALL, training.packing.batch_tokens,
-                                      training.sequences_maximum, training.packing.seed, error) &&
-                      train_and_save(&training, run, model, adapter, cost, error);
+    const bool done =
+        checkpoint_load(&model, run->backend, base, NULL, adapter ? &lora : NULL,
+                        adapter ? TRAIN_LORA : TRAIN_ALL, config_boolean(run->config, "finetune.recompute"),
+                        training.packing.batch_tokens, training.sequences_maximum, training.packing.seed,
+                        error) &&
+        train_and_save(&training, run, model, adapter, cost, error);
     free(base);
     transformer_free(model);
     language_training_close(&training);

@@ -40,7 +40,7 @@ bool language_model_open(struct transformer **model, struct run *run, int64_t to
     const char *method = config_string(run->config, "finetune.method");
     char *base = run_path(run, "language_model/%s", strcmp(method, "full") == 0 ? "finetuned" : "base");
     char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
-    const bool opened = checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING,
+    const bool opened = checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING, false,
                                         tokens_maximum, sequences_maximum, 0, error);
 
     free(base);

@@ -81,7 +81,8 @@ static bool read_parameters(struct transformer *model, bool adapter, const char 
 
 bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
                      const char *adapter, const struct lora_settings *lora, enum train_mode mode,
-                     int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed, struct error *error)
+                     bool recompute, int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed,
+                     struct error *error)
 {
     struct transformer_settings settings;
     struct lora_settings stored;
@@ -89,6 +90,7 @@ bool checkpoint_load(struct transformer **model, struct backend *backend, const 
     if (!checkpoint_config_read(&settings, base, error) ||
         (adapter && !checkpoint_adapter_config_read(&stored, adapter, error)))
         return false;
+    settings.recompute = recompute;
     const struct lora_settings *chosen = adapter ? &stored : mode == TRAIN_LORA ? lora : NULL;
     if (transformer_create(model, backend, &settings, chosen, mode, tokens_maximum, sequences_maximum, seed,
                            error) &&

@@ -21,7 +21,8 @@ bool checkpoint_remove(const char *folder, struct error *error);
  * given and mode is TRAIN_LORA). Damaged files are refused with a clear line. */
 bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
                      const char *adapter, const struct lora_settings *lora, enum train_mode mode,
-                     int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed, struct error *error);
+                     bool recompute, int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed,
+                     struct error *error);
 
 /* The whole state of training: every trained parameter with its moments, further named tensors (an average of
  * the weights, say), and counters as a flat JSON object of integers and numbers. */
