@@ -36,7 +36,8 @@ static bool plot_begin(struct plot *plot, const struct report *report, char *nam
         if (*c == '-' || *c == '.')
             *c = '_';
     fprintf(plot->stream,
-            "set terminal svg size 720,%d dynamic font 'sans-serif,13' background rgb 'white' name '%s'\n"
+            "set terminal svg size 720,%d dynamic noenhanced font 'sans-serif,13' background rgb 'white' "
+            "name '%s'\n"
             "set output '%s.svg.part'\nset key outside right top samplen 1.5\nset grid lc rgb '#dddddd'\n",
             height, id, name);
     return true;
@@ -143,7 +144,7 @@ static void write_curve(FILE *stream, const char *arm, const json_t *curve)
     json_t *sorted = text != NULL ? json_loads(text, 0, NULL) : NULL;
     const char *epoch;
     json_t *value;
-    fprintf(stream, "'%s'\n", arm);
+    fprintf(stream, "\"%s\"\n", arm);
     json_object_foreach(sorted, epoch, value)
         fprintf(stream, "%lld %.9g\n", strtoll(epoch, NULL, 10), json_number_value(value));
     fputs("\n\n", stream);
