@@ -203,7 +203,7 @@ static bool draw_popularity(const struct report *report, bool *found, struct err
     }
     fprintf(
         plot.stream,
-        "\nEND\nset key below\nset style data histograms\nset style fill solid 0.8 noborder\n"
+        "\nEND\nset key above\nset style data histograms\nset style fill solid 0.8 noborder\n"
         "set xlabel 'tenth of the items, most popular first'\nset ylabel 'share of rows'\nset yrange [0:]\n"
         "plot for [i=2:%zu] $shares using i:xtic(1) title columnheader(i)\n",
         count + 1);
