@@ -2,6 +2,7 @@
  * bench_recommenders.c: seconds and quality of a fit, and of a full-ranking evaluation.
  *
  *   bench_recommenders fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...]
+ *   bench_recommenders steps TRAIN COUNT THREADS [setting=value ...]
  *   bench_recommenders evaluate TRAIN TRUTH MODEL.h5 THREADS
  *
  * TRAIN and TRUTH are interaction files of any format; TRUTH `-` trains without evaluation, SAVE `-` keeps
@@ -10,11 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/config.h"
 #include "core/file.h"
 #include "core/readers.h"
-#include "models/recommenders/recommender.h"
+#include "models/recommenders/steps.h"
 
 enum { CUT = 20 };
 
@@ -81,6 +83,12 @@ static bool read_settings(struct recommender_settings *settings, int count, char
     return done;
 }
 
+/* Seconds of all threads together: what can still be compared on a machine that others use too. */
+static double processor_seconds(void)
+{
+    return (double)clock() / CLOCKS_PER_SEC;
+}
+
 /* fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...] */
 static bool fit(int count, char **values, struct error *error)
 {
@@ -96,14 +104,17 @@ static bool fit(int count, char **values, struct error *error)
                                     .mask = &files.train,
                                     .metric = METRIC_NDCG,
                                     .k = CUT};
+    const double started = processor_seconds();
     done = done && recommender_fit(&recommender, backend, &settings, &data, &watch,
                                    strtoull(values[2], NULL, 10), NULL, NULL, &report, error);
+    const double epochs = done && report.epochs > 0 ? (double)report.epochs : 1.0;
     if (done)
-        printf(
-            "%s threads %s seed %s: %lld epochs in %.3f s, %.4f s an epoch, best epoch %lld, ndcg@%d %.5f\n",
-            settings.model, values[3], values[2], (long long)report.epochs, report.seconds,
-            report.seconds / (double)(report.epochs > 0 ? report.epochs : 1), (long long)report.best_epoch,
-            CUT, report.best_score);
+        printf("%s threads %s seed %s: %lld epochs in %.3f s, an epoch %.4f s wall and %.4f s processor, "
+               "best epoch "
+               "%lld, ndcg@%d %.5f\n",
+               settings.model, values[3], values[2], (long long)report.epochs, report.seconds,
+               report.seconds / epochs, (processor_seconds() - started) / epochs,
+               (long long)report.best_epoch, CUT, report.best_score);
     done = done && (strcmp(values[4], "-") == 0 || recommender_save(recommender, values[4], error));
     recommender_free(recommender);
     csr_free(&files.train);
@@ -112,10 +123,73 @@ static bool fit(int count, char **values, struct error *error)
     return done;
 }
 
+static int compare_doubles(const void *a, const void *b)
+{
+    const double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+/* Times `count` steps one by one, after two that are not counted. */
+static bool time_steps(struct embedding_training *training, embedding_step *step, int64_t count,
+                       struct error *error)
+{
+    const int64_t batch = training->settings.batch, steps = training->sampler.count / batch;
+    double *walls = calloc((size_t)count, sizeof *walls),
+           *processors = calloc((size_t)count, sizeof *processors);
+    double started = clock_seconds();
+    triple_sampler_epoch(&training->sampler, 1, batch, training->host_rows, training->host_weights);
+    const double sampling = clock_seconds() - started;
+    tensor_upload(training->backend, &training->rows, training->host_rows);
+    tensor_upload(training->backend, &training->weights, training->host_weights);
+    for (int64_t place = -2; walls && processors && place < count; place++) {
+        started = clock_seconds();
+        const double processor_started = processor_seconds();
+        step(training, (place + 2) % steps * batch, batch);
+        if (place >= 0) {
+            walls[place] = clock_seconds() - started;
+            processors[place] = processor_seconds() - processor_started;
+        }
+    }
+    const bool done = walls && processors && backend_synchronize(training->backend, error);
+    if (done) {
+        qsort(walls, (size_t)count, sizeof *walls, compare_doubles);
+        qsort(processors, (size_t)count, sizeof *processors, compare_doubles);
+        printf("%s, %d threads: sampling %.3f s an epoch, median of %lld steps of %lld triples %.1f ms wall "
+               "and %.1f ms "
+               "processor\n",
+               training->settings.model, training->backend->threads, sampling, (long long)count,
+               (long long)batch, 1e3 * walls[count / 2], 1e3 * processors[count / 2]);
+    }
+    free(walls);
+    free(processors);
+    return done;
+}
+
+/* steps TRAIN COUNT THREADS [setting=value ...] */
+static bool steps(int count, char **values, struct error *error)
+{
+    struct files files = {0};
+    struct recommender_settings settings;
+    struct embedding_training *training = NULL;
+    struct backend *backend = backend_open("cpu", atoi(values[2]), error);
+    bool done = backend && read_settings(&settings, count - 3, values + 3, error) &&
+                read_files(&files, values[0], "-", error);
+    const bool graph = done && strcmp(settings.model, "lightgcn") == 0;
+    const struct training_set data = {.positives = &files.train};
+    done = done &&
+           embedding_training_open(&training, graph ? &lightgcn_model : &bpr_mf_model, backend, &settings,
+                                   &data, 1, error) &&
+           time_steps(training, graph ? lightgcn_step : bpr_mf_step, atoll(values[1]), error);
+    embedding_training_close(training);
+    csr_free(&files.train);
+    backend_close(backend);
+    return done;
+}
+
 static bool evaluate_once(struct recommender *recommender, struct backend *backend, const struct files *files,
                           struct error *error)
 {
-    const double started = clock_seconds();
+    const double started = clock_seconds(), processor_started = processor_seconds();
     const struct scorer scorer = recommender_scorer(recommender);
     int32_t *users;
     int64_t user_count;
@@ -130,9 +204,11 @@ static bool evaluate_once(struct recommender *recommender, struct backend *backe
     const int64_t cut = CUT;
     evaluate_top_k(&evaluation, &top, &files->truth, &cut, 1, NULL);
     top_k_free(&top);
-    printf("full ranking of %lld users, %lld items: %.3f s, recall@%d %.6f, ndcg@%d %.6f\n",
-           (long long)evaluation.users_tested, (long long)scorer.items, clock_seconds() - started, CUT,
-           evaluation.value[METRIC_RECALL][0], CUT, evaluation.value[METRIC_NDCG][0]);
+    printf("full ranking of %lld users, %lld items: %.3f s wall, %.3f s processor, recall@%d %.6f, ndcg@%d "
+           "%.6f\n",
+           (long long)evaluation.users_tested, (long long)scorer.items, clock_seconds() - started,
+           processor_seconds() - processor_started, CUT, evaluation.value[METRIC_RECALL][0], CUT,
+           evaluation.value[METRIC_NDCG][0]);
     return true;
 }
 
@@ -160,6 +236,8 @@ int main(int count, char **values)
     bool done = false;
     if (count >= 7 && strcmp(values[1], "fit") == 0)
         done = fit(count - 2, values + 2, &error);
+    else if (count >= 5 && atoll(values[3]) > 0 && strcmp(values[1], "steps") == 0)
+        done = steps(count - 2, values + 2, &error);
     else if (count == 6 && strcmp(values[1], "evaluate") == 0)
         done = evaluate(values + 2, &error);
     else

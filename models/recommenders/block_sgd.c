@@ -9,7 +9,9 @@
 enum {
     BLOCKS_MAXIMUM = 32,
     BLOCK_ITEMS_MINIMUM = 32, /* fewer would make the negatives of a cell too much alike */
-    REJECTIONS_MAXIMUM = 16   /* a user whose positives fill a block of items may have no negative in it */
+    DRAWN_AHEAD = 8,
+    CACHE_LINE = 64,
+    REJECTIONS_MAXIMUM = 16 /* a user whose positives fill a block of items may have no negative in it */
 };
 
 struct block_sgd {
@@ -186,10 +188,48 @@ static int32_t draw_negative(const struct drawing *drawing, struct random_stream
 }
 
 struct descent {
-    real *table;
+    real *users, *items; /* the two parts of the table */
     int64_t width;
     real rate, regularization;
 };
+
+struct triple {
+    real *user, *positive, *negative, weight;
+};
+
+/* Triples drawn but not yet used: their rows are on the way to the cache while others are drawn. */
+struct drawn_triples {
+    struct triple triples[DRAWN_AHEAD];
+    int64_t count, used; /* waiting; used up so far in this cell */
+    double loss;         /* of those used */
+};
+
+static void use_triples(struct drawn_triples *drawn, const struct descent *descent)
+{
+    for (int64_t place = 0; place < drawn->count; place++) {
+        const struct triple *triple = &drawn->triples[place];
+        drawn->loss += update(triple->user, triple->positive, triple->negative, descent->width,
+                              triple->weight, descent->rate, descent->regularization);
+    }
+    drawn->used += drawn->count;
+    drawn->count = 0;
+}
+
+static void fetch_row(const real *row, int64_t width)
+{
+    for (int64_t column = 0; column < width; column += CACHE_LINE / (int64_t)sizeof *row)
+        __builtin_prefetch(row + column, 1);
+}
+
+static void add_triple(struct drawn_triples *drawn, const struct descent *descent, struct triple triple)
+{
+    fetch_row(triple.user, descent->width);
+    fetch_row(triple.positive, descent->width);
+    fetch_row(triple.negative, descent->width);
+    drawn->triples[drawn->count++] = triple;
+    if (drawn->count == DRAWN_AHEAD)
+        use_triples(drawn, descent);
+}
 
 static void descend_cell(struct block_sgd *blocks, int64_t epoch, int64_t user_block, int64_t item_block,
                          const struct descent *descent)
@@ -201,9 +241,7 @@ static void descend_cell(struct block_sgd *blocks, int64_t epoch, int64_t user_b
                               .excluded = blocks->data->excluded};
     struct random_stream stream =
         random_stream_open(blocks->seed, RANDOM_NEGATIVE, (uint64_t)epoch, (uint64_t)cell);
-    real *item_table = descent->table + blocks->users * width;
-    double loss = 0.0;
-    int64_t triples = 0;
+    struct drawn_triples drawn = {.count = 0};
     for (int64_t place = block_start(user_block, blocks->users, count);
          place < block_start(user_block + 1, blocks->users, count); place++) {
         const int32_t user = blocks->user_order[place];
@@ -215,22 +253,27 @@ static void descend_cell(struct block_sgd *blocks, int64_t epoch, int64_t user_b
             const int32_t negative = draw_negative(&drawing, &stream);
             if (negative < 0)
                 continue;
-            const real weight = blocks->dealt_weights ? (real)blocks->dealt_weights[index] : 1;
-            loss +=
-                update(descent->table + user * width, item_table + blocks->dealt[index] * width,
-                       item_table + negative * width, width, weight, descent->rate, descent->regularization);
-            triples++;
+            add_triple(
+                &drawn, descent,
+                (struct triple){.user = descent->users + user * width,
+                                .positive = descent->items + blocks->dealt[index] * width,
+                                .negative = descent->items + negative * width,
+                                .weight = blocks->dealt_weights ? (real)blocks->dealt_weights[index] : 1});
         }
     }
-    blocks->cell_losses[cell] = loss;
-    blocks->cell_triples[cell] = triples;
+    use_triples(&drawn, descent);
+    blocks->cell_losses[cell] = drawn.loss;
+    blocks->cell_triples[cell] = drawn.used;
 }
 
 bool block_sgd_epoch(struct block_sgd *blocks, int64_t epoch, real *table, int64_t width,
                      double learning_rate, double regularization, double *loss, struct error *error)
 {
-    const struct descent descent = {
-        .table = table, .width = width, .rate = (real)learning_rate, .regularization = (real)regularization};
+    const struct descent descent = {.users = table,
+                                    .items = table + blocks->users * width,
+                                    .width = width,
+                                    .rate = (real)learning_rate,
+                                    .regularization = (real)regularization};
     const int64_t count = blocks->blocks;
     deal_epoch(blocks, epoch);
     for (int64_t stratum = 0; stratum < count; stratum++) {
