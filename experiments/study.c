@@ -22,7 +22,7 @@ static bool load_data(struct study *study, struct error *error)
     free(augmented);
     if (done && (study->validation_count == 0 || study->test_count == 0))
         return config_complain(
-            study->run->config, "data.split.ratios", error,
+            study->config, "data.split.ratios", error,
             "validation and test must hold interactions (now %lld and %lld users have any); "
             "raise their ratios",
             (long long)study->validation_count, (long long)study->test_count);
@@ -31,7 +31,7 @@ static bool load_data(struct study *study, struct error *error)
 
 static bool read_contestants(struct study *study, struct error *error)
 {
-    const struct config *config = study->run->config;
+    const struct config *config = study->config;
     study->contestant_count = (int)config_length(config, "recommenders");
     if (study->contestant_count == 0)
         return config_complain(config, "recommenders", error, "the list is empty; name at least one model");
@@ -63,7 +63,7 @@ bool study_has_arm(const struct study *study, enum arm arm)
 
 static void read_arms(struct study *study)
 {
-    const struct config *config = study->run->config;
+    const struct config *config = study->config;
     study->arms[study->arm_count++] = ARM_ORIGINAL;
     for (int i = 0; i < (int)config_length(config, "experiment.arms"); i++) {
         enum arm arm = arm_from_name(config_string(config, "experiment.arms[%d]", i));
@@ -76,7 +76,7 @@ static void read_arms(struct study *study)
 
 static bool read_evaluation(struct study *study, struct error *error)
 {
-    const struct config *config = study->run->config;
+    const struct config *config = study->config;
     int64_t count = config_length(config, "evaluate.k");
     if (count < 1 || count > CUTS_MAXIMUM)
         return config_complain(config, "evaluate.k", error, "give 1 to %d cuts", CUTS_MAXIMUM);
@@ -98,7 +98,7 @@ static bool read_evaluation(struct study *study, struct error *error)
 /* Adds the combinations of one use with every amount and threshold. */
 static void add_choices(struct study *study, enum augmentation_use use)
 {
-    const struct config *config = study->run->config;
+    const struct config *config = study->config;
     int64_t fixed = config_length(config, "augment.per_user");
     int64_t amounts = fixed + config_length(config, "augment.proportional");
     int64_t thresholds = config_length(config, "augment.thresholds");
@@ -115,7 +115,7 @@ static void add_choices(struct study *study, enum augmentation_use use)
 
 static bool read_choices(struct study *study, struct error *error)
 {
-    const struct config *config = study->run->config;
+    const struct config *config = study->config;
     int64_t uses = config_length(config, "augment.use");
     int64_t amounts =
         config_length(config, "augment.per_user") + config_length(config, "augment.proportional");
@@ -151,7 +151,7 @@ static bool read_choices(struct study *study, struct error *error)
 
 static void read_selection(struct study *study)
 {
-    const struct config *config = study->run->config;
+    const struct config *config = study->config;
     study->select_seeds = config_integer(config, "augment.select_seeds");
     study->select_cut = config_integer(config, "augment.select_k");
     study->select_metric = metric_from_name(config_string(config, "augment.select_metric"));
@@ -159,13 +159,19 @@ static void read_selection(struct study *study)
     study->weight = config_number(config, "augment.weight");
 }
 
-bool study_open(struct study *study, const struct run *run, struct error *error)
+bool study_settings_read(struct study *study, const struct config *config, struct error *error)
 {
-    *study = (struct study){.run = run};
+    *study = (struct study){.config = config};
     read_arms(study);
     read_selection(study);
-    return read_contestants(study, error) && read_evaluation(study, error) && read_choices(study, error) &&
-           load_data(study, error);
+    return read_contestants(study, error) && read_evaluation(study, error) && read_choices(study, error);
+}
+
+bool study_open(struct study *study, const struct run *run, struct error *error)
+{
+    bool done = study_settings_read(study, run->config, error);
+    study->run = run;
+    return done && load_data(study, error);
 }
 
 void study_close(struct study *study)

@@ -18,6 +18,7 @@ struct contestant {
 };
 
 struct study {
+    const struct config *config;
     const struct run *run;
     struct dataset dataset;
     struct csr train, validation, test; /* rows ascend */
@@ -44,6 +45,9 @@ struct study {
     struct choice *choices;
 };
 
+/* The settings alone, and whether they fit together; needs study_close() as well. */
+bool study_settings_read(struct study *study, const struct config *config, struct error *error);
+/* The settings, dataset.h5 and augmented.h5. */
 bool study_open(struct study *study, const struct run *run, struct error *error);
 void study_close(struct study *study);
 
