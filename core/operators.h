@@ -28,6 +28,7 @@
     X(dropout)                                                                                               \
     X(cross_entropy)                                                                                         \
     X(cross_entropy_set)                                                                                     \
+    X(exclude)                                                                                               \
     X(sum_of_squares)                                                                                        \
     X(clip_scale)                                                                                            \
     X(adamw)                                                                                                 \

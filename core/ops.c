@@ -429,6 +429,17 @@ void op_cross_entropy_set(struct backend *backend, struct tensor *logits, struct
     backend->operators->cross_entropy_set(backend, logits, losses, starts, targets, weights, classes_used);
 }
 
+void op_exclude(struct backend *backend, struct tensor *logits, const struct tensor *begin,
+                const struct tensor *last, const struct tensor *columns)
+{
+    const char *where = "op_exclude";
+    if (!MATRIX(logits, ANY, ANY) || !LIST_OF(DTYPE_I32, begin, logits->shape[0]) ||
+        !LIST_OF(DTYPE_I32, last, logits->shape[0]) || !LIST_OF(DTYPE_I32, columns, ANY))
+        return;
+    count_work(backend, 0, elements(columns));
+    backend->operators->exclude(backend, logits, begin, last, columns);
+}
+
 /* ---- optimisation ---- */
 
 void op_sum_of_squares(struct backend *backend, struct tensor *sum, const struct tensor *x)

@@ -136,6 +136,12 @@ void op_cross_entropy_set(struct backend *backend, struct tensor *logits, struct
                           const struct tensor *starts /* i64 [rows + 1] */, const struct tensor *targets /* i32 */,
                           const struct tensor *weights, int64_t classes_used);
 
+/* Takes classes out of a row's softmax: logits[row, columns[i]] = EXCLUDED_LOGIT for begin[row] <= i <= last[row].
+ * Columns outside the matrix are skipped. */
+#define EXCLUDED_LOGIT ((real)-1e30)
+void op_exclude(struct backend *backend, struct tensor *logits, const struct tensor *begin /* i32 [rows] */,
+                const struct tensor *last /* i32 [rows] */, const struct tensor *columns /* i32 */);
+
 /* ---- optimisation ------------------------------------------------------------------------------------- */
 
 /* sum[0] += the sum of squares of x, in double precision (DTYPE_F64 tensor of length 1). */

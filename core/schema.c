@@ -94,7 +94,7 @@ const struct schema_entry schema[] = {
     BOOLEAN("language_model.tied", "true", "the output layer shares the embedding's weights")
     BOOLEAN("language_model.attention_bias", "false", "biases on queries, keys and values")
     BOOLEAN("language_model.user_tokens", "false", "a token for each user as well")
-    NUMBER("language_model.dropout", "0.2", 0, 0.99, "dropout on the embedding and both residual branches")
+    NUMBER("language_model.dropout", "0.4", 0, 0.99, "dropout on the embedding and both residual branches")
     CHOICE("language_model.initial", "spectral", "spectral|random",
            "start of pretraining: spectral: the leading singular directions of the train interactions; random: noise")
     NUMBER("language_model.norm_epsilon", "1e-5", 1e-12, 1e-1, "epsilon of RMSNorm")
@@ -110,7 +110,7 @@ const struct schema_entry schema[] = {
 
     SECTION("pretrain", "Training of the base model from scratch on the train interactions.")
     BOOLEAN("pretrain.enabled", "true", "false: the base stays as initialised (or as the checkpoint has it)")
-    TRAINING("pretrain", "12", "all", "3e-3", "cosine", "0.05", "0.01", "0.99")
+    TRAINING("pretrain", "12", "all", "4e-3", "cosine", "0.05", "0.01", "0.99")
 
     SECTION("finetune", "Fine-tuning of the base model on prompts.")
     CHOICE("finetune.method", "lora", "lora|full|none", "lora: low-rank adapters, base frozen; full: every weight; none: skip")

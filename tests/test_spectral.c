@@ -57,12 +57,17 @@ static void columns_span_the_leading_subspace(void **state)
     int64_t starts[USERS + 1];
     int32_t indices[USERS * ITEMS];
     float embedding[ITEMS * WIDTH];
-    double matrix[ITEMS * ITEMS], trace = 0;
+    double matrix[ITEMS * ITEMS], norm[WIDTH], value[WIDTH] = {0}, trace = 0;
     struct csr train;
     struct error error = ERROR_INITIALIZER;
     make_train(&train, starts, indices, 0.9, 0.1);
     item_matrix(matrix, &train);
-    assert_true(spectral_embedding(embedding, &train, WIDTH, 1 / sqrt(ITEMS), 1, &error));
+    assert_true(spectral_embedding(embedding, &train, WIDTH, 0.5, 1, &error));
+    for (int64_t j = 0; j < WIDTH; j++)
+        norm[j] = dot(embedding, j, j);
+    assert_true(fabs(norm[0] + norm[1] + norm[2] - 0.25 * ITEMS * WIDTH) < 1e-4);
+    for (int64_t i = 0; i < ITEMS * WIDTH; i++)
+        embedding[i] = (float)((double)embedding[i] / sqrt(norm[i % WIDTH]));
     for (int64_t i = 0; i < WIDTH; i++)
         for (int64_t j = 0; j < WIDTH; j++)
             assert_true(fabs(dot(embedding, i, j) - (i == j)) < 1e-5);
@@ -85,8 +90,10 @@ static void columns_span_the_leading_subspace(void **state)
             left += residual * residual;
         }
         for (int64_t item = 0; item < ITEMS; item++)
-            trace += (double)embedding[item * WIDTH + j] * (double)image[item * WIDTH + j];
+            value[j] += (double)embedding[item * WIDTH + j] * (double)image[item * WIDTH + j];
         assert_true(sqrt(left) < 1e-4);
+        assert_true(fabs(value[j] / value[0] - norm[j] / norm[0]) < 1e-3); /* scaled by the singular values */
+        trace += value[j];
     }
     assert_true(trace > 1.9); /* 1 + 2 x about 0.5; any other direction has less than 0.2 */
 }

@@ -30,6 +30,7 @@ void loss_lay_out(struct transformer *model, int64_t counted)
     const int64_t trained = chunk_elements(counted, settings->classes);
     const int64_t full = chunk_elements(counted, settings->vocabulary);
     loss->rows = arena_tensor_1d(arena, DTYPE_I32, counted);
+    loss->begins = arena_tensor_1d(arena, DTYPE_I32, counted);
     loss->targets = arena_tensor_1d(arena, DTYPE_I32, counted);
     loss->weights = arena_tensor_1d(arena, DTYPE_REAL, counted);
     loss->losses = arena_tensor_1d(arena, DTYPE_REAL, counted);
@@ -49,19 +50,23 @@ void loss_select_rows(struct transformer *model, const struct batch *batch)
 {
     struct counted_rows *const counted = &model->counted;
     counted->count = 0;
-    for (int64_t token = 0; token < batch->tokens; token++) {
+    for (int64_t token = 0, sequence = 0; token < batch->tokens; token++) {
+        while (batch->starts[sequence + 1] <= token)
+            sequence++;
         const bool learns = batch->target_starts
                                 ? batch->target_starts[token + 1] > batch->target_starts[token]
                                 : batch->target[token] >= 0;
         if (!learns || !(batch->weight[token] > 0.0f))
             continue;
         counted->row[counted->count] = (int32_t)token;
+        counted->begin[counted->count] = batch->starts[sequence];
         counted->target[counted->count] = batch->target_starts ? -1 : batch->target[token];
         counted->weight[counted->count] = (real)batch->weight[token];
         counted->count++;
     }
     loss_lay_out(model, counted->count);
     tensor_upload(model->backend, &model->loss.rows, counted->row);
+    tensor_upload(model->backend, &model->loss.begins, counted->begin);
     tensor_upload(model->backend, &model->loss.targets, counted->target);
     tensor_upload(model->backend, &model->loss.weights, counted->weight);
 }
@@ -108,6 +113,11 @@ static void run_chunk(struct transformer *model, const struct layer_pass *pass, 
     struct tensor losses = tensor_rows(&loss->losses, first, rows);
     struct tensor logits = tensor_2d(loss->logits.data, DTYPE_REAL, device, rows, classes);
     model_logits(pass, &logits, &normed);
+    if (batch->exclude_shown) {
+        const struct tensor begins = tensor_rows(&loss->begins, first, rows);
+        const struct tensor last = tensor_rows(&loss->rows, first, rows);
+        op_exclude(pass->backend, &logits, &begins, &last, &model->activations.tokens);
+    }
     if (batch->target_starts) {
         const int64_t items = upload_sets(model, batch, first, rows);
         const struct tensor starts = tensor_rows(&loss->set_starts, 0, rows + 1);

@@ -319,6 +319,7 @@ bool packer_batch(struct packer *packer, int64_t index, double share, struct bat
         .target = set ? NULL : packer->target,
         .target_starts = set ? packer->target_starts : NULL,
         .target_items = set ? packer->target_items : NULL,
+        .exclude_shown = set,
         .weight = packer->weight,
     };
     return true;

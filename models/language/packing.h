@@ -2,11 +2,13 @@
  * packing.h: the batches of an epoch: every user's training sequences, in an order drawn anew each epoch, one
  * after another without padding. Everything is a function of (seed, epoch), so a run can go on at any batch.
  *
- * Objectives:
- *   set   every position from USER on learns the uniform distribution over the user's items that the sequence
- *         has not shown yet: the expectation of "next" over all orders of the items, at lower variance. END
- * is no target, and a last item after which nothing is left to learn is not computed. next  every position
- * learns the next token, END included.
+ * Objective "set": every position from USER on learns the uniform distribution over the user's items that the
+ * sequence has not shown yet. This is the expectation of "next" over all orders of the items, at lower
+ * variance. What the sequence has shown is left out of the softmax, as generation leaves it out: a model that
+ * has to learn not to repeat a context learns to avoid what resembles it. END is no target, and a last item
+ * after which nothing is left to learn is not computed.
+ *
+ * Objective "next": every position learns the next token, END included.
  */
 #ifndef IDREC_MODELS_LANGUAGE_PACKING_H
 #define IDREC_MODELS_LANGUAGE_PACKING_H

@@ -112,6 +112,20 @@ static void iterate(struct spectral *spectral, uint64_t seed)
     }
 }
 
+/* The basis times the singular values, all with a mean square of deviation^2. */
+static void scale_to_deviation(float *embedding, const struct spectral *spectral, double deviation)
+{
+    const int64_t width = spectral->width, items = spectral->rows->columns;
+    double squares = 0;
+
+    /* A column's norm before the last orthonormalisation is the square of its singular value. */
+    for (int64_t j = 0; j < width; j++)
+        squares += spectral->gram[j * (width + 1)];
+    const double scale = squares > 0 ? deviation * sqrt((double)(items * width) / squares) : 0;
+    for (int64_t i = 0; i < items * width; i++)
+        embedding[i] = (float)(spectral->basis[i] * scale * sqrt(spectral->gram[(i % width) * (width + 1)]));
+}
+
 bool spectral_embedding(float *embedding, const struct csr *train, int64_t width, double deviation,
                         uint64_t seed, struct error *error)
 {
@@ -127,9 +141,7 @@ bool spectral_embedding(float *embedding, const struct csr *train, int64_t width
                             "language_model.width, or set language_model.initial to random");
     if (fine) {
         iterate(&spectral, seed);
-        /* Orthonormal columns have a mean square of 1 / items. */
-        for (size_t i = 0; i < items * columns; i++)
-            embedding[i] = (float)(spectral.basis[i] * deviation * sqrt((double)items));
+        scale_to_deviation(embedding, &spectral, deviation);
     }
     csr_free(&spectral.columns);
     free(spectral.basis);

@@ -6,8 +6,8 @@
 #include "models/language/spectral.h"
 #include "models/language/vocabulary.h"
 
-/* Of the items' embeddings; five times that of the other tokens. */
-#define SPECTRAL_DEVIATION 0.1
+/* Of the items' embeddings; a multiple of the other tokens'. */
+#define SPECTRAL_DEVIATION 0.05
 
 static bool start_embeddings(struct transformer *model, const struct csr *train, uint64_t seed,
                              struct error *error)
@@ -35,25 +35,43 @@ static bool start_embeddings(struct transformer *model, const struct csr *train,
     return done;
 }
 
+/* A random orthogonal matrix [width, width]: normal rows, each made orthogonal to those before it. */
+static void draw_orthogonal(real *matrix, int64_t width, uint64_t seed)
+{
+    struct random_stream stream = random_stream_open(seed, RANDOM_INITIALIZE, 1, UINT32_MAX);
+
+    for (int64_t i = 0; i < width; i++) {
+        real *row = matrix + i * width;
+        for (int64_t k = 0; k < width; k++)
+            row[k] = (real)random_normal(&stream);
+        for (int64_t j = 0; j <= i; j++) {
+            const real *other = matrix + j * width;
+            double product = 0;
+            for (int64_t k = 0; k < width; k++)
+                product += (double)row[k] * (double)other[k];
+            for (int64_t k = 0; k < width; k++)
+                row[k] = (real)(j < i ? (double)row[k] - product * (double)other[k]
+                                      : (double)row[k] / sqrt(product));
+        }
+    }
+}
+
 static bool start_first_layer(struct transformer *model, uint64_t seed, struct error *error)
 {
     struct backend *backend = transformer_backend(model);
     const int64_t width = transformer_settings_of(model)->width;
     struct tensor value = transformer_weights_of(model)->layer[0].linear[LINEAR_V];
     struct tensor output = transformer_weights_of(model)->layer[0].linear[LINEAR_O];
-    struct random_stream stream = random_stream_open(seed, RANDOM_INITIALIZE, 1, UINT32_MAX);
     const size_t bytes = (size_t)(width * width) * sizeof(real);
 
     if (value.shape[0] != width || output.shape[1] != width)
         return true;
     real *weights = malloc(bytes), *transposed = malloc(bytes);
     if (weights && transposed) {
+        draw_orthogonal(weights, width, seed);
         for (int64_t row = 0; row < width; row++)
-            for (int64_t column = 0; column < width; column++) {
-                const real drawn = (real)(random_normal(&stream) / sqrt((double)width));
-                weights[row * width + column] = drawn;
-                transposed[column * width + row] = drawn;
-            }
+            for (int64_t column = 0; column < width; column++)
+                transposed[column * width + row] = weights[row * width + column];
         tensor_upload(backend, &value, weights);
         tensor_upload(backend, &output, transposed);
     }

@@ -1,13 +1,10 @@
 /*
- * start.h: a start of training that already knows who goes with whom, instead of one from noise.
+ * start.h: a start of training that already knows what goes with what, instead of one from noise.
  *
- *   - The leading singular directions of the train interactions are added to the items' embeddings
- * (spectral.h).
- *   - In the first layer Wo = Wv^T with Wv of deviation 1 / sqrt(width), so that Wo Wv is the identity but
- * for noise: attention, which is nearly uniform at the start, then adds the mean of the context's embeddings.
- *     (Left out when queries and keys differ in heads or their width is not the model's.)
- *
- * The untrained model so ranks like a truncated singular value decomposition.
+ * The leading singular vectors of the train interactions are added to the items' embeddings (spectral.h). In
+ * the first layer Wv is a random orthogonal matrix and Wo its transpose, so that attention, which is nearly
+ * uniform at the start, adds the mean of the context's embeddings (left out where the heads' widths do not
+ * add up to the model's). The untrained model so ranks like a truncated singular value decomposition.
  */
 #ifndef IDREC_MODELS_LANGUAGE_START_H
 #define IDREC_MODELS_LANGUAGE_START_H

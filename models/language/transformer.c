@@ -116,11 +116,13 @@ static bool allocate_batch(struct transformer *model, struct error *error)
     const size_t tokens = (size_t)model->tokens_maximum;
     struct counted_rows *const counted = &model->counted;
     counted->row = calloc(tokens, sizeof *counted->row);
+    counted->begin = calloc(tokens, sizeof *counted->begin);
     counted->target = calloc(tokens, sizeof *counted->target);
     counted->set_starts = calloc(tokens + 1, sizeof *counted->set_starts);
     counted->weight = calloc(tokens, sizeof *counted->weight);
     counted->loss = calloc(tokens, sizeof *counted->loss);
-    if (!counted->row || !counted->target || !counted->set_starts || !counted->weight || !counted->loss)
+    if (!counted->row || !counted->begin || !counted->target || !counted->set_starts || !counted->weight ||
+        !counted->loss)
         return error_memory(error, "the rows of a batch", tokens * 32, ADVICE_BATCH);
     transformer_lay_out_batch(model, model->tokens_maximum, model->sequences_maximum);
     loss_lay_out(model, model->tokens_maximum);
@@ -178,6 +180,7 @@ void transformer_free(struct transformer *model)
     free(model->activations.layer);
     free(model->parameters);
     free(model->counted.row);
+    free(model->counted.begin);
     free(model->counted.target);
     free(model->counted.set_starts);
     free(model->counted.weight);

@@ -89,6 +89,7 @@ struct batch {
     const int32_t *target;        /* [tokens], or NULL */
     const int64_t *target_starts; /* [tokens + 1], or NULL */
     const int32_t *target_items;
+    bool exclude_shown;           /* a position's softmax leaves out the tokens of its sequence up to it */
     const float *weight;          /* [tokens]: of each position's loss, 0: not counted (and not computed) */
 };
 

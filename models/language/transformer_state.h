@@ -16,6 +16,7 @@ struct batch_activations {
 /* The rows that count, and a chunk of the logits. */
 struct loss_activations {
     struct tensor rows;             /* i32 [counted] */
+    struct tensor begins;           /* i32 [counted], the first token of the row's sequence */
     struct tensor targets;          /* i32 [counted] */
     struct tensor weights, losses;  /* [counted] */
     struct tensor selected, normed; /* [counted, width] */
@@ -30,7 +31,7 @@ struct loss_activations {
 /* The rows of a batch that count, on the host; room for tokens_maximum. */
 struct counted_rows {
     int64_t count;
-    int32_t *row, *target;
+    int32_t *row, *begin, *target;
     int64_t *set_starts;
     real *weight, *loss;
 };
