@@ -503,8 +503,10 @@ static void product_rows_do_not_depend_on_the_batch(void **state)
     static const int64_t shapes[][2] = {{8, 64},     {24, 512},  {64, 64},    {64, 96},
                                         {128, 128},  {352, 128}, {128, 352},  {512, 512},
                                         {1683, 128}, {1700, 64}, {12101, 96}, {41000, 64}};
-    static const int64_t places[][2] = {{64, 0},    {64, 1},   {64, 63},    {128, 64},
-                                        {192, 100}, {1024, 5}, {1088, 1087}};
+    enum { BLOCK = GEMM_ROW_BLOCK };
+    static const int64_t places[][2] = {
+        {BLOCK, 0},       {BLOCK, 1},      {BLOCK, BLOCK - 1},           {2 * BLOCK, 64},
+        {3 * BLOCK, 100}, {11 * BLOCK, 5}, {12 * BLOCK, 12 * BLOCK - 1}, {43 * BLOCK, 42 * BLOCK + 7}};
     struct backend *backend = open_backend(2);
     for (size_t shape = 0; shape < sizeof shapes / sizeof shapes[0]; shape++)
         for (int transpose_b = 0; transpose_b < 2; transpose_b++) {

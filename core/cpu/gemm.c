@@ -39,9 +39,10 @@ struct blocks {
     int64_t rows, columns, row_count, column_count;
 };
 
-/* For products of fewer multiply-adds than this OpenBLAS may take other kernels, with another order of sums.
- */
+/* For products of fewer multiply-adds or columns than these OpenBLAS may take other kernels, with another
+ * order of sums. */
 #define SMALL_PRODUCT 1000000
+#define SMALL_COLUMNS 64
 
 static struct blocks blocks_of(const struct product *p)
 {
@@ -50,8 +51,8 @@ static struct blocks blocks_of(const struct product *p)
     blocks.column_count = (p->n + blocks.columns - 1) / blocks.columns;
     const int64_t last_columns = p->n - (blocks.column_count - 1) * blocks.columns;
     /* A row's bits must not depend on m: the path may not change from one block of rows to several. */
-    if (GEMM_ROW_BLOCK * last_columns * p->k > SMALL_PRODUCT && p->m >= 1024)
-        blocks.rows = p->m >= 4096 ? 512 : 256;
+    if (GEMM_ROW_BLOCK * last_columns * p->k > SMALL_PRODUCT && last_columns >= SMALL_COLUMNS && p->m >= 1024)
+        blocks.rows = (p->m >= 4096 ? 8 : 4) * GEMM_ROW_BLOCK;
     blocks.row_count = (p->m + blocks.rows - 1) / blocks.rows;
     return blocks;
 }
