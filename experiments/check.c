@@ -3,6 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "experiments/filter_settings.h"
+#include "experiments/study.h"
+
 static bool is(const struct config *config, const char *path, const char *choice)
 {
     return strcmp(config_string(config, "%s", path), choice) == 0;
@@ -90,8 +93,20 @@ static bool check_lists(const struct config *config, struct error *error)
            (!is(config, "finetune.method", "lora") || check_list(config, "finetune.targets", 7, error));
 }
 
+static bool check_augmentation(const struct config *config, struct error *error)
+{
+    struct filter filters[FILTERS_MAXIMUM];
+    int filter_count;
+    struct study study;
+    if (!filter_settings_read(filters, &filter_count, config, error))
+        return false;
+    const bool done = study_settings_read(&study, config, error);
+    study_close(&study);
+    return done;
+}
+
 bool check_config(const struct config *config, struct error *error)
 {
     return check_name(config, error) && check_split(config, error) && check_language_model(config, error) &&
-           check_prompts(config, error) && check_lists(config, error);
+           check_prompts(config, error) && check_lists(config, error) && check_augmentation(config, error);
 }

@@ -1,8 +1,8 @@
 #include <string.h>
 
 #include "experiments/command.h"
+#include "experiments/report.h"
 #include "experiments/run.h"
-#include "experiments/summary.h"
 
 bool command_stage(const struct invocation *invocation, struct error *error)
 {
@@ -13,7 +13,7 @@ bool command_stage(const struct invocation *invocation, struct error *error)
         return false;
     bool done = run_stage(&run, everything ? "report" : name, everything, error);
     if (done && (everything || strcmp(name, "report") == 0))
-        done = summary_print(&run, stdout, error);
+        done = report_print_table(&run, stdout, error);
     run_close(&run);
     return done;
 }
