@@ -207,6 +207,7 @@ static struct trainer_settings trainer_settings(const struct run *run, const cha
         .average = config_number(config, "%s.average", stage),
         .validate_every = config_integer(config, "%s.evaluate_every", stage),
         .validate_first = strcmp(stage, "finetune") == 0,
+        .select_ndcg = strcmp(config_string(config, "%s.select", stage), "ndcg") == 0,
         .patience = config_integer(config, "%s.patience", stage),
         .checkpoint_seconds = 60,
         .seed = training_seed(run, stage),

@@ -289,6 +289,15 @@ static void log_epoch(struct trainer *trainer, const struct validation *now)
                  (long long)trainer->validator->k, now->recall, at->since_best == 0 ? ", the best" : "");
 }
 
+static bool is_better(const struct trainer *trainer, const struct validation *now)
+{
+    const struct position *at = &trainer->at;
+
+    if (at->best_epoch < 0)
+        return true;
+    return trainer->settings->select_ndcg ? now->ndcg > at->best.ndcg : now->loss < at->best.loss;
+}
+
 static bool validate_epoch(struct trainer *trainer, struct error *error)
 {
     struct position *at = &trainer->at;
@@ -298,7 +307,7 @@ static bool validate_epoch(struct trainer *trainer, struct error *error)
     if (!validate(&now, trainer->validator, trainer->model, error))
         return false;
     at->since_best++;
-    if (at->best_epoch < 0 || now.loss < at->best.loss) {
+    if (is_better(trainer, &now)) {
         at->best = now;
         at->best_epoch = at->epoch;
         at->since_best = 0;

@@ -25,7 +25,8 @@ struct trainer_settings {
         average; /* decay of the weights' average a step, which is then what is validated and kept; 0: none */
     int64_t validate_every; /* epochs */
     bool validate_first;    /* validates before the first step too: the weights given may stay the best */
-    int64_t patience;       /* validations without a better loss until the end; 0: all epochs */
+    bool select_ndcg;       /* the best validation is that of the highest ndcg; false: of the lowest loss */
+    int64_t patience;       /* validations without a better one until the end; 0: all epochs */
     double checkpoint_seconds;
     const char *state_folder;
     uint64_t fingerprint; /* of all that the training depends on: a state with another one is not continued */
@@ -39,7 +40,7 @@ struct trainer_result {
     struct validation best;
 };
 
-/* Trains `model`, which then holds the best (averaged) weights by validation loss, or without a validator the
+/* Trains `model`, which then holds the best (averaged) weights by validation, or without a validator the
  * last ones. The state is saved at the end of each epoch and every checkpoint_seconds, and stays in
  * state_folder until the caller has saved the model and removes it. SIGINT and SIGTERM save it and end in
  * ERROR_INTERRUPTED. */
