@@ -1,5 +1,10 @@
 /*
  * recommender.h: what every recommender offers: fit, score users against all items, save, load.
+ *
+ * No state is shared: fits may run at the same time in different threads, each with a backend (and an error)
+ * of its own; the data and settings may be shared. A recommender and its scorer belong to one thread at a
+ * time. HDF5 is not built for threads everywhere: save, load and fits with a checkpoint take turns or run in
+ * processes of their own.
  */
 #ifndef IDREC_MODELS_RECOMMENDERS_RECOMMENDER_H
 #define IDREC_MODELS_RECOMMENDERS_RECOMMENDER_H
@@ -12,7 +17,7 @@
 /* What one arm trains on. */
 struct training_set {
     const struct csr *positives; /* [users, items], rows ascend: real and synthetic rows */
-    const float *weights;        /* one an index of positives; NULL: all 1 */
+    const float *weights;       /* one an index of positives, of its ranking loss and its edge; NULL: all 1 */
     const struct csr *excluded; /* never drawn as negatives, besides the positives; rows ascend; NULL: none */
 };
 
@@ -22,11 +27,12 @@ struct recommender_settings {
     int64_t width, layers; /* embedding width; propagation layers */
     char optimizer[16];    /* "adam": mini-batches | "sgd": one triple at a time, in conflict-free blocks */
     double learning_rate, regularization;
-    double initial_deviation;                        /* standard deviation of the initial embeddings */
-    int64_t batch, epochs, patience, evaluate_every; /* patience and evaluate_every count epochs */
-    int64_t neighbors;                               /* item_knn */
-    double shrinkage;                                /* item_knn */
-    char similarity[16];                             /* item_knn: "cosine" | "jaccard" | "conditional" */
+    double initial_deviation; /* standard deviation of the initial embeddings */
+    int64_t batch, epochs, patience,
+        evaluate_every;  /* patience (0: never stops early) and evaluate_every count epochs */
+    int64_t neighbors;   /* item_knn */
+    double shrinkage;    /* item_knn */
+    char similarity[16]; /* item_knn: "cosine" | "jaccard" | "conditional" */
 };
 
 struct recommender;
@@ -62,6 +68,8 @@ bool recommender_save(const struct recommender *recommender, const char *path, s
 bool recommender_load(struct recommender **recommender, struct backend *backend, const char *path,
                       struct error *error);
 void recommender_free(struct recommender *recommender);
+/* Whether it was fitted on that many users and items. */
+bool recommender_fits(const struct recommender *recommender, int64_t users, int64_t items);
 
 /* Reads entry `index` of `recommenders:`. */
 struct config;
