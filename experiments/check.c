@@ -93,6 +93,29 @@ static bool check_lists(const struct config *config, struct error *error)
            (!is(config, "finetune.method", "lora") || check_list(config, "finetune.targets", 7, error));
 }
 
+/* Whether nothing can be in validation, whatever the data are. */
+static bool leaves_no_validation(const struct config *config, const struct study *study)
+{
+    if (is(config, "data.split.method", "provided"))
+        return config_is_null(config, "data.split.validation") &&
+               (study->test_selected || config_number(config, "data.split.validation_ratio") == 0.0);
+    return !is(config, "data.split.method", "leave_one_out") &&
+           config_number(config, "data.split.ratios[1]") == 0.0;
+}
+
+static bool check_validation(const struct config *config, const struct study *study, struct error *error)
+{
+    if (!study_needs_validation(study) || !leaves_no_validation(config, study))
+        return true;
+    if (study->test_selected)
+        return config_complain(config, "augment.select", error,
+                               "nothing is left for validation with evaluate.protocol test_selected; set it "
+                               "to fixed, or give data.split.validation");
+    return config_complain(config, "data.split.ratios", error,
+                           "nothing is left for validation, on which epochs are chosen; raise its share (of "
+                           "a provided split: data.split.validation_ratio)");
+}
+
 static bool check_augmentation(const struct config *config, struct error *error)
 {
     struct filter filters[FILTERS_MAXIMUM];
@@ -100,7 +123,7 @@ static bool check_augmentation(const struct config *config, struct error *error)
     struct study study;
     if (!filter_settings_read(filters, &filter_count, config, error))
         return false;
-    const bool done = study_settings_read(&study, config, error);
+    const bool done = study_settings_read(&study, config, error) && check_validation(config, &study, error);
     study_close(&study);
     return done;
 }

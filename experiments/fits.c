@@ -158,6 +158,10 @@ static bool judge_selection(const struct fit_work *work, const struct top_k *top
 static bool judge_validation(const struct fit_work *work, json_t *metrics, struct error *error)
 {
     const struct study *study = work->task->study;
+    if (study->validation_count == 0) {
+        json_object_set_new(metrics, "validation", json_object());
+        return true;
+    }
     int64_t most = study->select_cut > study->largest_cut ? study->select_cut : study->largest_cut;
     struct scorer scorer = recommender_scorer(work->recommender);
     struct top_k top;

@@ -20,7 +20,7 @@ static bool load_data(struct study *study, struct error *error)
         augmented_load(&study->lists, augmented, &study->train, error);
     free(dataset);
     free(augmented);
-    if (done && (study->validation_count == 0 || study->test_count == 0))
+    if (done && ((study->validation_count == 0 && study_needs_validation(study)) || study->test_count == 0))
         return config_complain(
             study->config, "data.split.ratios", error,
             "validation and test must hold interactions (now %lld and %lld users have any); "
@@ -51,6 +51,11 @@ static bool read_contestants(struct study *study, struct error *error)
             snprintf(contestant->label, sizeof contestant->label, "%s-%d", contestant->settings.model, place);
     }
     return true;
+}
+
+bool study_needs_validation(const struct study *study)
+{
+    return !study->test_selected || (study->select && study->arm_count > 1);
 }
 
 bool study_has_arm(const struct study *study, enum arm arm)

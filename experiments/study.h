@@ -54,6 +54,8 @@ void study_close(struct study *study);
 /* recommenders/LABEL/ARM/seed-N, malloc'ed; `arm` may be a choice's folder. */
 char *study_fit_folder(const struct study *study, int contestant, const char *arm, uint64_t seed);
 bool study_has_arm(const struct study *study, enum arm arm);
+/* Whether epochs or the use of synthetic rows are chosen on validation, which must then hold interactions. */
+bool study_needs_validation(const struct study *study);
 /* Fits of these models are the same whatever the seed, as long as their rows are. */
 bool contestant_is_deterministic(const struct contestant *contestant);
 

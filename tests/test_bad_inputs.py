@@ -114,6 +114,9 @@ def config_cases(bench):
     case("override out of the list", GOOD_CONFIG, r"recommenders\[7\]", overrides=["recommenders[7].epochs=3"])
     case("no data path", "name: bad\n", r"data\.path")
     case("ratios beyond one", GOOD_CONFIG + "", "ratios", overrides=["data.split.ratios=[0.9, 0.9, 0.1]"])
+    case("no validation", GOOD_CONFIG, "ratios", "validation", overrides=["data.split.ratios=[0.8, 0, 0.2]"])
+    case("no validation to choose on", GOOD_CONFIG, "augment.select", "fixed", overrides=[
+        "evaluate.protocol=test_selected", "data.split={method: provided, train: data.inter, test: data.inter}"])
     case("heads do not divide", GOOD_CONFIG, "heads|width", command="pretrain", overrides=["language_model.heads=3"])
     case("pretrained text model", GOOD_CONFIG, "text", overrides=["language_model.vocabulary=text"])
     case("cuda without a GPU", GOOD_CONFIG, "cuda", status=FAILED, overrides=["device=cuda"])
