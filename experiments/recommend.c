@@ -116,6 +116,15 @@ static bool known_items(struct csr *known, const struct dataset *dataset, struct
     return done;
 }
 
+/* After `prepare` with other settings the models are still those of the data set before. */
+static bool check_same_data(const struct recommender *recommender, const char *model,
+                            const struct dataset *dataset, struct error *error)
+{
+    return recommender_fits(recommender, dataset->user_ids.count, dataset->item_ids.count) ||
+           error_at(error, ERROR_RUN, model, 0,
+                    "was trained on another data set than dataset.h5 holds now; run `train` again");
+}
+
 static bool rank_and_print(const char *model, const struct dataset *dataset, const struct user_list *list,
                            int64_t k, FILE *out, struct error *error)
 {
@@ -123,7 +132,7 @@ static bool rank_and_print(const char *model, const struct dataset *dataset, con
     struct recommender *recommender = NULL;
     struct backend *backend = backend_open("auto", 0, error);
     bool done = backend && recommender_load(&recommender, backend, model, error) &&
-                known_items(&known, dataset, error);
+                check_same_data(recommender, model, dataset, error) && known_items(&known, dataset, error);
     if (done) {
         const struct scorer scorer = recommender_scorer(recommender);
         struct top_k top;

@@ -47,6 +47,11 @@ void recommender_free(struct recommender *recommender)
     free(recommender);
 }
 
+bool recommender_fits(const struct recommender *recommender, int64_t users, int64_t items)
+{
+    return recommender->users == users && recommender->items == items;
+}
+
 bool training_set_check(const struct training_set *data, struct error *error)
 {
     const struct csr *positives = data->positives;
