@@ -47,14 +47,11 @@ int main(int argc, char **argv)
     backend_select_blas(argv);
     interrupt_install();
     struct error error = ERROR_INITIALIZER;
-    if (!dispatch(argc, argv, &error)) {
-        error_print(&error, stderr);
-        return (int)error.kind;
-    }
-    if (fflush(stdout) != 0) {
+    const bool done = dispatch(argc, argv, &error);
+    if (done && (fflush(stdout) != 0 || ferror(stdout)))
         error_system(&error, "standard output", "cannot write", NULL);
-        error_print(&error, stderr);
-        return (int)error.kind;
-    }
-    return 0;
+    else if (!done)
+        error_set(&error, ERROR_RUN, "failed without a reason; this is a defect");
+    error_print(&error, stderr);
+    return (int)error.kind;
 }

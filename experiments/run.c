@@ -53,8 +53,7 @@ bool run_open(struct run *run, const char *config_path, int override_count, char
                           ? path_format("runs/%s", config_string(run->config, "name"))
                           : config_file_path(run->config, "output");
         done = run->backend && folder_create(run->folder, error) &&
-               manifest_open(&run->manifest, run->folder, error) && write_config(run, error) &&
-               write_description(run, error);
+               manifest_open(&run->manifest, run->folder, error);
     }
     if (done)
         run->log = log_open(run->folder);
@@ -149,8 +148,11 @@ static json_t *open_record(struct run *run, const struct stage *stage, const cha
     return manifest_save(run->manifest, error) ? record : NULL;
 }
 
+/* The folder's description changes with its content only: a command that is refused leaves it as it was. */
 static bool work(struct run *run, const struct stage *stage, const char *inputs, struct error *error)
 {
+    if (!write_config(run, error) || !write_description(run, error))
+        return false;
     json_t *record = open_record(run, stage, inputs, error);
     if (!record)
         return false;

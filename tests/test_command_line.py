@@ -123,6 +123,9 @@ def test_run(folder):
     fourth = idrec("run", "small.yaml", "output=out", "experiment.seeds=3", folder=folder)
     check(states(fourth)["generate"] == "done" and states(fourth)["train"] == "up t",
           f"a lost artefact is made again, and what follows from the same contents is kept: {states(fourth)}")
+    described = (folder / "out" / "config.yaml").read_text()
+    check_refusal(idrec("report", "small.yaml", "output=out", "data.k_core=2", folder=folder), 1, "prepare")
+    check((folder / "out" / "config.yaml").read_text() == described, "a refused command leaves config.yaml as it was")
     alone = idrec("pretrain", "small.yaml", "output=out", folder=folder)
     check(states(alone) == {"pretrain": "up t"}, f"a stage alone: {states(alone)}")
 
@@ -136,6 +139,22 @@ def test_run(folder):
         described = idrec("info", path, "--json", folder=folder)
         check(described.returncode == 0 and json.loads(described.stdout)["kind"], f"info {path}: {described.stderr}")
         check(idrec("info", path, folder=folder).stdout, f"info {path} for people")
+    check(idrec("recommend", "out", "--recommender=popularity", folder=folder).stdout, "recommend prints lists")
+    changed = idrec("prepare", "small.yaml", "output=out", "data.k_core=6", folder=folder)
+    check(states(changed) == {"prepare": "done"}, f"prepare with another core: {changed.stderr}")
+    check_refusal(idrec("recommend", "out", "--recommender=popularity", folder=folder), 1, "another data set")
+
+
+def test_published_protocol(folder):
+    """The protocol of published tables has no validation data; nothing may ask for any."""
+    head, *rows = (folder / "data.inter").read_text().splitlines(keepends=True)
+    (folder / "train.inter").write_text(head + "".join(row for i, row in enumerate(rows) if i % 5))
+    (folder / "test.inter").write_text(head + "".join(rows[::5]))
+    result = idrec("run", "small.yaml", "output=published", "evaluate.protocol=test_selected", "augment.select=fixed",
+                   "data={split: {method: provided, train: train.inter, test: test.inter}}", folder=folder)
+    check(result.returncode == 0, f"test_selected: {result.stderr[-500:]}")
+    results = json.loads((folder / "published" / "results.json").read_text())
+    check(results["protocol"] == "test_selected" and results["dataset"]["validation"] == 0, "the protocol is named")
 
 
 def test_lock_and_interrupt(folder):
@@ -165,6 +184,7 @@ def main():
         test_config(folder)
         test_devices()
         test_run(folder)
+        test_published_protocol(folder)
         test_lock_and_interrupt(folder)
     print(f"{len(failures)} failures")
     return 1 if failures else 0
