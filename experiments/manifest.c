@@ -143,16 +143,37 @@ static bool add_output(json_t *outputs, XXH3_state_t *state, const char *path, s
     return json_array_append_new(outputs, output) == 0 || error_memory(error, "manifest.json", 0, NULL);
 }
 
+/* What a process that was killed in file_write() left. */
+static bool is_left_over(const FTSENT *entry)
+{
+    const char *const dot = strrchr(entry->fts_name, '.');
+    return dot && strcmp(dot, ".tmp") == 0;
+}
+
+static bool add_entry(const struct manifest *manifest, json_t *outputs, XXH3_state_t *state,
+                      const FTSENT *entry, struct error *error)
+{
+    if (entry->fts_info == FTS_ERR || entry->fts_info == FTS_DNR || entry->fts_info == FTS_NS) {
+        errno = entry->fts_errno;
+        return error_system(error, entry->fts_path, "cannot read this", NULL);
+    }
+    if (entry->fts_info != FTS_F)
+        return true;
+    if (is_left_over(entry))
+        return path_remove(entry->fts_accpath, error);
+    return add_output(outputs, state, entry->fts_path, strlen(manifest->folder), entry->fts_statp->st_size,
+                      error);
+}
+
 static bool add_outputs_below(const struct manifest *manifest, json_t *outputs, XXH3_state_t *state,
                               const char *path, struct error *error)
 {
     char *const roots[] = {path_format("%s/%s", manifest->folder, path), NULL};
-    bool done = true;
-    FTS *walk = path_exists(roots[0]) ? fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, compare_names) : NULL;
+    const bool present = path_exists(roots[0]);
+    FTS *walk = present ? fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, compare_names) : NULL;
+    bool done = walk || !present || error_system(error, roots[0], "cannot read this", NULL);
     for (FTSENT *entry; done && walk && (entry = fts_read(walk));)
-        if (entry->fts_info == FTS_F)
-            done = add_output(outputs, state, entry->fts_path, strlen(manifest->folder),
-                              entry->fts_statp->st_size, error);
+        done = add_entry(manifest, outputs, state, entry, error);
     if (walk)
         fts_close(walk);
     free(roots[0]);

@@ -71,6 +71,26 @@ static void test_stages(void **state)
     free(models);
 }
 
+/* A process that is killed while it writes leaves a file with a temporary name behind. */
+static void test_left_over(void **state)
+{
+    static const char *const outputs[] = {"models", NULL};
+    struct error error = ERROR_INITIALIZER;
+    struct manifest *manifest;
+    char *models = path_format("%s/models", (char *)*state), *half = path_format("%s/m.h5.tmp", models);
+    assert_true(folder_create(models, &error));
+    put(*state, "models/m.h5", "whole");
+    put(*state, "models/m.h5.tmp", "ha");
+    assert_true(manifest_open(&manifest, *state, &error));
+    manifest_begin(manifest, "train", "1234");
+    assert_true(manifest_complete(manifest, "train", outputs, &error));
+    assert_int_equal(json_array_size(json_object_get(manifest_stage(manifest, "train"), "outputs")), 1);
+    assert_false(path_exists(half));
+    manifest_close(manifest);
+    free(models);
+    free(half);
+}
+
 static void test_lock(void **state)
 {
     struct error error = ERROR_INITIALIZER;
@@ -101,6 +121,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_stages, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_left_over, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_lock, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_damage, make_folder, remove_folder),
     };
