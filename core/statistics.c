@@ -176,6 +176,18 @@ static void bootstrap_resample(const double *a, const double *b, int64_t seeds, 
     means[1] /= (double)(seeds * users);
 }
 
+/* The middle 95 % of the values, which are sorted; NaN where one of them is no number. */
+static void percentile_interval(double interval[2], double *values, int64_t count)
+{
+    interval[0] = interval[1] = NAN;
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return;
+    qsort(values, (size_t)count, sizeof *values, compare_doubles);
+    interval[0] = sorted_quantile(values, count, 0.025);
+    interval[1] = sorted_quantile(values, count, 0.975);
+}
+
 bool paired_bootstrap(struct bootstrap_interval *interval, const double *a, const double *b, int64_t seeds,
                       int64_t users, int64_t resamples, uint64_t seed)
 {
@@ -201,12 +213,8 @@ bool paired_bootstrap(struct bootstrap_interval *interval, const double *a, cons
         free(user_weights);
     }
     if (enough) {
-        qsort(differences, (size_t)resamples, sizeof *differences, compare_doubles);
-        qsort(gains, (size_t)resamples, sizeof *gains, compare_doubles);
-        for (int side = 0; side < 2; side++) {
-            interval->difference[side] = sorted_quantile(differences, resamples, side == 0 ? 0.025 : 0.975);
-            interval->relative_gain[side] = sorted_quantile(gains, resamples, side == 0 ? 0.025 : 0.975);
-        }
+        percentile_interval(interval->difference, differences, resamples);
+        percentile_interval(interval->relative_gain, gains, resamples);
     }
     free(differences);
     free(gains);

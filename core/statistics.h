@@ -43,7 +43,7 @@ double sorted_quantile(const double *sorted, int64_t count, double q);
  */
 struct bootstrap_interval {
     double difference[2];    /* mean(a) - mean(b) */
-    double relative_gain[2]; /* mean(a) / mean(b) - 1; NaN where mean(b) is 0 */
+    double relative_gain[2]; /* mean(a) / mean(b) - 1; NaN where mean(b) is 0 in any resample */
 };
 /* False: no memory. */
 bool paired_bootstrap(struct bootstrap_interval *interval, const double *a /* [seeds, users] */,

@@ -132,6 +132,23 @@ static void test_bootstrap_of_equal_arms(void **state)
     assert_close(interval.difference[1], 0, 0);
 }
 
+/* One user alone has any hits: many resamples leave him out, and a gain over nothing is no number. */
+static void test_bootstrap_over_nothing(void **state)
+{
+    (void)state;
+    static double a[SEEDS * USERS], b[SEEDS * USERS];
+    struct bootstrap_interval interval;
+    memset(a, 0, sizeof a);
+    memset(b, 0, sizeof b);
+    for (int64_t s = 0; s < SEEDS; s++) {
+        a[s * USERS] = 1;
+        b[s * USERS] = 0.5;
+    }
+    assert_true(paired_bootstrap(&interval, a, b, SEEDS, USERS, 200, 1));
+    assert_true(isnan(interval.relative_gain[0]) && isnan(interval.relative_gain[1]));
+    assert_true(interval.difference[0] == 0 && interval.difference[1] > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_holm),
         cmocka_unit_test(test_bootstrap_interval),
         cmocka_unit_test(test_bootstrap_of_equal_arms),
+        cmocka_unit_test(test_bootstrap_over_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
