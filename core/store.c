@@ -40,6 +40,12 @@ static bool complain(const struct store *store, const char *name, const char *wh
     return error_at(error, ERROR_RUN, store->path, 0, "%s: %s (%s)", name, what, message);
 }
 
+bool store_is_thread_safe(void)
+{
+    hbool_t safe = false;
+    return H5is_library_threadsafe(&safe) >= 0 && safe;
+}
+
 /* ---- opening and closing ------------------------------------------------------------------------------ */
 
 static bool make_store(struct store **store, const char *path, bool writing, struct error *error)

@@ -16,6 +16,9 @@
 
 struct store;
 
+/* Whether several threads may work at a time, each on stores of its own: HDF5 can be built without. */
+bool store_is_thread_safe(void);
+
 bool store_create(struct store **store, const char *path, struct error *error);
 bool store_open(struct store **store, const char *path, struct error *error); /* for reading */
 /* Flushes, closes and renames to the final place; frees the store. On failure nothing is left behind. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/interrupt.h"
+#include "core/store.h"
 
 struct queue {
     const struct run *run;
@@ -94,7 +95,7 @@ bool jobs_run(const struct run *run, int parallel, int64_t count, job_function w
     pthread_mutex_init(&queue.lock, NULL);
     if (parallel > count)
         parallel = (int)count;
-    if (parallel <= 1 || run->backend->device != DEVICE_CPU)
+    if (parallel <= 1 || run->backend->device != DEVICE_CPU || !store_is_thread_safe())
         queue_work(&queue, run->backend);
     else
         run_workers(&queue, parallel);
