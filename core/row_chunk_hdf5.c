@@ -5,10 +5,24 @@
 #include "core/row_chunk.h"
 #include "core/store.h"
 
+/* What a text file's ids satisfy too: lists of recommendations are lines with tabs between ids. */
+static bool check_id(const char *id, const char *path, struct error *error)
+{
+    const size_t length = strlen(id);
+    bool plain = length > 0 && length <= ID_LENGTH_MAX;
+    for (size_t place = 0; plain && place < length; place++)
+        plain = (unsigned char)id[place] >= ' ';
+    return plain || error_at(error, ERROR_RUN, path, 0,
+                             "an id is empty, has more than %d bytes or holds a control character: '%.40s'",
+                             ID_LENGTH_MAX, id);
+}
+
 static bool add_ids(struct id_table *table, const struct id_map *ids, const char *path, struct error *error)
 {
     for (int64_t id = 0; id < ids->count; id++) {
         const char *name = id_map_name(ids, id);
+        if (!check_id(name, path, error))
+            return false;
         if (id_table_add(table, id_key_of(name, strlen(name)), name, strlen(name)) != id)
             return error_at(error, ERROR_RUN, path, 0,
                             "id '%s' stands twice in the file; make the ids unique", name);
@@ -91,6 +105,10 @@ static bool read_id_column(struct id_table *table, struct store *store, const ch
         if (!text)
             snprintf(digits, sizeof digits, "%lld", (long long)integers[row]);
         const char *id = text ? id_map_name(&strings, row) : digits;
+        if (!check_id(id, path, error)) {
+            done = false;
+            break;
+        }
         (*numbers)[row] = id_table_add(table, id_key_of(id, strlen(id)), id, strlen(id));
         if ((*numbers)[row] < 0)
             done = error_memory(error, "the ids of users and items", (size_t)*count * 8, NULL);

@@ -218,6 +218,24 @@ static void test_hdf5(void **state)
     remove(path);
 }
 
+/* An id with a tab would break the lists of recommendations hours later. */
+static void test_hdf5_with_a_bad_id(void **state)
+{
+    (void)state;
+    const char *path = "readers-test-bad.h5", *paths[] = {path};
+    struct error error = ERROR_INITIALIZER;
+    struct store *store;
+    int64_t offsets[] = {0, 2, 6};
+    char bytes[] = "a\0b\tc";
+    const struct id_map ids = {.count = 2, .offsets = offsets, .bytes = bytes};
+    assert_true(store_create(&store, path, &error) && store_write_ids(store, "/user", &ids, &error) &&
+                store_write_ids(store, "/item", &ids, &error) && store_commit(store, &error));
+    struct interactions rows;
+    assert_false(interactions_read(&rows, paths, 1, &automatic, NULL, NULL, &error));
+    assert_non_null(strstr(error.message, "control character"));
+    remove(path);
+}
+
 static void test_messages(void **state)
 {
     (void)state;
@@ -283,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_pieces_keep_the_order_of_ids),
         cmocka_unit_test(test_several_files_share_their_ids),
         cmocka_unit_test(test_hdf5),
+        cmocka_unit_test(test_hdf5_with_a_bad_id),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_missing_file),
     };
