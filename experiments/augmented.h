@@ -1,10 +1,11 @@
 /*
  * augmented.h: augmented.h5, the real rows of train with the synthetic rows that passed the filters:
- *   /user /item /source /weight   one an interaction; source 0 real, 1 synthetic
- *   /rank /log_probability /votes the place in the user's synthetic list (from 1), and what the generator
- * said; 0 for real rows /rejected/user /item /reason  what a filter refused; reason counts the filters in
- * /rejected's attribute `filters` and attributes with the counts: candidates, accepted, and one an entry of
- * enum filter_kind below /rejected.
+ *   /user /item /source /weight    one an interaction; source 0 real, 1 synthetic
+ *   /rank /log_probability /votes  the place in the user's synthetic list (from 1), and what the generator
+ *                                  said; 0 for real rows
+ *   /rejected/user /item /reason   what a filter refused; reason is the filter's place, from 0, in the
+ *                                  attribute `filters` of /rejected
+ * Attributes hold the counts: candidates and accepted, and below /rejected one for each filter.
  */
 #ifndef IDREC_EXPERIMENTS_AUGMENTED_H
 #define IDREC_EXPERIMENTS_AUGMENTED_H

@@ -2,12 +2,16 @@
  * comparisons.h: the metrics of every tested user in every arm and seed, recomputed from top_k.tsv, and the
  * paired comparisons of arms made from them.
  *
- * mean, against_mean   over seeds and users, test part
- * relative_gain        mean / against_mean - 1; ci95 is its interval, from the crossed bootstrap of
- * statistics.h difference           mean - against_mean; difference_ci95 likewise effect_size Cohen's d of
- * the users' paired differences, each averaged over the seeds p                    paired t-test over the
- * seeds' means; p_holm corrects for all comparisons of the same metric Nothing but the means is stated from a
- * single seed, or where an arm is a copy of the other; `note` says why.
+ *   mean, against_mean  over seeds and users, test part
+ *   relative_gain       mean / against_mean - 1; ci95 is its interval, from the crossed bootstrap of
+ *                       core/statistics.h
+ *   difference          mean - against_mean; difference_ci95 likewise
+ *   effect_size         Cohen's d of the users' paired differences, each averaged over the seeds
+ *   p                   paired t-test over the seeds' means; p_holm corrects for all comparisons of the
+ *                       same metric
+ *
+ * Nothing but the means is stated from a single seed, or where an arm is a copy of the other; `note` says
+ * why.
  */
 #ifndef IDREC_EXPERIMENTS_COMPARISONS_H
 #define IDREC_EXPERIMENTS_COMPARISONS_H
