@@ -104,8 +104,8 @@ static bool create_model(struct transformer **model, struct backend *backend, st
                               error);
 }
 
-/* Trains, and writes the weights and the result to `path`. Returns the exit status of a program that does so.
- */
+/* Trains, and writes the weights and the result to `path`. Returns the exit status of a program that does
+ * so. */
 static int train_and_write(const struct trainer_settings *settings, const char *path,
                            struct trainer_result *result)
 {
@@ -249,6 +249,47 @@ static void interrupted_and_resumed_ends_with_the_same_bits(void **state)
     assert_same_file(folder->straight, folder->resumed);
 }
 
+/* Items of the train part take no part in the validation loss, however high their scores. */
+static void validation_ignores_the_scores_of_train_items(void **state)
+{
+    (void)state;
+    enum { SHOWN = 0, HELD = 1, HIGH = 2000 };
+    struct error error = ERROR_INITIALIZER;
+    struct transformer *model = NULL;
+    struct backend *backend = backend_open("cpu", 1, &error);
+    int64_t starts[USERS + 1] = {0}, count;
+    int32_t shown[] = {SHOWN}, held[] = {HELD};
+    for (int user = 1; user <= USERS; user++)
+        starts[user] = 1;
+    const struct csr train = {USERS, ITEMS, starts, shown}, truth = {USERS, ITEMS, starts, held};
+    const struct validator validator = {.vocabulary = packing.vocabulary,
+                                        .prompt = packing.prompt,
+                                        .train = &train,
+                                        .train_sorted = &train,
+                                        .truth = &truth,
+                                        .batch_tokens = packing.batch_tokens,
+                                        .batch_sequences = 32,
+                                        .k = 10};
+    assert_true(backend && create_model(&model, backend, &error));
+    struct parameter *parameters = transformer_parameters(model, &count);
+    for (int64_t p = 0; p < count; p++)
+        if (parameters[p].decayed)
+            tensor_zero(backend, &parameters[p].value);
+    /* Without weights but these a context's state is a row of ones, and so the shown item's logit HIGH. */
+    real *embedding = transformer_weights_of(model)->embedding.data;
+    const int64_t width = transformer_settings_of(model)->width;
+    for (int64_t column = 0; column < width; column++) {
+        embedding[TOKEN_SEPARATOR * width + column] = 1;
+        embedding[vocabulary_item_token(SHOWN) * width + column] = (real)HIGH / (real)width;
+    }
+    struct validation result;
+    assert_true(validate(&result, &validator, model, &error));
+    assert_true(fabs(result.loss - log(ITEMS - 1)) < 1e-6);
+    assert_int_equal(result.users, 1);
+    transformer_free(model);
+    backend_close(backend);
+}
+
 static void another_configuration_does_not_continue(void **state)
 {
     const struct folder *folder = *state;
@@ -280,6 +321,7 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test_setup_teardown(interrupted_and_resumed_ends_with_the_same_bits, make_folder,
                                         remove_folder),
+        cmocka_unit_test(validation_ignores_the_scores_of_train_items),
         cmocka_unit_test_setup_teardown(another_configuration_does_not_continue, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(it_learns_the_blocks, make_folder, remove_folder),
     };

@@ -33,8 +33,8 @@ struct trainer {
     struct parameter **trained; /* [trained_count], the model's */
     int64_t trained_count;
     struct arena arena;
-    struct parameter
-        *kept; /* [kept_count]: the average if there is one, then the best weights if validated */
+    /* [kept_count]: the average if there is one, then the best weights if validated */
+    struct parameter *kept;
     int64_t kept_count;
     struct parameter *average, *best; /* parts of `kept`, or NULL */
     double saved_at;                  /* clock_seconds() */
@@ -77,7 +77,7 @@ static bool make_copies(struct trainer *trainer, struct error *error)
     trainer->best = trainer->validator ? trainer->kept + (trainer->average ? count : 0) : NULL;
     trainer->arena = arena_measure(trainer->backend, "weight copies");
     lay_out_copies(trainer);
-    if (!arena_reserve(&trainer->arena, 0, "language_model.width", error))
+    if (!arena_reserve(&trainer->arena, 0, "lower language_model.width", error))
         return false;
     lay_out_copies(trainer);
     if (trainer->average)
@@ -306,6 +306,10 @@ static bool validate_epoch(struct trainer *trainer, struct error *error)
     exchange_average(trainer, false);
     if (!validate(&now, trainer->validator, trainer->model, error))
         return false;
+    if (!isfinite(now.loss))
+        return error_set(error, ERROR_RUN,
+                         "%s: the validation loss is not finite after epoch %lld; lower %s.learning_rate",
+                         trainer->settings->stage, (long long)at->epoch, trainer->settings->stage);
     at->since_best++;
     if (is_better(trainer, &now)) {
         at->best = now;

@@ -21,8 +21,8 @@ struct trainer_settings {
     double weight_decay, beta1, beta2, epsilon;
     double clip_norm; /* 0: no clipping */
     double dropout;   /* of the residual branches and the embedding */
-    double
-        average; /* decay of the weights' average a step, which is then what is validated and kept; 0: none */
+    /* Decay of the weights' average a step, which is then what is validated and kept; 0: none. */
+    double average;
     int64_t validate_every; /* epochs */
     bool validate_first;    /* validates before the first step too: the weights given may stay the best */
     bool select_ndcg;       /* the best validation is that of the highest ndcg; false: of the lowest loss */

@@ -65,13 +65,15 @@ static double user_loss(const struct validator *validator, int64_t user, const r
     double highest = -INFINITY, sum = 0, wanted = 0;
     int64_t next = 0;
 
-    for (int64_t item = 0; item < items; item++)
-        highest = fmax(highest, (double)scores[item]);
+    /* One pass: the sum is brought to each new highest score. A hidden item's may be far above all others. */
     for (int64_t item = 0; item < items; item++) {
-        if (next < csr_row_length(train, user) && hidden[next] == item)
+        const double score = (double)scores[item];
+        if (next < csr_row_length(train, user) && hidden[next] == item) {
             next++;
-        else
-            sum += exp((double)scores[item] - highest);
+            continue;
+        }
+        sum = score > highest ? sum * exp(highest - score) + 1 : sum + exp(score - highest);
+        highest = fmax(highest, score);
     }
     for (int64_t i = truth->starts[user]; i < truth->starts[user + 1]; i++)
         wanted += (double)scores[truth->indices[i]];
