@@ -371,7 +371,10 @@ static void test_constraints(void **state)
         const struct proposal *p = &list.row[row];
         assert_false(
             contains(train.indices + train.starts[p->user], csr_row_length(&train, p->user), p->item));
-        assert_in_range(p->votes, 1, 3);
+        int votes = 0; /* a list of the user holds an item at most once */
+        for (int64_t other = 0; other < list.count; other++)
+            votes += list.row[other].user == p->user && list.row[other].item == p->item;
+        assert_int_equal(p->votes, votes);
     }
     for (int64_t user = 0; user < train.rows; user++) { /* lists stop when nothing is left */
         int64_t rows = 0;
@@ -394,13 +397,26 @@ static void test_constraints(void **state)
 
 /* ---- ranking ------------------------------------------------------------------------------------------ */
 
-/* Mean over the contexts of the probability of each item that is not in train. */
-static void mean_probability(double *mean, struct transformer *model, const struct ranker_settings *settings,
-                             const struct csr *train, int32_t user)
+/* Adds a vote for each of the `limit` most probable items after a context, by their logits. */
+static void add_votes(int *votes, const float *logits, int64_t items, int64_t limit, const int32_t *tokens,
+                      int64_t length)
+{
+    for (int32_t item = 0; item < items; item++) {
+        int64_t better = 0;
+        for (int32_t other = 0; other < items; other++)
+            better += !contains(tokens, length, vocabulary_item_token(other)) && logits[other] > logits[item];
+        votes[item] += better < limit && !contains(tokens, length, vocabulary_item_token(item));
+    }
+}
+
+/* Mean over the contexts of the probability of each item that is not in train, and the votes of each. */
+static void mean_probability(double *mean, int *votes, struct transformer *model,
+                             const struct ranker_settings *settings, const struct csr *train, int32_t user)
 {
     const int64_t items = settings->vocabulary.items;
     int32_t tokens[64];
     memset(mean, 0, (size_t)items * sizeof *mean);
+    memset(votes, 0, (size_t)items * sizeof *votes);
     for (int64_t context = 0; context < settings->contexts; context++) {
         const int64_t length = prompt_context(tokens, &settings->vocabulary, &settings->prompt, user,
                                               train->indices + train->starts[user],
@@ -415,6 +431,7 @@ static void mean_probability(double *mean, struct transformer *model, const stru
             if (!contains(tokens, length, vocabulary_item_token(item)))
                 mean[item] +=
                     exp((double)last[vocabulary_item_token(item)]) / sum / (double)settings->contexts;
+        add_votes(votes, last + vocabulary_item_token(0), items, settings->items_maximum, tokens, length);
         free(logits);
     }
 }
@@ -443,12 +460,13 @@ static void test_ranking(void **state)
     for (int32_t user = 0; user < USERS; user++) {
         const struct proposal *row = list.row + user * BEST;
         double mean[ITEMS];
+        int votes[ITEMS];
         int64_t better = 0;
-        mean_probability(mean, model, &settings, &train, user);
+        mean_probability(mean, votes, model, &settings, &train, user);
         for (int rank = 0; rank < BEST; rank++) {
             assert_true(row[rank].user == user && row[rank].position == rank && row[rank].sample == 0);
             assert_true(fabs((double)row[rank].log_probability - log(mean[row[rank].item])) < 1e-4);
-            assert_in_range(row[rank].votes, 0, settings.contexts);
+            assert_int_equal(row[rank].votes, votes[row[rank].item]);
         }
         for (int item = 0; item < ITEMS; item++)
             better += log(mean[item]) > (double)row[BEST - 1].log_probability + 1e-4;

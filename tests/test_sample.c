@@ -103,8 +103,8 @@ static void draws_free(struct draws *draws)
     free(draws->log_probability);
 }
 
-static void draw(struct backend *backend, struct draws *draws, int64_t rows, bool constrained,
-                 struct sampling settings)
+static void queue_draw(struct backend *backend, struct draws *draws, int64_t rows, bool constrained,
+                       struct sampling settings)
 {
     struct tensor tokens = tensor_1d(draws->tokens, DTYPE_I32, DEVICE_CPU, rows);
     struct tensor log_probability = tensor_1d(draws->log_probability, DTYPE_F32, DEVICE_CPU, rows);
@@ -114,7 +114,13 @@ static void draw(struct backend *backend, struct draws *draws, int64_t rows, boo
     const struct tensor steps = tensor_1d(draws->steps, DTYPE_I32, DEVICE_CPU, rows);
     op_sample(backend, &tokens, &log_probability, &logits, constrained ? &forbidden : NULL, &streams, &steps,
               USED, settings);
+}
+
+static void draw(struct backend *backend, struct draws *draws, int64_t rows, bool constrained,
+                 struct sampling settings)
+{
     struct error error = ERROR_INITIALIZER;
+    queue_draw(backend, draws, rows, constrained, settings);
     if (!backend_synchronize(backend, &error))
         fail_msg("%s", error.message);
 }
@@ -196,6 +202,26 @@ static void greedy_skipped_and_empty_rows(void **state)
     draws_free(&draws);
 }
 
+/* In any of the ways to draw, also in a row of nothing else. */
+static void logits_that_are_no_numbers_are_an_error(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct sampling ways[] = {
+        {0.0f, 1.0f, 0, 1}, {1.0f, 1.0f, 0, 1}, {1.0f, 0.9f, 0, 1}, {1.0f, 0.9f, 5, 1}};
+    for (size_t way = 0; way < sizeof ways / sizeof *ways; way++)
+        for (int everywhere = 0; everywhere < 2; everywhere++) {
+            struct error error = ERROR_INITIALIZER;
+            struct draws draws = draws_new(fixture, 3, 0);
+            for (int c = 0; c < CLASSES; c++)
+                if (everywhere || c == 33)
+                    draws.logits[CLASSES + c] = NAN;
+            queue_draw(fixture->backend, &draws, 3, false, ways[way]);
+            assert_false(backend_synchronize(fixture->backend, &error));
+            assert_non_null(strstr(error.message, "not numbers"));
+            draws_free(&draws);
+        }
+}
+
 int main(int argument_count, char **arguments)
 {
     (void)argument_count;
@@ -208,6 +234,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test_prestate(log_probability_is_before_truncation, &fixture),
         cmocka_unit_test_prestate(samples_do_not_depend_on_the_batch, &fixture),
         cmocka_unit_test_prestate(greedy_skipped_and_empty_rows, &fixture),
+        cmocka_unit_test_prestate(logits_that_are_no_numbers_are_an_error, &fixture),
     };
     const int failures = cmocka_run_group_tests(tests, NULL, NULL);
     backend_close(fixture.backend);

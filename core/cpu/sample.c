@@ -83,8 +83,8 @@ static int32_t draw_from_all(const struct draw *draw)
     return last;
 }
 
-/* The best `wanted` columns, sorted, to the front of `best` [classes]; returns how many of them are allowed.
- */
+/* The best `wanted` columns, sorted, to the front of `best` [classes]; returns how many of them are
+ * allowed. */
 static int64_t sort_best(candidate *best, const struct draw *draw, int64_t wanted)
 {
     struct selection selection = {
@@ -134,6 +134,30 @@ static int32_t draw_token(const struct draw *draw, const struct sampling *settin
     return draw_from_best(draw, settings->top_k, (double)settings->top_p);
 }
 
+static bool are_forbidden(const real *values, int64_t count)
+{
+    for (int64_t c = 0; c < count; c++)
+        if (values[c] != -INFINITY)
+            return false;
+    return true;
+}
+
+/* Draws the row's token, -1 when all are forbidden. False when the logits are not numbers. */
+static bool sample_row(const struct draw *draw, const struct sampling *settings, int32_t *token,
+                       real *log_probability)
+{
+    *token = -1;
+    *log_probability = -INFINITY;
+    if (draw->largest == -INFINITY)
+        return are_forbidden(draw->values, draw->classes);
+    const double sum = sum_of_exponentials(draw->values, draw->classes, draw->largest, 1);
+    if (isnan(sum))
+        return false;
+    *token = draw_token(draw, settings);
+    *log_probability = (real)((double)(draw->values[*token] - draw->largest) - log(sum));
+    return true;
+}
+
 void cpu_sample(struct backend *backend, struct tensor *tokens, struct tensor *log_probability,
                 const struct tensor *logits, const struct tensor *forbidden, const struct tensor *streams,
                 const struct tensor *steps, int64_t classes_used, struct sampling settings)
@@ -145,7 +169,8 @@ void cpu_sample(struct backend *backend, struct tensor *tokens, struct tensor *l
     char *memory = cpu_workspace(backend, (size_t)backend->threads * stride);
     if (!memory)
         return;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(backend->threads)
+    bool numbers = true;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(backend->threads) reduction(&& : numbers)
     for (int64_t row = 0; row < rows; row++) {
         if (stream[row] < 0)
             continue;
@@ -154,21 +179,18 @@ void cpu_sample(struct backend *backend, struct tensor *tokens, struct tensor *l
         mask_logits(draw.values, (const real *)logits->data + row * classes,
                     forbidden ? (const uint32_t *)forbidden->data + row * words : NULL, classes_used);
         draw.largest = largest_of(draw.values, classes_used);
-        int32_t token = -1;
-        real result = -INFINITY;
-        if (draw.largest > -INFINITY) {
-            struct random_stream random =
-                random_stream_open(settings.seed, RANDOM_SAMPLE,
-                                   (uint64_t)((const int32_t *)steps->data)[row], (uint64_t)stream[row]);
-            draw.uniform = random_double(&random);
-            draw.inverse_temperature = settings.temperature > 0.0f ? 1 / (real)settings.temperature : 1;
-            token = draw_token(&draw, &settings);
-            const double sum = sum_of_exponentials(draw.values, classes_used, draw.largest, 1);
-            result = (real)((double)(draw.values[token] - draw.largest) - log(sum));
-        }
-        ((int32_t *)tokens->data)[row] = token;
-        ((real *)log_probability->data)[row] = result;
+        struct random_stream random =
+            random_stream_open(settings.seed, RANDOM_SAMPLE, (uint64_t)((const int32_t *)steps->data)[row],
+                               (uint64_t)stream[row]);
+        draw.uniform = random_double(&random);
+        draw.inverse_temperature = settings.temperature > 0.0f ? 1 / (real)settings.temperature : 1;
+        numbers = sample_row(&draw, &settings, (int32_t *)tokens->data + row,
+                             (real *)log_probability->data + row) &&
+                  numbers;
     }
+    if (!numbers)
+        error_set(&backend->error, ERROR_RUN,
+                  "op_sample: the logits are not numbers; train the model again with a lower learning rate");
 }
 
 void cpu_log_softmax_masked(struct backend *backend, struct tensor *logits, const struct tensor *forbidden,

@@ -139,6 +139,15 @@ static int64_t best_items(struct scored_item *best, int64_t limit, const real *s
     return count;
 }
 
+/* Whether the first score that is not forbidden is a number: they all are, or none is. */
+static bool is_number(const real *scores, int64_t count)
+{
+    int64_t first = 0;
+    while (first < count && scores[first] == -INFINITY)
+        first++;
+    return first == count || isfinite(scores[first]);
+}
+
 /* Scores the contexts first_job .. first_job + count - 1 of a group; a user's contexts follow one another. */
 static bool score_contexts(struct ranker *ranker, int64_t first_user, int64_t first_job, int64_t count,
                            struct error *error)
@@ -168,7 +177,15 @@ static bool score_contexts(struct ranker *ranker, int64_t first_user, int64_t fi
     op_log_softmax_masked(backend, &logits, &forbidden, ranker->classes);
     const struct tensor used = tensor_rows(&logits, 0, count);
     tensor_download(backend, ranker->log_probability, &used);
-    return backend_synchronize(backend, error);
+    if (!backend_synchronize(backend, error))
+        return false;
+    for (int64_t row = 0; row < count; row++)
+        if (!is_number(ranker->log_probability + row * ranker->classes, ranker->classes))
+            return error_set(
+                error, ERROR_RUN,
+                "the model's probabilities are not numbers; train it again with a lower learning "
+                "rate");
+    return true;
 }
 
 /* Adds one context's probabilities and votes to its user's. */
