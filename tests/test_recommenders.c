@@ -151,8 +151,7 @@ static struct recommender *fit(const struct recommender_settings *settings, cons
     return recommender;
 }
 
-/* ---- goldens --------------------------------------------------------------------------------------------
- */
+/* ---- goldens ------------------------------------------------------------------------------------------- */
 
 enum { GOLDEN_BATCH = 32, GOLDEN_STEPS = 50, GOLDEN_WIDTH = 16 };
 
@@ -269,8 +268,7 @@ static void test_golden_lightgcn(void **state)
     check_golden(&lightgcn_model, lightgcn_step);
 }
 
-/* ---- triples --------------------------------------------------------------------------------------------
- */
+/* ---- triples ------------------------------------------------------------------------------------------- */
 
 static void test_triples(void **state)
 {
@@ -337,8 +335,7 @@ static void test_negatives_are_uniform(void **state)
     free_fixture(&fixture);
 }
 
-/* ---- fits -----------------------------------------------------------------------------------------------
- */
+/* ---- fits ---------------------------------------------------------------------------------------------- */
 
 static const char *const trained[][2] = {{"bpr_mf", "adam"}, {"bpr_mf", "sgd"}, {"lightgcn", "adam"}};
 enum { TRAINED = sizeof trained / sizeof *trained };
@@ -371,9 +368,13 @@ static void test_threads_give_the_same_bits(void **state)
     free_fixture(&fixture);
 }
 
+/* Scores of the last epoch in a checkpoint: none was judged yet, or one that no later epoch reaches. */
+enum best_of_checkpoint { NO_BEST = 0, UNBEATABLE = 2 };
+
 /* Trains `epochs` epochs by hand and leaves the checkpoint that a killed fit would have left. */
 static void leave_checkpoint(const struct recommender_settings *settings, const struct fixture *fixture,
-                             struct backend *backend, int64_t epochs, const char *path)
+                             struct backend *backend, int64_t epochs, enum best_of_checkpoint best_score,
+                             const char *path)
 {
     struct error error = ERROR_INITIALIZER;
     const struct training_set data = training_set_of(fixture);
@@ -388,8 +389,17 @@ static void leave_checkpoint(const struct recommender_settings *settings, const 
     assert_true(embedding_training_open(&training, model, backend, settings, &data, 7, &error));
     for (double loss; progress.epoch < epochs;)
         assert_true(model->train_epoch(training, ++progress.epoch, &loss, &error));
-    if (!fit_checkpoint_save(path, &fingerprint, training, NULL, &progress, &error))
+    real *embeddings = malloc(tensor_bytes(&training->parameters));
+    struct tensor best = training->parameters;
+    best.data = embeddings;
+    if (best_score != NO_BEST) {
+        progress.best_epoch = epochs;
+        progress.best_score = best_score;
+        assert_true(model->embed(training, &best, &error));
+    }
+    if (!fit_checkpoint_save(path, &fingerprint, training, &best, &progress, &error))
         fail_msg("%s", error.message);
+    free(embeddings);
     embedding_training_close(training);
 }
 
@@ -406,7 +416,7 @@ static void test_resume_equals_straight(void **state)
         settings.evaluate_every = 4;
         struct fit_report straight_report, resumed_report;
         struct recommender *straight = fit(&settings, &fixture, backend, NULL, &straight_report);
-        leave_checkpoint(&settings, &fixture, backend, 3, path);
+        leave_checkpoint(&settings, &fixture, backend, 3, NO_BEST, path);
         struct recommender *resumed = fit(&settings, &fixture, backend, path, &resumed_report);
         real *expected = all_scores(straight, backend, fixture.positives.rows);
         real *found = all_scores(resumed, backend, fixture.positives.rows);
@@ -414,6 +424,41 @@ static void test_resume_equals_straight(void **state)
                             (size_t)(fixture.positives.rows * fixture.positives.columns) * sizeof(real));
         assert_int_equal(straight_report.best_epoch, resumed_report.best_epoch);
         assert_int_equal(straight_report.epochs, resumed_report.epochs);
+        free(expected);
+        free(found);
+        recommender_free(straight);
+        recommender_free(resumed);
+    }
+    unlink(path);
+    backend_close(backend);
+    free_fixture(&fixture);
+}
+
+/* A fit that goes on keeps the best epoch's embeddings, and its patience counts from that epoch. */
+static void test_resume_keeps_the_best(void **state)
+{
+    (void)state;
+    enum { BEST_EPOCH = 3, PATIENCE = 4 };
+    struct fixture fixture;
+    make_fixture(&fixture);
+    struct backend *backend = open_backend(1);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/test-recommenders-%ld.h5", (long)getpid());
+    const int64_t users = fixture.positives.rows;
+    const size_t bytes = (size_t)(users * fixture.positives.columns) * sizeof(real);
+    for (int model = 0; model < TRAINED; model++) {
+        struct recommender_settings settings = settings_of(trained[model][0], trained[model][1]);
+        settings.evaluate_every = 1;
+        settings.patience = PATIENCE;
+        struct fit_report report;
+        leave_checkpoint(&settings, &fixture, backend, BEST_EPOCH, UNBEATABLE, path);
+        struct recommender *resumed = fit(&settings, &fixture, backend, path, &report);
+        assert_int_equal(report.best_epoch, BEST_EPOCH);
+        assert_int_equal(report.epochs, BEST_EPOCH + PATIENCE);
+        settings.epochs = settings.evaluate_every = BEST_EPOCH;
+        struct recommender *straight = fit(&settings, &fixture, backend, NULL, &report);
+        real *expected = all_scores(straight, backend, users), *found = all_scores(resumed, backend, users);
+        assert_memory_equal(expected, found, bytes);
         free(expected);
         free(found);
         recommender_free(straight);
@@ -434,7 +479,7 @@ static void test_foreign_checkpoint_is_ignored(void **state)
     char path[64];
     snprintf(path, sizeof path, "/tmp/test-recommenders-%ld.h5", (long)getpid());
     struct recommender_settings settings = settings_of("bpr_mf", "adam");
-    leave_checkpoint(&settings, &fixture, backend, 3, path);
+    leave_checkpoint(&settings, &fixture, backend, 3, NO_BEST, path);
     settings.learning_rate = 0.02;
     struct fit_report alone, beside;
     struct recommender *first = fit(&settings, &fixture, backend, NULL, &alone);
@@ -535,8 +580,7 @@ static void test_failures_say_what_to_do(void **state)
     free_fixture(&fixture);
 }
 
-/* ---- neighbourhoods by brute force ----------------------------------------------------------------------
- */
+/* ---- neighbourhoods by brute force --------------------------------------------------------------------- */
 
 static double weight_at(const struct fixture *fixture, int64_t user, int32_t item)
 {
@@ -636,8 +680,7 @@ static void test_popularity(void **state)
     free_fixture(&fixture);
 }
 
-/* ---- files ----------------------------------------------------------------------------------------------
- */
+/* ---- files --------------------------------------------------------------------------------------------- */
 
 static void test_save_and_load(void **state)
 {
@@ -679,6 +722,7 @@ int main(void)
         cmocka_unit_test(test_negatives_are_uniform),
         cmocka_unit_test(test_threads_give_the_same_bits),
         cmocka_unit_test(test_resume_equals_straight),
+        cmocka_unit_test(test_resume_keeps_the_best),
         cmocka_unit_test(test_foreign_checkpoint_is_ignored),
         cmocka_unit_test(test_early_stopping),
         cmocka_unit_test(test_failures_say_what_to_do),
