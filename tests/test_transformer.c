@@ -245,6 +245,39 @@ static void only_the_classes_compete(void **state)
     golden_close(&golden);
 }
 
+/* With exclude_shown a position's softmax leaves out what its own sequence has shown, and nothing else. */
+static void shown_tokens_do_not_compete(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct golden golden = golden_open("plain");
+    struct transformer *model = golden_model(&golden, backend);
+    struct batch batch = golden.batch;
+    int32_t target[128];
+    float weight[128] = {0}, logits[37];
+    batch.target = target;
+    batch.weight = weight;
+    batch.exclude_shown = true;
+    for (int64_t sequence = 0; sequence < batch.sequences; sequence++) {
+        const int32_t row = batch.starts[sequence + 1] - 1;
+        bool shown[37] = {false};
+        double sum = 0.0;
+        for (int32_t token = batch.starts[sequence]; token <= row; token++)
+            shown[batch.token[token]] = true;
+        memset(target, 0xFF, sizeof target);
+        memset(weight, 0, sizeof weight);
+        for (target[row] = 0; shown[target[row]]; target[row]++)
+            continue;
+        weight[row] = 1.0f;
+        require(transformer_logits(model, &batch, &row, 1, logits, &error), &error);
+        for (int column = 0; column < 37; column++)
+            sum += shown[column] ? 0.0 : exp((double)logits[column]);
+        assert_near(loss_alone(model, &batch), log(sum) - (double)logits[target[row]], 1e-4);
+    }
+    transformer_free(model);
+    golden_close(&golden);
+}
+
 /* A vocabulary so large that the logits take several chunks. */
 static void chunks_add_up(void **state)
 {
@@ -451,6 +484,7 @@ int main(void)
         cmocka_unit_test(dropout_is_keyed_by_its_step),
         cmocka_unit_test(positions_can_be_switched_off),
         cmocka_unit_test(only_the_classes_compete),
+        cmocka_unit_test(shown_tokens_do_not_compete),
         cmocka_unit_test(chunks_add_up),
         cmocka_unit_test(steps_like_adamw),
         cmocka_unit_test(initial_values_are_as_promised),

@@ -19,7 +19,7 @@ enum { TOKENS = 23, SEQUENCES = 3, VOCABULARY = 11, CLASSES = 8, SAMPLES = 24 };
 
 struct variant {
     const char *name;
-    bool tied, bias, sets, recompute, positions;
+    bool tied, bias, sets, unshown, recompute, positions;
     int64_t key_heads;
     enum train_mode mode;
     struct lora_settings lora;
@@ -42,6 +42,8 @@ static const struct variant variants[] = {
     {"adapter on q and v, sets, recomputed", .tied = true, .sets = true, .recompute = true, .positions = true,
      .key_heads = 2, .mode = TRAIN_LORA,
      .lora = {.rank = 2, .alpha = 5.0, .dropout = 0.3, .targets = {[LINEAR_Q] = true, [LINEAR_V] = true}}},
+    {"sets of what is not shown, grouped", .sets = true, .unshown = true, .positions = true, .key_heads = 2,
+     .mode = TRAIN_ALL},
     {"base and adapter together", .tied = true, .positions = true, .key_heads = 4, .mode = TRAIN_ALL,
      .lora = {.rank = 2, .alpha = 2.0, .targets = EVERY_LINEAR}},
 };
@@ -103,7 +105,17 @@ struct example {
     struct batch batch;
 };
 
-static void make_example(struct example *example, bool sets)
+/* Whether `item` is a token of the sequence that begins at `first`, up to `token`. */
+static bool is_shown(const struct example *example, int32_t first, int32_t token, int32_t item)
+{
+    for (int32_t before = first; before <= token; before++)
+        if (example->token[before] == item)
+            return true;
+    return false;
+}
+
+/* unshown: a position's set holds what its sequence has not shown, and only that competes. */
+static void make_example(struct example *example, bool sets, bool unshown)
 {
     struct random_stream stream = random_stream_open(4, RANDOM_TEST, 1, 0);
     *example = (struct example){.starts = {0, 1, 9, TOKENS}};
@@ -115,7 +127,9 @@ static void make_example(struct example *example, bool sets)
         example->weight[token] = token % 4 == 1 ? 0.0f : 0.5f + random_float(&stream);
         example->set_starts[token + 1] = example->set_starts[token] + random_below(&stream, 4);
         for (int64_t item = example->set_starts[token]; item < example->set_starts[token + 1]; item++)
-            example->items[item] = (int32_t)random_below(&stream, CLASSES);
+            do
+                example->items[item] = (int32_t)random_below(&stream, CLASSES);
+            while (unshown && is_shown(example, example->starts[sequence], token, example->items[item]));
     }
     example->batch = (struct batch){.tokens = TOKENS,
                                     .sequences = SEQUENCES,
@@ -125,6 +139,7 @@ static void make_example(struct example *example, bool sets)
                                     .target = sets ? NULL : example->target,
                                     .target_starts = sets ? example->set_starts : NULL,
                                     .target_items = example->items,
+                                    .exclude_shown = unshown,
                                     .weight = example->weight};
 }
 
@@ -175,7 +190,7 @@ static void check_variant(const struct variant *variant)
     struct transformer *model = create(variant);
     struct example example;
     int64_t count, trained = 0;
-    make_example(&example, variant->sets);
+    make_example(&example, variant->sets, variant->unshown);
     struct parameter *parameters = transformer_parameters(model, &count);
     loss_of(model, &example, variant->dropout);
     double *gradients[64] = {NULL};
