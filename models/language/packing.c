@@ -74,7 +74,7 @@ static bool allocate(struct packer *packer, struct error *error)
     if (packer->order && packer->batch_starts && packer->items && packer->token && packer->position &&
         packer->starts && packer->target && packer->target_starts && packer->weight)
         return true;
-    return error_memory(error, "training batches", 36 * tokens + 12 * sequences, "the tokens of a batch");
+    return error_memory(error, "training batches", 36 * tokens + 12 * sequences, "lower tokens_per_batch");
 }
 
 /* The sequences in order of their numbers, and what holds for every epoch. */
@@ -215,7 +215,7 @@ static bool reserve_targets(struct packer *packer, int64_t count, struct error *
     int32_t *grown = realloc(packer->target_items, (size_t)capacity * sizeof *grown);
     if (!grown)
         return error_memory(error, "the targets of a batch", (size_t)capacity * sizeof *grown,
-                            "the tokens of a batch");
+                            "lower tokens_per_batch");
     packer->target_items = grown;
     packer->target_capacity = capacity;
     return true;
@@ -239,8 +239,8 @@ static bool set_targets(struct packer *packer, int64_t first, int64_t length, in
     return true;
 }
 
-/* Weighs the positions from `learn_from` to `end`, which learn, of a sequence of `length`; returns the sum.
- */
+/* Weighs the positions from `learn_from` to `end`, which learn, of a sequence of `length`; returns the
+ * sum. */
 static double set_weights(struct packer *packer, int64_t first, int64_t length, int64_t learn_from,
                           int64_t end)
 {

@@ -24,8 +24,8 @@ static double inverse_root(const struct csr *matrix, int64_t row)
     return length > 0 ? 1 / sqrt((double)length) : 0;
 }
 
-/* out [matrix->rows, width] = D^-1/2 matrix E^-1/2 x, D and E the row sums of `matrix` and of its transpose.
- */
+/* out [matrix->rows, width] = D^-1/2 matrix E^-1/2 x, D and E the row sums of `matrix` and of its
+ * transpose. */
 static void multiply(double *out, const struct csr *matrix, const struct csr *transpose, const double *x,
                      int64_t width)
 {
@@ -138,7 +138,7 @@ bool spectral_embedding(float *embedding, const struct csr *train, int64_t width
     spectral.gram = malloc(columns * columns * sizeof(double));
     if (fine && (!spectral.basis || !spectral.middle || !spectral.gram))
         fine = error_memory(error, "the start of the embeddings", (items + users) * columns * sizeof(double),
-                            "language_model.width, or set language_model.initial to random");
+                            "lower language_model.width, or set language_model.initial to random");
     if (fine) {
         iterate(&spectral, seed);
         scale_to_deviation(embedding, &spectral, deviation);

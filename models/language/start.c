@@ -21,7 +21,8 @@ static bool start_embeddings(struct transformer *model, const struct csr *train,
     bool done = false;
 
     if (!spectral || !values)
-        error_memory(error, "the start of the embeddings", tensor_bytes(&table), "language_model.width");
+        error_memory(error, "the start of the embeddings", tensor_bytes(&table),
+                     "lower language_model.width");
     else
         done = spectral_embedding(spectral, train, width, SPECTRAL_DEVIATION, seed, error);
     if (done) {
