@@ -58,8 +58,8 @@ static void drop_row(real *out, const real *x, int64_t columns, uint32_t row, ui
     }
 }
 
-/* Column c of a row takes half word c % 8 of block c / 8. The probability is rounded to a multiple of 2^-16.
- */
+/* Column c of a row takes half word c % 128 / 16 of block c / 128 * 16 + c % 16. The probability is rounded
+ * to a multiple of 2^-16. */
 void cpu_dropout(struct backend *backend, struct tensor *out, const struct tensor *x, float probability,
                  uint64_t seed, uint64_t step, uint64_t site)
 {

@@ -1,9 +1,14 @@
 /*
  * item_knn.c: neighbourhood of items (Sarwar et al., "Item-based collaborative filtering", WWW 2001;
  * Deshpande and Karypis, TOIS 2004). With w the rows' weights and s the shrinkage, the similarity of source i
- * to target j is cosine       sum_u w_ui w_uj / (|w_i| |w_j| + s) jaccard      sum_u min(w_ui, w_uj) / (sum_u
- * max(w_ui, w_uj) + s) conditional  sum_u w_ui w_uj / (sum_u w_ui + s) Each target keeps its `neighbors` most
- * similar sources; the score of j for u is sum_i w_ui similarity(i, j).
+ * to target j is
+ *
+ *   cosine:       sum_u w_ui w_uj / (|w_i| |w_j| + s)
+ *   jaccard:      sum_u min(w_ui, w_uj) / (sum_u max(w_ui, w_uj) + s)
+ *   conditional:  sum_u w_ui w_uj / (sum_u w_ui + s)
+ *
+ * Each target keeps its `neighbors` most similar sources; the score of j for u is
+ * sum_i w_ui similarity(i, j).
  */
 #include <math.h>
 #include <stdlib.h>
