@@ -39,8 +39,8 @@ struct config {
 /* An error at the place of a node. Returns false. */
 bool config_complain_at(const struct yaml_node *node, const char *path, struct error *error,
                         const char *format, ...) __attribute__((format(printf, 4, 5)));
-/* Joins `path` and `key`, which may be an "[index]", into a buffer of CONFIG_PATH_LENGTH; returns the buffer.
- */
+/* Joins `path` and `key`, which may be an "[index]", into a buffer of CONFIG_PATH_LENGTH; returns the
+ * buffer. */
 const char *config_join(char *buffer, const char *path, const char *key);
 /* `path` as seen from the folder of `file`; malloc'ed. */
 char *config_beside(const char *file, const char *path);

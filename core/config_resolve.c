@@ -68,8 +68,8 @@ static bool parse_integer(const char *text, int64_t *integer)
     return true;
 }
 
-/* Control characters and the like could not be written back as YAML. libyaml has checked that this is UTF-8.
- */
+/* Control characters and the like could not be written back as YAML. libyaml has checked that this is
+ * UTF-8. */
 static bool is_printable(const char *text)
 {
     for (const unsigned char *byte = (const unsigned char *)text; *byte; byte++)

@@ -22,8 +22,8 @@ struct id_key {
 };
 struct id_key id_key_of(const char *text, size_t length);
 
-/* Asks the processor to fetch what id_table_add() will read: looking several ids up in turn hides the delay.
- */
+/* Asks the processor to fetch what id_table_add() will read: looking several ids up in turn hides the
+ * delay. */
 void id_table_prefetch(const struct id_table *table, struct id_key key);
 /* The index of text[0 .. length - 1], which is added when it is new; -1: out of memory or of numbers. */
 int32_t id_table_add(struct id_table *table, struct id_key key, const char *text, size_t length);

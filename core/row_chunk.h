@@ -30,8 +30,8 @@ bool row_chunk_parse(struct row_chunk *chunk, const struct text_layout *layout);
 bool row_chunk_append(struct row_chunk *chunk, int32_t user, int32_t item, float rating, int64_t time);
 void row_chunk_free(struct row_chunk *chunk);
 
-/* Reads an HDF5 file: a dataset.h5 (its train part), or columns /user and /item with optional /rating, /time.
- */
+/* Reads an HDF5 file: a dataset.h5 (its train part), or columns /user and /item with optional /rating,
+ * /time. */
 bool row_chunk_read_hdf5(struct row_chunk *chunk, const char *path, struct error *error);
 
 /* A decimal number that fills text[0 .. length - 1]; false when it is none, or not finite. */

@@ -1,5 +1,5 @@
-/* text_layout.h: which format a text of interactions is in, and in which fields of a line the values stand.
- */
+/* text_layout.h: which format a text of interactions is in, and in which fields of a line the values
+ * stand. */
 #ifndef IDREC_CORE_TEXT_LAYOUT_H
 #define IDREC_CORE_TEXT_LAYOUT_H
 
@@ -18,8 +18,8 @@ struct text_layout {
     char description[128];        /* for people: "recbole (user_id, item_id, rating, timestamp)" */
 };
 
-/* Takes settings->format at its word, or finds out (auto): an error when the first lines allow two readings.
- */
+/* Takes settings->format at its word, or finds out (auto): an error when the first lines allow two
+ * readings. */
 bool text_layout_find(struct text_layout *layout, const struct text_source *source,
                       const struct reader_settings *settings, struct error *error);
 

@@ -38,8 +38,8 @@ struct yaml_node *yaml_node_child(const struct yaml_node *mapping, const char *k
 bool yaml_node_put(struct yaml_node *mapping, const char *key, struct yaml_node *child);
 /* An empty mapping. NULL: out of memory. */
 struct yaml_node *yaml_tree_mapping(const char *file, long line);
-/* Moves everything in `over` into `base`: mappings are merged key by key, all else is replaced. Frees `over`.
- */
+/* Moves everything in `over` into `base`: mappings are merged key by key, all else is replaced. Frees
+ * `over`. */
 bool yaml_tree_merge(struct yaml_node *base, struct yaml_node *over);
 
 #endif

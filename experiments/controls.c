@@ -58,8 +58,8 @@ static void builder_add(struct row_builder *builder, int32_t item)
     builder->rows->indices[builder->rows->starts[builder->user + 1]++] = item;
 }
 
-/* Draws with rejection; a user who has seen nearly everything gets the rest from a walk over the catalogue.
- */
+/* Draws with rejection; a user who has seen nearly everything gets the rest from a walk over the
+ * catalogue. */
 static void draw_items(struct row_builder *builder, struct random_stream *stream, const struct csr *weighted)
 {
     int64_t items = builder->train->columns;

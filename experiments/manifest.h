@@ -27,8 +27,8 @@ void manifest_describe(struct manifest *manifest);
 json_t *manifest_stage(const struct manifest *manifest, const char *stage);
 /* Begins a record for these inputs, not complete, in place of an older one. */
 json_t *manifest_begin(struct manifest *manifest, const char *stage, const char *inputs);
-/* Lists the files below the paths given (relative to the folder, NULL-ended), and marks the record complete.
- */
+/* Lists the files below the paths given (relative to the folder, NULL-ended), and marks the record
+ * complete. */
 bool manifest_complete(struct manifest *manifest, const char *stage, const char *const *paths,
                        struct error *error);
 /* Whether every output of a complete stage is there with its recorded size. */

@@ -331,8 +331,8 @@ static int decode_describe(struct operand *o, size_numbers s)
     return 6;
 }
 
-/* `lengths` is filled with 0 .. capacity - 1: taken as positions first, each row stores its own token there.
- */
+/* `lengths` is filled with 0 .. capacity - 1: taken as positions first, each row stores its own token
+ * there. */
 static void decode_forward(struct backend *backend, struct tensor *t, size_numbers s)
 {
     op_attention_decode(backend, &t[5], &t[0], &t[1], &t[2], &t[3], &t[4], s[1],

@@ -1,5 +1,5 @@
-/* Prompts and their packing: shape, disjointness, determinism, weights, targets, and the guard against leaks.
- */
+/* Prompts and their packing: shape, disjointness, determinism, weights, targets, and the guard against
+ * leaks. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

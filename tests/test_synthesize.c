@@ -1,5 +1,5 @@
-/* The artificial data set: its files agree, it repeats with its seed, and its rows are mostly preferred ones.
- */
+/* The artificial data set: its files agree, it repeats with its seed, and its rows are mostly preferred
+ * ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

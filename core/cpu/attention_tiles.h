@@ -47,8 +47,8 @@ struct coefficients {
     int64_t row_stride, inner_stride;
 };
 
-/* out[r * width + c] += sum_{j < count} coefficient(r, j) * rows[j * width + c] for `vectors` vectors of c.
- */
+/* out[r * width + c] += sum_{j < count} coefficient(r, j) * rows[j * width + c] for `vectors` vectors of
+ * c. */
 static inline __attribute__((always_inline)) void tile_combine_vectors(real *out,
                                                                        struct coefficients coefficient,
                                                                        int64_t count, const real *rows,

@@ -60,8 +60,8 @@ struct selection {
     score_key threshold;
 };
 
-/* Afterwards the first min(count, wanted) of the buffer, once sorted, are the row's best. capacity > wanted.
- */
+/* Afterwards the first min(count, wanted) of the buffer, once sorted, are the row's best. capacity >
+ * wanted. */
 void selection_scan(struct selection *selection, const real *scores, int64_t columns);
 
 #endif

@@ -90,8 +90,8 @@ static int32_t find_bucket(const struct nucleus *nucleus, double wanted, double 
     return last;
 }
 
-/* The member of the sorted bucket at which the sum of the weights passes `wanted`; *mass is the sum with it.
- */
+/* The member of the sorted bucket at which the sum of the weights passes `wanted`; *mass is the sum with
+ * it. */
 static int32_t find_member(const struct nucleus *nucleus, double wanted, double *mass)
 {
     int32_t column = -1;

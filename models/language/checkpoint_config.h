@@ -11,8 +11,8 @@
 /* A model with biases on q, k and v is called Qwen2, which is Llama with just these. */
 bool checkpoint_config_write(const struct transformer_settings *settings, const char *folder,
                              struct error *error);
-/* Refuses what the transformer here does not compute (scaled positions, other activations, further biases).
- */
+/* Refuses what the transformer here does not compute (scaled positions, other activations, further
+ * biases). */
 bool checkpoint_config_read(struct transformer_settings *settings, const char *folder, struct error *error);
 
 bool checkpoint_adapter_config_write(const struct lora_settings *lora, const char *folder,

@@ -100,8 +100,8 @@ static int64_t upload_sets(struct transformer *model, const struct batch *batch,
     return total;
 }
 
-/* Logits and losses of the counted rows first .. first + rows - 1, and the gradient of their normed states.
- */
+/* Logits and losses of the counted rows first .. first + rows - 1, and the gradient of their normed
+ * states. */
 static void run_chunk(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
                       int64_t first, int64_t rows)
 {

@@ -19,8 +19,8 @@
 struct prompt_settings {
     bool separator; /* template: default; false: sequence */
     bool shuffle;   /* the order of the items is drawn anew; false: order of time */
-    int64_t
-        length_maximum; /* tokens; the oldest items (or, shuffled, a random part) are left out; at least 5 */
+    /* Tokens, at least 5. What does not fit is left out: the oldest items, or, shuffled, a random part. */
+    int64_t length_maximum;
 };
 
 /* Items that fit into a training sequence or context of length_maximum tokens. */
@@ -49,8 +49,8 @@ struct prompt_draw {
 struct prompt_sequence {
     int64_t length; /* tokens, END included */
     int64_t shown;  /* m, items in the sequence */
-    int64_t
-        answer; /* the first position whose next token belongs to the answer: SEPARATOR's, or xk's without */
+    /* The first position whose next token belongs to the answer: SEPARATOR's, or xk's without. */
+    int64_t answer;
 };
 
 /* Writes the sequence into tokens [settings->length_maximum]. `order` [item_count] becomes the user's items

@@ -100,8 +100,7 @@ bool transformer_accumulate(struct transformer *model, const struct batch *batch
                             uint64_t seed, uint64_t dropout_step, double *loss_sum, struct error *error);
 /* The loss alone, no dropout, nothing kept. */
 bool transformer_loss(struct transformer *model, const struct batch *batch, double *loss_sum, struct error *error);
-/* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the host.
- * For tests and `idrec score`. */
+/* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the host. */
 bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows, int64_t row_count,
                         float *logits, struct error *error);
 

@@ -5,8 +5,8 @@
 
 #include "models/language/transformer_state.h"
 
-/* Takes a parameter and, when it is trained, its gradient and moments from the arenas; columns 0: a vector.
- */
+/* Takes a parameter and, when it is trained, its gradient and moments from the arenas; columns 0: a
+ * vector. */
 static void add_parameter(struct transformer *model, struct tensor *value, struct tensor *gradient,
                           bool trained, int64_t rows, int64_t columns, const char *format, ...)
     __attribute__((format(printf, 7, 8)));

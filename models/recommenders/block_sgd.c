@@ -19,8 +19,8 @@ struct block_sgd {
     uint64_t seed;
     int threads;
     int64_t users, items, blocks;
-    int32_t *user_order,
-        *item_order;       /* this epoch's deal: block b holds places b * n / B .. (b + 1) * n / B - 1 */
+    /* This epoch's deal: block b holds places b * n / B .. (b + 1) * n / B - 1. */
+    int32_t *user_order, *item_order;
     int32_t *item_block;   /* [items]: the block of each item */
     int64_t *run_starts;   /* [users, blocks]: where the positives of a user in a block of items begin */
     int32_t *dealt;        /* positives of each user, ordered by block: items */
