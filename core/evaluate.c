@@ -6,7 +6,7 @@
 #include "core/interrupt.h"
 #include "core/ops.h"
 
-#define SCORE_BYTES (64 << 20) /* what the scores of one block of users may take */
+#define SCORE_BYTES (16 << 20) /* what the scores of one block of users may take */
 
 /* The tensors of one block of users, and the mask, on the device. */
 struct ranking {
@@ -43,13 +43,19 @@ static bool upload_mask(struct ranking *ranking, const struct csr *mask, struct 
     return true;
 }
 
-static bool ranking_open(struct ranking *ranking, struct backend *backend, const struct csr *mask,
-                         int64_t items, int64_t k, struct error *error)
+/* As many users as there are, or as fit into SCORE_BYTES, in whole row blocks of products. */
+static int64_t block_of(int64_t users, int64_t items)
 {
-    const int64_t fitting =
-        SCORE_BYTES / (int64_t)(sizeof(real) * (size_t)items) / GEMM_ROW_BLOCK * GEMM_ROW_BLOCK;
-    *ranking =
-        (struct ranking){.backend = backend, .block = fitting > GEMM_ROW_BLOCK ? fitting : GEMM_ROW_BLOCK};
+    const int64_t wanted = (users + GEMM_ROW_BLOCK - 1) / GEMM_ROW_BLOCK;
+    const int64_t fitting = SCORE_BYTES / (int64_t)(sizeof(real) * (size_t)items) / GEMM_ROW_BLOCK;
+    const int64_t blocks = wanted < fitting ? wanted : fitting;
+    return (blocks > 1 ? blocks : 1) * GEMM_ROW_BLOCK;
+}
+
+static bool ranking_open(struct ranking *ranking, struct backend *backend, const struct csr *mask,
+                         int64_t users, int64_t items, int64_t k, struct error *error)
+{
+    *ranking = (struct ranking){.backend = backend, .block = block_of(users, items)};
     ranking->host_scores = malloc((size_t)(ranking->block * k) * sizeof *ranking->host_scores);
     ranking->host_ties = malloc((size_t)ranking->block * sizeof *ranking->host_ties);
     if (!ranking->host_scores || !ranking->host_ties)
@@ -124,7 +130,7 @@ bool top_k_rank(struct top_k *top, struct backend *backend, const struct scorer 
 {
     struct ranking ranking = {.backend = backend};
     bool done = top_k_allocate(top, users, user_count, k, error) &&
-                ranking_open(&ranking, backend, mask, scorer->items, k, error);
+                ranking_open(&ranking, backend, mask, user_count, scorer->items, k, error);
     for (int64_t first = 0; done && first < user_count; first += ranking.block) {
         const int64_t left = user_count - first;
         done = interrupt_check(error) &&
