@@ -205,7 +205,7 @@ struct sampling {
  * c % 32 of word c / 32; NULL: none) is 0, after temperature, then top-k, then top-p, renormalised. The random
  * number is keyed by (seed, RANDOM_SAMPLE, steps[row], streams[row]). log_probability is that of the token
  * before temperature, top-k and top-p, among the tokens that are not forbidden. Rows with stream -1 are
- * skipped; a row with nothing allowed yields token -1. */
+ * skipped; a row with nothing allowed yields token -1; logits that are not numbers are an error. */
 void op_sample(struct backend *backend, struct tensor *tokens /* i32 [rows] */, struct tensor *log_probability,
                const struct tensor *logits, const struct tensor *forbidden, const struct tensor *streams /* i64 [rows] */,
                const struct tensor *steps /* i32 [rows] */, int64_t classes_used, struct sampling settings);
