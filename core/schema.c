@@ -172,7 +172,7 @@ const struct schema_entry schema[] = {
     NUMBER("recommenders[].regularization", "1e-4", 0, 1e3, "L2 regularisation of the embeddings of a batch")
     NUMBER("recommenders[].initial_deviation", "0.1", 0, 10, "standard deviation of the initial embeddings")
     INTEGER("recommenders[].batch", "2048", 1, 1e8, "interactions a batch")
-    INTEGER("recommenders[].epochs", "1000", 0, 1e6, "most epochs")
+    INTEGER("recommenders[].epochs", "1000", 1, 1e6, "most epochs")
     INTEGER("recommenders[].patience", "50", 0, 1e6, "epochs without a better validation score before training stops; 0: never")
     INTEGER("recommenders[].evaluate_every", "5", 1, 1e6, "epochs between two evaluations")
     INTEGER("recommenders[].neighbors", "100", 1, 1e6, "item_knn: most similar items kept for each item")
@@ -184,7 +184,7 @@ const struct schema_entry schema[] = {
             "original|augmented|control.random|control.popularity|control.itemknn|control.self|control.permuted",
             "training sets that are compared; the controls add as many rows as `augmented` does")
     INTEGER("experiment.seeds", "5", 1, 10000, "training seeds of every recommender in every arm")
-    INTEGER("experiment.parallel", "0", 0, 4096, "trainings at a time; 0: chosen by size and threads")
+    INTEGER("experiment.parallel", "0", 0, 4096, "trainings at a time; 0: as many as threads")
 
     SECTION("evaluate", "Metrics and the rules of their computation.")
     INTEGERS("evaluate.k", "[10, 20]", 1, 1000, "cuts of the ranking, at most 8")
