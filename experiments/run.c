@@ -223,7 +223,7 @@ bool run_stage(struct run *run, const char *stage, bool through, struct error *e
 json_t *run_cost_table(const struct run *run)
 {
     json_t *table = json_array();
-    for (int i = 0; i < STAGE_COUNT; i++) {
+    for (int i = 0; i < stage_number("evaluate"); i++) {
         json_t *record = manifest_stage(run->manifest, stages[i].name);
         json_t *cost = json_object_get(record, "cost");
         if (cost && json_is_true(json_object_get(record, "complete")))

@@ -47,7 +47,7 @@ bool stage_report(struct run *run, struct stage_cost *cost, struct error *error)
  * inputs' hash is in the manifest and whose outputs are there is skipped. */
 bool run_stage(struct run *run, const char *stage, bool through, struct error *error);
 
-/* The manifest's record of the stages, for the report: array of {"stage", "seconds", "device", "tokens", ...}. */
+/* What the stages before `evaluate` cost: array of {"stage", "seconds", "device", "tokens", ...}. */
 json_t *run_cost_table(const struct run *run);
 
 #endif
