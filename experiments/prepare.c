@@ -1,6 +1,4 @@
 /* prepare.c: the stage that freezes the data set of a run: read, filter, split, check, dataset.h5. */
-#include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,53 +21,44 @@ static void input_free(struct input *input)
         free(input->paths[file]);
 }
 
-static bool add_input(struct input *input, const struct config *config, const char *key,
-                      enum dataset_part part, const char *why, struct error *error)
+static void add_input(struct input *input, const struct config *config, const char *key,
+                      enum dataset_part part)
 {
     if (config_is_null(config, "%s", key))
-        return config_complain(config, key, error, "%s is needed %s; give the path of a data file", key, why);
+        return;
     input->paths[input->count] = config_data_path(config, key);
     input->part[input->count++] = (uint8_t)part;
-    return true;
 }
 
-static bool find_input(struct input *input, const struct config *config, enum split_method method,
-                       struct error *error)
+static struct input find_input(const struct config *config, enum split_method method)
 {
-    if (method != SPLIT_PROVIDED)
-        return add_input(input, config, "data.path", PART_TRAIN, "unless data.split.method is provided",
-                         error);
-    const char *why = "when data.split.method is provided";
-    return add_input(input, config, "data.split.train", PART_TRAIN, why, error) &&
-           (config_is_null(config, "data.split.validation") ||
-            add_input(input, config, "data.split.validation", PART_VALIDATION, why, error)) &&
-           add_input(input, config, "data.split.test", PART_TEST, why, error);
+    struct input input = {.count = 0};
+    if (method != SPLIT_PROVIDED) {
+        add_input(&input, config, "data.path", PART_TRAIN);
+    } else {
+        add_input(&input, config, "data.split.train", PART_TRAIN);
+        add_input(&input, config, "data.split.validation", PART_VALIDATION);
+        add_input(&input, config, "data.split.test", PART_TEST);
+    }
+    return input;
 }
 
-static bool find_split(struct split_settings *split, const struct config *config, struct error *error)
+/* check_config() has seen to it that the settings fit together. */
+static struct split_settings find_split(const struct config *config)
 {
     static const char *const methods[] = {"random", "leave_one_out", "temporal", "provided"};
     const char *method = config_string(config, "data.split.method");
+    struct split_settings split = {.seed = (uint64_t)config_integer(config, "seed")};
     for (int index = 0; index < 4; index++)
         if (strcmp(method, methods[index]) == 0)
-            split->method = (enum split_method)index;
-    if (config_length(config, "data.split.ratios") != 3)
-        return config_complain(config, "data.split.ratios", error,
-                               "three ratios are needed: [train, validation, test]");
-    double sum = 0;
-    for (int part = 0; part < 3; part++) {
-        split->ratios[part] = config_number(config, "data.split.ratios[%d]", part);
-        sum += split->ratios[part];
-    }
-    if (fabs(sum - 1) > 1e-6 || split->ratios[PART_TRAIN] <= 0)
-        return config_complain(config, "data.split.ratios", error,
-                               "the ratios sum to %g; they must sum to 1, with train above 0", sum);
+            split.method = (enum split_method)index;
+    for (int part = 0; part < 3 && split.method != SPLIT_PROVIDED; part++)
+        split.ratios[part] = config_number(config, "data.split.ratios[%d]", part);
     const bool validation_given = !config_is_null(config, "data.split.validation");
     const bool test_selected = strcmp(config_string(config, "evaluate.protocol"), "test_selected") == 0;
-    split->validation_ratio =
+    split.validation_ratio =
         validation_given || test_selected ? 0 : config_number(config, "data.split.validation_ratio");
-    split->seed = (uint64_t)config_integer(config, "seed");
-    return true;
+    return split;
 }
 
 static bool read_input(struct interactions *interactions, uint8_t **parts, const struct input *input,
@@ -197,14 +186,12 @@ static bool freeze(struct dataset *dataset, struct run *run, struct interactions
 bool stage_prepare(struct run *run, struct stage_cost *cost, struct error *error)
 {
     *cost = (struct stage_cost){0};
-    struct input input = {0};
-    struct split_settings split = {0};
+    const struct split_settings split = find_split(run->config);
+    struct input input = find_input(run->config, split.method);
     struct interactions interactions = {0};
     struct dataset dataset = {0};
     uint8_t *parts = NULL;
-    const bool done = find_split(&split, run->config, error) &&
-                      find_input(&input, run->config, split.method, error) &&
-                      read_input(&interactions, &parts, &input, run, error) &&
+    const bool done = read_input(&interactions, &parts, &input, run, error) &&
                       freeze(&dataset, run, &interactions, parts, &split, error);
     if (done)
         log_dataset(run, &dataset);
