@@ -62,7 +62,7 @@ static void columns_span_the_leading_subspace(void **state)
     struct error error = ERROR_INITIALIZER;
     make_train(&train, starts, indices, 0.9, 0.1);
     item_matrix(matrix, &train);
-    assert_true(spectral_embedding(embedding, &train, WIDTH, 0.5, 1, &error));
+    assert_true(spectral_embedding(embedding, &train, WIDTH, 0.5, 1, 2, &error));
     for (int64_t j = 0; j < WIDTH; j++)
         norm[j] = dot(embedding, j, j);
     assert_true(fabs(norm[0] + norm[1] + norm[2] - 0.25 * ITEMS * WIDTH) < 1e-4);
@@ -107,7 +107,7 @@ static void columns_beyond_the_rank_are_zero(void **state)
     struct csr train;
     struct error error = ERROR_INITIALIZER;
     make_train(&train, starts, indices, 1, 0); /* rank 3 */
-    assert_true(spectral_embedding(embedding, &train, 8, 0.1, 1, &error));
+    assert_true(spectral_embedding(embedding, &train, 8, 0.1, 1, 1, &error));
     for (int64_t i = 0; i < ITEMS * 8; i++)
         assert_true(isfinite(embedding[i]));
     for (int64_t item = 0; item < ITEMS; item++)

@@ -13,6 +13,7 @@ struct spectral {
     const struct csr *rows; /* users x items */
     struct csr columns;     /* items x users */
     int64_t width;
+    int threads;
     double *basis;  /* [items, width] */
     double *middle; /* [users, width] */
     double *gram;   /* [width, width] */
@@ -27,9 +28,9 @@ static double inverse_root(const struct csr *matrix, int64_t row)
 /* out [matrix->rows, width] = D^-1/2 matrix E^-1/2 x, D and E the row sums of `matrix` and of its
  * transpose. */
 static void multiply(double *out, const struct csr *matrix, const struct csr *transpose, const double *x,
-                     int64_t width)
+                     int64_t width, int threads)
 {
-#pragma omp parallel for schedule(dynamic, 64)
+#pragma omp parallel for schedule(dynamic, 64) num_threads(threads)
     for (int64_t row = 0; row < matrix->rows; row++) {
         double *sum = out + row * width;
         memset(sum, 0, (size_t)width * sizeof *sum);
@@ -47,7 +48,7 @@ static void compute_gram(struct spectral *spectral)
 {
     const int64_t width = spectral->width, items = spectral->rows->columns;
 
-#pragma omp parallel for
+#pragma omp parallel for num_threads(spectral->threads)
     for (int64_t i = 0; i < width; i++) {
         double *sum = spectral->gram + i * width;
         memset(sum, 0, (size_t)width * sizeof *sum);
@@ -85,7 +86,7 @@ static void orthonormalize(struct spectral *spectral)
 
     compute_gram(spectral);
     factorize(spectral->gram, width);
-#pragma omp parallel for
+#pragma omp parallel for num_threads(spectral->threads)
     for (int64_t item = 0; item < items; item++) {
         double *row = spectral->basis + item * width;
         for (int64_t j = 0; j < width; j++) {
@@ -106,8 +107,10 @@ static void iterate(struct spectral *spectral, uint64_t seed)
     for (int64_t i = 0; i < count; i++)
         spectral->basis[i] = random_normal(&stream);
     for (int iteration = 0; iteration < ITERATIONS; iteration++) {
-        multiply(spectral->middle, spectral->rows, &spectral->columns, spectral->basis, spectral->width);
-        multiply(spectral->basis, &spectral->columns, spectral->rows, spectral->middle, spectral->width);
+        multiply(spectral->middle, spectral->rows, &spectral->columns, spectral->basis, spectral->width,
+                 spectral->threads);
+        multiply(spectral->basis, &spectral->columns, spectral->rows, spectral->middle, spectral->width,
+                 spectral->threads);
         orthonormalize(spectral);
     }
 }
@@ -127,10 +130,10 @@ static void scale_to_deviation(float *embedding, const struct spectral *spectral
 }
 
 bool spectral_embedding(float *embedding, const struct csr *train, int64_t width, double deviation,
-                        uint64_t seed, struct error *error)
+                        uint64_t seed, int threads, struct error *error)
 {
     const size_t items = (size_t)train->columns, users = (size_t)train->rows, columns = (size_t)width;
-    struct spectral spectral = {.rows = train, .width = width};
+    struct spectral spectral = {.rows = train, .width = width, .threads = threads};
     bool fine = csr_transpose(&spectral.columns, train, error);
 
     spectral.basis = malloc((items * columns + 1) * sizeof(double));

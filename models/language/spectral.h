@@ -12,8 +12,8 @@
  * Du^-1/2 X Di^-1/2, X the 0/1 matrix `train` and Du, Di its row and column sums, each times its singular
  * value, all scaled to the root mean square `deviation`; columns beyond the rank of X are 0. Found by
  * orthogonal iteration (Golub and Van Loan, "Matrix Computations", 8.2.4) with Cholesky's factor, in double
- * precision. */
+ * precision; the bits do not depend on the number of threads. */
 bool spectral_embedding(float *embedding, const struct csr *train, int64_t width, double deviation,
-                        uint64_t seed, struct error *error);
+                        uint64_t seed, int threads, struct error *error);
 
 #endif

@@ -24,7 +24,7 @@ static bool start_embeddings(struct transformer *model, const struct csr *train,
         error_memory(error, "the start of the embeddings", tensor_bytes(&table),
                      "lower language_model.width");
     else
-        done = spectral_embedding(spectral, train, width, SPECTRAL_DEVIATION, seed, error);
+        done = spectral_embedding(spectral, train, width, SPECTRAL_DEVIATION, seed, backend->threads, error);
     if (done) {
         tensor_download(backend, values, &table);
         for (int64_t i = 0; i < count; i++)
