@@ -125,7 +125,9 @@ const struct schema_entry schema[] = {
     SECTION("generate", "Generation of interactions for every user.")
     CHOICE("generate.method", "ranking", "ranking|sampling",
            "ranking: each user's most probable items; sampling: lists drawn token by token")
-    INTEGER("generate.contexts", "8", 1, 1e4, "shuffled contexts a user; ranking averages over them, sampling uses each")
+    INTEGER("generate.contexts", "1", 1, 1e4,
+            "shuffled contexts a user; ranking averages over them, sampling uses each. A model of one layer without "
+            "positions does not see their order, so that one is enough")
     INTEGER("generate.samples", "4", 1, 1e5, "sampling: lists a user; list s follows context s modulo contexts")
     NUMBER("generate.temperature", "0.8", 0, 100, "sampling: divides the logits; 0: the most probable token")
     NUMBER("generate.top_p", "0.9", 1e-6, 1, "sampling: only the most probable tokens up to this mass; 1: off")
