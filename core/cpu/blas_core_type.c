@@ -1,5 +1,6 @@
+#include "core/cpu/blas_core_type.h"
+
 #include <cblas.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,18 +14,25 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-/* The kernels that OpenBLAS 0.3.21 falls back to on AVX-512 processors it does not know. */
-static bool is_avx2_kernel(const char *name)
+const char *blas_better_core_type(const char *core, bool avx512)
 {
-    return strcmp(name, "Haswell") == 0 || strcmp(name, "Zen") == 0 || strcmp(name, "Excavator") == 0;
+    /* OpenBLAS 0.3.21 falls back to these on AVX-512 processors that it does not know. */
+    const bool is_avx2 =
+        strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0 || strcmp(core, "Excavator") == 0;
+    return is_avx2 && avx512 ? "SkylakeX" : NULL;
+}
+
+bool blas_rows_are_independent(const char *core)
+{
+    return strcmp(core, "SkylakeX") == 0 || strcmp(core, "Cooperlake") == 0;
 }
 
 void backend_select_blas(char **arguments)
 {
     const char *guard = "IDREC_BLAS_SELECTED";
-    if (getenv("OPENBLAS_CORETYPE") || getenv(guard) || !has_avx512() ||
-        !is_avx2_kernel(openblas_get_corename()))
+    if (getenv("OPENBLAS_CORETYPE") || getenv(guard))
         return;
-    if (setenv("OPENBLAS_CORETYPE", "SkylakeX", 1) == 0 && setenv(guard, "1", 1) == 0)
+    const char *core_type = blas_better_core_type(openblas_get_corename(), has_avx512());
+    if (core_type && setenv("OPENBLAS_CORETYPE", core_type, 1) == 0 && setenv(guard, "1", 1) == 0)
         execv("/proc/self/exe", arguments);
 }

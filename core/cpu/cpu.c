@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/cpu/blas_core_type.h"
+
 #define DEVICE_ALIGNMENT ((size_t)256)
 
-struct workspace {
-    void *memory;
-    size_t bytes;
+struct implementation {
+    void *workspace;
+    size_t workspace_bytes;
+    bool library_rows_are_independent;
 };
 
 static void *cpu_allocate(struct backend *backend, size_t bytes)
@@ -45,23 +48,28 @@ static void cpu_wait(struct backend *backend)
 
 static void cpu_close(struct backend *backend)
 {
-    struct workspace *workspace = backend->implementation;
-    free(workspace->memory);
-    free(workspace);
+    struct implementation *implementation = backend->implementation;
+    free(implementation->workspace);
+    free(implementation);
     free(backend);
 }
 
 void *cpu_workspace(struct backend *backend, size_t bytes)
 {
-    struct workspace *workspace = backend->implementation;
-    if (workspace->bytes >= bytes && workspace->memory)
-        return workspace->memory;
-    free(workspace->memory);
-    workspace->memory = cpu_allocate(backend, bytes);
-    workspace->bytes = workspace->memory ? bytes : 0;
-    if (!workspace->memory)
+    struct implementation *implementation = backend->implementation;
+    if (implementation->workspace_bytes >= bytes && implementation->workspace)
+        return implementation->workspace;
+    free(implementation->workspace);
+    implementation->workspace = cpu_allocate(backend, bytes);
+    implementation->workspace_bytes = implementation->workspace ? bytes : 0;
+    if (!implementation->workspace)
         error_memory(&backend->error, "the scratch memory of an operator", bytes, "lower the batch size");
-    return workspace->memory;
+    return implementation->workspace;
+}
+
+bool cpu_library_rows_are_independent(const struct backend *backend)
+{
+    return ((const struct implementation *)backend->implementation)->library_rows_are_independent;
 }
 
 #define OPERATOR_ADDRESS(name) .name = cpu_##name,
@@ -70,13 +78,16 @@ static const struct operators cpu_operators = {OPERATORS(OPERATOR_ADDRESS)};
 struct backend *cpu_backend_open(int threads, struct error *error)
 {
     struct backend *backend = malloc(sizeof *backend);
-    struct workspace *workspace = calloc(1, sizeof *workspace);
-    if (!backend || !workspace) {
+    struct implementation *implementation = malloc(sizeof *implementation);
+    if (!backend || !implementation) {
         free(backend);
-        free(workspace);
+        free(implementation);
         error_memory(error, "the CPU backend", sizeof *backend, NULL);
         return NULL;
     }
+    *implementation = (struct implementation){
+        .library_rows_are_independent = blas_rows_are_independent(openblas_get_corename()),
+    };
     *backend = (struct backend){
         .name = "cpu",
         .device = DEVICE_CPU,
@@ -90,7 +101,7 @@ struct backend *cpu_backend_open(int threads, struct error *error)
         .wait = cpu_wait,
         .close = cpu_close,
         .operators = &cpu_operators,
-        .implementation = workspace,
+        .implementation = implementation,
         .error = ERROR_INITIALIZER,
     };
     openblas_set_num_threads(1);

@@ -19,6 +19,9 @@ struct backend *cpu_backend_open(int threads, struct error *error);
  * backend's error. */
 void *cpu_workspace(struct backend *backend, size_t bytes);
 
+/* Whether OpenBLAS can be trusted with op_gemm's promise about rows. */
+bool cpu_library_rows_are_independent(const struct backend *backend);
+
 static inline int64_t minimum_of(int64_t a, int64_t b)
 {
     return a < b ? a : b;

@@ -1,22 +1,13 @@
 #include <cblas.h>
 
 #include "core/cpu/cpu.h"
+#include "core/cpu/gemm_rows.h"
 
 #ifdef IDREC_REAL_DOUBLE
 #define cblas_gemm cblas_dgemm
 #else
 #define cblas_gemm cblas_sgemm
 #endif
-
-/* The product as the library sees it: row-major matrices with their leading dimensions. */
-struct product {
-    int64_t m, n, k;
-    enum transpose transpose_a, transpose_b;
-    const real *a, *b;
-    int64_t a_columns, b_columns; /* of the matrices as stored */
-    real *c;
-    real alpha, beta;
-};
 
 /* Rows row .. row + rows - 1 and columns column .. column + columns - 1 of the product, over depths
  * depth .. depth + depths - 1, in one single-threaded call. Column-major with the operands swapped: this way
@@ -33,8 +24,8 @@ static void multiply_block(const struct product *p, int64_t row, int64_t rows, i
                p->alpha, b, (blasint)p->b_columns, a, (blasint)p->a_columns, beta, c, (blasint)c_columns);
 }
 
-/* How the output is cut, chosen from the shape alone so that the bits do not depend on the number of threads.
- */
+/* How the output is cut, chosen from the shape alone so that the bits do not depend on the number of
+ * threads. */
 struct blocks {
     int64_t rows, columns, row_count, column_count;
 };
@@ -119,7 +110,9 @@ void cpu_gemm(struct backend *backend, struct tensor *c, const struct tensor *a,
     };
     if (product.m == 0 || product.n == 0)
         return;
-    if (is_deep(&product))
+    if (transpose_a == PLAIN && !cpu_library_rows_are_independent(backend))
+        multiply_rows(backend, &product);
+    else if (is_deep(&product))
         multiply_by_depth(backend, &product);
     else
         multiply_by_blocks(backend, &product);
