@@ -14,15 +14,13 @@ import math
 import os
 import sys
 
-try:
-    import h5py
-except ImportError:
-    print("check_metrics: h5py is not installed; nothing was checked")
-    sys.exit(77)
-
 
 def read_split(path):
     """Raw ids of every user's items in train, validation and test."""
+    try:
+        import h5py
+    except ImportError:
+        sys.exit("check_metrics: h5py, which reads dataset.h5, is not installed; nothing was checked")
     with h5py.File(path, "r") as file:
         names = [[name.decode() if isinstance(name, bytes) else name for name in file[kind + "/id"][:]]
                  for kind in ("users", "items")]
@@ -80,14 +78,18 @@ def check_fit(folder, split):
     return len(written)
 
 
-def main():
-    run = sys.argv[1]
-    split = read_split(os.path.join(run, "dataset.h5"))
+def check_run(run, split):
     folders = [os.path.dirname(path) for path in
                sorted(glob.glob(os.path.join(glob.escape(run), "recommenders/*/*/seed-*/top_k.tsv")))]
     assert folders, f"{run}: no top_k.tsv below recommenders/"
     checked = sum(check_fit(folder, split) for folder in folders)
     print(f"check_metrics: {checked} metrics of {len(folders)} fits agree within 1e-9")
+    return len(folders)
+
+
+def main():
+    run = sys.argv[1]
+    check_run(run, read_split(os.path.join(run, "dataset.h5")))
 
 
 if __name__ == "__main__":
