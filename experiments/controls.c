@@ -138,16 +138,23 @@ static bool group_users(int32_t **order, const struct csr *train, uint64_t seed,
     return true;
 }
 
-/* Fills the user's row from the lists of the others in his group, beginning with the next. */
-static void take_from_group(struct row_builder *builder, const struct ranked_lists *lists,
-                            const int32_t *group, int64_t size, int64_t place)
+static void take_list(struct row_builder *builder, const struct ranked_lists *lists, int32_t other)
 {
-    for (int64_t step = 1; step < size && builder_missing(builder) > 0; step++) {
-        int32_t other = group[(place + step) % size];
-        for (int64_t i = lists->items.starts[other];
-             i < lists->items.starts[other + 1] && builder_missing(builder) > 0; i++)
-            builder_add(builder, lists->items.indices[i]);
-    }
+    for (int64_t i = lists->items.starts[other];
+         i < lists->items.starts[other + 1] && builder_missing(builder) > 0; i++)
+        builder_add(builder, lists->items.indices[i]);
+}
+
+/* Fills the row of the user at `place` from the lists of the others in his group, beginning with the next,
+ * and, where these do not suffice, from the groups that follow. */
+static void take_from_others(struct row_builder *builder, const struct ranked_lists *lists,
+                             const int32_t *order, int64_t users, int64_t place)
+{
+    int64_t first = place / GROUP * GROUP, size = first + GROUP < users ? GROUP : users - first;
+    for (int64_t step = 1; step < size && builder_missing(builder) > 0; step++)
+        take_list(builder, lists, order[first + (place - first + step) % size]);
+    for (int64_t step = size; step < users && builder_missing(builder) > 0; step++)
+        take_list(builder, lists, order[(first + step) % users]);
 }
 
 bool control_permuted(struct csr *rows, const struct csr *amounts, const struct csr *train,
@@ -162,10 +169,8 @@ bool control_permuted(struct csr *rows, const struct csr *amounts, const struct 
     for (int32_t i = 0; done && i < train->rows; i++)
         place[order[i]] = i;
     for (int64_t user = 0; done && user < train->rows; user++) {
-        int64_t first = place[user] / GROUP * GROUP;
-        int64_t size = first + GROUP < train->rows ? GROUP : train->rows - first;
         builder_start(&builder, user);
-        take_from_group(&builder, lists, order + first, size, place[user] - first);
+        take_from_others(&builder, lists, order, train->rows, place[user]);
     }
     builder_close(&builder);
     free(order);

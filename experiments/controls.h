@@ -15,7 +15,7 @@ bool control_random(struct csr *rows, const struct csr *amounts, const struct cs
 bool control_popularity(struct csr *rows, const struct csr *amounts, const struct csr *train, uint64_t seed,
                         struct error *error);
 /* Users change places within groups of GROUP users of similar history; seen items are skipped, and what then
- * lacks comes from the next user of the group. */
+ * lacks comes from the next user of the group, and after the last from the next group. */
 bool control_permuted(struct csr *rows, const struct csr *amounts, const struct csr *train,
                       const struct ranked_lists *lists, uint64_t seed, struct error *error);
 /* The best unseen items of a fitted recommender. */

@@ -227,6 +227,31 @@ static void test_permuted_rows_come_from_others(void **state)
     csr_free(&rows);
 }
 
+/* Where the lists of a group of similar users hold too little, the next group's serve. */
+static void test_permuted_rows_are_as_many(void **state)
+{
+    (void)state;
+    enum { USERS = 64 };
+    struct error error = ERROR_INITIALIZER;
+    int64_t ones[USERS + 1], twos[USERS + 1];
+    int32_t seen[USERS] = {0}, listed[USERS], wanted[2 * USERS] = {0};
+    for (int user = 0; user <= USERS; user++) {
+        ones[user] = user;
+        twos[user] = 2 * user;
+    }
+    for (int user = 0; user < USERS; user++)
+        listed[user] = user < USERS / 2 ? 1 : 2;
+    const struct csr history = {.rows = USERS, .columns = 4, .starts = ones, .indices = seen};
+    const struct csr amounts = {.rows = USERS, .columns = 4, .starts = twos, .indices = wanted};
+    const struct ranked_lists alike = {
+        .items = {.rows = USERS, .columns = 4, .starts = ones, .indices = listed}};
+    struct csr rows = {0};
+    assert_true(control_permuted(&rows, &amounts, &history, &alike, 1, &error));
+    for (int64_t user = 0; user < USERS; user++)
+        assert_int_equal(csr_row_length(&rows, user), 2);
+    csr_free(&rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_arm_rows),
         cmocka_unit_test(test_controls),
         cmocka_unit_test(test_permuted_rows_come_from_others),
+        cmocka_unit_test(test_permuted_rows_are_as_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
