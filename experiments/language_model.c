@@ -261,6 +261,7 @@ static bool train_packed(const struct language_training *training, struct run *r
              training->stage, (long long)packer_sequence_count(packer),
              (long long)packer_epoch_tokens(packer), (long long)packer_batch_count(packer),
              (long long)packer_shortened(packer));
+    transformer_print_memory(model, stderr);
     if (!fingerprint(&settings.fingerprint, training, run, error))
         return false;
     char *folder = state_folder(training, run);
