@@ -5,13 +5,33 @@
 #include "core/cpu/cpu.h"
 #include "core/operators.h"
 
-static const char *missing_operator(const struct operators *operators)
+static const char *first_hole(const struct backend *backend)
 {
-#define RETURN_IF_MISSING(name)                                                                              \
-    if (!operators->name)                                                                                    \
+    const struct operators *operators = backend->operators;
+#define RETURN_IF_MISSING(table, name)                                                                       \
+    if (!table->name)                                                                                        \
         return #name;
-    OPERATORS(RETURN_IF_MISSING)
+    RETURN_IF_MISSING(backend, allocate)
+    RETURN_IF_MISSING(backend, release)
+    RETURN_IF_MISSING(backend, fill_zero)
+    RETURN_IF_MISSING(backend, copy)
+    RETURN_IF_MISSING(backend, upload)
+    RETURN_IF_MISSING(backend, download)
+    RETURN_IF_MISSING(backend, wait)
+#define RETURN_IF_OPERATOR_MISSING(name) RETURN_IF_MISSING(operators, name)
+    OPERATORS(RETURN_IF_OPERATOR_MISSING)
+#undef RETURN_IF_OPERATOR_MISSING
 #undef RETURN_IF_MISSING
+    return NULL;
+}
+
+struct backend *backend_without_holes(struct backend *backend, struct error *error)
+{
+    const char *hole = first_hole(backend);
+    if (!hole)
+        return backend;
+    error_set(error, ERROR_RUN, "device %s: its backend does not fill %s", backend->name, hole);
+    backend_close(backend);
     return NULL;
 }
 
@@ -27,15 +47,7 @@ struct backend *backend_open(const char *device, int threads, struct error *erro
         return NULL;
     }
     struct backend *backend = cpu_backend_open(threads, error);
-    if (!backend)
-        return NULL;
-    const char *missing = missing_operator(backend->operators);
-    if (missing) {
-        error_set(error, ERROR_RUN, "device %s: its backend has no operator %s", backend->name, missing);
-        backend_close(backend);
-        return NULL;
-    }
-    return backend;
+    return backend ? backend_without_holes(backend, error) : NULL;
 }
 
 void backend_close(struct backend *backend)

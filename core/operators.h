@@ -44,4 +44,7 @@ struct operators {
 };
 #undef OPERATOR_ENTRY
 
+/* Returns the backend, or closes it and records which of its calls or operators is missing. */
+struct backend *backend_without_holes(struct backend *backend, struct error *error);
+
 #endif
