@@ -3,12 +3,6 @@
 #ifndef IDREC_TESTS_GOLDEN_TRANSFORMER_H
 #define IDREC_TESTS_GOLDEN_TRANSFORMER_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,6 +11,7 @@
 
 #include "models/language/safetensors.h"
 #include "models/language/transformer.h"
+#include "tests/support.h"
 
 struct golden {
     struct transformer_settings settings;
@@ -25,12 +20,6 @@ struct golden {
     struct batch batch; /* of single targets; golden_sets() makes it one of sets */
     int32_t *position;
 };
-
-static void require(bool done, const struct error *error)
-{
-    if (!done)
-        fail_msg("%s", error->message);
-}
 
 static inline void assert_near(double value, double expected, double tolerance)
 {

@@ -9,15 +9,14 @@
 static struct backend *backend;
 static char folder[] = "/tmp/idrec-checkpoint-XXXXXX";
 
-static int open_backend(void **state)
+static int set_up(void **state)
 {
-    struct error error = ERROR_INITIALIZER;
     (void)state;
-    backend = backend_open("cpu", 1, &error);
-    return backend && mkdtemp(folder) ? 0 : -1;
+    backend = open_backend(1);
+    return mkdtemp(folder) ? 0 : -1;
 }
 
-static int close_backend(void **state)
+static int tear_down(void **state)
 {
     struct error error = ERROR_INITIALIZER;
     (void)state;
@@ -311,9 +310,9 @@ static void save_goldens(const char *place)
 int main(int argument_count, char **arguments)
 {
     if (argument_count == 2) {
-        open_backend(NULL);
+        set_up(NULL);
         save_goldens(arguments[1]);
-        return close_backend(NULL);
+        return tear_down(NULL);
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_come_back),
@@ -323,5 +322,5 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(damaged_models_are_refused),
         cmocka_unit_test(damaged_adapters_are_refused),
     };
-    return cmocka_run_group_tests(tests, open_backend, close_backend);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,14 +1,8 @@
 /* Decoding over the cache, sampling and ranking against the uncached forward pass, and the stage's files. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "core/file.h"
 #include "core/store.h"
@@ -18,12 +12,7 @@
 #include "models/language/checkpoint.h"
 #include "models/language/ranker.h"
 #include "models/language/sampler.h"
-
-#define FINE(call)                                                                                           \
-    do {                                                                                                     \
-        if (!(call))                                                                                         \
-            fail_msg("%s", error.message);                                                                   \
-    } while (0)
+#include "tests/support.h"
 
 /* ---- models ------------------------------------------------------------------------------------------- */
 
@@ -49,8 +38,9 @@ static struct transformer *make_model(struct backend *backend, struct transforme
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
     int64_t count;
-    FINE(transformer_create(&model, backend, &settings, NULL, TRAIN_NOTHING, tokens_maximum, tokens_maximum,
-                            7, &error));
+    require(transformer_create(&model, backend, &settings, NULL, TRAIN_NOTHING, tokens_maximum,
+                               tokens_maximum, 7, &error),
+            &error);
     struct parameter *parameters = transformer_parameters(model, &count);
     for (int64_t p = 0; p < count; p++) {
         if (!parameters[p].decayed)
@@ -66,15 +56,6 @@ static struct transformer *make_model(struct backend *backend, struct transforme
     return model;
 }
 
-static struct backend *open_backend(int threads)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *backend = backend_open("cpu", threads, &error);
-    if (!backend)
-        fail_msg("%s", error.message);
-    return backend;
-}
-
 /* Logits of all positions of a sequence, uncached: [length, vocabulary]. */
 static float *full_logits(struct transformer *model, const int32_t *tokens, int64_t length)
 {
@@ -86,7 +67,7 @@ static float *full_logits(struct transformer *model, const int32_t *tokens, int6
         position[i] = (int32_t)i;
     const struct batch batch = {
         .tokens = length, .sequences = 1, .token = tokens, .position = position, .starts = starts};
-    FINE(transformer_logits(model, &batch, position, length, logits, &error));
+    require(transformer_logits(model, &batch, position, length, logits, &error), &error);
     free(position);
     return logits;
 }
@@ -117,7 +98,7 @@ static void compare_with_uncached(int64_t key_heads, bool positions)
     struct cache *cache;
     int32_t tokens[CACHED][LENGTH], position[CACHED], slot[CACHED], next[CACHED];
     float *expected[CACHED];
-    FINE(cache_create(&cache, model, &settings, &error));
+    require(cache_create(&cache, model, &settings, &error), &error);
     for (int row = 0; row < CACHED; row++) {
         for (int i = 0; i < LENGTH; i++)
             tokens[row][i] = (int32_t)random_below(&stream, VOCABULARY);
@@ -137,7 +118,7 @@ static void compare_with_uncached(int64_t key_heads, bool positions)
         for (int row = 0; row < CACHED; row++)
             next[row] = tokens[row][position[row]];
         cache_decode(cache, &(struct decode_step){CACHED, slot, next, position}, &logits);
-        FINE(backend_synchronize(backend, &error));
+        require(backend_synchronize(backend, &error), &error);
         for (int row = 0; row < CACHED; row++, position[row - 1]++)
             assert_close((const real *)logits.data + row * VOCABULARY,
                          expected[row] + position[row] * VOCABULARY, VOCABULARY);
@@ -197,8 +178,8 @@ static struct proposal_list run_sampler(struct transformer *model, const struct 
     struct error error = ERROR_INITIALIZER;
     struct proposal_list list = {.count = 0};
     struct sampler *sampler;
-    FINE(sampler_create(&sampler, model, settings, train, &error));
-    FINE(sampler_run(sampler, 0, train->rows, &list, &error));
+    require(sampler_create(&sampler, model, settings, train, &error), &error);
+    require(sampler_run(sampler, 0, train->rows, &list, &error), &error);
     sampler_free(sampler);
     proposal_list_sort(&list);
     proposal_list_vote(&list);
@@ -454,8 +435,8 @@ static void test_ranking(void **state)
         .seed = 4};
     struct proposal_list list = {.count = 0};
     struct ranker *ranker;
-    FINE(ranker_create(&ranker, model, &settings, &train, &error));
-    FINE(ranker_run(ranker, 0, USERS, &list, &error));
+    require(ranker_create(&ranker, model, &settings, &train, &error), &error);
+    require(ranker_run(ranker, 0, USERS, &list, &error), &error);
     assert_int_equal(list.count, USERS * BEST);
     for (int32_t user = 0; user < USERS; user++) {
         const struct proposal *row = list.row + user * BEST;
@@ -518,9 +499,9 @@ static char *make_folder(void)
     struct backend *backend = open_backend(1);
     struct transformer *model =
         make_model(backend, model_settings(CONTROL_TOKEN_COUNT + STAGE_ITEMS, 2, true), 0);
-    FINE(dataset_save(&dataset, data, &error));
-    FINE(folder_create(base, &error));
-    FINE(checkpoint_save_base(model, base, &error));
+    require(dataset_save(&dataset, data, &error), &error);
+    require(folder_create(base, &error), &error);
+    require(checkpoint_save_base(model, base, &error), &error);
     transformer_free(model);
     backend_close(backend);
     dataset_free(&dataset);
@@ -540,9 +521,9 @@ static struct generated run_stage_generate(char *folder, const char *method, int
                              method, batch);
     char *path = path_format("%s/generated.h5", folder), *parts = path_format("%s/generated_parts", folder);
     struct run run = {.folder = folder, .backend = open_backend(threads)};
-    FINE(config_parse(&run.config, "test.yaml", text, strlen(text), &error));
-    FINE(stage_generate(&run, &cost, &error));
-    FINE(generated_load(&generated, path, &error));
+    require(config_parse(&run.config, "test.yaml", text, strlen(text), &error), &error);
+    require(stage_generate(&run, &cost, &error), &error);
+    require(generated_load(&generated, path, &error), &error);
     assert_false(path_exists(parts));
     assert_int_equal(cost.tokens, generated.counts.tokens);
     config_free(run.config);
@@ -571,7 +552,7 @@ static void remove_path(const char *folder, const char *name)
 {
     struct error error = ERROR_INITIALIZER;
     char *path = path_format("%s/%s", folder, name);
-    FINE(path_remove(path, &error));
+    require(path_remove(path, &error), &error);
     free(path);
 }
 
@@ -620,7 +601,7 @@ static void write_part(const char *folder, int part, const struct generated *all
                              .counts = {.valid = end - first}};
     const int32_t votes = rows.votes[0];
     rows.votes[0] = 77;
-    FINE(generated_save(&rows, &origin, path, &error));
+    require(generated_save(&rows, &origin, path, &error), &error);
     rows.votes[0] = votes;
     free(path);
 }
@@ -635,11 +616,11 @@ static void test_resume(void **state)
     char *damaged = path_format("%s/000002.h5", parts);
     struct generated reference = run_stage_generate(folder, "sampling", 64, 1);
     struct store *store;
-    FINE(store_open(&store, path, &error));
-    FINE(store_get_string(store, "/", "fingerprint", &fingerprint, &error));
+    require(store_open(&store, path, &error), &error);
+    require(store_get_string(store, "/", "fingerprint", &fingerprint, &error), &error);
     store_close(store);
     remove_path(folder, "generated.h5");
-    FINE(folder_create(parts, &error));
+    require(folder_create(parts, &error), &error);
     int64_t second = 0, third = 0;
     while (reference.user[second] < 512)
         second++;
@@ -647,7 +628,7 @@ static void test_resume(void **state)
         third++;
     write_part(folder, 0, &reference, 0, second, fingerprint);
     write_part(folder, 1, &reference, second, third, "0123456789abcdef");
-    FINE(file_write(damaged, "not HDF5", 8, &error));
+    require(file_write(damaged, "not HDF5", 8, &error), &error);
     struct generated resumed = run_stage_generate(folder, "sampling", 64, 1);
     assert_int_equal(resumed.votes[0], 77);
     resumed.votes[0] = reference.votes[0];

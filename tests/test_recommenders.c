@@ -3,11 +3,6 @@
  * the same bits at any number of threads and after a resume, early stopping, and the neighbourhood models by
  * brute force.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +14,7 @@
 #include "models/recommenders/block_sgd.h"
 #include "models/recommenders/fit_checkpoint.h"
 #include "models/recommenders/steps.h"
+#include "tests/support.h"
 
 static const char *const golden_path = IDREC_SOURCE_DIR "/tests/goldens/recommenders.h5";
 
@@ -113,15 +109,6 @@ static struct recommender_settings settings_of(const char *model, const char *op
     return settings;
 }
 
-static struct backend *open_backend(int threads)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *backend = backend_open("cpu", threads, &error);
-    if (!backend)
-        fail_msg("%s", error.message);
-    return backend;
-}
-
 /* The scores of all users, [users, items]; malloc'ed. */
 static real *all_scores(struct recommender *recommender, struct backend *backend, int64_t users)
 {
@@ -132,8 +119,7 @@ static real *all_scores(struct recommender *recommender, struct backend *backend
     for (int32_t user = 0; user < users; user++)
         everyone[user] = user;
     struct tensor block = tensor_2d(scores, DTYPE_REAL, backend->device, users, scorer.items);
-    if (!scorer.score(scorer.context, everyone, users, &block, &error))
-        fail_msg("%s", error.message);
+    require(scorer.score(scorer.context, everyone, users, &block, &error), &error);
     free(everyone);
     return scores;
 }
@@ -146,8 +132,9 @@ static struct recommender *fit(const struct recommender_settings *settings, cons
     const struct training_set data = training_set_of(fixture);
     const struct fit_watch watch = {
         .truth = &fixture->truth, .mask = &fixture->positives, .metric = METRIC_NDCG, .k = 10};
-    if (!recommender_fit(&recommender, backend, settings, &data, &watch, 7, checkpoint, NULL, report, &error))
-        fail_msg("%s", error.message);
+    require(
+        recommender_fit(&recommender, backend, settings, &data, &watch, 7, checkpoint, NULL, report, &error),
+        &error);
     return recommender;
 }
 
@@ -160,8 +147,7 @@ static void *golden_array(struct store *golden, const char *name, enum dtype dty
     struct error error = ERROR_INITIALIZER;
     int64_t rows, columns = matrix;
     void *data;
-    if (!store_read(golden, name, dtype, &rows, &columns, &data, &error))
-        fail_msg("%s", error.message);
+    require(store_read(golden, name, dtype, &rows, &columns, &data, &error), &error);
     return data;
 }
 
@@ -221,9 +207,8 @@ static void check_golden(const struct recommender_model *model, embedding_step *
     struct error error = ERROR_INITIALIZER;
     struct store *golden;
     struct csr positives;
-    if (!store_open(&golden, golden_path, &error) ||
-        !store_read_csr(golden, "/positives", &positives, &error))
-        fail_msg("%s", error.message);
+    require(store_open(&golden, golden_path, &error), &error);
+    require(store_read_csr(golden, "/positives", &positives, &error), &error);
     float *weights = golden_array(golden, "/weights", DTYPE_F32, false);
     float *initial = golden_array(golden, "/initial", DTYPE_F32, true);
     const struct training_set data = {.positives = &positives, .weights = weights};
@@ -234,8 +219,7 @@ static void check_golden(const struct recommender_model *model, embedding_step *
     settings.regularization = 0.02;
     struct backend *backend = open_backend(2);
     struct embedding_training *training;
-    if (!embedding_training_open(&training, model, backend, &settings, &data, 1, &error))
-        fail_msg("%s", error.message);
+    require(embedding_training_open(&training, model, backend, &settings, &data, 1, &error), &error);
     /* An epoch of this data has room for less than 50 batches. */
     struct arena room = arena_measure(backend, "golden");
     arena_tensor_1d(&room, DTYPE_REAL, 5 * GOLDEN_STEPS * GOLDEN_BATCH + 256);
@@ -397,8 +381,7 @@ static void leave_checkpoint(const struct recommender_settings *settings, const 
         progress.best_score = best_score;
         assert_true(model->embed(training, &best, &error));
     }
-    if (!fit_checkpoint_save(path, &fingerprint, training, &best, &progress, &error))
-        fail_msg("%s", error.message);
+    require(fit_checkpoint_save(path, &fingerprint, training, &best, &progress, &error), &error);
     free(embeddings);
     embedding_training_close(training);
 }
@@ -697,8 +680,8 @@ static void test_save_and_load(void **state)
         const struct recommender_settings settings = settings_of(all[model][0], all[model][1]);
         struct fit_report report;
         struct recommender *fitted = fit(&settings, &fixture, backend, NULL, &report), *loaded;
-        if (!recommender_save(fitted, path, &error) || !recommender_load(&loaded, backend, path, &error))
-            fail_msg("%s", error.message);
+        require(recommender_save(fitted, path, &error), &error);
+        require(recommender_load(&loaded, backend, path, &error), &error);
         real *expected = all_scores(fitted, backend, fixture.positives.rows);
         real *found = all_scores(loaded, backend, fixture.positives.rows);
         assert_memory_equal(expected, found,

@@ -1,9 +1,3 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,18 +5,18 @@
 #include <unistd.h>
 
 #include "models/language/safetensors.h"
+#include "tests/support.h"
 
 static struct backend *backend;
 
-static int open_backend(void **state)
+static int set_up(void **state)
 {
-    struct error error = ERROR_INITIALIZER;
     (void)state;
-    backend = backend_open("cpu", 1, &error);
-    return backend ? 0 : -1;
+    backend = open_backend(1);
+    return 0;
 }
 
-static int close_backend(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     backend_close(backend);
@@ -187,5 +181,5 @@ int main(void)
         cmocka_unit_test(narrow_types_are_widened),    cmocka_unit_test(whole_numbers_are_no_weights),
         cmocka_unit_test(what_is_written_is_read),
     };
-    return cmocka_run_group_tests(tests, open_backend, close_backend);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

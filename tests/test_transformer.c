@@ -8,16 +8,14 @@ static const char *const case_names[] = {"plain", "grouped_tied", "bias", "lora_
 
 static struct backend *backend;
 
-static int open_backend(void **state)
+static int set_up(void **state)
 {
-    struct error error = ERROR_INITIALIZER;
     (void)state;
-    backend = backend_open("cpu", 2, &error);
-    require(backend != NULL, &error);
+    backend = open_backend(2);
     return 0;
 }
 
-static int close_backend(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     backend_close(backend);
@@ -491,5 +489,5 @@ int main(void)
         cmocka_unit_test(bad_batches_are_refused),
         cmocka_unit_test(bad_settings_are_refused),
     };
-    return cmocka_run_group_tests(tests, open_backend, close_backend);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -3,17 +3,12 @@
  * of the others, over single and set targets, tied and not, with and without adapters, biases, dropouts,
  * recomputation.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "models/language/transformer.h"
+#include "tests/support.h"
 
 enum { TOKENS = 23, SEQUENCES = 3, VOCABULARY = 11, CLASSES = 8, SAMPLES = 24 };
 
@@ -50,15 +45,14 @@ static const struct variant variants[] = {
 
 static struct backend *backend;
 
-static int open_backend(void **state)
+static int set_up(void **state)
 {
-    struct error error = ERROR_INITIALIZER;
     (void)state;
-    backend = backend_open("cpu", 1, &error);
-    return backend ? 0 : -1;
+    backend = open_backend(1);
+    return 0;
 }
 
-static int close_backend(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     backend_close(backend);
@@ -83,9 +77,9 @@ static struct transformer *create(const struct variant *variant)
                                                   .recompute = variant->recompute};
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
-    if (!transformer_create(&model, backend, &settings, &variant->lora, variant->mode, TOKENS, SEQUENCES, 1,
-                            &error))
-        fail_msg("%s", error.message);
+    require(transformer_create(&model, backend, &settings, &variant->lora, variant->mode, TOKENS, SEQUENCES,
+                               1, &error),
+            &error);
     int64_t count;
     struct parameter *parameters = transformer_parameters(model, &count);
     for (int64_t index = 0; index < count; index++) {
@@ -147,8 +141,7 @@ static double loss_of(struct transformer *model, const struct example *example, 
 {
     struct error error = ERROR_INITIALIZER;
     double loss = 0.0;
-    if (!transformer_accumulate(model, &example->batch, dropout, 11, 2, &loss, &error))
-        fail_msg("%s", error.message);
+    require(transformer_accumulate(model, &example->batch, dropout, 11, 2, &loss, &error), &error);
     return loss;
 }
 
@@ -220,5 +213,5 @@ static void gradients_equal_finite_differences(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_equal_finite_differences)};
-    return cmocka_run_group_tests(tests, open_backend, close_backend);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }
