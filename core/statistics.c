@@ -140,6 +140,17 @@ void holm_correction(const double *p, int64_t count, double *corrected)
     }
 }
 
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void sort_doubles(double *values, int64_t count)
+{
+    qsort(values, (size_t)count, sizeof *values, compare_doubles);
+}
+
 double sorted_quantile(const double *sorted, int64_t count, double q)
 {
     double place = (double)(count - 1) * q;
@@ -147,12 +158,6 @@ double sorted_quantile(const double *sorted, int64_t count, double q)
     if (below + 1 >= count)
         return sorted[count - 1];
     return sorted[below] + (place - (double)below) * (sorted[below + 1] - sorted[below]);
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 /* One resample: the means of both arms over the same drawn seeds and users. */
@@ -183,7 +188,7 @@ static void percentile_interval(double interval[2], double *values, int64_t coun
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(values[i]))
             return;
-    qsort(values, (size_t)count, sizeof *values, compare_doubles);
+    sort_doubles(values, count);
     interval[0] = sorted_quantile(values, count, 0.025);
     interval[1] = sorted_quantile(values, count, 0.975);
 }

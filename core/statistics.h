@@ -32,6 +32,8 @@ double paired_effect_size(const double *a, const double *b, int64_t count);
 /* Holm's step-down correction (1979). NaN entries are no part of the family and stay NaN. */
 void holm_correction(const double *p, int64_t count, double *corrected);
 
+/* Ascending; none of the values is NaN. */
+void sort_doubles(double *values, int64_t count);
 /* Linear interpolation between order statistics at (count - 1) * q; `sorted` ascends. */
 double sorted_quantile(const double *sorted, int64_t count, double q);
 

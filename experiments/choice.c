@@ -41,12 +41,6 @@ void choice_name(char name[CHOICE_NAME_SIZE], const struct choice *choice)
         snprintf(name + length, (size_t)(CHOICE_NAME_SIZE - length), "-q%g", choice->quantile);
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static bool confidence_threshold(double *threshold, const struct ranked_lists *lists, double quantile,
                                  struct error *error)
 {
@@ -59,7 +53,7 @@ static bool confidence_threshold(double *threshold, const struct ranked_lists *l
         return error_memory(error, "log-probabilities to sort", (size_t)count * sizeof *sorted, NULL);
     for (int64_t i = 0; i < count; i++)
         sorted[i] = lists->log_probability[i];
-    qsort(sorted, (size_t)count, sizeof *sorted, compare_doubles);
+    sort_doubles(sorted, count);
     *threshold = sorted_quantile(sorted, count, quantile);
     free(sorted);
     return true;

@@ -116,12 +116,6 @@ static void refuse_beyond(struct candidate *candidates, int64_t count, enum filt
     }
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static bool history_limit(double *limit, const struct csr *train, double quantile, struct error *error)
 {
     double *lengths = malloc((size_t)train->rows * sizeof *lengths);
@@ -129,7 +123,7 @@ static bool history_limit(double *limit, const struct csr *train, double quantil
         return error_memory(error, "lengths of histories", (size_t)train->rows * sizeof *lengths, NULL);
     for (int64_t user = 0; user < train->rows; user++)
         lengths[user] = (double)csr_row_length(train, user);
-    qsort(lengths, (size_t)train->rows, sizeof *lengths, compare_doubles);
+    sort_doubles(lengths, train->rows);
     *limit = sorted_quantile(lengths, train->rows, quantile);
     free(lengths);
     return true;
