@@ -1,9 +1,9 @@
 /* generate.c: the stage that asks the language model for interactions of every user. Users are done in parts
  * of a fixed size, each of which is a file as soon as it is done, so a killed run goes on at the next part.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "core/file.h"
 #include "experiments/generated.h"
@@ -87,40 +87,18 @@ static void describe(struct generation *generation)
     generation->origin = (struct generated_origin){method, generation->settings, generation->fingerprint};
 }
 
-static bool hash_file(XXH3_state_t *state, const struct run *run, const char *name, struct error *error)
-{
-    char *path = run_path(run, "%s", name);
-    char digits[33] = "";
-    const bool fine = !path_exists(path) || file_hash(path, digits, error);
-    XXH3_64bits_update(state, digits, strlen(digits));
-    free(path);
-    return fine;
-}
-
 /* Sets the fingerprint of all that the rows depend on. */
 static bool take_fingerprint(struct generation *generation, struct error *error)
 {
-    static const char *const sections[] = {"language_model", "prompts", "finetune"};
+    static const char *const sections[] = {"language_model", "prompts", "finetune", NULL};
     static const char *const files[] = {"dataset.h5", "language_model/base/model.safetensors",
                                         "language_model/adapter/adapter_model.safetensors",
-                                        "language_model/finetuned/model.safetensors"};
-    XXH3_state_t *state = XXH3_createState();
-    bool fine = true;
-    if (!state)
-        return error_memory(error, "a hash", sizeof state, NULL);
-    XXH3_64bits_reset(state);
-    XXH3_64bits_update(state, generation->origin.method, strlen(generation->origin.method));
-    XXH3_64bits_update(state, generation->settings, strlen(generation->settings));
-    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
-        char *text = config_canonical(generation->run->config, sections[i]);
-        XXH3_64bits_update(state, text, strlen(text));
-        free(text);
-    }
-    for (size_t i = 0; fine && i < sizeof files / sizeof *files; i++)
-        fine = hash_file(state, generation->run, files[i], error);
-    snprintf(generation->fingerprint, sizeof generation->fingerprint, "%016llx",
-             (unsigned long long)XXH3_64bits_digest(state));
-    XXH3_freeState(state);
+                                        "language_model/finetuned/model.safetensors", NULL};
+    uint64_t hash = 0;
+    char *text = path_format("%s: %s", generation->origin.method, generation->settings);
+    const bool fine = language_fingerprint(&hash, generation->run, text, sections, files, error);
+    snprintf(generation->fingerprint, sizeof generation->fingerprint, "%016" PRIx64, hash);
+    free(text);
     return fine;
 }
 
@@ -344,8 +322,7 @@ static bool report(const struct generation *generation, const char *path, struct
     cost->floating_point_operations += counts->floating_point_operations;
     log_line(generation->run->log,
              "generate: %lld interactions (%lld requested; %lld valid, %lld already seen, %lld repeated), "
-             "%lld invalid "
-             "tokens",
+             "%lld invalid tokens",
              (long long)generated.count, (long long)counts->requested, (long long)counts->valid,
              (long long)counts->already_seen, (long long)counts->duplicate, (long long)counts->invalid);
     generated_free(&generated);

@@ -48,6 +48,38 @@ bool language_model_open(struct transformer **model, struct run *run, int64_t to
     return opened;
 }
 
+/* ---- fingerprints ------------------------------------------------------------------------------------- */
+
+static bool hash_file(XXH3_state_t *state, const struct run *run, const char *name, struct error *error)
+{
+    char *path = run_path(run, "%s", name), digits[33] = "absent";
+    const bool fine = !path_exists(path) || file_hash(path, digits, error);
+    XXH3_64bits_update(state, digits, strlen(digits) + 1);
+    free(path);
+    return fine;
+}
+
+bool language_fingerprint(uint64_t *hash, const struct run *run, const char *text,
+                          const char *const *sections, const char *const *files, struct error *error)
+{
+    XXH3_state_t *state = XXH3_createState();
+    bool fine = true;
+    if (!state)
+        return error_memory(error, "a hash", sizeof *hash, NULL);
+    XXH3_64bits_reset(state);
+    XXH3_64bits_update(state, text, strlen(text) + 1);
+    for (; *sections; sections++) {
+        char *settings = config_canonical(run->config, *sections);
+        XXH3_64bits_update(state, settings, strlen(settings) + 1);
+        free(settings);
+    }
+    for (; fine && *files; files++)
+        fine = hash_file(state, run, *files, error);
+    *hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return fine;
+}
+
 /* ---- the settings of a training ----------------------------------------------------------------------- */
 
 static uint64_t training_seed(const struct run *run, const char *stage)
@@ -128,44 +160,17 @@ bool language_training_discard_state(const struct language_training *training, c
     return removed;
 }
 
-static void hash_section(XXH3_state_t *state, const struct run *run, const char *section)
-{
-    char *text = config_canonical(run->config, section);
-    XXH3_64bits_update(state, text, strlen(text));
-    free(text);
-}
-
-static bool hash_file(XXH3_state_t *state, const struct run *run, const char *name, struct error *error)
-{
-    char *path = run_path(run, "%s", name);
-    char digits[33];
-    const bool fine = !path_exists(path) || file_hash(path, digits, error);
-
-    if (fine && path_exists(path))
-        XXH3_64bits_update(state, digits, 32);
-    free(path);
-    return fine;
-}
-
 /* Of everything that a training depends on. */
-static bool fingerprint(uint64_t *hash, const struct language_training *training, const struct run *run,
-                        struct error *error)
+static bool training_fingerprint(uint64_t *hash, const struct language_training *training,
+                                 const struct run *run, struct error *error)
 {
-    XXH3_state_t *state = XXH3_createState();
-    const uint64_t seed = training->packing.seed;
-
-    if (!state)
-        return error_memory(error, "a hash", sizeof *hash, NULL);
-    XXH3_64bits_reset(state);
-    XXH3_64bits_update(state, &seed, sizeof seed);
-    hash_section(state, run, "language_model");
-    hash_section(state, run, "prompts");
-    hash_section(state, run, training->stage);
-    const bool fine = hash_file(state, run, "dataset.h5", error) &&
-                      (strcmp(training->stage, "pretrain") == 0 ||
-                       hash_file(state, run, "language_model/base/model.safetensors", error));
-    *hash = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
+    const bool pretraining = strcmp(training->stage, "pretrain") == 0;
+    const char *const sections[] = {"language_model", "prompts", training->stage, NULL};
+    const char *const files[] = {"dataset.h5", pretraining ? NULL : "language_model/base/model.safetensors",
+                                 NULL};
+    char *text = path_format("seed %" PRIu64, training->packing.seed);
+    const bool fine = language_fingerprint(hash, run, text, sections, files, error);
+    free(text);
     return fine;
 }
 
@@ -262,7 +267,7 @@ static bool train_packed(const struct language_training *training, struct run *r
              (long long)packer_epoch_tokens(packer), (long long)packer_batch_count(packer),
              (long long)packer_shortened(packer));
     transformer_print_memory(model, stderr);
-    if (!fingerprint(&settings.fingerprint, training, run, error))
+    if (!training_fingerprint(&settings.fingerprint, training, run, error))
         return false;
     char *folder = state_folder(training, run);
     settings.state_folder = folder;

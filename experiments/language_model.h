@@ -15,6 +15,11 @@ struct vocabulary language_vocabulary(const struct run *run, const struct datase
 /* length_maximum is prompts.length, or what the longest train list needs if that is less. */
 struct prompt_settings language_prompt_settings(const struct run *run, const struct dataset *dataset);
 
+/* The hash of a text, of sections of the configuration and of the contents of files of the run's folder,
+ * which may be absent; both lists end with NULL. What is half done goes on only where it is the same. */
+bool language_fingerprint(uint64_t *hash, const struct run *run, const char *text,
+                          const char *const *sections, const char *const *files, struct error *error);
+
 /* The model that the configuration leads to: base, base with adapter, or the fully fine-tuned one; for
  * inference over batches of at most tokens_maximum tokens and sequences_maximum sequences. */
 bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
