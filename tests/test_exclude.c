@@ -1,12 +1,8 @@
 /* Classes taken out of a softmax have probability 0 and no gradient. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 
 #include "core/ops.h"
+#include "tests/support.h"
 
 enum { ROWS = 2, CLASSES = 4 };
 
@@ -14,8 +10,7 @@ static void excluded_classes_take_no_part(void **state)
 {
     (void)state;
     struct error error = ERROR_INITIALIZER;
-    struct backend *backend = backend_open("cpu", 1, &error);
-    assert_non_null(backend);
+    struct backend *backend = open_backend(1);
     real logits[ROWS * CLASSES] = {1, 2, 3, 4, 4, 3, 2, 1}, losses[ROWS], weights[ROWS] = {1, 1};
     /* Packed tokens: row 0 is the second of 0, 2; row 1 is the only one of 9, which is no class. */
     int32_t tokens[] = {0, 2, 9}, begin[] = {0, 2}, last[] = {1, 2}, targets[] = {3, 0};

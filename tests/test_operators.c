@@ -3,13 +3,10 @@
  * differences of these loops. Also: the same bits with one and two threads, rows of products that do not
  * depend on the batch, and errors of shape that stick.
  */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
 #include "tests/operator_cases.h"
+#include "tests/support.h"
 
 /* ---- the plain loops: v[i] are the operands in double, those of integers too ---- */
 
@@ -387,20 +384,10 @@ static void check_backward(struct operator_case *c, struct backend *backend, ref
     }
 }
 
-static struct backend *open_backend(int threads)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *backend = backend_open("cpu", threads, &error);
-    if (!backend)
-        fail_msg("%s", error.message);
-    return backend;
-}
-
 static void close_backend(struct backend *backend)
 {
     struct error error = ERROR_INITIALIZER;
-    if (!backend_synchronize(backend, &error))
-        fail_msg("%s", error.message);
+    require(backend_synchronize(backend, &error), &error);
     backend_close(backend);
 }
 

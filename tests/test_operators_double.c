@@ -1,11 +1,8 @@
 /* Backward of every operator that has one against central differences of its forward, in double precision. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
 #include "tests/operator_cases.h"
+#include "tests/support.h"
 
 /* The scalar whose gradient is checked: the results weighted with the upstream gradients. */
 static double objective(struct operator_case *c, struct backend *backend)
@@ -60,8 +57,7 @@ static void gradients_equal_differences(void **state)
 {
     (void)state;
     struct error error = ERROR_INITIALIZER;
-    struct backend *backend = backend_open("cpu", 2, &error);
-    assert_non_null(backend);
+    struct backend *backend = open_backend(2);
     int families = 0;
     for (int f = 0; f < FAMILY_COUNT; f++) {
         if (!operator_families[f].backward)
@@ -75,8 +71,7 @@ static void gradients_equal_differences(void **state)
         }
     }
     assert_true(families >= 11);
-    if (!backend_synchronize(backend, &error))
-        fail_msg("%s", error.message);
+    require(backend_synchronize(backend, &error), &error);
     backend_close(backend);
 }
 

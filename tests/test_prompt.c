@@ -1,16 +1,12 @@
 /* Prompts and their packing: shape, disjointness, determinism, weights, targets, and the guard against
  * leaks. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "models/language/packing.h"
 #include "models/language/schedule.h"
+#include "tests/support.h"
 
 enum { USERS = 5, ITEMS = 9 };
 

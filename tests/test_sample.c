@@ -1,14 +1,10 @@
 /* op_sample: frequencies against exact probabilities, log-probabilities, independence of the batch. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "core/ops.h"
+#include "tests/support.h"
 
 enum { CLASSES = 60, USED = 57, WORDS = 2, DRAWS = 20000 };
 
@@ -121,8 +117,7 @@ static void draw(struct backend *backend, struct draws *draws, int64_t rows, boo
 {
     struct error error = ERROR_INITIALIZER;
     queue_draw(backend, draws, rows, constrained, settings);
-    if (!backend_synchronize(backend, &error))
-        fail_msg("%s", error.message);
+    require(backend_synchronize(backend, &error), &error);
 }
 
 static void check_frequencies(struct fixture *fixture, bool constrained, struct sampling settings)

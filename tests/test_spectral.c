@@ -1,15 +1,11 @@
 /* The spectral start of the embeddings: orthonormal, an invariant subspace, and the leading one. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "core/random.h"
 #include "models/language/spectral.h"
+#include "tests/support.h"
 
 enum { USERS = 40, ITEMS = 24, BLOCKS = 3, WIDTH = 3 };
 

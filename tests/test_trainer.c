@@ -1,21 +1,17 @@
 /* The training loop: it learns, and a run that was killed or interrupted ends with the same bits. */
 #include <math.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "core/file.h"
 #include "core/interrupt.h"
 #include "models/language/checkpoint.h"
 #include "models/language/trainer.h"
+#include "tests/support.h"
 
 enum { USERS = 60, ITEMS = 40, TRAIN_ITEMS = 9, HELD_OUT = 2, EPOCHS = 12 };
 
