@@ -57,8 +57,8 @@ struct tensor arena_tensor_1d(struct arena *arena, enum dtype dtype, int64_t len
 
 struct tensor arena_tensor_2d(struct arena *arena, enum dtype dtype, int64_t rows, int64_t columns)
 {
-    return tensor_2d(take(arena, (size_t)(rows * columns) * dtype_size(dtype)), dtype,
-                     arena->backend->device, rows, columns);
+    return tensor_2d(take(arena, (size_t)(rows * columns) * dtype_size(dtype)), dtype, arena->backend->device,
+                     rows, columns);
 }
 
 size_t arena_mark(const struct arena *arena)
@@ -78,8 +78,8 @@ void arena_print_table(FILE *stream, const char *title, const struct arena *cons
     fprintf(stream, "%s\n", title);
     for (int index = 0; index < count; index++) {
         const double reserved = (double)arenas[index]->capacity / mebibyte;
-        fprintf(stream, "  %-14s %10.1f MiB reserved %10.1f MiB used at most\n", arenas[index]->name, reserved,
-                (double)arenas[index]->peak / mebibyte);
+        fprintf(stream, "  %-14s %10.1f MiB reserved %10.1f MiB used at most\n", arenas[index]->name,
+                reserved, (double)arenas[index]->peak / mebibyte);
         total += reserved;
     }
     fprintf(stream, "  %-14s %10.1f MiB\n", "total", total);

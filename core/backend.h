@@ -16,7 +16,8 @@
 #include "core/tensor.h"
 
 struct csr_tensor;
-struct operators; /* one function pointer an operator; defined in core/operators.h, which only backends include */
+/* One function pointer an operator; defined in core/operators.h, which only backends include. */
+struct operators;
 
 /* What the operators have done since backend_reset_counters(). */
 struct operation_counters {
@@ -30,7 +31,8 @@ struct backend {
     enum device_kind device;
     int threads; /* CPU: OpenMP threads in use */
 
-    void *(*allocate)(struct backend *backend, size_t bytes); /* 256-byte aligned; NULL when there is not enough */
+    /* 256-byte aligned; NULL when there is not enough. */
+    void *(*allocate)(struct backend *backend, size_t bytes);
     void (*release)(struct backend *backend, void *memory);
     void (*fill_zero)(struct backend *backend, void *memory, size_t bytes);
     void (*copy)(struct backend *backend, void *to, const void *from, size_t bytes); /* on the device */

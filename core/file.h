@@ -8,7 +8,8 @@
 
 #include "core/error.h"
 
-/* printf into a malloc'ed path. Never NULL: aborts the program only when there is no memory for a few bytes. */
+/* printf into a malloc'ed path. Never NULL: aborts the program only when there is no memory for a few bytes.
+ */
 char *path_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool path_exists(const char *path);
 /* mkdir -p. */

@@ -47,18 +47,19 @@ void op_bias_backward(struct backend *backend, struct tensor *d_bias, const stru
  * weight [out, in] and bias [out] (or NULL) as in PyTorch; a [rank, in], b [out, rank], or both NULL for a
  * plain layer. Dropout is applied to the adapter's input only, as in peft. */
 struct lora {
-    struct tensor *a, *b;     /* parameters; NULL: no adapter */
-    struct tensor *d_a, *d_b; /* their gradients, accumulated; NULL: frozen */
-    struct tensor *hidden;    /* [rows, rank], kept from forward to backward */
-    struct tensor *dropped;   /* scratch [rows, in], needed when dropout > 0 */
-    struct tensor *d_hidden;  /* scratch [rows, rank] */
-    float scale;              /* alpha / rank */
-    float dropout;            /* probability, 0 at inference */
+    struct tensor *a, *b;      /* parameters; NULL: no adapter */
+    struct tensor *d_a, *d_b;  /* their gradients, accumulated; NULL: frozen */
+    struct tensor *hidden;     /* [rows, rank], kept from forward to backward */
+    struct tensor *dropped;    /* scratch [rows, in], needed when dropout > 0 */
+    struct tensor *d_hidden;   /* scratch [rows, rank] */
+    float scale;               /* alpha / rank */
+    float dropout;             /* probability, 0 at inference */
     uint64_t seed, step, site; /* the dropout's random key: site numbers the layer and linear */
 };
 void op_linear_forward(struct backend *backend, struct tensor *y, const struct tensor *x,
                        const struct tensor *weight, const struct tensor *bias, const struct lora *lora);
-/* d_x = (or +=, when accumulate) d_y W + adapter's part; NULL d_x: not wanted. d_weight, d_bias +=; NULL: frozen. */
+/* d_x = (or +=, when accumulate) d_y W + adapter's part; NULL d_x: not wanted. d_weight, d_bias +=; NULL:
+ * frozen. */
 void op_linear_backward(struct backend *backend, struct tensor *d_x, bool accumulate, struct tensor *d_weight,
                         struct tensor *d_bias, const struct tensor *d_y, const struct tensor *x,
                         const struct tensor *weight, const struct lora *lora);
@@ -66,7 +67,8 @@ void op_linear_backward(struct backend *backend, struct tensor *d_x, bool accumu
 /* ---- rows of tables ----------------------------------------------------------------------------------- */
 
 /* out [n, width] = table[indices[n]]. Backward of a look-up: table[indices[i]] += rows[i], summed in the
- * order of i for each row of the table, whatever the number of threads. Index -1 gathers zeros, adds nothing. */
+ * order of i for each row of the table, whatever the number of threads. Index -1 gathers zeros, adds nothing.
+ */
 void op_gather(struct backend *backend, struct tensor *out, const struct tensor *table,
                const struct tensor *indices /* i32 [n] */);
 void op_scatter_add(struct backend *backend, struct tensor *table, const struct tensor *rows,
@@ -84,7 +86,8 @@ void op_rmsnorm_backward(struct backend *backend, struct tensor *d_x, struct ten
 
 /* Rotary position embedding in place (Su et al. 2021), Llama's half-split pairing: dimensions i and
  * i + head_width / 2 of each head of x [tokens, heads * head_width] turn by position * frequencies[i]. */
-void op_rope_forward(struct backend *backend, struct tensor *x, const struct tensor *positions /* i32 [tokens] */,
+void op_rope_forward(struct backend *backend, struct tensor *x,
+                     const struct tensor *positions /* i32 [tokens] */,
                      const struct tensor *frequencies /* [head_width / 2] */, int64_t head_width);
 void op_rope_backward(struct backend *backend, struct tensor *d_x, const struct tensor *positions,
                       const struct tensor *frequencies, int64_t head_width);
@@ -95,22 +98,27 @@ void op_rope_backward(struct backend *backend, struct tensor *d_x, const struct 
 struct attention_shape {
     int64_t query_heads, key_heads, head_width;
 };
-void op_attention_forward(struct backend *backend, struct tensor *out /* [tokens, query_heads * head_width] */,
+void op_attention_forward(struct backend *backend,
+                          struct tensor *out /* [tokens, query_heads * head_width] */,
                           struct tensor *log_sum_exp, const struct tensor *q /* like out */,
-                          const struct tensor *k /* [tokens, key_heads * head_width] */, const struct tensor *v,
-                          const struct tensor *starts /* i32 [sequences + 1] */, struct attention_shape shape);
-void op_attention_backward(struct backend *backend, struct tensor *d_q, struct tensor *d_k, struct tensor *d_v,
-                           const struct tensor *d_out, const struct tensor *out, const struct tensor *log_sum_exp,
-                           const struct tensor *q, const struct tensor *k, const struct tensor *v,
-                           const struct tensor *starts, struct attention_shape shape);
+                          const struct tensor *k /* [tokens, key_heads * head_width] */,
+                          const struct tensor *v, const struct tensor *starts /* i32 [sequences + 1] */,
+                          struct attention_shape shape);
+void op_attention_backward(struct backend *backend, struct tensor *d_q, struct tensor *d_k,
+                           struct tensor *d_v, const struct tensor *d_out, const struct tensor *out,
+                           const struct tensor *log_sum_exp, const struct tensor *q, const struct tensor *k,
+                           const struct tensor *v, const struct tensor *starts, struct attention_shape shape);
 
 /* Attention of one new token a row over a cache. k_cache, v_cache [slots * capacity, key_heads * head_width];
- * row r reads lengths[r] positions (its own token's included) of slot slots[r]. Rows with slot -1 are skipped. */
+ * row r reads lengths[r] positions (its own token's included) of slot slots[r]. Rows with slot -1 are
+ * skipped. */
 void op_attention_decode(struct backend *backend, struct tensor *out /* [rows, query_heads * head_width] */,
                          const struct tensor *q, const struct tensor *k_cache, const struct tensor *v_cache,
-                         const struct tensor *slots /* i32 [rows] */, const struct tensor *lengths /* i32 [rows] */,
-                         int64_t capacity, struct attention_shape shape);
-/* Writes rows of k or v into the cache: cache[slots[r] * capacity + positions[r]] = rows[r]; slot -1: skipped. */
+                         const struct tensor *slots /* i32 [rows] */,
+                         const struct tensor *lengths /* i32 [rows] */, int64_t capacity,
+                         struct attention_shape shape);
+/* Writes rows of k or v into the cache: cache[slots[r] * capacity + positions[r]] = rows[r]; slot -1:
+ * skipped. */
 void op_cache_store(struct backend *backend, struct tensor *cache, const struct tensor *rows,
                     const struct tensor *slots, const struct tensor *positions, int64_t capacity);
 
@@ -125,19 +133,20 @@ void op_swiglu_backward(struct backend *backend, struct tensor *d_gate, struct t
 void op_dropout(struct backend *backend, struct tensor *out, const struct tensor *x, float probability,
                 uint64_t seed, uint64_t step, uint64_t site);
 
-/* Softmax cross-entropy, in place: logits [rows, classes] becomes d_logits = weights[row] * (softmax - target),
- * losses[row] = unweighted loss. Column c takes part only if c < classes_used. Two targets:
- * one class a row (-1: the row counts nothing), or a set: uniform over targets[starts[row] .. starts[row + 1] - 1],
- * loss = log-sum-exp - mean of the targets' logits (a row without targets counts nothing). */
+/* Softmax cross-entropy, in place: logits [rows, classes] becomes d_logits = weights[row] * (softmax -
+ * target), losses[row] = unweighted loss. Column c takes part only if c < classes_used. Two targets: one
+ * class a row (-1: the row counts nothing), or a set: uniform over targets[starts[row] .. starts[row + 1] -
+ * 1], loss = log-sum-exp - mean of the targets' logits (a row without targets counts nothing). */
 void op_cross_entropy(struct backend *backend, struct tensor *logits, struct tensor *losses /* [rows] */,
-                      const struct tensor *targets /* i32 [rows] */, const struct tensor *weights /* [rows] */,
-                      int64_t classes_used);
+                      const struct tensor *targets /* i32 [rows] */,
+                      const struct tensor *weights /* [rows] */, int64_t classes_used);
 void op_cross_entropy_set(struct backend *backend, struct tensor *logits, struct tensor *losses,
-                          const struct tensor *starts /* i64 [rows + 1] */, const struct tensor *targets /* i32 */,
-                          const struct tensor *weights, int64_t classes_used);
+                          const struct tensor *starts /* i64 [rows + 1] */,
+                          const struct tensor *targets /* i32 */, const struct tensor *weights,
+                          int64_t classes_used);
 
-/* Takes classes out of a row's softmax: logits[row, columns[i]] = EXCLUDED_LOGIT for begin[row] <= i <= last[row].
- * Columns outside the matrix are skipped. */
+/* Takes classes out of a row's softmax: logits[row, columns[i]] = EXCLUDED_LOGIT for begin[row] <= i <=
+ * last[row]. Columns outside the matrix are skipped. */
 #define EXCLUDED_LOGIT ((real)-1e30)
 void op_exclude(struct backend *backend, struct tensor *logits, const struct tensor *begin /* i32 [rows] */,
                 const struct tensor *last /* i32 [rows] */, const struct tensor *columns /* i32 */);
@@ -147,7 +156,8 @@ void op_exclude(struct backend *backend, struct tensor *logits, const struct ten
 /* sum[0] += the sum of squares of x, in double precision (DTYPE_F64 tensor of length 1). */
 void op_sum_of_squares(struct backend *backend, struct tensor *sum, const struct tensor *x);
 
-/* scale[0] = min(1, maximum / sqrt(sum[0])), the factor of clipping by the global norm; 1 when maximum <= 0. */
+/* scale[0] = min(1, maximum / sqrt(sum[0])), the factor of clipping by the global norm; 1 when maximum <= 0.
+ */
 void op_clip_scale(struct backend *backend, struct tensor *scale /* f32 [1] */, const struct tensor *sum,
                    float maximum);
 
@@ -202,16 +212,17 @@ struct sampling {
     uint64_t seed;
 };
 /* Draws one token a row of logits [rows, classes] among those whose bit in forbidden u32 [rows, words] (bit
- * c % 32 of word c / 32; NULL: none) is 0, after temperature, then top-k, then top-p, renormalised. The random
- * number is keyed by (seed, RANDOM_SAMPLE, steps[row], streams[row]). log_probability is that of the token
- * before temperature, top-k and top-p, among the tokens that are not forbidden. Rows with stream -1 are
+ * c % 32 of word c / 32; NULL: none) is 0, after temperature, then top-k, then top-p, renormalised. The
+ * random number is keyed by (seed, RANDOM_SAMPLE, steps[row], streams[row]). log_probability is that of the
+ * token before temperature, top-k and top-p, among the tokens that are not forbidden. Rows with stream -1 are
  * skipped; a row with nothing allowed yields token -1; logits that are not numbers are an error. */
-void op_sample(struct backend *backend, struct tensor *tokens /* i32 [rows] */, struct tensor *log_probability,
-               const struct tensor *logits, const struct tensor *forbidden, const struct tensor *streams /* i64 [rows] */,
-               const struct tensor *steps /* i32 [rows] */, int64_t classes_used, struct sampling settings);
+void op_sample(struct backend *backend, struct tensor *tokens /* i32 [rows] */,
+               struct tensor *log_probability, const struct tensor *logits, const struct tensor *forbidden,
+               const struct tensor *streams /* i64 [rows] */, const struct tensor *steps /* i32 [rows] */,
+               int64_t classes_used, struct sampling settings);
 
-/* In place: row r of logits becomes log-probabilities over the columns whose bit in `forbidden` is 0; the others
- * become -infinity. */
+/* In place: row r of logits becomes log-probabilities over the columns whose bit in `forbidden` is 0; the
+ * others become -infinity. */
 void op_log_softmax_masked(struct backend *backend, struct tensor *logits, const struct tensor *forbidden,
                            int64_t classes_used);
 

@@ -24,6 +24,7 @@ struct progress *progress_start(struct log *log, const char *stage, const char *
 /* `detail` is a short free text such as "loss 5.83". May be called often: it draws a few times a second. */
 void progress_update(struct progress *progress, int64_t done, const char *detail, ...)
     __attribute__((format(printf, 3, 4)));
-void progress_finish(struct progress *progress, const char *summary, ...) __attribute__((format(printf, 2, 3)));
+void progress_finish(struct progress *progress, const char *summary, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * store.h: HDF5 files, written whole or not at all.
  *
- * A store is written to a temporary name beside its place and renamed by store_commit(). Arrays are chunked and
- * compressed. Reading checks type, rank and length; every message names file and data set.
+ * A store is written to a temporary name beside its place and renamed by store_commit(). Arrays are chunked
+ * and compressed. Reading checks type, rank and length; every message names file and data set.
  */
 #ifndef IDREC_CORE_STORE_H
 #define IDREC_CORE_STORE_H
@@ -37,19 +37,23 @@ bool store_has(struct store *store, const char *name);
 bool store_write_ids(struct store *store, const char *name, const struct id_map *ids, struct error *error);
 bool store_read_ids(struct store *store, const char *name, struct id_map *ids, struct error *error);
 
-/* A CSR matrix as group NAME with indptr (i64), indices (i32) and attributes rows, columns. Reading checks that
- * indptr ascends from 0 and that every index is in range. */
+/* A CSR matrix as group NAME with indptr (i64), indices (i32) and attributes rows, columns. Reading checks
+ * that indptr ascends from 0 and that every index is in range. */
 bool store_write_csr(struct store *store, const char *name, const struct csr *matrix, struct error *error);
 bool store_read_csr(struct store *store, const char *name, struct csr *matrix, struct error *error);
 
 /* Attributes of an object ("/" for the file). */
-bool store_set_integer(struct store *store, const char *object, const char *name, int64_t value, struct error *error);
-bool store_set_number(struct store *store, const char *object, const char *name, double value, struct error *error);
+bool store_set_integer(struct store *store, const char *object, const char *name, int64_t value,
+                       struct error *error);
+bool store_set_number(struct store *store, const char *object, const char *name, double value,
+                      struct error *error);
 bool store_set_string(struct store *store, const char *object, const char *name, const char *value,
                       struct error *error);
 bool store_get_integer(struct store *store, const char *object, const char *name, int64_t *value,
                        struct error *error);
-bool store_get_number(struct store *store, const char *object, const char *name, double *value, struct error *error);
-bool store_get_string(struct store *store, const char *object, const char *name, char **value, struct error *error);
+bool store_get_number(struct store *store, const char *object, const char *name, double *value,
+                      struct error *error);
+bool store_get_string(struct store *store, const char *object, const char *name, char **value,
+                      struct error *error);
 
 #endif

@@ -10,9 +10,9 @@
 /* Does piece `index`; called from several threads at once. */
 typedef bool (*job_function)(void *context, int64_t index, struct backend *backend, struct error *error);
 
-/* Does pieces 0 .. count - 1, `parallel` at a time (1, a device that is not the CPU, or an HDF5 for one thread
- * only: on run->backend, one after the other). The first error ends all; pieces under way stop at their next safe point when it was a
- * signal. */
+/* Does pieces 0 .. count - 1, `parallel` at a time (1, a device that is not the CPU, or an HDF5 for one
+ * thread only: on run->backend, one after the other). The first error ends all; pieces under way stop at
+ * their next safe point when it was a signal. */
 bool jobs_run(const struct run *run, int parallel, int64_t count, job_function work, void *context,
               const char *stage, const char *unit, struct error *error);
 

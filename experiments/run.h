@@ -29,19 +29,20 @@ char *run_path(const struct run *run, const char *format, ...) __attribute__((fo
 
 /* What a stage did, for manifest.json and the cost table of results.json. */
 struct stage_cost {
-    int64_t tokens;           /* processed by the language model, 0 elsewhere */
+    int64_t tokens; /* processed by the language model, 0 elsewhere */
     double floating_point_operations;
 };
 
 /* The stages, in order; each reads and writes artefacts below run->folder and nothing else. */
-bool stage_prepare(struct run *run, struct stage_cost *cost, struct error *error);  /* dataset.h5 */
-bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *error); /* language_model/base/ */
-bool stage_finetune(struct run *run, struct stage_cost *cost, struct error *error); /* language_model/adapter/ */
-bool stage_generate(struct run *run, struct stage_cost *cost, struct error *error); /* generated.h5 */
-bool stage_augment(struct run *run, struct stage_cost *cost, struct error *error);  /* augmented.h5 */
-bool stage_train(struct run *run, struct stage_cost *cost, struct error *error);    /* recommenders/ */
-bool stage_evaluate(struct run *run, struct stage_cost *cost, struct error *error); /* results.json */
-bool stage_report(struct run *run, struct stage_cost *cost, struct error *error);   /* report.md, report.html, plots/ */
+typedef bool stage_function(struct run *run, struct stage_cost *cost, struct error *error);
+stage_function stage_prepare;  /* dataset.h5 */
+stage_function stage_pretrain; /* language_model/base/ */
+stage_function stage_finetune; /* language_model/adapter/ */
+stage_function stage_generate; /* generated.h5 */
+stage_function stage_augment;  /* augmented.h5 */
+stage_function stage_train;    /* recommenders/ */
+stage_function stage_evaluate; /* results.json */
+stage_function stage_report;   /* report.md, report.html, plots/ */
 
 /* Runs `stage` ("prepare" ... "report"), or with through=true every stage up to and with it. A stage whose
  * inputs' hash is in the manifest and whose outputs are there is skipped. */

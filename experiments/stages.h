@@ -12,7 +12,7 @@ enum { STAGE_COUNT = 8, STAGE_PATHS_MAXIMUM = 6 };
 
 struct stage {
     const char *name;
-    bool (*work)(struct run *run, struct stage_cost *cost, struct error *error);
+    stage_function *work;
     unsigned reads;                                /* bit i: reads outputs of stage i */
     const char *settings[STAGE_PATHS_MAXIMUM + 1]; /* parts of the configuration, NULL-ended */
     const char *outputs[STAGE_PATHS_MAXIMUM + 1];  /* below the run's folder, NULL-ended */

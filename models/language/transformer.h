@@ -1,10 +1,12 @@
 /*
- * transformer.h: a decoder of the Llama family (Touvron et al. 2023): RMSNorm, rotary positions, grouped-query
- * attention, SwiGLU; optional biases on q, k, v; optional tied output; LoRA on any of the seven linears.
+ * transformer.h: a decoder of the Llama family (Touvron et al. 2023): RMSNorm, rotary positions,
+ * grouped-query attention, SwiGLU; optional biases on q, k, v; optional tied output; LoRA on any of the seven
+ * linears.
  *
  *   x = embedding[token]
- *   each layer:  h = rmsnorm(x);  q, k, v = h Wq^T, h Wk^T, h Wv^T;  rope(q, k);  x += attention(q, k, v) Wo^T
- *                h = rmsnorm(x);  x += (silu(h Wgate^T) * (h Wup^T)) Wdown^T
+ *   each layer:
+ *     h = rmsnorm(x);  q, k, v = h Wq^T, h Wk^T, h Wv^T;  rope(q, k);  x += attention(q, k, v) Wo^T
+ *     h = rmsnorm(x);  x += (silu(h Wgate^T) * (h Wup^T)) Wdown^T
  *   logits = rmsnorm(x) Wout^T   (Wout = embedding when tied)
  *
  * Training batches are packed: sequences one after another without padding, attention bounded by `starts`.
@@ -36,11 +38,11 @@ struct lora_settings {
 };
 
 struct layer_weights {
-    struct tensor attention_norm, feed_norm;  /* [width] */
-    struct tensor linear[LINEAR_COUNT];       /* [out, in] */
-    struct tensor bias[LINEAR_COUNT];         /* [out]; rank 0: none. q, k, v when attention_bias */
-    struct tensor lora_a[LINEAR_COUNT];       /* [rank, in]; rank 0: none */
-    struct tensor lora_b[LINEAR_COUNT];       /* [out, rank] */
+    struct tensor attention_norm, feed_norm; /* [width] */
+    struct tensor linear[LINEAR_COUNT];      /* [out, in] */
+    struct tensor bias[LINEAR_COUNT];        /* [out]; rank 0: none. q, k, v when attention_bias */
+    struct tensor lora_a[LINEAR_COUNT];      /* [rank, in]; rank 0: none */
+    struct tensor lora_b[LINEAR_COUNT];      /* [out, rank] */
 };
 
 struct transformer_weights {
@@ -67,8 +69,8 @@ struct transformer; /* settings, weights, arenas; see the accessors below */
  * `tokens_maximum` and `sequences_maximum` bound a training batch (0: no training, inference only). */
 bool transformer_create(struct transformer **model, struct backend *backend,
                         const struct transformer_settings *settings, const struct lora_settings *lora,
-                        enum train_mode mode, int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed,
-                        struct error *error);
+                        enum train_mode mode, int64_t tokens_maximum, int64_t sequences_maximum,
+                        uint64_t seed, struct error *error);
 void transformer_free(struct transformer *model);
 
 const struct transformer_settings *transformer_settings_of(const struct transformer *model);
@@ -79,8 +81,8 @@ struct backend *transformer_backend(const struct transformer *model);
 struct parameter *transformer_parameters(struct transformer *model, int64_t *count);
 void transformer_print_memory(const struct transformer *model, FILE *stream);
 
-/* A packed batch on the host. The targets say what each position learns: one token (target, -1 for nothing), or,
- * when target_starts is given, the set target_items[target_starts[t] .. target_starts[t + 1] - 1]. */
+/* A packed batch on the host. The targets say what each position learns: one token (target, -1 for nothing),
+ * or, when target_starts is given, the set target_items[target_starts[t] .. target_starts[t + 1] - 1]. */
 struct batch {
     int64_t tokens, sequences;
     const int32_t *token;         /* [tokens] */
@@ -89,8 +91,8 @@ struct batch {
     const int32_t *target;        /* [tokens], or NULL */
     const int64_t *target_starts; /* [tokens + 1], or NULL */
     const int32_t *target_items;
-    bool exclude_shown;           /* a position's softmax leaves out the tokens of its sequence up to it */
-    const float *weight;          /* [tokens]: of each position's loss, 0: not counted (and not computed) */
+    bool exclude_shown;  /* a position's softmax leaves out the tokens of its sequence up to it */
+    const float *weight; /* [tokens]: of each position's loss, 0: not counted (and not computed) */
 };
 
 /* Adds the gradients of sum_t weight[t] loss[t] to the parameters' gradients and *loss_sum += that sum.
@@ -99,13 +101,15 @@ struct batch {
 bool transformer_accumulate(struct transformer *model, const struct batch *batch, double residual_dropout,
                             uint64_t seed, uint64_t dropout_step, double *loss_sum, struct error *error);
 /* The loss alone, no dropout, nothing kept. */
-bool transformer_loss(struct transformer *model, const struct batch *batch, double *loss_sum, struct error *error);
-/* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the host. */
-bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows, int64_t row_count,
-                        float *logits, struct error *error);
+bool transformer_loss(struct transformer *model, const struct batch *batch, double *loss_sum,
+                      struct error *error);
+/* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the
+ * host. */
+bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows,
+                        int64_t row_count, float *logits, struct error *error);
 
-/* One optimizer step over the trained parameters, then gradients are zero. Clips by global norm; *norm (may be
- * NULL) is the norm before clipping. */
+/* One optimizer step over the trained parameters, then gradients are zero. Clips by global norm; *norm (may
+ * be NULL) is the norm before clipping. */
 bool transformer_step(struct transformer *model, struct adamw settings, double clip_norm, double *norm,
                       struct error *error);
 

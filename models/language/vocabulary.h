@@ -36,7 +36,8 @@ static inline int32_t vocabulary_token_item(const struct vocabulary *vocabulary,
 }
 static inline int32_t vocabulary_user_token(const struct vocabulary *vocabulary, int32_t user)
 {
-    return vocabulary->user_tokens ? (int32_t)(CONTROL_TOKEN_COUNT + vocabulary->items + user) : TOKEN_NO_USER;
+    return vocabulary->user_tokens ? (int32_t)(CONTROL_TOKEN_COUNT + vocabulary->items + user)
+                                   : TOKEN_NO_USER;
 }
 
 #endif
