@@ -137,7 +137,7 @@ int main(int argument_count, char **arguments)
         {128, 4, 12000, TRAIN_LORA, 0.5},
     };
     struct error error = ERROR_INITIALIZER;
-    backend_select_blas(arguments);
+    backend_prepare_process(arguments);
     const int threads = argument_count > 1 ? atoi(arguments[1]) : 0;
     const double seconds = argument_count > 2 ? atof(arguments[2]) : 2.0;
     struct backend *backend = backend_open("cpu", threads, &error);

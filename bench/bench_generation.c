@@ -176,7 +176,7 @@ int main(int argument_count, char **arguments)
 {
     struct error error = ERROR_INITIALIZER;
     struct csr train;
-    backend_select_blas(arguments);
+    backend_prepare_process(arguments);
     bool done = make_train(&train) || error_memory(&error, "the data", (size_t)USERS * LONGEST * 4, NULL);
     done = done && measure_all(&train, argument_count > 1 ? arguments[1] : NULL, &error);
     csr_free(&train);

@@ -54,7 +54,7 @@ static void time_family(struct backend *backend, const struct operator_family *f
 
 int main(int argument_count, char **arguments)
 {
-    backend_select_blas(arguments);
+    backend_prepare_process(arguments);
     struct error error = ERROR_INITIALIZER;
     struct backend *backend = backend_open("cpu", argument_count > 1 ? atoi(arguments[1]) : 0, &error);
     if (!backend) {

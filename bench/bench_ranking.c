@@ -70,7 +70,7 @@ static bool measure(struct factors *factors, int64_t k, struct error *error)
 
 int main(int argument_count, char **arguments)
 {
-    backend_select_blas(arguments);
+    backend_prepare_process(arguments);
     int64_t sizes[4] = {29858, 40981, 64, 20};
     for (int index = 1; index < argument_count && index <= 4; index++)
         sizes[index - 1] = atoll(arguments[index]);

@@ -231,7 +231,7 @@ static bool evaluate(char **values, struct error *error)
 
 int main(int count, char **values)
 {
-    backend_select_blas(values);
+    backend_prepare_process(values);
     struct error error = ERROR_INITIALIZER;
     bool done = false;
     if (count >= 7 && strcmp(values[1], "fit") == 0)

@@ -62,9 +62,13 @@ void tensor_upload(struct backend *backend, struct tensor *tensor, const void *h
 void tensor_download(struct backend *backend, void *host, const struct tensor *tensor);
 void tensor_zero(struct backend *backend, struct tensor *tensor);
 
-/* Must be called first in main(): picks OpenBLAS's kernels from the processor's flags where its own detection
- * is known to choose badly (0.3.21 takes AVX-512 AMD processors for Haswell). The library reads the choice
- * when it is loaded, so this may execute the program again, once. */
-void backend_select_blas(char **arguments);
+/* Must be called first in main(): sets what the libraries read from the environment when they are loaded, and
+ * executes the program again, once, if that changed anything. Where that cannot be done the program goes on
+ * as it is: slower, not wrong. What the user has set stays.
+ * GOMP_SPINCOUNT: threads of OpenMP wait asleep after a short spin, because a barrier that spins while another
+ * process has the core makes a run several times slower.
+ * OPENBLAS_CORETYPE: OpenBLAS's kernels by the processor's flags where its own detection is known to choose
+ * badly (0.3.21 takes AVX-512 AMD processors for Haswell). */
+void backend_prepare_process(char **arguments);
 
 #endif

@@ -44,7 +44,7 @@ static bool dispatch(int argc, char **argv, struct error *error)
 
 int main(int argc, char **argv)
 {
-    backend_select_blas(argv);
+    backend_prepare_process(argv);
     interrupt_install();
     struct error error = ERROR_INITIALIZER;
     const bool done = dispatch(argc, argv, &error);

@@ -594,7 +594,7 @@ static void unavailable_devices_say_why(void **state)
 int main(int argument_count, char **arguments)
 {
     (void)argument_count;
-    backend_select_blas(arguments);
+    backend_prepare_process(arguments);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operators_equal_plain_loops),
         cmocka_unit_test(threads_do_not_change_bits),

@@ -78,7 +78,7 @@ static void gradients_equal_differences(void **state)
 int main(int argument_count, char **arguments)
 {
     (void)argument_count;
-    backend_select_blas(arguments);
+    backend_prepare_process(arguments);
     const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_equal_differences)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

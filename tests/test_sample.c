@@ -220,7 +220,7 @@ static void logits_that_are_no_numbers_are_an_error(void **state)
 int main(int argument_count, char **arguments)
 {
     (void)argument_count;
-    backend_select_blas(arguments);
+    backend_prepare_process(arguments);
     struct error error = ERROR_INITIALIZER;
     struct fixture fixture = {.backend = backend_open("cpu", 2, &error)};
     make_row(&fixture);
