@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/interrupt.h"
 #include "core/ops.h"
 
 #define SCORE_BYTES (16 << 20) /* what the scores of one block of users may take */
@@ -133,8 +132,7 @@ bool top_k_rank(struct top_k *top, struct backend *backend, const struct scorer 
                 ranking_open(&ranking, backend, mask, user_count, scorer->items, k, error);
     for (int64_t first = 0; done && first < user_count; first += ranking.block) {
         const int64_t left = user_count - first;
-        done = interrupt_check(error) &&
-               rank_block(top, &ranking, scorer, first, left < ranking.block ? left : ranking.block,
+        done = rank_block(top, &ranking, scorer, first, left < ranking.block ? left : ranking.block,
                           mask != NULL, error);
     }
     ranking_close(&ranking);

@@ -39,7 +39,8 @@ struct scorer {
                   struct error *error);
 };
 
-/* Top-K lists of the users given, best first: items i32 [users, k] (-1: none left), scores f32 [users, k]. */
+/* Top-K lists of the users given, best first: items i32 [users, k] (-1: none left), scores f32 [users, k].
+ * Signals wait until the lists are done: the training that is judged by them has its state to save. */
 struct top_k {
     int64_t users, k;
     int32_t *user; /* [users] */

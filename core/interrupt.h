@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 
-/* Installs the handlers. A second signal ends the process at once. */
+/* Installs the handlers. A second signal ends the process at once: what was saved last is kept. */
 void interrupt_install(void);
 
 /* True once a signal has arrived. Long loops ask at each safe point (a batch, an epoch). */

@@ -4,12 +4,15 @@
  * brute force.
  */
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/interrupt.h"
 #include "core/store.h"
 #include "models/recommenders/block_sgd.h"
 #include "models/recommenders/fit_checkpoint.h"
@@ -417,6 +420,58 @@ static void test_resume_equals_straight(void **state)
     free_fixture(&fixture);
 }
 
+static int64_t epoch_of_checkpoint(const char *path)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct store *store;
+    int64_t epoch;
+    require(store_open(&store, path, &error) && store_get_integer(store, "/", "epoch", &epoch, &error),
+            &error);
+    store_close(store);
+    return epoch;
+}
+
+/* The exit status of a process that is interrupted at the start of a fit, whose every epoch is judged. */
+static int fit_interrupted(const struct recommender_settings *settings, const struct fixture *fixture,
+                           const char *checkpoint)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        struct error error = ERROR_INITIALIZER;
+        struct recommender *recommender;
+        struct fit_report report;
+        const struct training_set data = training_set_of(fixture);
+        const struct fit_watch watch = {
+            .truth = &fixture->truth, .mask = &fixture->positives, .metric = METRIC_NDCG, .k = 10};
+        struct backend *backend = open_backend(1);
+        interrupt_install();
+        raise(SIGINT);
+        recommender_fit(&recommender, backend, settings, &data, &watch, 7, checkpoint, NULL, &report, &error);
+        _exit((int)error.kind);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_interrupted_fit_keeps_its_epoch(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    make_fixture(&fixture);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/test-recommenders-%ld.h5", (long)getpid());
+    for (int model = 0; model < TRAINED; model++) {
+        struct recommender_settings settings = settings_of(trained[model][0], trained[model][1]);
+        settings.evaluate_every = 1;
+        assert_int_equal(fit_interrupted(&settings, &fixture, path), ERROR_INTERRUPTED);
+        assert_int_equal(epoch_of_checkpoint(path), 1);
+    }
+    unlink(path);
+    free_fixture(&fixture);
+}
+
 /* A fit that goes on keeps the best epoch's embeddings, and its patience counts from that epoch. */
 static void test_resume_keeps_the_best(void **state)
 {
@@ -705,6 +760,7 @@ int main(void)
         cmocka_unit_test(test_negatives_are_uniform),
         cmocka_unit_test(test_threads_give_the_same_bits),
         cmocka_unit_test(test_resume_equals_straight),
+        cmocka_unit_test(test_interrupted_fit_keeps_its_epoch),
         cmocka_unit_test(test_resume_keeps_the_best),
         cmocka_unit_test(test_foreign_checkpoint_is_ignored),
         cmocka_unit_test(test_early_stopping),

@@ -53,7 +53,8 @@ struct fit_watch {
 };
 
 /* Fits from scratch, or goes on from `checkpoint` (a path, NULL: none) when a checkpoint of the same fit is
- * there; writes one there every minute or so. A resumed fit has the bits of one that was never stopped. */
+ * there; writes one there every minute or so. A resumed fit has the bits of one that was never stopped.
+ * SIGINT and SIGTERM let the epoch under way end, write a checkpoint and end in ERROR_INTERRUPTED. */
 bool recommender_fit(struct recommender **recommender, struct backend *backend,
                      const struct recommender_settings *settings, const struct training_set *data,
                      const struct fit_watch *watch, uint64_t seed, const char *checkpoint, struct log *log,

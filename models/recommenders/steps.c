@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/interrupt.h"
 #include "models/recommenders/block_sgd.h"
 
 static bool initialize_parameters(struct embedding_training *training, struct error *error)
@@ -186,10 +185,7 @@ bool train_epoch_by_steps(struct embedding_training *training, int64_t epoch, em
     triple_sampler_epoch(&training->sampler, epoch, batch, training->host_rows, training->host_weights);
     tensor_upload(training->backend, &training->rows, training->host_rows);
     tensor_upload(training->backend, &training->weights, training->host_weights);
-    for (int64_t first = 0; first < triples; first += batch) {
-        if (!interrupt_check(error))
-            return false;
+    for (int64_t first = 0; first < triples; first += batch)
         step(training, first, first + batch <= triples ? batch : triples - first);
-    }
     return mean_loss(training, loss, error);
 }
