@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "experiments/manifest.h"
+#include "experiments/truth.h"
 
 enum { PREPARE, PRETRAIN, FINETUNE, GENERATE, AUGMENT, TRAIN, EVALUATE, REPORT };
 
@@ -94,6 +95,17 @@ static bool add_data_files(XXH3_state_t *state, const struct config *config, str
     return done;
 }
 
+/* What is known of artificial data, which `evaluate` compares with. */
+static bool add_truth(XXH3_state_t *state, const struct config *config, struct error *error)
+{
+    char digits[33], *path = truth_path(config);
+    const bool done = path == NULL || file_hash(path, digits, error);
+    if (done)
+        add_text(state, path ? digits : "none");
+    free(path);
+    return done;
+}
+
 bool stage_inputs_hash(const struct run *run, int number, char digits[33], struct error *error)
 {
     const struct stage *stage = &stages[number];
@@ -111,7 +123,8 @@ bool stage_inputs_hash(const struct run *run, int number, char digits[33], struc
     for (int i = 0; i < number; i++)
         if (stage->reads & READS(i))
             add_text(state, manifest_outputs_hash(run->manifest, stages[i].name));
-    const bool done = number != PREPARE || add_data_files(state, run->config, error);
+    const bool done = (number != PREPARE || add_data_files(state, run->config, error)) &&
+                      (number != EVALUATE || add_truth(state, run->config, error));
     const XXH128_hash_t hash = XXH3_128bits_digest(state);
     snprintf(digits, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
     XXH3_freeState(state);

@@ -1,7 +1,7 @@
 /*
  * stages.h: the table of the stages: what each reads and writes. The hash of a stage's inputs covers the
- * parts of the configuration that it reads, the outputs of the stages that it reads, and for `prepare` the
- * bytes of the data files.
+ * parts of the configuration that it reads, the outputs of the stages that it reads, for `prepare` the bytes
+ * of the data files, and for `evaluate` those of the truth about artificial data.
  */
 #ifndef IDREC_EXPERIMENTS_STAGES_H
 #define IDREC_EXPERIMENTS_STAGES_H

@@ -101,14 +101,21 @@ static bool add_all_shares(json_t **record, const struct study *study, const jso
     return done;
 }
 
+char *truth_path(const struct config *config)
+{
+    char *data = config_data_path(config, "data.path");
+    char *path = data != NULL ? path_format("%s.truth.h5", data) : NULL;
+    free(data);
+    if (path != NULL && path_exists(path))
+        return path;
+    free(path);
+    return NULL;
+}
+
 bool truth_json(json_t **record, const struct study *study, const json_t *selections, struct error *error)
 {
-    if (config_is_null(study->run->config, "data.path"))
-        return true;
-    char *data = config_data_path(study->run->config, "data.path");
-    char *path = path_format("%s.truth.h5", data);
-    bool done = !path_exists(path) || add_all_shares(record, study, selections, path, error);
+    char *path = truth_path(study->run->config);
+    bool done = path == NULL || add_all_shares(record, study, selections, path, error);
     free(path);
-    free(data);
     return done;
 }

@@ -11,4 +11,7 @@
  * share}]; NULL where the data set has no known truth. New reference. */
 bool truth_json(json_t **record, const struct study *study, const json_t *selections, struct error *error);
 
+/* PATH.truth.h5, malloc'ed; NULL where there is none. */
+char *truth_path(const struct config *config);
+
 #endif
