@@ -196,14 +196,15 @@ static bool take_proposals(struct generated *generated, const struct proposal_li
 static bool make_part(struct generation *generation, int64_t first, int64_t users, const char *path,
                       struct error *error)
 {
-    const struct operation_counters *counters = &generation->run->backend->counters;
-    const double operations = counters->floating_point_operations;
+    struct backend *backend = generation->run->backend;
     const int64_t tokens = tokens_so_far(generation);
     struct proposal_list list = {.count = 0};
     struct generated generated = {.count = 0};
+    /* From 0 for every part: a difference of large sums would depend on the parts made before. */
+    backend_reset_counters(backend);
     bool done = propose(generation, first, users, &list, error) && take_proposals(&generated, &list, error);
     generated.counts.tokens = tokens_so_far(generation) - tokens;
-    generated.counts.floating_point_operations = counters->floating_point_operations - operations;
+    generated.counts.floating_point_operations = backend->counters.floating_point_operations;
     done = done && generated_save(&generated, &generation->origin, path, error);
     generated_free(&generated);
     proposal_list_free(&list);
