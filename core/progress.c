@@ -13,15 +13,19 @@
 #include "core/file.h"
 
 struct log {
-    FILE *lines, *metrics;
+    char *folder;
+    FILE *lines, *metrics; /* NULL until something is written */
 };
 
-static FILE *open_for_appending(const char *folder, const char *name)
+/* Opens a file of the log when its first line is written, so that none is empty. */
+static FILE *open_for_appending(FILE **stream, const struct log *log, const char *name)
 {
-    char *path = path_format("%s/%s", folder, name);
-    FILE *stream = fopen(path, "ae");
+    if (*stream)
+        return *stream;
+    char *path = path_format("%s/%s", log->folder, name);
+    *stream = fopen(path, "ae");
     free(path);
-    return stream;
+    return *stream;
 }
 
 struct log *log_open(const char *folder)
@@ -31,8 +35,7 @@ struct log *log_open(const char *folder)
     struct log *log = calloc(1, sizeof *log);
     if (!log)
         return NULL;
-    log->lines = open_for_appending(folder, "log.txt");
-    log->metrics = open_for_appending(folder, "metrics.jsonl");
+    log->folder = path_format("%s", folder);
     return log;
 }
 
@@ -44,13 +47,14 @@ void log_close(struct log *log)
         fclose(log->lines);
     if (log->metrics)
         fclose(log->metrics);
+    free(log->folder);
     free(log);
 }
 
 /* Appends "date time text" to log.txt. */
 static void log_text(struct log *log, const char *text)
 {
-    if (!log || !log->lines)
+    if (!log || !open_for_appending(&log->lines, log, "log.txt"))
         return;
     char stamp[32];
     const time_t now = time(NULL);
@@ -74,7 +78,7 @@ void log_line(struct log *log, const char *format, ...)
 void log_metric(struct log *log, const char *stage, int64_t step, int count, const char *const *names,
                 const double *values)
 {
-    if (!log || !log->metrics)
+    if (!log || !open_for_appending(&log->metrics, log, "metrics.jsonl"))
         return;
     json_t *record = json_pack("{s:s, s:I}", "stage", stage, "step", (json_int_t)step);
     for (int i = 0; record && i < count; i++)

@@ -8,7 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Opens FOLDER/log.txt and FOLDER/metrics.jsonl for appending; NULL closes them. Lines go to stderr too. */
+/* Appends to FOLDER/log.txt and FOLDER/metrics.jsonl, each of which begins with its first line; NULL writes
+ * none. Lines go to stderr too. */
 struct log;
 struct log *log_open(const char *folder);
 void log_close(struct log *log);
