@@ -22,14 +22,16 @@ struct plot {
     FILE *stream;
 };
 
-/* ids in the drawing begin with its name, so that several can stand in one page. */
+/* Takes `name` over. ids in the drawing begin with it, so that several can stand in one page. */
 static bool plot_begin(struct plot *plot, const struct report *report, char *name, int height,
                        struct error *error)
 {
     *plot = (struct plot){.report = report, .name = name};
     plot->stream = open_memstream(&plot->script, &plot->length);
-    if (plot->stream == NULL)
+    if (plot->stream == NULL) {
+        free(name);
         return error_memory(error, "a plot", 0, NULL);
+    }
     char id[64];
     snprintf(id, sizeof id, "%s", name);
     for (char *c = id; *c != '\0'; c++)
