@@ -282,6 +282,19 @@ static bool train_packed(const struct language_training *training, struct run *r
     return true;
 }
 
+/* Says which pair leaks in the ids of the input, in place of the packer's message by index. */
+static bool name_leak(const struct language_training *training, const struct leaked_pair *leak,
+                      struct error *error)
+{
+    *error = ERROR_INITIALIZER;
+    return error_set(error, ERROR_RUN,
+                     "%s: leak: user '%s' and item '%s' are a pair of %s and stand in a training prompt as "
+                     "well; remove dataset.h5 from the run's folder, so that it is made again",
+                     training->stage, id_map_name(&training->dataset.user_ids, leak->user),
+                     id_map_name(&training->dataset.item_ids, leak->item),
+                     leak->in_test ? "test" : "validation");
+}
+
 bool language_training_run(const struct language_training *training, struct run *run,
                            struct transformer *model, struct stage_cost *cost, struct error *error)
 {
@@ -291,6 +304,8 @@ bool language_training_run(const struct language_training *training, struct run 
     if (!packer_create(&packer, &training->packing, &training->dataset.train, withheld, error))
         return false;
     const bool trained = train_packed(training, run, model, packer, cost, error);
+    if (!trained && packer_leak(packer))
+        name_leak(training, packer_leak(packer), error);
     packer_free(packer);
     return trained;
 }

@@ -18,6 +18,8 @@ struct packer {
     int32_t *target_items;
     int64_t target_capacity;
     float *weight;
+    struct leaked_pair leak;
+    bool leaks;
 };
 
 static int64_t shown_items(const struct packing_settings *settings, const struct csr *train, int64_t user)
@@ -192,17 +194,20 @@ int64_t packer_shortened(const struct packer *packer)
     return packer->shortened;
 }
 
-static bool check_withheld(const struct packer *packer, int64_t user, int64_t count, struct error *error)
+static bool check_withheld(struct packer *packer, int64_t user, int64_t count, struct error *error)
 {
     for (int part = 0; part < 2; part++) {
         const struct csr *withheld = packer->withheld[part];
         for (int64_t i = 0; withheld && i < count; i++)
-            if (csr_contains_sorted(withheld, user, packer->items[i]))
+            if (csr_contains_sorted(withheld, user, packer->items[i])) {
+                packer->leak = (struct leaked_pair){user, packer->items[i], part == 1};
+                packer->leaks = true;
                 return error_set(
                     error, ERROR_RUN,
                     "leak: the withheld pair (user %lld, item %d) of the %s part is in a training "
                     "prompt; prepare the data set again",
                     (long long)user, (int)packer->items[i], part == 0 ? "validation" : "test");
+            }
     }
     return true;
 }
@@ -323,4 +328,9 @@ bool packer_batch(struct packer *packer, int64_t index, double share, struct bat
         .weight = packer->weight,
     };
     return true;
+}
+
+const struct leaked_pair *packer_leak(const struct packer *packer)
+{
+    return packer->leaks ? &packer->leak : NULL;
 }

@@ -52,9 +52,17 @@ int64_t packer_epoch_tokens(const struct packer *packer);   /* the same every ep
 int64_t packer_sequence_count(const struct packer *packer); /* the same every epoch */
 int64_t packer_shortened(const struct packer *packer);      /* users whose items exceed length_maximum */
 
+/* A withheld pair that stands in a training prompt, by index. */
+struct leaked_pair {
+    int64_t user;
+    int32_t item;
+    bool in_test; /* else in the first of the withheld matrices, validation */
+};
 /* Batch `index` of the epoch; valid until the next call. The weights of its positions sum to `share`. A
- * withheld pair is an error that names user and item by index. */
+ * withheld pair is an error that names user and item by index; packer_leak() then gives the pair. */
 bool packer_batch(struct packer *packer, int64_t index, double share, struct batch *batch,
                   struct error *error);
+/* The pair that ended packer_batch(); NULL: none did. */
+const struct leaked_pair *packer_leak(const struct packer *packer);
 
 #endif
