@@ -126,14 +126,15 @@ void document_figure(const struct document *document, const char *file, const ch
 
 void table_cell(struct table *table, const char *format, ...)
 {
-    if (table->count == table->capacity) {
+    if (table->count == table->capacity && !table->incomplete) {
         int capacity = table->capacity > 0 ? 2 * table->capacity : 32;
         char **cells = realloc(table->cells, (size_t)capacity * sizeof *cells);
-        if (cells == NULL)
-            return;
-        table->cells = cells;
-        table->capacity = capacity;
+        table->incomplete = cells == NULL;
+        table->cells = cells != NULL ? cells : table->cells;
+        table->capacity = cells != NULL ? capacity : table->capacity;
     }
+    if (table->incomplete)
+        return;
     va_list arguments;
     va_start(arguments, format);
     table->cells[table->count++] = format_text(format, arguments);
@@ -200,6 +201,8 @@ static void write_cell_as_html(const struct document *document, const struct tab
 void document_table(const struct document *document, struct table *table)
 {
     bool html = document->format == DOCUMENT_HTML;
+    if (table->incomplete)
+        *document->incomplete = true;
     fputs(html ? "<div class=\"wide\"><table>\n" : "", document->stream);
     for (int i = 0; i < table->count; i++) {
         if (html)

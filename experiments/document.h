@@ -14,6 +14,7 @@ struct document {
     FILE *stream;
     enum document_format format;
     const char *folder; /* figures are named relative to it */
+    bool *incomplete;   /* set where there was no memory for a table */
 };
 
 /* Text goes in as it is: what the format reserves is escaped. */
@@ -31,6 +32,7 @@ void document_figure(const struct document *document, const char *file, const ch
 struct table {
     int columns, count, capacity;
     char **cells;
+    bool incomplete; /* there was no memory for a cell */
 };
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Writes the table and frees its cells. Cells that begin with a digit or a sign stand to the right. */

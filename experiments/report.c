@@ -68,8 +68,7 @@ static void write_reading_help(const struct document *document)
 
 static void write_report(const struct report *report, const struct document *document)
 {
-    const char *slash = strrchr(report->run->folder, '/');
-    document_begin(document, slash != NULL ? slash + 1 : report->run->folder);
+    document_begin(document, config_string(report->run->config, "name"));
     write_what_was_run(report, document);
     write_recommenders(report, document);
     report_selection(report, document);
@@ -84,14 +83,17 @@ static bool save_report(const struct report *report, enum document_format format
 {
     char *text = NULL;
     size_t length = 0;
-    struct document document = {
-        .stream = open_memstream(&text, &length), .format = format, .folder = report->run->folder};
+    bool incomplete = false;
+    struct document document = {.stream = open_memstream(&text, &length),
+                                .format = format,
+                                .folder = report->run->folder,
+                                .incomplete = &incomplete};
     if (document.stream == NULL)
         return error_memory(error, name, 0, NULL);
     write_report(report, &document);
     char *path = run_path(report->run, "%s", name);
-    bool done = fclose(document.stream) == 0 ? file_write(path, text, length, error)
-                                             : error_memory(error, name, length, NULL);
+    bool done = fclose(document.stream) == 0 && !incomplete ? file_write(path, text, length, error)
+                                                            : error_memory(error, name, length, NULL);
     free(path);
     free(text);
     return done;
@@ -113,12 +115,16 @@ bool report_print_table(const struct run *run, FILE *stream, struct error *error
     struct report report;
     if (!report_open(&report, run, error))
         return false;
-    struct document document = {.stream = stream, .format = DOCUMENT_TEXT, .folder = run->folder};
+    bool incomplete = false;
+    struct document document = {
+        .stream = stream, .format = DOCUMENT_TEXT, .folder = run->folder, .incomplete = &incomplete};
     const char *names[REPORT_NAMES_MAXIMUM];
     int count = report_names(&report, "recommender", names, REPORT_NAMES_MAXIMUM);
     for (int i = 0; i < count; i++)
         report_arms(&report, &document, names[i]);
     fprintf(stream, "report: %s/report.html\n", run->folder);
     report_close(&report);
+    if (incomplete)
+        return error_memory(error, "the table of arms", 0, NULL);
     return ferror(stream) == 0 || error_system(error, "standard output", "cannot be written", NULL);
 }

@@ -31,6 +31,11 @@ void report_cost(const struct report *report, const struct document *document);
 /* plots.c: draws plots/ *.svg with gnuplot. *plotted: false where there is no gnuplot, which is no error. */
 bool plots_draw(const struct report *report, bool *plotted, struct error *error);
 
+/* For the title of a table of figures that others cannot be compared with: ", protocol test_selected, mask
+ * original"; empty under the usual protocol and mask. */
+enum { REPORT_RULES_SIZE = 96 };
+void report_rules(const struct report *report, char rules[REPORT_RULES_SIZE]);
+
 /* Values over the seeds of one arm; at most `size`. Returns their number. */
 int report_values(const struct report *report, const char *recommender, const char *arm, const char *metric,
                   double *values, int size);

@@ -73,7 +73,9 @@ void report_arms(const struct report *report, const struct document *document, c
     const char *arms[ARM_COUNT];
     int arm_count = report_names(report, "arm", arms, ARM_COUNT);
     struct table table = {.columns = metric_count + 5};
-    table_cell(&table, "%s", recommender);
+    char rules[REPORT_RULES_SIZE];
+    report_rules(report, rules);
+    table_cell(&table, "%s%s", recommender, rules);
     for (int m = 0; m < metric_count; m++)
         table_cell(&table, "%s", metrics[m]);
     table_cell(&table, "gain, %s", report->metric);

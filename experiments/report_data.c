@@ -65,6 +65,15 @@ void report_close(struct report *report)
     report->results = NULL;
 }
 
+void report_rules(const struct report *report, char rules[REPORT_RULES_SIZE])
+{
+    const char *protocol = json_text_at(report->results, "protocol");
+    const char *mask = json_text_at(report->results, "mask");
+    *rules = '\0';
+    if (strcmp(protocol, "clean") != 0 || strcmp(mask, "original") != 0)
+        snprintf(rules, REPORT_RULES_SIZE, ", protocol %s, mask %s", protocol, mask);
+}
+
 int report_names(const struct report *report, const char *key, const char **names, int size)
 {
     int count = 0;

@@ -2,10 +2,13 @@
 
 #include "experiments/report.h"
 
-static void selection_table(const struct document *document, const json_t *selection)
+static void selection_table(const struct report *report, const struct document *document,
+                            const json_t *selection)
 {
     struct table table = {.columns = 4};
-    table_cell(&table, "%s", json_text_at(selection, "recommender"));
+    char rules[REPORT_RULES_SIZE];
+    report_rules(report, rules);
+    table_cell(&table, "%s%s", json_text_at(selection, "recommender"), rules);
     table_cell(&table, "validation %s", json_text_at(selection, "metric"));
     table_cell(&table, "gain");
     table_cell(&table, "standard error");
@@ -40,7 +43,7 @@ void report_selection(const struct report *report, const struct document *docume
         document_paragraph(document, "%s: %s.", json_text_at(selection, "recommender"),
                            json_text_at(selection, "reason"));
         if (json_array_size(json_object_get(selection, "candidates")) > 0)
-            selection_table(document, selection);
+            selection_table(report, document, selection);
     }
 }
 
