@@ -5,7 +5,7 @@
 Reads recommenders/*/*/seed-*/top_k.tsv (raw ids) and the frozen split of dataset.h5, and compares with metrics.json:
 an absolute difference above 1e-9 is an error. Also checks that no list holds an item of train or validation, an item
 twice, or a user without test items, and that ranks count from 1. Needs h5py to read dataset.h5; all arithmetic is
-plain Python.
+plain Python. Validation metrics are not checked: no lists of validation are written to recompute them from.
 """
 
 import glob
