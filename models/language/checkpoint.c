@@ -176,23 +176,32 @@ static bool read_state(struct transformer *model, const struct parameter *extra,
     return read;
 }
 
-bool checkpoint_load_state(struct transformer *model, struct parameter *extra, int64_t extra_count,
-                           char **counters_json, const char *folder, struct error *error)
+static bool check_complete(const char *folder, struct error *error)
+{
+    return checkpoint_complete(folder) ||
+           error_at(error, ERROR_RUN, folder, 0,
+                    "is no complete state of training; remove the folder to start anew");
+}
+
+bool checkpoint_load_counters(char **counters_json, const char *folder, struct error *error)
 {
     size_t length;
     *counters_json = NULL;
-    if (!checkpoint_complete(folder))
-        return error_at(error, ERROR_RUN, folder, 0,
-                        "is no complete state of training; remove the folder to start anew");
+    if (!check_complete(folder, error))
+        return false;
+    char *path = path_format("%s/counters.json", folder);
+    const bool read = file_read(path, counters_json, &length, error);
+    free(path);
+    return read;
+}
+
+bool checkpoint_load_state(struct transformer *model, struct parameter *extra, int64_t extra_count,
+                           const char *folder, struct error *error)
+{
+    if (!check_complete(folder, error))
+        return false;
     char *path = path_format("%s/state.safetensors", folder);
-    char *counters = path_format("%s/counters.json", folder);
-    const bool read = file_read(counters, counters_json, &length, error) &&
-                      read_state(model, extra, extra_count, path, error);
-    if (!read) {
-        free(*counters_json);
-        *counters_json = NULL;
-    }
-    free(counters);
+    const bool read = read_state(model, extra, extra_count, path, error);
     free(path);
     return read;
 }

@@ -28,7 +28,9 @@ bool checkpoint_load(struct transformer **model, struct backend *backend, const 
  * the weights, say), and counters as a flat JSON object of integers and numbers. */
 bool checkpoint_save_state(struct transformer *model, const struct parameter *extra, int64_t extra_count,
                            const char *counters_json, const char *folder, struct error *error);
+/* The counters alone, malloc'ed: they tell whether the state fits the model before any weight changes. */
+bool checkpoint_load_counters(char **counters_json, const char *folder, struct error *error);
 bool checkpoint_load_state(struct transformer *model, struct parameter *extra, int64_t extra_count,
-                           char **counters_json, const char *folder, struct error *error);
+                           const char *folder, struct error *error);
 
 #endif

@@ -177,31 +177,39 @@ static bool position_from_json(struct position *at, const char *text, uint64_t *
     return fine;
 }
 
+static bool read_position(struct position *at, uint64_t *fingerprint, const char *folder, struct error *error)
+{
+    char *counters;
+    if (!checkpoint_load_counters(&counters, folder, error))
+        return false;
+    const bool fine = position_from_json(at, counters, fingerprint);
+    free(counters);
+    return fine ||
+           error_at(error, ERROR_RUN, folder, 0,
+                    "the counters of this state of training are damaged; remove the folder to start anew");
+}
+
 /* Continues from the state on disk if there is one of this very training. */
 static bool load_state(struct trainer *trainer, struct error *error)
 {
-    const char *folder = trainer->settings->state_folder;
-    char *counters = NULL;
-    uint64_t fingerprint = 0;
+    const char *folder = trainer->settings->state_folder, *stage = trainer->settings->stage;
+    uint64_t fingerprint;
     struct position at;
 
     if (!checkpoint_complete(folder))
         return true;
-    if (!checkpoint_load_state(trainer->model, trainer->kept, trainer->kept_count, &counters, folder, error))
+    if (!read_position(&at, &fingerprint, folder, error))
         return false;
-    const bool fine = position_from_json(&at, counters, &fingerprint);
-    free(counters);
-    if (!fine)
-        return error_at(
-            error, ERROR_RUN, folder, 0,
-            "the counters of this state of training are damaged; remove the folder to start anew");
-    if (fingerprint != trainer->settings->fingerprint >> 1)
-        return error_at(
-            error, ERROR_RUN, folder, 0,
-            "this state belongs to another configuration or data set; remove the folder to start anew");
+    if (fingerprint != trainer->settings->fingerprint >> 1) {
+        log_line(trainer->log,
+                 "%s: starting anew, the state of training is of another configuration or data set", stage);
+        return true;
+    }
+    if (!checkpoint_load_state(trainer->model, trainer->kept, trainer->kept_count, folder, error))
+        return false;
     trainer->at = at;
-    log_line(trainer->log, "%s: going on after step %lld (epoch %lld, batch %lld)", trainer->settings->stage,
-             (long long)at.step, (long long)at.epoch, (long long)at.batch);
+    log_line(trainer->log, "%s: going on after step %lld (epoch %lld, batch %lld)", stage, (long long)at.step,
+             (long long)at.epoch, (long long)at.batch);
     return true;
 }
 

@@ -29,7 +29,7 @@ struct trainer_settings {
     int64_t patience;       /* validations without a better one until the end; 0: all epochs */
     double checkpoint_seconds;
     const char *state_folder;
-    uint64_t fingerprint; /* of all that the training depends on: a state with another one is not continued */
+    uint64_t fingerprint; /* of all that the training depends on: a state with another one is not used */
     uint64_t seed;
 };
 
