@@ -325,6 +325,30 @@ static void another_configuration_does_not_continue(void **state)
     assert_same_file(folder->straight, folder->resumed);
 }
 
+static void an_epoch_without_sequences_is_refused(void **state)
+{
+    const struct folder *folder = *state;
+    const struct trainer_settings settings = training(folder->state);
+    struct packing_settings empty = packing;
+    struct error error = ERROR_INITIALIZER;
+    struct transformer *model = NULL;
+    struct packer *packer = NULL;
+    struct trainer_result result;
+    struct world world;
+    struct backend *backend = backend_open("cpu", 1, &error);
+
+    make_world(&world);
+    empty.random_cuts = 0;
+    assert_true(backend && create_model(&model, backend, &error) &&
+                packer_create(&packer, &empty, &world.train, NULL, &error));
+    assert_false(trainer_run(&result, model, packer, NULL, &settings, NULL, &error));
+    assert_int_equal(error.kind, ERROR_USAGE);
+    assert_non_null(strstr(error.message, "prompts.random_cuts"));
+    packer_free(packer);
+    transformer_free(model);
+    backend_close(backend);
+}
+
 static void it_learns_the_blocks(void **state)
 {
     const struct folder *folder = *state;
@@ -348,6 +372,7 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test(validation_ignores_the_scores_of_train_items),
         cmocka_unit_test_setup_teardown(another_configuration_does_not_continue, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(an_epoch_without_sequences_is_refused, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(it_learns_the_blocks, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -360,7 +360,7 @@ static bool train_epochs(struct trainer *trainer, struct error *error)
                        settings->steps_maximum > 0 ? 0 : settings->epochs * epoch_tokens);
     bool fine = true;
 
-    at->finished = at->finished || at->epoch >= settings->epochs || epoch_tokens == 0;
+    at->finished = at->finished || at->epoch >= settings->epochs;
     if (trainer->validator && settings->validate_first && at->best_epoch < 0)
         fine = validate_epoch(trainer, error);
     while (fine && !at->finished) {
@@ -391,6 +391,15 @@ static bool list_trained(struct trainer *trainer, struct error *error)
     return true;
 }
 
+static bool check_sequences(const struct packer *packer, const char *stage, struct error *error)
+{
+    return packer_sequence_count(packer) > 0 ||
+           error_set(error, ERROR_USAGE,
+                     "%s: an epoch holds no sequence; set prompts.full or prompts.random_cuts, and see that "
+                     "some user has a training item",
+                     stage);
+}
+
 bool trainer_run(struct trainer_result *result, struct transformer *model, struct packer *packer,
                  const struct validator *validator, const struct trainer_settings *settings, struct log *log,
                  struct error *error)
@@ -403,8 +412,9 @@ bool trainer_run(struct trainer_result *result, struct transformer *model, struc
                               .log = log,
                               .at = {.best_epoch = -1},
                               .saved_at = clock_seconds()};
-    const bool fine = list_trained(&trainer, error) && make_copies(&trainer, error) &&
-                      load_state(&trainer, error) && train_epochs(&trainer, error);
+    const bool fine = check_sequences(packer, settings->stage, error) && list_trained(&trainer, error) &&
+                      make_copies(&trainer, error) && load_state(&trainer, error) &&
+                      train_epochs(&trainer, error);
 
     if (fine && trainer.at.best_epoch >= 0)
         copy_weights(&trainer, trainer.best, true);

@@ -43,7 +43,7 @@ struct trainer_result {
 /* Trains `model`, which then holds the best (averaged) weights by validation, or without a validator the
  * last ones. The state is saved at the end of each epoch and every checkpoint_seconds, and stays in
  * state_folder until the caller has saved the model and removes it. SIGINT and SIGTERM save it and end in
- * ERROR_INTERRUPTED. */
+ * ERROR_INTERRUPTED. An epoch without sequences is refused. */
 bool trainer_run(struct trainer_result *result, struct transformer *model, struct packer *packer,
                  const struct validator *validator /* NULL: none */, const struct trainer_settings *settings,
                  struct log *log, struct error *error);
