@@ -8,6 +8,8 @@
  *
  * Conventions. All matrices are row-major. [rows, columns] after a parameter is its shape. "d_x" is the
  * gradient of the loss with respect to x. A backward that says "+=" accumulates; otherwise it overwrites.
+ * The values of indices (rows, classes, slots, positions, starts) are on the device and are not checked: one
+ * outside of its table is a defect of the caller.
  * Unless said otherwise tensors are DTYPE_REAL (f32; f64 in the build for finite differences).
  * Everything is deterministic: the bits of a result depend neither on the number of threads nor, row for row,
  * on which other rows are in the batch (op_gemm: see there).

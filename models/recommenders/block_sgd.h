@@ -21,9 +21,9 @@ bool block_sgd_open(struct block_sgd **blocks, const struct training_set *data, 
                     struct error *error);
 void block_sgd_close(struct block_sgd *blocks);
 
-/* One pass over all positives: for each, u += rate (w g (p - n) - regularization u), and likewise
- * p and n, where g = sigmoid(s(u, n) - s(u, p)). *loss is the mean of softplus(s(u, n) - s(u, p)) before each
- * update. */
+/* One pass over all positives: for each, u += rate (w g (p - n) - regularization u), and likewise p and n,
+ * where g = sigmoid(s(u, n) - s(u, p)). A positive for which 16 draws from its cell find no negative is
+ * skipped. *loss is the mean, over those used, of softplus(s(u, n) - s(u, p)) before each update. */
 bool block_sgd_epoch(struct block_sgd *blocks, int64_t epoch,
                      real *table /* [users + items, width], on the host */, int64_t width,
                      double learning_rate, double regularization, double *loss, struct error *error);
