@@ -109,16 +109,18 @@ int32_t nucleus_draw(void *scratch, const real *values, int64_t classes, real la
                      real inverse_temperature, double share, double uniform)
 {
     struct nucleus *nucleus = lay_out(scratch, values, classes);
-    double total = 0.0, before, within;
+    double total = 0.0, before_end, before, within;
     fill_buckets(nucleus, largest, inverse_temperature);
     for (int bucket = 0; bucket < BUCKETS; bucket++)
         total += nucleus->mass[bucket];
-    const int32_t end = find_bucket(nucleus, share * total, &before);
+    const int32_t end = find_bucket(nucleus, share * total, &before_end);
     sort_bucket(nucleus, end);
-    find_member(nucleus, share * total - before, &within);
-    const double wanted = uniform * (before + within);
+    find_member(nucleus, share * total - before_end, &within);
+    const double wanted = uniform * (before_end + within);
     const int32_t bucket = find_bucket(nucleus, wanted, &before);
-    if (bucket != end)
-        sort_bucket(nucleus, bucket);
+    /* The members of the last bucket add up in another order than its mass: rounding may lead past it. */
+    if (bucket >= end)
+        return find_member(nucleus, wanted - before_end, &within);
+    sort_bucket(nucleus, bucket);
     return find_member(nucleus, wanted - before, &within);
 }
