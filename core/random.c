@@ -4,19 +4,18 @@
 
 void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t output[4])
 {
-    const uint64_t multiplier0 = 0xD2511F53u, multiplier1 = 0xCD9E8D57u;
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     uint32_t k0 = key[0], k1 = key[1];
-    for (int round = 0; round < 10; round++) {
-        const uint64_t product0 = multiplier0 * c0, product1 = multiplier1 * c2;
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+        const uint64_t product0 = PHILOX_MULTIPLIER_0 * c0, product1 = PHILOX_MULTIPLIER_1 * c2;
         const uint32_t next0 = (uint32_t)(product1 >> 32) ^ c1 ^ k0;
         const uint32_t next2 = (uint32_t)(product0 >> 32) ^ c3 ^ k1;
         c1 = (uint32_t)product1;
         c3 = (uint32_t)product0;
         c0 = next0;
         c2 = next2;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
+        k0 += PHILOX_WEYL_0;
+        k1 += PHILOX_WEYL_1;
     }
     output[0] = c0;
     output[1] = c1;

@@ -33,6 +33,13 @@ struct random_stream {
     int words_left;
 };
 
+/* Philox's constants, shared with what computes many blocks at once. */
+#define PHILOX_MULTIPLIER_0 UINT64_C(0xD2511F53)
+#define PHILOX_MULTIPLIER_1 UINT64_C(0xCD9E8D57)
+#define PHILOX_WEYL_0 UINT32_C(0x9E3779B9)
+#define PHILOX_WEYL_1 UINT32_C(0xBB67AE85)
+enum { PHILOX_ROUNDS = 10 };
+
 /* One block of Philox4x32-10: output = f(counter, key). */
 void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t output[4]);
 

@@ -44,7 +44,7 @@ void cpu_adamw(struct backend *backend, struct tensor *weight, const struct tens
     const real factor = scale ? (real) * (const float *)scale->data : 1;
     real *w = weight->data, *m = first_moment->data, *v = second_moment->data;
     const real *d = gradient->data;
-#pragma omp parallel for simd num_threads(backend->threads) if (count >= 16384)
+#pragma omp parallel for simd num_threads(backend->threads) if (count >= PARALLEL_MINIMUM)
     for (int64_t i = 0; i < count; i++) {
         const real g = d[i] * factor;
         const real mean = b1 * m[i] + c1 * g, square = b2 * v[i] + c2 * g * g;

@@ -35,7 +35,7 @@ void cpu_bpr_loss(struct backend *backend, struct tensor *losses, struct tensor 
     const int32_t *users = triples.users->data, *positives = triples.positives->data;
     const int32_t *negatives = triples.negatives->data;
     const real *user_rows = user_table->data, *item_rows = item_table->data;
-#pragma omp parallel for schedule(static) num_threads(backend->threads) if (count * width >= 16384)
+#pragma omp parallel for schedule(static) num_threads(backend->threads) if (count * width >= PARALLEL_MINIMUM)
     for (int64_t i = 0; i < count; i++) {
         const struct triple triple = {
             .user = user_rows + users[i] * width,

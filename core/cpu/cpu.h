@@ -13,6 +13,9 @@
 OPERATORS(DECLARE_OPERATOR)
 #undef DECLARE_OPERATOR
 
+/* Below this many elements a parallel region costs more than it saves. */
+#define PARALLEL_MINIMUM 16384
+
 struct backend *cpu_backend_open(int threads, struct error *error);
 
 /* Scratch of one operator call, 64-byte aligned; the next call may overwrite it. NULL after recording the

@@ -52,7 +52,8 @@ void cpu_cross_entropy(struct backend *backend, struct tensor *logits, struct te
 {
     const int64_t rows = logits->shape[0], classes = logits->shape[1];
     const int32_t *target = targets->data;
-#pragma omp parallel for schedule(dynamic, 8) num_threads(backend->threads) if (rows * classes >= 16384)
+#pragma omp parallel for schedule(dynamic, 8)                                                                \
+    num_threads(backend->threads) if (rows * classes >= PARALLEL_MINIMUM)
     for (int64_t row = 0; row < rows; row++)
         ((real *)losses->data)[row] =
             row_loss((real *)logits->data + row * classes, classes, classes_used, target + row,
@@ -65,7 +66,8 @@ void cpu_cross_entropy_set(struct backend *backend, struct tensor *logits, struc
 {
     const int64_t rows = logits->shape[0], classes = logits->shape[1];
     const int64_t *start = starts->data;
-#pragma omp parallel for schedule(dynamic, 8) num_threads(backend->threads) if (rows * classes >= 16384)
+#pragma omp parallel for schedule(dynamic, 8)                                                                \
+    num_threads(backend->threads) if (rows * classes >= PARALLEL_MINIMUM)
     for (int64_t row = 0; row < rows; row++)
         ((real *)losses->data)[row] =
             row_loss((real *)logits->data + row * classes, classes, classes_used,

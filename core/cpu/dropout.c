@@ -19,18 +19,18 @@ static void philox_lanes(uint32_t words[4][LANES], uint32_t first, uint32_t row,
         c3[lane] = (uint32_t)RANDOM_DROPOUT | key->site << 8;
     }
     uint32_t k0 = key->seed[0], k1 = key->seed[1];
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
 #pragma omp simd
         for (int lane = 0; lane < LANES; lane++) {
-            const uint64_t product0 = (uint64_t)0xD2511F53u * c0[lane];
-            const uint64_t product1 = (uint64_t)0xCD9E8D57u * c2[lane];
+            const uint64_t product0 = PHILOX_MULTIPLIER_0 * c0[lane];
+            const uint64_t product1 = PHILOX_MULTIPLIER_1 * c2[lane];
             c0[lane] = (uint32_t)(product1 >> 32) ^ c1[lane] ^ k0;
             c2[lane] = (uint32_t)(product0 >> 32) ^ c3[lane] ^ k1;
             c1[lane] = (uint32_t)product1;
             c3[lane] = (uint32_t)product0;
         }
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
+        k0 += PHILOX_WEYL_0;
+        k1 += PHILOX_WEYL_1;
     }
     for (int lane = 0; lane < LANES; lane++) {
         words[0][lane] = c0[lane];

@@ -1,9 +1,6 @@
 #include "core/cpu/cpu.h"
 #include "core/cpu/vector_math.h"
 
-/* Below this many elements a parallel region costs more than it saves. */
-#define PARALLEL_MINIMUM 16384
-
 void cpu_add(struct backend *backend, struct tensor *out, const struct tensor *a, const struct tensor *b)
 {
     const int64_t count = tensor_count(out);

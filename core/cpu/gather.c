@@ -10,7 +10,7 @@ void cpu_gather(struct backend *backend, struct tensor *out, const struct tensor
     const int32_t *index = indices->data;
     const real *source = table->data;
     real *target = out->data;
-#pragma omp parallel for schedule(static) num_threads(backend->threads) if (count * width >= 16384)
+#pragma omp parallel for schedule(static) num_threads(backend->threads) if (count * width >= PARALLEL_MINIMUM)
     for (int64_t i = 0; i < count; i++) {
         if (index[i] < 0)
             memset(target + i * width, 0, bytes);
@@ -37,7 +37,7 @@ void cpu_scatter_add(struct backend *backend, struct tensor *table, const struct
                      const struct tensor *indices)
 {
     const int64_t count = rows->shape[0], width = rows->shape[1];
-    const int parts = count * width >= 16384 ? backend->threads : 1;
+    const int parts = count * width >= PARALLEL_MINIMUM ? backend->threads : 1;
 #pragma omp parallel for schedule(static, 1) num_threads(parts) if (parts > 1)
     for (int part = 0; part < parts; part++)
         add_own_rows(table->data, rows->data, indices->data, count, width, part, parts);

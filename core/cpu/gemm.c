@@ -82,7 +82,7 @@ static void multiply_by_depth(struct backend *backend, const struct product *p)
     for (int64_t block = 0; block < depth_blocks; block++)
         multiply_block(p, 0, p->m, 0, p->n, block * DEPTH_BLOCK,
                        minimum_of(DEPTH_BLOCK, p->k - block * DEPTH_BLOCK), partial + block * size, p->n, 0);
-#pragma omp parallel for simd schedule(static) num_threads(backend->threads) if (size >= 16384)
+#pragma omp parallel for simd schedule(static) num_threads(backend->threads) if (size >= PARALLEL_MINIMUM)
     for (int64_t i = 0; i < size; i++) {
         real sum = p->beta == 0 ? 0 : p->beta * p->c[i];
         for (int64_t block = 0; block < depth_blocks; block++)

@@ -6,7 +6,7 @@ void cpu_rmsnorm_forward(struct backend *backend, struct tensor *out, struct ten
 {
     const int64_t rows = x->shape[0], width = x->shape[1];
     const real *scale = weight->data;
-#pragma omp parallel for schedule(static) num_threads(backend->threads) if (rows * width >= 16384)
+#pragma omp parallel for schedule(static) num_threads(backend->threads) if (rows * width >= PARALLEL_MINIMUM)
     for (int64_t row = 0; row < rows; row++) {
         const real *input = (const real *)x->data + row * width;
         real *output = (real *)out->data + row * width;
@@ -56,13 +56,13 @@ void cpu_rmsnorm_backward(struct backend *backend, struct tensor *d_x, struct te
     enum { STRIP = 64 };
     const int64_t rows = x->shape[0], width = x->shape[1];
     const real *inverse = inverse_rms->data;
-#pragma omp parallel for schedule(static) num_threads(backend->threads) if (rows * width >= 16384)
+#pragma omp parallel for schedule(static) num_threads(backend->threads) if (rows * width >= PARALLEL_MINIMUM)
     for (int64_t row = 0; row < rows; row++)
         add_input_gradient((real *)d_x->data + row * width, (const real *)d_out->data + row * width,
                            (const real *)x->data + row * width, weight->data, inverse[row], width);
     if (!d_weight)
         return;
-#pragma omp parallel for schedule(static) num_threads(backend->threads) if (rows * width >= 16384)
+#pragma omp parallel for schedule(static) num_threads(backend->threads) if (rows * width >= PARALLEL_MINIMUM)
     for (int64_t first = 0; first < width; first += STRIP)
         add_weight_gradient(d_weight->data, d_out->data, x->data, inverse, rows, width, first,
                             minimum_of(STRIP, width - first));

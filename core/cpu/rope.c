@@ -41,7 +41,8 @@ static void rotate(struct backend *backend, struct tensor *x, const struct tenso
 #pragma omp parallel for schedule(static) num_threads(backend->threads) if ((last + 1) * half >= 1024)
     for (int64_t p = 0; p <= last; p++)
         fill_table(tables + p * head_width, frequencies->data, half, p);
-#pragma omp parallel for schedule(static) num_threads(backend->threads) if (tokens * width >= 16384)
+#pragma omp parallel for schedule(static)                                                                    \
+    num_threads(backend->threads) if (tokens * width >= PARALLEL_MINIMUM)
     for (int64_t token = 0; token < tokens; token++)
         rotate_token((real *)x->data + token * width, width / head_width, half,
                      tables + position[token] * head_width, direction);

@@ -7,7 +7,7 @@ void cpu_swiglu_forward(struct backend *backend, struct tensor *out, const struc
     const int64_t count = tensor_count(out);
     real *result = out->data;
     const real *g = gate->data, *u = up->data;
-#pragma omp parallel for simd num_threads(backend->threads) if (count >= 16384)
+#pragma omp parallel for simd num_threads(backend->threads) if (count >= PARALLEL_MINIMUM)
     for (int64_t i = 0; i < count; i++)
         result[i] = g[i] * real_sigmoid(g[i]) * u[i];
 }
@@ -18,7 +18,7 @@ void cpu_swiglu_backward(struct backend *backend, struct tensor *d_gate, struct 
     const int64_t count = tensor_count(d_out);
     real *d_g = d_gate->data, *d_u = d_up->data;
     const real *d = d_out->data, *g = gate->data, *u = up->data;
-#pragma omp parallel for simd num_threads(backend->threads) if (count >= 16384)
+#pragma omp parallel for simd num_threads(backend->threads) if (count >= PARALLEL_MINIMUM)
     for (int64_t i = 0; i < count; i++) {
         const real value = g[i], gradient = d[i], sigmoid = real_sigmoid(value);
         const real up_value = u[i];
