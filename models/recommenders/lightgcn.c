@@ -163,7 +163,7 @@ void lightgcn_step(struct embedding_training *training, int64_t first, int64_t c
     struct tensor shared = tensor_rows(&training->batch_final, 0, 3 * count);
     op_axpby(backend, &shared, share, &gradient, 0.0f);
     struct tensor *d_parameters = propagate_back(training, &rows, &shared);
-    op_axpby(backend, &own, 0.0f, &own, (float)(training->settings.regularization / (double)count));
+    op_axpby(backend, &own, (float)(training->settings.regularization / (double)count), &own, 0.0f);
     op_scatter_add(backend, d_parameters, &own, &rows);
     adam_step(training, d_parameters);
 }
