@@ -127,10 +127,8 @@ static void run_chunk(struct transformer *model, const struct layer_pass *pass, 
         const struct tensor targets = tensor_rows(&loss->targets, first, rows);
         op_cross_entropy(pass->backend, &logits, &losses, &targets, &weights, classes);
     }
-    if (pass->gradients) {
-        struct tensor d_normed = tensor_rows(&loss->d_normed, first, rows);
-        model_logits_backward(pass, &d_normed, &logits, &normed);
-    }
+    struct tensor d_normed = tensor_rows(&loss->d_normed, first, rows);
+    model_logits_backward(pass, &d_normed, &logits, &normed);
 }
 
 void loss_run(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
@@ -142,8 +140,6 @@ void loss_run(struct transformer *model, const struct layer_pass *pass, const st
     model_final_norm(pass, &loss->normed, &loss->inverse_rms, &loss->selected);
     for (int64_t first = 0; first < count; first += chunk)
         run_chunk(model, pass, batch, first, smaller(chunk, count - first));
-    if (!pass->gradients)
-        return;
     tensor_zero(pass->backend, &loss->d_selected);
     model_final_norm_backward(pass, &loss->d_selected, &loss->d_normed, &loss->selected, &loss->inverse_rms);
     tensor_zero(pass->backend, d_x);

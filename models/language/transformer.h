@@ -100,9 +100,6 @@ struct batch {
  * embedding. */
 bool transformer_accumulate(struct transformer *model, const struct batch *batch, double residual_dropout,
                             uint64_t seed, uint64_t dropout_step, double *loss_sum, struct error *error);
-/* The loss alone, no dropout, nothing kept. */
-bool transformer_loss(struct transformer *model, const struct batch *batch, double *loss_sum,
-                      struct error *error);
 /* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the
  * host. */
 bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows,

@@ -129,20 +129,6 @@ bool transformer_accumulate(struct transformer *model, const struct batch *batch
     return loss_sum(model, sum, error);
 }
 
-bool transformer_loss(struct transformer *model, const struct batch *batch, double *sum, struct error *error)
-{
-    if (!check_sequences(model, batch, error) || !check_targets(model, batch, error))
-        return false;
-    const struct layer_pass pass = transformer_inference_pass(model);
-    upload_batch(model, batch);
-    loss_select_rows(model, batch);
-    if (model->counted.count == 0)
-        return true;
-    forward(model, &pass);
-    loss_run(model, &pass, batch, &model->activations.last, NULL);
-    return loss_sum(model, sum, error);
-}
-
 /* ---- logits ------------------------------------------------------------------------------------------- */
 
 /* The logits of a few rows, as floats on the host; `values` has room for them as the device computes them. */

@@ -71,7 +71,7 @@ int64_t loss_chunk_rows(int64_t columns);
 
 /* Chooses the batch's rows that count, lays out and uploads what belongs to them. */
 void loss_select_rows(struct transformer *model, const struct batch *batch);
-/* The losses of those rows of x [tokens, width]; with a pass that has gradients also d_x, overwritten. */
+/* The losses of those rows of x [tokens, width], and d_x, overwritten; the pass has gradients. */
 void loss_run(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
               const struct tensor *x, struct tensor *d_x);
 /* Waits for the device; *sum += sum of weight * loss. */
