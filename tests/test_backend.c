@@ -1,5 +1,6 @@
 /*
- * A backend with a hole is refused by name; OpenBLAS's kernels are judged by the name they go by.
+ * A backend with a hole is refused by name; OpenBLAS's kernels are judged by the name they go by; the program
+ * bounds OpenMP's spinning.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +8,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/cpu/blas_core_type.h"
@@ -83,12 +86,44 @@ static void only_tested_kernels_are_trusted_with_rows(void **state)
         assert_false(blas_rows_are_independent(others[i]));
 }
 
+/* ---- the process ---- */
+
+/* The spin count that OpenMP's library reports last when the program starts in this environment. */
+static long spin_count(const char *environment)
+{
+    char command[4096], line[256];
+    long count = -1;
+    snprintf(command, sizeof command,
+             "env -u IDREC_PREPARED -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT %s OMP_DISPLAY_ENV=verbose "
+             "%s --version 2>&1",
+             environment, IDREC_PROGRAM);
+    FILE *output = popen(command, "r");
+    assert_non_null(output);
+    while (fgets(line, sizeof line, output)) {
+        const char *value = strstr(line, "GOMP_SPINCOUNT = '");
+        if (value)
+            count = strtol(value + strlen("GOMP_SPINCOUNT = '"), NULL, 10);
+    }
+    assert_int_equal(pclose(output), 0);
+    return count;
+}
+
+static void spinning_is_bounded_unless_the_user_sets_it(void **state)
+{
+    (void)state;
+    const long bounded = spin_count("");
+    assert_int_equal(bounded, 1000);
+    assert_int_equal(spin_count("GOMP_SPINCOUNT=7"), 7);
+    assert_true(spin_count("OMP_WAIT_POLICY=active") > bounded);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(holes_are_refused),
         cmocka_unit_test(a_better_core_type_needs_avx512_and_a_fall_back),
         cmocka_unit_test(only_tested_kernels_are_trusted_with_rows),
+        cmocka_unit_test(spinning_is_bounded_unless_the_user_sets_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
