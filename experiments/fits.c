@@ -5,6 +5,8 @@
 
 #include "core/file.h"
 #include "core/store.h"
+#include "experiments/manifest.h"
+#include "experiments/stages.h"
 #include "experiments/top_k_file.h"
 #include "models/recommenders/fit_checkpoint.h"
 
@@ -22,7 +24,8 @@ struct fit_work {
     const struct csr *validation_mask, *test_mask;
     struct fit_watch watch;
     char *folder;
-    char inputs[256];
+    struct fit_fingerprint fingerprint;
+    char inputs[64], judgement[384];
     struct recommender *recommender;
     struct fit_report report;
 };
@@ -49,21 +52,32 @@ static bool choose_masks(struct fit_work *work, struct error *error)
     return true;
 }
 
-/* Everything that decides what the folder will hold. */
-static bool describe_inputs(struct fit_work *work, struct error *error)
+/* What the metrics depend on besides the fit. Of a trial it is what the fit watches, and nothing else. */
+static void describe_judgement(struct fit_work *work)
 {
     const struct study *study = work->task->study;
-    struct training_set data = arm_training_set(work->rows);
-    struct fit_fingerprint fingerprint;
-    if (!fit_fingerprint_compute(&fingerprint, work->backend,
-                                 &study->contestants[work->task->contestant].settings, &data, &work->watch,
-                                 work->task->seed, error))
-        return false;
-    int length = snprintf(work->inputs, sizeof work->inputs, "%s test %lld cuts", fingerprint.digits,
-                          (long long)csr_count(&study->test));
+    char metric[METRIC_NAME_SIZE];
+    if (work->task->trial)
+        return;
+    metric_label(metric, study->select_metric, study->select_cut);
+    int length = snprintf(work->judgement, sizeof work->judgement, "data %s mask %s select %s cuts",
+                          manifest_outputs_hash(study->run->manifest, "prepare"),
+                          study->mask_augmented ? "augmented" : "original", metric);
     for (int i = 0; i < study->cut_count; i++)
-        length += snprintf(work->inputs + length, sizeof work->inputs - (size_t)length, " %lld",
+        length += snprintf(work->judgement + length, sizeof work->judgement - (size_t)length, " %lld",
                            (long long)study->cuts[i]);
+}
+
+/* Everything that decides what the folder will hold: of the fit, and of how it is judged. */
+static bool describe_inputs(struct fit_work *work, struct error *error)
+{
+    struct training_set data = arm_training_set(work->rows);
+    if (!fit_fingerprint_compute(&work->fingerprint, work->backend,
+                                 &work->task->study->contestants[work->task->contestant].settings, &data,
+                                 &work->watch, work->task->seed, error))
+        return false;
+    snprintf(work->inputs, sizeof work->inputs, "%s version %s", work->fingerprint.digits, artefact_version);
+    describe_judgement(work);
     return true;
 }
 
@@ -75,15 +89,40 @@ static json_t *read_metrics(const char *folder)
     return metrics;
 }
 
-/* A complete folder of other inputs is of no use: it goes. */
-static bool is_complete(bool *complete, const struct fit_work *work, struct error *error)
+static bool is_text(const json_t *object, const char *key, const char *text)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    return value != NULL && strcmp(value, text) == 0;
+}
+
+/* What is done of a fit. */
+enum fit_state { FIT_ABSENT, FIT_TRAINED, FIT_JUDGED };
+
+/* A copy of another fit lacks files that a fit has. */
+static enum fit_state state_of(struct fit_work *work, const json_t *metrics)
+{
+    if (!is_text(metrics, "inputs", work->inputs) || json_object_get(metrics, "copied_from") != NULL)
+        return FIT_ABSENT;
+    work->report = (struct fit_report){
+        .epochs = json_integer_value(json_object_get(metrics, "epochs")),
+        .best_epoch = json_integer_value(json_object_get(metrics, "best_epoch")),
+        .seconds = json_number_value(json_object_get(metrics, "seconds")),
+    };
+    return is_text(metrics, "judgement", work->judgement) ? FIT_JUDGED : FIT_TRAINED;
+}
+
+/* A folder that holds neither this fit nor its checkpoint is of no use: it goes. */
+static bool find_state(enum fit_state *state, struct fit_work *work, struct error *error)
 {
     json_t *metrics = read_metrics(work->folder);
-    const char *inputs = json_string_value(json_object_get(metrics, "inputs"));
-    *complete = inputs != NULL && strcmp(inputs, work->inputs) == 0;
-    bool stale = metrics != NULL && !*complete;
+    *state = state_of(work, metrics);
     json_decref(metrics);
-    return !stale || path_remove(work->folder, error);
+    if (*state != FIT_ABSENT)
+        return true;
+    char *checkpoint = path_format("%s/checkpoint.h5", work->folder);
+    bool own, done = fit_checkpoint_is_own(&own, checkpoint, &work->fingerprint, error);
+    free(checkpoint);
+    return done && (own || path_remove(work->folder, error));
 }
 
 static bool train(struct fit_work *work, struct error *error)
@@ -162,15 +201,18 @@ static bool judge_validation(const struct fit_work *work, json_t *metrics, struc
         json_object_set_new(metrics, "validation", json_object());
         return true;
     }
-    int64_t most = study->select_cut > study->largest_cut ? study->select_cut : study->largest_cut;
+    bool trial = work->task->trial;
+    int64_t most = !trial && study->largest_cut > study->select_cut ? study->largest_cut : study->select_cut;
     struct scorer scorer = recommender_scorer(work->recommender);
     struct top_k top;
     if (!top_k_rank(&top, work->backend, &scorer, study->validation_users, study->validation_count, most,
                     work->validation_mask, error))
         return false;
     struct evaluation evaluation;
-    evaluate_top_k(&evaluation, &top, &study->validation, study->cuts, study->cut_count, NULL);
-    json_object_set_new(metrics, "validation", evaluation_json(&evaluation, study->cut_count));
+    if (!trial) {
+        evaluate_top_k(&evaluation, &top, &study->validation, study->cuts, study->cut_count, NULL);
+        json_object_set_new(metrics, "validation", evaluation_json(&evaluation, study->cut_count));
+    }
     bool done = judge_selection(work, &top, metrics, error);
     top_k_free(&top);
     return done;
@@ -214,15 +256,15 @@ static bool save_model(const struct fit_work *work, struct error *error)
 
 static bool judge(const struct fit_work *work, struct error *error)
 {
-    json_t *metrics =
-        json_pack("{s:s, s:I, s:I, s:f, s:I}", "inputs", work->inputs, "epochs",
-                  (json_int_t)work->report.epochs, "best_epoch", (json_int_t)work->report.best_epoch,
-                  "seconds", work->report.seconds, "rows_added", (json_int_t)work->rows->rows_added);
+    json_t *metrics = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I}", "inputs", work->inputs, "judgement",
+                                work->judgement, "epochs", (json_int_t)work->report.epochs, "best_epoch",
+                                (json_int_t)work->report.best_epoch, "seconds", work->report.seconds,
+                                "rows_added", (json_int_t)work->rows->rows_added);
     if (metrics == NULL)
         return error_memory(error, "metrics of a fit", 0, NULL);
     bool done = judge_validation(work, metrics, error);
     if (!work->task->trial)
-        done = done && judge_test(work, metrics, error) && save_model(work, error);
+        done = done && judge_test(work, metrics, error);
     char *checkpoint = path_format("%s/checkpoint.h5", work->folder);
     done = done && path_remove(checkpoint, error) && write_metrics(work->folder, metrics, error);
     free(checkpoint);
@@ -230,16 +272,34 @@ static bool judge(const struct fit_work *work, struct error *error)
     return done;
 }
 
+static bool load_model(struct fit_work *work, struct error *error)
+{
+    char *path = path_format("%s/model.h5", work->folder);
+    bool done = recommender_load(&work->recommender, work->backend, path, error);
+    free(path);
+    return done;
+}
+
+static bool complete(struct fit_work *work, enum fit_state state, struct error *error)
+{
+    switch (state) {
+    case FIT_ABSENT:
+        return train(work, error) && (work->task->trial || save_model(work, error)) && judge(work, error);
+    case FIT_TRAINED:
+        return load_model(work, error) && judge(work, error);
+    default:
+        return true;
+    }
+}
+
 bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct backend *backend,
              struct error *error)
 {
     struct fit_work work = {.task = task, .rows = rows, .backend = backend};
     work.folder = study_fit_folder(task->study, task->contestant, task->arm, task->seed);
-    bool complete = false;
-    bool done =
-        choose_masks(&work, error) && describe_inputs(&work, error) && is_complete(&complete, &work, error);
-    if (done && !complete)
-        done = train(&work, error) && judge(&work, error);
+    enum fit_state state;
+    bool done = choose_masks(&work, error) && describe_inputs(&work, error) &&
+                find_state(&state, &work, error) && complete(&work, state, error);
     recommender_free(work.recommender);
     csr_free(&work.hidden_at_validation);
     csr_free(&work.hidden_at_test);

@@ -1,8 +1,9 @@
 /*
  * fits.h: one fit of one recommender on one training set, and its folder
  *   recommenders/LABEL/ARM/seed-N/{model.h5, top_k.tsv, metrics.json, metrics.jsonl, validation.h5}
- * metrics.json is written last: a folder that has one of the same inputs is complete and is not fitted again.
- * A fit that was interrupted goes on from its checkpoint.
+ * metrics.json is written last: a folder that has one of the same inputs is complete and is not fitted again;
+ * where only the cuts or the data to judge on are others, its model is judged again. A fit that was interrupted
+ * goes on from its checkpoint.
  */
 #ifndef IDREC_EXPERIMENTS_FITS_H
 #define IDREC_EXPERIMENTS_FITS_H
@@ -14,7 +15,7 @@ struct fit_task {
     int contestant;
     char arm[CHOICE_NAME_SIZE + 16]; /* the folder: an arm's name or that of a choice on trial */
     uint64_t seed;
-    bool trial; /* only the validation score is wanted: no model.h5, no top_k.tsv, test is not read */
+    bool trial; /* only the score of the choice is wanted: no model.h5, no top_k.tsv, test is not read */
 };
 
 bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct backend *backend,

@@ -49,15 +49,33 @@ static bool load(struct manifest *manifest, struct error *error)
                     "is damaged (%s); remove it, and every stage runs again", problem.text);
 }
 
+static struct manifest *manifest_create(const char *folder, struct error *error)
+{
+    struct manifest *manifest = calloc(1, sizeof *manifest);
+    if (!manifest) {
+        error_memory(error, "manifest.json", sizeof *manifest, NULL);
+        return NULL;
+    }
+    manifest->folder = path_format("%s", folder);
+    manifest->path = path_format("%s/manifest.json", folder);
+    manifest->lock = -1;
+    return manifest;
+}
+
 bool manifest_open(struct manifest **manifest, const char *folder, struct error *error)
 {
-    *manifest = calloc(1, sizeof **manifest);
-    if (!*manifest)
-        return error_memory(error, "manifest.json", sizeof **manifest, NULL);
-    (*manifest)->folder = path_format("%s", folder);
-    (*manifest)->path = path_format("%s/manifest.json", folder);
-    (*manifest)->lock = -1;
-    if (lock_folder(*manifest, error) && load(*manifest, error))
+    *manifest = manifest_create(folder, error);
+    if (*manifest && lock_folder(*manifest, error) && load(*manifest, error))
+        return true;
+    manifest_close(*manifest);
+    *manifest = NULL;
+    return false;
+}
+
+bool manifest_read(struct manifest **manifest, const char *folder, struct error *error)
+{
+    *manifest = manifest_create(folder, error);
+    if (*manifest && load(*manifest, error))
         return true;
     manifest_close(*manifest);
     *manifest = NULL;

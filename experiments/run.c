@@ -134,7 +134,7 @@ static void add_cost(const struct run *run, json_t *record, const char *stage, d
 }
 
 /* The record of a stage that is to be run: the one of an interrupted attempt at the same inputs, whose state
- * is kept, or else a new one, with everything older removed. */
+ * is kept, or else a new one, with everything older removed that the stage does not sort out itself. */
 static json_t *open_record(struct run *run, const struct stage *stage, const char *inputs,
                            struct error *error)
 {
@@ -142,7 +142,9 @@ static json_t *open_record(struct run *run, const struct stage *stage, const cha
     const char *recorded = json_string_value(json_object_get(record, "inputs"));
     if (recorded && strcmp(recorded, inputs) == 0 && !json_is_true(json_object_get(record, "complete")))
         return record;
-    if (!remove_below(run, stage->outputs, error) || !remove_below(run, stage->state, error))
+    if (!stage->keeps_outputs && !remove_below(run, stage->outputs, error))
+        return NULL;
+    if (!remove_below(run, stage->state, error))
         return NULL;
     record = manifest_begin(run->manifest, stage->name, inputs);
     return manifest_save(run->manifest, error) ? record : NULL;
@@ -218,6 +220,30 @@ bool run_stage(struct run *run, const char *stage, bool through, struct error *e
         if ((needed & (1U << i)) && !run_one(run, i, through || i == last, stage, error))
             return false;
     return true;
+}
+
+static bool check_stage(const struct run *run, int number, struct error *error)
+{
+    char inputs[33];
+    if (!stage_inputs_hash(run, number, inputs, error))
+        return false;
+    return is_up_to_date(run, number, inputs) ||
+           error_at(error, ERROR_RUN, run->folder, 0,
+                    "the results of %s are missing, incomplete or of other settings or data than the folder "
+                    "holds now; run `idrec %s` with the configuration of this folder",
+                    stages[number].name, stages[number].name);
+}
+
+bool run_check_stage(const char *folder, const char *stage, struct error *error)
+{
+    struct run run = {.folder = path_format("%s", folder)};
+    char *path = path_format("%s/config.yaml", folder);
+    const bool done = config_load(&run.config, path, 0, NULL, error) &&
+                      manifest_read(&run.manifest, folder, error) &&
+                      check_stage(&run, stage_number(stage), error);
+    free(path);
+    run_close(&run);
+    return done;
 }
 
 json_t *run_cost_table(const struct run *run)

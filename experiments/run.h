@@ -48,6 +48,10 @@ stage_function stage_report;   /* report.md, report.html, plots/ */
  * inputs' hash is in the manifest and whose outputs are there is skipped. */
 bool run_stage(struct run *run, const char *stage, bool through, struct error *error);
 
+/* Whether the results of a stage are in `folder`, complete, and of the configuration and the data that the folder
+ * holds now; an error that says so where they are not. */
+bool run_check_stage(const char *folder, const char *stage, struct error *error);
+
 /* What the stages before `evaluate` cost: array of {"stage", "seconds", "device", "tokens", ...}. */
 json_t *run_cost_table(const struct run *run);
 

@@ -55,6 +55,15 @@ void selection_folder(char *name, size_t size, const struct choice *choice)
     snprintf(name, size, "trial-%s", text);
 }
 
+/* The fit that the trials are compared with has chosen its epoch as they have: on validation. */
+static void baseline_folder(char *name, size_t size, const struct study *study)
+{
+    if (study->test_selected)
+        selection_folder(name, size, &study->choices[0]);
+    else
+        snprintf(name, size, "%s", arm_name(ARM_ORIGINAL));
+}
+
 /* values [seeds, users] of one folder. */
 static bool read_user_scores(double *values, const struct study *study, int contestant, const char *arm,
                              struct error *error)
@@ -114,7 +123,9 @@ static void take_means(struct score_table *table, int row, const double *values)
 static bool score_table_fill(struct score_table *table, const struct study *study, int contestant,
                              struct error *error)
 {
-    if (!read_user_scores(table->baseline, study, contestant, arm_name(ARM_ORIGINAL), error))
+    char original[CHOICE_NAME_SIZE + 16];
+    baseline_folder(original, sizeof original, study);
+    if (!read_user_scores(table->baseline, study, contestant, original, error))
         return false;
     take_means(table, study->choice_count, table->baseline);
     for (int c = 0; c < study->choice_count; c++) {

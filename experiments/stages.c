@@ -12,8 +12,7 @@ enum { PREPARE, PRETRAIN, FINETUNE, GENERATE, AUGMENT, TRAIN, EVALUATE, REPORT }
 
 #define READS(stage) (1U << (stage))
 
-/* Part of every hash: a new number makes every stage of older folders run again. */
-static const char artefact_version[] = "1";
+const char artefact_version[] = "1";
 
 const struct stage stages[STAGE_COUNT] = {
     [PREPARE] = {.name = "prepare",
@@ -47,7 +46,8 @@ const struct stage stages[STAGE_COUNT] = {
                .work = stage_train,
                .reads = READS(PREPARE) | READS(AUGMENT),
                .settings = {"seed", "augment", "recommenders", "experiment", "evaluate"},
-               .outputs = {"recommenders"}},
+               .outputs = {"recommenders"},
+               .keeps_outputs = true},
     [EVALUATE] = {.name = "evaluate",
                   .work = stage_evaluate,
                   .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TRAIN),

@@ -17,9 +17,12 @@ struct stage {
     const char *settings[STAGE_PATHS_MAXIMUM + 1]; /* parts of the configuration, NULL-ended */
     const char *outputs[STAGE_PATHS_MAXIMUM + 1];  /* below the run's folder, NULL-ended */
     const char *state[2];                          /* what an interrupted stage leaves to go on from */
+    bool keeps_outputs; /* sorts out itself which older outputs other inputs would give as well */
 };
 
 extern const struct stage stages[STAGE_COUNT];
+/* Part of every hash: a new number makes every stage of older folders run again. */
+extern const char artefact_version[];
 
 /* The number of a stage, or -1. */
 int stage_number(const char *name);

@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "experiments/controls.h"
+#include "experiments/fit_folders.h"
 #include "experiments/fits.h"
 #include "experiments/jobs.h"
 #include "experiments/selection.h"
@@ -20,7 +21,14 @@ struct plan {
     struct planned_fit *fits;
     struct selection *selections; /* [contestants], once they are made */
     struct csr *neighbor_rows;    /* [contestants]: the rows of control.itemknn */
+    json_t *folders;              /* of all fits and copies; see fit_folders.h */
 };
+
+static bool plan_folder(const struct plan *plan, const struct fit_task *task, struct error *error)
+{
+    return fit_folders_plan(plan->folders, plan->study->contestants[task->contestant].label, task->arm,
+                            task->seed, error);
+}
 
 static bool plan_add(struct plan *plan, struct planned_fit fit, struct error *error)
 {
@@ -34,7 +42,7 @@ static bool plan_add(struct plan *plan, struct planned_fit fit, struct error *er
     }
     fit.task.study = plan->study;
     plan->fits[plan->count++] = fit;
-    return true;
+    return plan_folder(plan, &fit.task, error);
 }
 
 static bool plan_arm(struct plan *plan, int contestant, enum arm arm, uint64_t seed, struct error *error)
@@ -71,25 +79,45 @@ static bool is_copy(const struct study *study, int contestant, enum arm arm, uin
            (!arm_depends_on_seed(arm) || arm == ARM_SELF);
 }
 
-/* The original arm of every seed that is compared or selects, and the choices on trial. */
-static bool plan_selection(struct plan *plan, struct error *error)
+/* The original arm of every seed that is compared, or that the trials are compared with. */
+static bool plan_originals(struct plan *plan, int contestant, struct error *error)
 {
     const struct study *study = plan->study;
-    int64_t seeds = selects(study) && study->select_seeds > study->seeds ? study->select_seeds : study->seeds;
-    for (int contestant = 0; contestant < study->contestant_count; contestant++) {
-        for (int64_t s = 0; s < seeds; s++) {
-            uint64_t seed = study->first_seed + (uint64_t)s;
-            if (!is_copy(study, contestant, ARM_ORIGINAL, seed) &&
-                !plan_arm(plan, contestant, ARM_ORIGINAL, seed, error))
-                return false;
-        }
-        bool same = contestant_is_deterministic(&study->contestants[contestant]);
-        int64_t trials = !selects(study) ? 0 : same ? 1 : study->select_seeds;
-        for (int choice = 0; choice < study->choice_count; choice++)
-            for (int64_t s = 0; s < trials && study->choices[choice].use != USE_NONE; s++)
-                if (!plan_trial(plan, contestant, choice, selection_seed(study, contestant, s), error))
-                    return false;
+    bool is_baseline = selects(study) && !study->test_selected;
+    int64_t seeds = is_baseline && study->select_seeds > study->seeds ? study->select_seeds : study->seeds;
+    for (int64_t s = 0; s < seeds; s++) {
+        uint64_t seed = study->first_seed + (uint64_t)s;
+        if (!is_copy(study, contestant, ARM_ORIGINAL, seed) &&
+            !plan_arm(plan, contestant, ARM_ORIGINAL, seed, error))
+            return false;
     }
+    return true;
+}
+
+/* The original arm stands for the choice of none, except under test_selected, where it stops on test: none is
+ * then on trial as well and stops on validation as the other choices do. */
+static bool is_on_trial(const struct study *study, const struct choice *choice)
+{
+    return choice->use != USE_NONE || study->test_selected;
+}
+
+static bool plan_trials(struct plan *plan, int contestant, struct error *error)
+{
+    const struct study *study = plan->study;
+    int64_t seeds = contestant_is_deterministic(&study->contestants[contestant]) ? 1 : study->select_seeds;
+    for (int choice = 0; choice < study->choice_count; choice++)
+        for (int64_t s = 0; s < seeds && is_on_trial(study, &study->choices[choice]); s++)
+            if (!plan_trial(plan, contestant, choice, selection_seed(study, contestant, s), error))
+                return false;
+    return true;
+}
+
+static bool plan_selection(struct plan *plan, struct error *error)
+{
+    for (int contestant = 0; contestant < plan->study->contestant_count; contestant++)
+        if (!plan_originals(plan, contestant, error) ||
+            (selects(plan->study) && !plan_trials(plan, contestant, error)))
+            return false;
     return true;
 }
 
@@ -196,6 +224,8 @@ static bool copy_arm(const struct plan *plan, int contestant, enum arm arm, uint
     const struct study *study = plan->study;
     struct fit_task task = {.study = study, .contestant = contestant, .seed = seed};
     snprintf(task.arm, sizeof task.arm, "%s", arm_name(arm));
+    if (!plan_folder(plan, &task, error))
+        return false;
     if (arm != ARM_ORIGINAL && adds_nothing(plan, contestant, arm))
         return fit_copy(&task, arm_name(ARM_ORIGINAL), seed, error);
     return !is_copy(study, contestant, arm, seed) || fit_copy(&task, arm_name(arm), study->first_seed, error);
@@ -260,28 +290,37 @@ static bool train_arms(struct plan *plan, struct error *error)
 {
     const struct study *study = plan->study;
     for (int contestant = 0; contestant < study->contestant_count; contestant++)
-        if (!selection_make(&plan->selections[contestant], study, contestant, error))
+        if (!selection_make(&plan->selections[contestant], study, contestant, error) ||
+            !fit_folders_plan_file(plan->folders, study->contestants[contestant].label, "selection.json",
+                                   error))
             return false;
     return (!study_has_arm(study, ARM_ITEM_KNN) || find_neighbor_rows(plan, error)) &&
            plan_arms(plan, error) && do_plan(plan, "fits of arms", error) &&
            copy_results(plan, 1, study->arm_count, error);
 }
 
+static bool do_all(struct plan *plan, struct error *error)
+{
+    return plan_selection(plan, error) && do_plan(plan, "fits", error) && copy_results(plan, 0, 1, error) &&
+           (!chooses(plan->study) || train_arms(plan, error)) &&
+           fit_folders_remove_others(plan->folders, plan->study->run, error);
+}
+
 static bool train_all(const struct study *study, struct error *error)
 {
-    struct plan plan = {.study = study};
+    struct plan plan = {.study = study, .folders = json_object()};
     size_t contestants = (size_t)study->contestant_count;
     plan.selections = calloc(contestants, sizeof *plan.selections);
     plan.neighbor_rows = calloc(contestants, sizeof *plan.neighbor_rows);
-    bool done = plan.selections && plan.neighbor_rows
-                    ? plan_selection(&plan, error) && do_plan(&plan, "fits", error) &&
-                          copy_results(&plan, 0, 1, error) && (!chooses(study) || train_arms(&plan, error))
+    bool done = plan.folders && plan.selections && plan.neighbor_rows
+                    ? do_all(&plan, error)
                     : error_memory(error, "the plan of fits", contestants * sizeof *plan.selections, NULL);
     for (size_t i = 0; plan.neighbor_rows && i < contestants; i++)
         csr_free(&plan.neighbor_rows[i]);
     free(plan.neighbor_rows);
     free(plan.selections);
     free(plan.fits);
+    json_decref(plan.folders);
     return done;
 }
 

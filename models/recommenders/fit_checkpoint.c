@@ -128,22 +128,44 @@ static bool read_all(struct store *store, struct embedding_training *training, s
            (progress->best_epoch == 0 || read_tensor(store, "/best", training->backend, best, error));
 }
 
+/* *store: NULL where no checkpoint of this very fit is there. */
+static bool open_own(struct store **store, const char *path, const struct fit_fingerprint *fingerprint,
+                     struct error *error)
+{
+    *store = NULL;
+    if (!path_exists(path))
+        return true;
+    if (!store_open(store, path, error))
+        return false;
+    char *digits;
+    const bool done = store_get_string(*store, "/", "fingerprint", &digits, error);
+    const bool own = done && strcmp(digits, fingerprint->digits) == 0;
+    if (done)
+        free(digits);
+    if (!own) {
+        store_close(*store);
+        *store = NULL;
+    }
+    return done;
+}
+
+bool fit_checkpoint_is_own(bool *own, const char *path, const struct fit_fingerprint *fingerprint,
+                           struct error *error)
+{
+    struct store *store;
+    const bool done = open_own(&store, path, fingerprint, error);
+    *own = store != NULL;
+    store_close(store);
+    return done;
+}
+
 bool fit_checkpoint_load(const char *path, const struct fit_fingerprint *fingerprint,
                          struct embedding_training *training, struct tensor *best,
                          struct fit_progress *progress, bool *found, struct error *error)
 {
-    *found = false;
-    if (!path_exists(path))
-        return true;
     struct store *store;
-    if (!store_open(&store, path, error))
-        return false;
-    char *digits;
-    bool done = store_get_string(store, "/", "fingerprint", &digits, error);
-    if (done) {
-        *found = strcmp(digits, fingerprint->digits) == 0;
-        free(digits);
-    }
+    bool done = open_own(&store, path, fingerprint, error);
+    *found = store != NULL;
     if (*found)
         done = read_all(store, training, best, progress, error);
     store_close(store);

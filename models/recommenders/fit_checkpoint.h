@@ -26,6 +26,9 @@ bool fit_checkpoint_save(const char *path, const struct fit_fingerprint *fingerp
                          struct embedding_training *training, const struct tensor *best,
                          const struct fit_progress *progress, struct error *error);
 
+/* *own: whether a checkpoint of this very fit is there. */
+bool fit_checkpoint_is_own(bool *own, const char *path, const struct fit_fingerprint *fingerprint,
+                           struct error *error);
 /* *found: whether a checkpoint of this very fit was there and has been read. */
 bool fit_checkpoint_load(const char *path, const struct fit_fingerprint *fingerprint,
                          struct embedding_training *training, struct tensor *best,

@@ -1,0 +1,20 @@
+/*
+ * fit_folders.h: which folders below recommenders/ belong to the experiment as it is planned now. Those of
+ * arms, seeds and recommenders that are not planned any more go; the others are kept with what is done in them.
+ */
+#ifndef IDREC_EXPERIMENTS_FIT_FOLDERS_H
+#define IDREC_EXPERIMENTS_FIT_FOLDERS_H
+
+#include <jansson.h>
+
+#include "experiments/run.h"
+
+/* Adds LABEL/ARM/seed-N to `planned`, a JSON object that begins empty. */
+bool fit_folders_plan(json_t *planned, const char *label, const char *arm, uint64_t seed,
+                      struct error *error);
+/* Adds a file of the folder of a recommender. */
+bool fit_folders_plan_file(json_t *planned, const char *label, const char *name, struct error *error);
+/* Removes what is neither planned nor below something planned. */
+bool fit_folders_remove_others(const json_t *planned, const struct run *run, struct error *error);
+
+#endif
