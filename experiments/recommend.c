@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "experiments/name_index.h"
+#include "experiments/run.h"
 #include "experiments/top_k_file.h"
 #include "models/recommenders/recommender.h"
 
@@ -116,7 +117,7 @@ static bool known_items(struct csr *known, const struct dataset *dataset, struct
     return done;
 }
 
-/* After `prepare` with other settings the models are still those of the data set before. */
+/* A model that was put into the folder by hand may be of another data set. */
 static bool check_same_data(const struct recommender *recommender, const char *model,
                             const struct dataset *dataset, struct error *error)
 {
@@ -151,7 +152,8 @@ static bool rank_and_print(const char *model, const struct dataset *dataset, con
 bool recommend(const char *run_folder, const char *recommender, const char *users_file, int64_t k, FILE *out,
                struct error *error)
 {
-    char *model = find_model(run_folder, recommender, error);
+    char *model =
+        run_check_stage(run_folder, "train", error) ? find_model(run_folder, recommender, error) : NULL;
     if (!model)
         return false;
     char *path = path_format("%s/dataset.h5", run_folder);

@@ -142,7 +142,7 @@ def test_run(folder):
     check(idrec("recommend", "out", "--recommender=popularity", folder=folder).stdout, "recommend prints lists")
     changed = idrec("prepare", "small.yaml", "output=out", "data.k_core=6", folder=folder)
     check(states(changed) == {"prepare": "done"}, f"prepare with another core: {changed.stderr}")
-    check_refusal(idrec("recommend", "out", "--recommender=popularity", folder=folder), 1, "another data set")
+    check_refusal(idrec("recommend", "out", "--recommender=popularity", folder=folder), 1, "results of train")
 
 
 def test_published_protocol(folder):
