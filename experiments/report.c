@@ -47,7 +47,7 @@ static void write_recommenders(const struct report *report, const struct documen
         char *arms = path_format("plots/arms-%s.svg", names[i]);
         char *learning = path_format("plots/learning-%s.svg", names[i]);
         document_figure(document, arms, "Test metric by arm: mean and 95 % interval over the seeds.");
-        document_figure(document, learning, "Validation metric while training, first seed.");
+        document_figure(document, learning, "Metric that chooses the epoch, while training, first seed.");
         free(arms);
         free(learning);
     }

@@ -34,7 +34,7 @@ void report_selection(const struct report *report, const struct document *docume
         return;
     document_heading(document, 2, "Choice on validation");
     document_paragraph(document,
-                       "Every candidate is trained with the same seeds as the original arm and judged on "
+                       "Every candidate is trained with the same seeds as without augmentation and judged on "
                        "validation. The best one is adopted only if its mean gain is positive and larger "
                        "than augment.margin of its standard errors. A number after the use is rows a user, "
                        "one with x a share of the user's history, q a quantile of confidence.");
