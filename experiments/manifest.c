@@ -75,8 +75,11 @@ bool manifest_open(struct manifest **manifest, const char *folder, struct error 
 bool manifest_read(struct manifest **manifest, const char *folder, struct error *error)
 {
     *manifest = manifest_create(folder, error);
-    if (*manifest && load(*manifest, error))
+    const bool present = *manifest && path_exists((*manifest)->path);
+    if (present && load(*manifest, error))
         return true;
+    if (*manifest && !present)
+        error_at(error, ERROR_RUN, folder, 0, "holds no run: manifest.json is missing");
     manifest_close(*manifest);
     *manifest = NULL;
     return false;

@@ -14,7 +14,7 @@ struct manifest;
 
 /* Locks the folder and reads its manifest, or begins one. */
 bool manifest_open(struct manifest **manifest, const char *folder, struct error *error);
-/* Reads the manifest of a run without the lock, which a folder that is only read has no need of. */
+/* Reads the manifest that is there, without the lock, which a folder that is only read has no need of. */
 bool manifest_read(struct manifest **manifest, const char *folder, struct error *error);
 void manifest_close(struct manifest *manifest);
 bool manifest_save(const struct manifest *manifest, struct error *error);

@@ -238,8 +238,8 @@ bool run_check_stage(const char *folder, const char *stage, struct error *error)
 {
     struct run run = {.folder = path_format("%s", folder)};
     char *path = path_format("%s/config.yaml", folder);
-    const bool done = config_load(&run.config, path, 0, NULL, error) &&
-                      manifest_read(&run.manifest, folder, error) &&
+    const bool done = manifest_read(&run.manifest, folder, error) &&
+                      config_load(&run.config, path, 0, NULL, error) &&
                       check_stage(&run, stage_number(stage), error);
     free(path);
     run_close(&run);
