@@ -12,8 +12,6 @@
 #include "experiments/arms.h"
 #include "experiments/report.h"
 
-extern char **environ;
-
 /* A gnuplot script, its data inline, that draws plots/NAME.svg; kept beside the drawing as NAME.gnuplot. */
 struct plot {
     const struct report *report;

@@ -115,7 +115,7 @@ bool packer_create(struct packer **packer, const struct packing_settings *settin
         packer_free(made);
         return error_set(error, ERROR_USAGE,
                          "%lld prompts an epoch are more than 2^31; lower prompts.random_cuts",
-                         (long long)(train->rows * prompts_per_user(settings)));
+                         (long long)train->rows * prompts_per_user(settings));
     }
     if (!allocate(made, error)) {
         packer_free(made);
