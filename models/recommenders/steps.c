@@ -169,8 +169,7 @@ static bool mean_loss(struct embedding_training *training, double *loss, struct 
             return error_set(error, ERROR_RUN,
                              "%s: the loss is not a number at optimizer step %lld; lower "
                              "recommenders.learning_rate (now %g) or recommenders.initial_deviation (now %g)",
-                             training->settings.model,
-                             (long long)training->step - steps + place / batch + 1,
+                             training->settings.model, (long long)training->step - steps + place / batch + 1,
                              training->settings.learning_rate, training->settings.initial_deviation);
         sum += (double)training->host_losses[place];
     }
