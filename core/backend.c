@@ -1,9 +1,11 @@
 #include "core/backend.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/cpu/cpu.h"
 #include "core/operators.h"
+#include "cuda/backend.h"
 
 static const char *first_hole(const struct backend *backend)
 {
@@ -35,15 +37,29 @@ struct backend *backend_without_holes(struct backend *backend, struct error *err
     return NULL;
 }
 
+/* "cuda" is the first GPU, "cuda:N" the one with that number. */
+static bool gpu_index(const char *device, int *index)
+{
+    int end = 0;
+    *index = 0;
+    if (strcmp(device, "cuda") == 0)
+        return true;
+    return sscanf(device, "cuda:%d%n", index, &end) == 1 && device[end] == '\0';
+}
+
+static bool gpu_answers(void)
+{
+    struct error ignored = ERROR_INITIALIZER;
+    return cuda_device_count(&ignored) > 0;
+}
+
 struct backend *backend_open(const char *device, int threads, struct error *error)
 {
-    if (strcmp(device, "cuda") == 0) {
-        error_set(error, ERROR_RUN,
-                  "device cuda: this program was built without CUDA; set device: cpu, or build it with CUDA");
-        return NULL;
-    }
+    int index = 0;
+    if (gpu_index(device, &index) || (strcmp(device, "auto") == 0 && gpu_answers()))
+        return cuda_backend_open(index, error);
     if (strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0) {
-        error_set(error, ERROR_USAGE, "device %s: unknown; use auto, cpu or cuda", device);
+        error_set(error, ERROR_USAGE, "device %s: unknown; use auto, cpu, cuda or cuda:N", device);
         return NULL;
     }
     struct backend *backend = cpu_backend_open(threads, error);

@@ -47,7 +47,7 @@ struct backend {
     struct operation_counters counters;
 };
 
-/* Opens "cpu", "cuda" or "auto" (cuda where it is built in and a GPU answers, else cpu). threads 0: all that
+/* Opens "cpu", "cuda", "cuda:N" or "auto" (cuda where it is built in and a GPU answers, else cpu). threads 0: all that
  * OpenMP gives. An unavailable device is an error that says why. */
 struct backend *backend_open(const char *device, int threads, struct error *error);
 void backend_close(struct backend *backend);

@@ -10,6 +10,7 @@
 #define OPERATORS(X)                                                                                         \
     X(gemm)                                                                                                  \
     X(add)                                                                                                   \
+    X(convert)                                                                                               \
     X(axpby)                                                                                                 \
     X(bias_forward)                                                                                          \
     X(bias_backward)                                                                                         \

@@ -57,14 +57,14 @@ static bool list(struct backend *backend, const char *where, const char *name, c
 
 /* Any shape with as many elements as `like`. */
 static bool alike(struct backend *backend, const char *where, const char *name, const struct tensor *tensor,
-                  const struct tensor *like)
+                  enum dtype dtype, const struct tensor *like)
 {
     if (backend->error.kind != ERROR_NONE)
         return false;
-    if (on_device(backend, tensor, DTYPE_REAL) && tensor_count(tensor) == tensor_count(like))
+    if (on_device(backend, tensor, dtype) && tensor_count(tensor) == tensor_count(like))
         return true;
     char expected[96];
-    snprintf(expected, sizeof expected, "%s, %lld elements", dtype_name(DTYPE_REAL),
+    snprintf(expected, sizeof expected, "%s, %lld elements", dtype_name(dtype),
              (long long)tensor_count(like));
     return complain(backend, where, name, tensor, expected);
 }
@@ -76,11 +76,20 @@ static bool condition(struct backend *backend, const char *where, bool holds, co
     return holds || error_set(&backend->error, ERROR_RUN, "%s: %s", where, what);
 }
 
-/* Within an operator, whose name `where` and `backend` are in scope. */
+/* The type in which an operator's activations are stored; see "Storage" in ops.h. */
+static enum dtype storage_of(const struct backend *backend, const struct tensor *tensor)
+{
+    return backend->device == DEVICE_CUDA && tensor->dtype == DTYPE_BF16 ? DTYPE_BF16 : DTYPE_REAL;
+}
+
+/* Within an operator, whose name `where` and `backend` are in scope; for STORED_*, its `storage` too. */
 #define MATRIX(tensor, rows, columns) matrix(backend, where, #tensor, tensor, DTYPE_REAL, rows, columns)
 #define LIST(tensor, length) list(backend, where, #tensor, tensor, DTYPE_REAL, length)
 #define LIST_OF(dtype, tensor, length) list(backend, where, #tensor, tensor, dtype, length)
-#define ALIKE(tensor, like) alike(backend, where, #tensor, tensor, like)
+#define STORED_MATRIX(tensor, rows, columns) matrix(backend, where, #tensor, tensor, storage, rows, columns)
+#define STORED_LIST(tensor, length) list(backend, where, #tensor, tensor, storage, length)
+#define ALIKE(tensor, like) alike(backend, where, #tensor, tensor, DTYPE_REAL, like)
+#define STORED_ALIKE(tensor, like) alike(backend, where, #tensor, tensor, storage, like)
 #define CONDITION(holds, what) condition(backend, where, holds, what)
 
 static void count_work(struct backend *backend, double operations, double elements)
@@ -100,11 +109,13 @@ void op_gemm(struct backend *backend, struct tensor *c, const struct tensor *a, 
              const struct tensor *b, enum transpose transpose_b, float alpha, float beta)
 {
     const char *where = "op_gemm";
-    if (!MATRIX(c, ANY, ANY) || !MATRIX(a, ANY, ANY))
+    const enum dtype storage = storage_of(backend, a);
+    if (!(c->dtype == storage ? STORED_MATRIX(c, ANY, ANY) : MATRIX(c, ANY, ANY)) ||
+        !STORED_MATRIX(a, ANY, ANY))
         return;
     const int64_t m = c->shape[0], n = c->shape[1], k = transpose_a ? a->shape[0] : a->shape[1];
-    if (!MATRIX(a, transpose_a ? k : m, transpose_a ? m : k) ||
-        !MATRIX(b, transpose_b ? n : k, transpose_b ? k : n))
+    if (!STORED_MATRIX(a, transpose_a ? k : m, transpose_a ? m : k) ||
+        !STORED_MATRIX(b, transpose_b ? n : k, transpose_b ? k : n))
         return;
     const double operations = 2.0 * (double)m * (double)n * (double)k;
     count_work(backend, operations, elements(a) + elements(b) + elements(c) * (beta == 0.0f ? 1.0 : 2.0));
@@ -115,7 +126,8 @@ void op_gemm(struct backend *backend, struct tensor *c, const struct tensor *a, 
 void op_add(struct backend *backend, struct tensor *out, const struct tensor *a, const struct tensor *b)
 {
     const char *where = "op_add";
-    if (!ALIKE(out, out) || !ALIKE(a, out) || !ALIKE(b, out))
+    const enum dtype storage = storage_of(backend, out);
+    if (!STORED_ALIKE(out, out) || !STORED_ALIKE(a, out) || !STORED_ALIKE(b, out))
         return;
     count_work(backend, elements(out), 3.0 * elements(out));
     backend->operators->add(backend, out, a, b);
@@ -124,16 +136,29 @@ void op_add(struct backend *backend, struct tensor *out, const struct tensor *a,
 void op_axpby(struct backend *backend, struct tensor *y, float alpha, const struct tensor *x, float beta)
 {
     const char *where = "op_axpby";
-    if (!ALIKE(y, y) || !ALIKE(x, y))
+    const enum dtype storage = storage_of(backend, y);
+    if (!STORED_ALIKE(y, y) || !STORED_ALIKE(x, y))
         return;
     count_work(backend, 3.0 * elements(y), 3.0 * elements(y));
     backend->operators->axpby(backend, y, alpha, x, beta);
 }
 
+void op_convert(struct backend *backend, struct tensor *out, const struct tensor *x)
+{
+    const char *where = "op_convert";
+    const enum dtype to = out->dtype == DTYPE_BF16 ? DTYPE_BF16 : DTYPE_REAL;
+    const enum dtype from = x->dtype == DTYPE_BF16 ? DTYPE_BF16 : DTYPE_REAL;
+    if (!alike(backend, where, "out", out, to, out) || !alike(backend, where, "x", x, from, out))
+        return;
+    count_work(backend, 0.0, 2.0 * elements(out));
+    backend->operators->convert(backend, out, x);
+}
+
 void op_bias_forward(struct backend *backend, struct tensor *x, const struct tensor *bias)
 {
     const char *where = "op_bias_forward";
-    if (!MATRIX(x, ANY, ANY) || !LIST(bias, x->shape[1]))
+    const enum dtype storage = storage_of(backend, x);
+    if (!STORED_MATRIX(x, ANY, ANY) || !STORED_LIST(bias, x->shape[1]))
         return;
     count_work(backend, elements(x), 2.0 * elements(x));
     backend->operators->bias_forward(backend, x, bias);
@@ -142,7 +167,8 @@ void op_bias_forward(struct backend *backend, struct tensor *x, const struct ten
 void op_bias_backward(struct backend *backend, struct tensor *d_bias, const struct tensor *d_x)
 {
     const char *where = "op_bias_backward";
-    if (!MATRIX(d_x, ANY, ANY) || !LIST(d_bias, d_x->shape[1]))
+    const enum dtype storage = storage_of(backend, d_x);
+    if (!STORED_MATRIX(d_x, ANY, ANY) || !LIST(d_bias, d_x->shape[1]))
         return;
     count_work(backend, elements(d_x), elements(d_x));
     backend->operators->bias_backward(backend, d_bias, d_x);
@@ -211,7 +237,8 @@ void op_gather(struct backend *backend, struct tensor *out, const struct tensor 
                const struct tensor *indices)
 {
     const char *where = "op_gather";
-    if (!MATRIX(table, ANY, ANY) || !MATRIX(out, ANY, table->shape[1]) ||
+    const enum dtype storage = storage_of(backend, table);
+    if (!STORED_MATRIX(table, ANY, ANY) || !STORED_MATRIX(out, ANY, table->shape[1]) ||
         !LIST_OF(DTYPE_I32, indices, out->shape[0]))
         return;
     count_work(backend, 0.0, 2.0 * elements(out));
@@ -222,7 +249,8 @@ void op_scatter_add(struct backend *backend, struct tensor *table, const struct 
                     const struct tensor *indices)
 {
     const char *where = "op_scatter_add";
-    if (!MATRIX(table, ANY, ANY) || !MATRIX(rows, ANY, table->shape[1]) ||
+    const enum dtype storage = storage_of(backend, rows);
+    if (!MATRIX(table, ANY, ANY) || !STORED_MATRIX(rows, ANY, table->shape[1]) ||
         !LIST_OF(DTYPE_I32, indices, rows->shape[0]))
         return;
     count_work(backend, elements(rows), 3.0 * elements(rows));
@@ -235,8 +263,9 @@ void op_rmsnorm_forward(struct backend *backend, struct tensor *out, struct tens
                         const struct tensor *x, const struct tensor *weight, float epsilon)
 {
     const char *where = "op_rmsnorm_forward";
-    if (!MATRIX(x, ANY, ANY) || !MATRIX(out, x->shape[0], x->shape[1]) || !LIST(weight, x->shape[1]) ||
-        !LIST(inverse_rms, x->shape[0]))
+    const enum dtype storage = storage_of(backend, x);
+    if (!STORED_MATRIX(x, ANY, ANY) || !STORED_MATRIX(out, x->shape[0], x->shape[1]) ||
+        !STORED_LIST(weight, x->shape[1]) || !LIST(inverse_rms, x->shape[0]))
         return;
     count_work(backend, 4.0 * elements(x), 2.0 * elements(x));
     backend->operators->rmsnorm_forward(backend, out, inverse_rms, x, weight, epsilon);
@@ -247,8 +276,9 @@ void op_rmsnorm_backward(struct backend *backend, struct tensor *d_x, struct ten
                          const struct tensor *inverse_rms)
 {
     const char *where = "op_rmsnorm_backward";
-    if (!MATRIX(x, ANY, ANY) || !MATRIX(d_x, x->shape[0], x->shape[1]) ||
-        !MATRIX(d_out, x->shape[0], x->shape[1]) || !LIST(weight, x->shape[1]) ||
+    const enum dtype storage = storage_of(backend, x);
+    if (!STORED_MATRIX(x, ANY, ANY) || !STORED_MATRIX(d_x, x->shape[0], x->shape[1]) ||
+        !STORED_MATRIX(d_out, x->shape[0], x->shape[1]) || !STORED_LIST(weight, x->shape[1]) ||
         !LIST(inverse_rms, x->shape[0]) || (d_weight && !LIST(d_weight, x->shape[1])))
         return;
     count_work(backend, 9.0 * elements(x), 4.0 * elements(x));
@@ -258,8 +288,9 @@ void op_rmsnorm_backward(struct backend *backend, struct tensor *d_x, struct ten
 static bool check_rope(struct backend *backend, const char *where, const struct tensor *x,
                        const struct tensor *positions, const struct tensor *frequencies, int64_t head_width)
 {
+    const enum dtype storage = storage_of(backend, x);
     return CONDITION(head_width > 0 && head_width % 2 == 0, "head_width must be even") &&
-           MATRIX(x, ANY, ANY) &&
+           STORED_MATRIX(x, ANY, ANY) &&
            CONDITION(x->shape[1] % head_width == 0, "the width of x must be a multiple of head_width") &&
            LIST_OF(DTYPE_I32, positions, x->shape[0]) && LIST(frequencies, head_width / 2);
 }
@@ -293,11 +324,13 @@ static bool check_attention(struct backend *backend, const char *where, const st
                             const struct tensor *log_sum_exp, const struct tensor *q, const struct tensor *k,
                             const struct tensor *v, const struct tensor *starts, struct attention_shape shape)
 {
+    const enum dtype storage = storage_of(backend, q);
     const int64_t tokens = q->shape[0], query_width = shape.query_heads * shape.head_width;
     const int64_t key_width = shape.key_heads * shape.head_width;
-    return check_heads(backend, where, &shape) && MATRIX(q, ANY, query_width) &&
-           MATRIX(out, tokens, query_width) && MATRIX(k, tokens, key_width) && MATRIX(v, tokens, key_width) &&
-           MATRIX(log_sum_exp, shape.query_heads, tokens) && LIST_OF(DTYPE_I32, starts, ANY) &&
+    return check_heads(backend, where, &shape) && STORED_MATRIX(q, ANY, query_width) &&
+           STORED_MATRIX(out, tokens, query_width) && STORED_MATRIX(k, tokens, key_width) &&
+           STORED_MATRIX(v, tokens, key_width) && MATRIX(log_sum_exp, shape.query_heads, tokens) &&
+           LIST_OF(DTYPE_I32, starts, ANY) &&
            CONDITION(starts->shape[0] >= 1, "starts must hold one more than the number of sequences");
 }
 
@@ -324,9 +357,10 @@ void op_attention_backward(struct backend *backend, struct tensor *d_q, struct t
                            const struct tensor *v, const struct tensor *starts, struct attention_shape shape)
 {
     const char *where = "op_attention_backward";
+    const enum dtype storage = storage_of(backend, q);
     if (!check_attention(backend, where, out, log_sum_exp, q, k, v, starts, shape) ||
-        !MATRIX(d_q, q->shape[0], q->shape[1]) || !MATRIX(d_out, q->shape[0], q->shape[1]) ||
-        !MATRIX(d_k, k->shape[0], k->shape[1]) || !MATRIX(d_v, k->shape[0], k->shape[1]))
+        !STORED_MATRIX(d_q, q->shape[0], q->shape[1]) || !STORED_MATRIX(d_out, q->shape[0], q->shape[1]) ||
+        !STORED_MATRIX(d_k, k->shape[0], k->shape[1]) || !STORED_MATRIX(d_v, k->shape[0], k->shape[1]))
         return;
     count_work(backend, 2.5 * attention_operations(q, starts), 4.0 * elements(q) + 4.0 * elements(k));
     backend->operators->attention_backward(backend, d_q, d_k, d_v, d_out, out, log_sum_exp, q, k, v, starts,
@@ -339,11 +373,12 @@ void op_attention_decode(struct backend *backend, struct tensor *out, const stru
                          struct attention_shape shape)
 {
     const char *where = "op_attention_decode";
+    const enum dtype storage = storage_of(backend, q);
     const int64_t query_width = shape.query_heads * shape.head_width,
                   key_width = shape.key_heads * shape.head_width;
-    if (!check_heads(backend, where, &shape) || !MATRIX(out, ANY, query_width) ||
-        !MATRIX(q, out->shape[0], query_width) || !MATRIX(k_cache, ANY, key_width) ||
-        !MATRIX(v_cache, k_cache->shape[0], key_width) || !LIST_OF(DTYPE_I32, slots, out->shape[0]) ||
+    if (!check_heads(backend, where, &shape) || !STORED_MATRIX(out, ANY, query_width) ||
+        !STORED_MATRIX(q, out->shape[0], query_width) || !STORED_MATRIX(k_cache, ANY, key_width) ||
+        !STORED_MATRIX(v_cache, k_cache->shape[0], key_width) || !LIST_OF(DTYPE_I32, slots, out->shape[0]) ||
         !LIST_OF(DTYPE_I32, lengths, out->shape[0]) ||
         !CONDITION(capacity > 0 && k_cache->shape[0] % capacity == 0,
                    "the cache must hold slots of `capacity` rows"))
@@ -357,7 +392,8 @@ void op_cache_store(struct backend *backend, struct tensor *cache, const struct 
                     const struct tensor *slots, const struct tensor *positions, int64_t capacity)
 {
     const char *where = "op_cache_store";
-    if (!MATRIX(rows, ANY, ANY) || !MATRIX(cache, ANY, rows->shape[1]) ||
+    const enum dtype storage = storage_of(backend, rows);
+    if (!STORED_MATRIX(rows, ANY, ANY) || !STORED_MATRIX(cache, ANY, rows->shape[1]) ||
         !LIST_OF(DTYPE_I32, slots, rows->shape[0]) || !LIST_OF(DTYPE_I32, positions, rows->shape[0]) ||
         !CONDITION(capacity > 0 && cache->shape[0] % capacity == 0,
                    "the cache must hold slots of `capacity` rows"))
@@ -370,7 +406,8 @@ void op_swiglu_forward(struct backend *backend, struct tensor *out, const struct
                        const struct tensor *up)
 {
     const char *where = "op_swiglu_forward";
-    if (!ALIKE(out, out) || !ALIKE(gate, out) || !ALIKE(up, out))
+    const enum dtype storage = storage_of(backend, out);
+    if (!STORED_ALIKE(out, out) || !STORED_ALIKE(gate, out) || !STORED_ALIKE(up, out))
         return;
     count_work(backend, 5.0 * elements(out), 3.0 * elements(out));
     backend->operators->swiglu_forward(backend, out, gate, up);
@@ -380,8 +417,9 @@ void op_swiglu_backward(struct backend *backend, struct tensor *d_gate, struct t
                         const struct tensor *d_out, const struct tensor *gate, const struct tensor *up)
 {
     const char *where = "op_swiglu_backward";
-    if (!ALIKE(d_out, d_out) || !ALIKE(d_gate, d_out) || !ALIKE(d_up, d_out) || !ALIKE(gate, d_out) ||
-        !ALIKE(up, d_out))
+    const enum dtype storage = storage_of(backend, d_out);
+    if (!STORED_ALIKE(d_out, d_out) || !STORED_ALIKE(d_gate, d_out) || !STORED_ALIKE(d_up, d_out) ||
+        !STORED_ALIKE(gate, d_out) || !STORED_ALIKE(up, d_out))
         return;
     count_work(backend, 11.0 * elements(d_out), 5.0 * elements(d_out));
     backend->operators->swiglu_backward(backend, d_gate, d_up, d_out, gate, up);
@@ -391,7 +429,9 @@ void op_dropout(struct backend *backend, struct tensor *out, const struct tensor
                 uint64_t seed, uint64_t step, uint64_t site)
 {
     const char *where = "op_dropout";
-    if (!ALIKE(x, x) || !ALIKE(out, x) || !CONDITION(x->rank >= 1, "x must have rows or columns") ||
+    const enum dtype storage = storage_of(backend, x);
+    if (!STORED_ALIKE(x, x) || !STORED_ALIKE(out, x) ||
+        !CONDITION(x->rank >= 1, "x must have rows or columns") ||
         !CONDITION(probability >= 0.0f && probability < 1.0f, "the probability must be in [0, 1)"))
         return;
     count_work(backend, elements(x), 2.0 * elements(x));
@@ -399,18 +439,19 @@ void op_dropout(struct backend *backend, struct tensor *out, const struct tensor
 }
 
 static bool check_classes(struct backend *backend, const char *where, const struct tensor *logits,
-                          int64_t classes_used)
+                          enum dtype storage, int64_t classes_used)
 {
-    return MATRIX(logits, ANY, ANY) && CONDITION(classes_used > 0 && classes_used <= logits->shape[1],
-                                                 "classes_used must be in 1 .. the columns of logits");
+    return STORED_MATRIX(logits, ANY, ANY) && CONDITION(classes_used > 0 && classes_used <= logits->shape[1],
+                                                        "classes_used must be in 1 .. the columns of logits");
 }
 
 void op_cross_entropy(struct backend *backend, struct tensor *logits, struct tensor *losses,
                       const struct tensor *targets, const struct tensor *weights, int64_t classes_used)
 {
     const char *where = "op_cross_entropy";
-    if (!check_classes(backend, where, logits, classes_used) || !LIST(losses, logits->shape[0]) ||
-        !LIST_OF(DTYPE_I32, targets, logits->shape[0]) || !LIST(weights, logits->shape[0]))
+    if (!check_classes(backend, where, logits, storage_of(backend, logits), classes_used) ||
+        !LIST(losses, logits->shape[0]) || !LIST_OF(DTYPE_I32, targets, logits->shape[0]) ||
+        !LIST(weights, logits->shape[0]))
         return;
     count_work(backend, 5.0 * elements(logits), 2.0 * elements(logits));
     backend->operators->cross_entropy(backend, logits, losses, targets, weights, classes_used);
@@ -421,9 +462,9 @@ void op_cross_entropy_set(struct backend *backend, struct tensor *logits, struct
                           const struct tensor *weights, int64_t classes_used)
 {
     const char *where = "op_cross_entropy_set";
-    if (!check_classes(backend, where, logits, classes_used) || !LIST(losses, logits->shape[0]) ||
-        !LIST_OF(DTYPE_I64, starts, logits->shape[0] + 1) || !LIST_OF(DTYPE_I32, targets, ANY) ||
-        !LIST(weights, logits->shape[0]))
+    if (!check_classes(backend, where, logits, storage_of(backend, logits), classes_used) ||
+        !LIST(losses, logits->shape[0]) || !LIST_OF(DTYPE_I64, starts, logits->shape[0] + 1) ||
+        !LIST_OF(DTYPE_I32, targets, ANY) || !LIST(weights, logits->shape[0]))
         return;
     count_work(backend, 5.0 * elements(logits), 2.0 * elements(logits));
     backend->operators->cross_entropy_set(backend, logits, losses, starts, targets, weights, classes_used);
@@ -433,7 +474,8 @@ void op_exclude(struct backend *backend, struct tensor *logits, const struct ten
                 const struct tensor *last, const struct tensor *columns)
 {
     const char *where = "op_exclude";
-    if (!MATRIX(logits, ANY, ANY) || !LIST_OF(DTYPE_I32, begin, logits->shape[0]) ||
+    const enum dtype storage = storage_of(backend, logits);
+    if (!STORED_MATRIX(logits, ANY, ANY) || !LIST_OF(DTYPE_I32, begin, logits->shape[0]) ||
         !LIST_OF(DTYPE_I32, last, logits->shape[0]) || !LIST_OF(DTYPE_I32, columns, ANY))
         return;
     count_work(backend, 0, elements(columns));
@@ -537,7 +579,7 @@ void op_sample(struct backend *backend, struct tensor *tokens, struct tensor *lo
                const struct tensor *steps, int64_t classes_used, struct sampling settings)
 {
     const char *where = "op_sample";
-    if (!check_classes(backend, where, logits, classes_used) ||
+    if (!check_classes(backend, where, logits, DTYPE_REAL, classes_used) ||
         !check_forbidden(backend, where, forbidden, logits, classes_used) ||
         !LIST_OF(DTYPE_I32, tokens, logits->shape[0]) || !LIST(log_probability, logits->shape[0]) ||
         !LIST_OF(DTYPE_I64, streams, logits->shape[0]) || !LIST_OF(DTYPE_I32, steps, logits->shape[0]) ||
@@ -553,7 +595,7 @@ void op_log_softmax_masked(struct backend *backend, struct tensor *logits, const
                            int64_t classes_used)
 {
     const char *where = "op_log_softmax_masked";
-    if (!check_classes(backend, where, logits, classes_used) ||
+    if (!check_classes(backend, where, logits, DTYPE_REAL, classes_used) ||
         !check_forbidden(backend, where, forbidden, logits, classes_used))
         return;
     count_work(backend, 4.0 * elements(logits), 2.0 * elements(logits));

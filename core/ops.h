@@ -11,6 +11,11 @@
  * The values of indices (rows, classes, slots, positions, starts) are on the device and are not checked: one
  * outside of its table is a defect of the caller.
  * Unless said otherwise tensors are DTYPE_REAL (f32; f64 in the build for finite differences).
+ * Storage. On a GPU what flows through the transformer may be stored in bf16, all of one call alike: x, y, out, gate,
+ * up, q, k, v, the caches, logits of the two cross-entropies and of op_exclude, weights, biases and tables that are read,
+ * and the gradients of all these that are not a parameter's. Always f32: gradients of parameters (d_weight, d_bias, the
+ * table of op_scatter_add), inverse_rms, log_sum_exp, losses, weights of losses, frequencies, and everything of
+ * optimisation, recommenders and sampling. op_gemm takes a and b alike and c alike or f32. Sums are f32.
  * Everything is deterministic: the bits of a result depend neither on the number of threads nor, row for row,
  * on which other rows are in the batch (op_gemm: see there).
  */
@@ -37,6 +42,9 @@ void op_gemm(struct backend *backend, struct tensor *c, const struct tensor *a, 
 
 /* out = a + b, element by element; out may be a or b. */
 void op_add(struct backend *backend, struct tensor *out, const struct tensor *a, const struct tensor *b);
+
+/* out = x, from f32 to bf16 (rounded to nearest, ties to even) or back; the same type: a copy. */
+void op_convert(struct backend *backend, struct tensor *out, const struct tensor *x);
 
 /* y = alpha * x + beta * y. */
 void op_axpby(struct backend *backend, struct tensor *y, float alpha, const struct tensor *x, float beta);

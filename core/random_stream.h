@@ -1,0 +1,114 @@
+/*
+ * random_stream.h: the part of random.h that kernels on a GPU share with the host: one source, the same bits.
+ */
+#ifndef IDREC_CORE_RANDOM_STREAM_H
+#define IDREC_CORE_RANDOM_STREAM_H
+
+#include <stdint.h>
+
+#ifdef __CUDACC__
+#define PORTABLE_INLINE static inline __host__ __device__
+#else
+#define PORTABLE_INLINE static inline
+#endif
+
+enum random_purpose {
+    RANDOM_SPLIT = 1,
+    RANDOM_INITIALIZE,
+    RANDOM_SHUFFLE,
+    RANDOM_NEGATIVE,
+    RANDOM_DROPOUT,
+    RANDOM_PROMPT,
+    RANDOM_CONTEXT,
+    RANDOM_SAMPLE,
+    RANDOM_CONTROL,
+    RANDOM_BOOTSTRAP,
+    RANDOM_SYNTHESIZE,
+    RANDOM_TEST
+};
+
+/* A stream of numbers: 4 words a counter value, 2^32 counter values a (seed, purpose, step, index). */
+struct random_stream {
+    uint32_t key[2];
+    uint32_t counter[4];
+    uint32_t words[4];
+    int words_left;
+};
+
+/* Philox's constants, shared with what computes many blocks at once. */
+#define PHILOX_MULTIPLIER_0 UINT64_C(0xD2511F53)
+#define PHILOX_MULTIPLIER_1 UINT64_C(0xCD9E8D57)
+#define PHILOX_WEYL_0 UINT32_C(0x9E3779B9)
+#define PHILOX_WEYL_1 UINT32_C(0xBB67AE85)
+enum { PHILOX_ROUNDS = 10 };
+
+/* One block of Philox4x32-10: output = f(counter, key). */
+PORTABLE_INLINE void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t output[4])
+{
+    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
+    uint32_t k0 = key[0], k1 = key[1];
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+        const uint64_t product0 = PHILOX_MULTIPLIER_0 * c0, product1 = PHILOX_MULTIPLIER_1 * c2;
+        const uint32_t next0 = (uint32_t)(product1 >> 32) ^ c1 ^ k0;
+        const uint32_t next2 = (uint32_t)(product0 >> 32) ^ c3 ^ k1;
+        c1 = (uint32_t)product1;
+        c3 = (uint32_t)product0;
+        c0 = next0;
+        c2 = next2;
+        k0 += PHILOX_WEYL_0;
+        k1 += PHILOX_WEYL_1;
+    }
+    output[0] = c0;
+    output[1] = c1;
+    output[2] = c2;
+    output[3] = c3;
+}
+
+/* step and index are used modulo 2^32 and 2^40: the counter is (block, index, step, purpose and index's
+ * high byte); the key is the seed. */
+PORTABLE_INLINE struct random_stream random_stream_open(uint64_t seed, enum random_purpose purpose,
+                                                        uint64_t step, uint64_t index)
+{
+    struct random_stream stream;
+    stream.key[0] = (uint32_t)seed;
+    stream.key[1] = (uint32_t)(seed >> 32);
+    stream.counter[0] = 0;
+    stream.counter[1] = (uint32_t)index;
+    stream.counter[2] = (uint32_t)step;
+    stream.counter[3] = (uint32_t)purpose | (uint32_t)(index >> 32) << 8;
+    stream.words_left = 0;
+    return stream;
+}
+
+PORTABLE_INLINE uint32_t random_word(struct random_stream *stream)
+{
+    if (stream->words_left == 0) {
+        philox4x32(stream->counter, stream->key, stream->words);
+        stream->counter[0]++;
+        stream->words_left = 4;
+    }
+    return stream->words[--stream->words_left];
+}
+
+/* Uniform on {0, ..., bound - 1}, exactly (Lemire's rejection); bound >= 1. */
+PORTABLE_INLINE uint32_t random_below(struct random_stream *stream, uint32_t bound)
+{
+    uint64_t product = (uint64_t)random_word(stream) * bound;
+    uint32_t low = (uint32_t)product;
+    if (low < bound) {
+        const uint32_t threshold = (0u - bound) % bound;
+        while (low < threshold) {
+            product = (uint64_t)random_word(stream) * bound;
+            low = (uint32_t)product;
+        }
+    }
+    return (uint32_t)(product >> 32);
+}
+
+/* Uniform on [0, 1), 24 bits. */
+PORTABLE_INLINE float random_float(struct random_stream *stream)
+{
+    return (float)(random_word(stream) >> 8) * 0x1.0p-24f;
+}
+
+#endif

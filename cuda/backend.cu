@@ -1,0 +1,200 @@
+#include "cuda/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda/device.cuh"
+
+/* ---- errors -------------------------------------------------------------------------------------------- */
+
+bool cuda_check(struct backend *backend, cudaError_t result, const char *what)
+{
+    if (result == cudaSuccess)
+        return true;
+    return error_set(&backend->error, ERROR_RUN, "device cuda: %s: %s", what, cudaGetErrorString(result));
+}
+
+/* ---- memory -------------------------------------------------------------------------------------------- */
+
+static void *cuda_allocate(struct backend *, size_t bytes)
+{
+    void *memory = NULL;
+    if (cudaMalloc(&memory, bytes > 0 ? bytes : 1) == cudaSuccess)
+        return memory;
+    cudaGetLastError(); /* the caller reports it, with the setting to lower */
+    return NULL;
+}
+
+static void cuda_release(struct backend *backend, void *memory)
+{
+    cuda_check(backend, cudaFree(memory), "release of memory");
+}
+
+static void cuda_fill_zero(struct backend *backend, void *memory, size_t bytes)
+{
+    if (bytes > 0)
+        cuda_check(backend, cudaMemsetAsync(memory, 0, bytes, device_of(backend)->stream), "fill with zeros");
+}
+
+static void copy(struct backend *backend, void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
+{
+    if (bytes > 0)
+        cuda_check(backend, cudaMemcpyAsync(to, from, bytes, kind, device_of(backend)->stream), "copy");
+}
+
+static void cuda_copy(struct backend *backend, void *to, const void *from, size_t bytes)
+{
+    copy(backend, to, from, bytes, cudaMemcpyDeviceToDevice);
+}
+
+/* The caller may change `from` as soon as this returns: from pageable memory, CUDA has staged it by then. */
+static void cuda_upload(struct backend *backend, void *to, const void *from, size_t bytes)
+{
+    copy(backend, to, from, bytes, cudaMemcpyHostToDevice);
+}
+
+static void cuda_wait(struct backend *backend)
+{
+    cuda_check(backend, cudaStreamSynchronize(device_of(backend)->stream), "kernels");
+}
+
+static void cuda_download(struct backend *backend, void *to, const void *from, size_t bytes)
+{
+    copy(backend, to, from, bytes, cudaMemcpyDeviceToHost);
+    cuda_wait(backend);
+}
+
+void *cuda_workspace(struct backend *backend, size_t bytes)
+{
+    struct cuda_device *device = device_of(backend);
+    if (device->workspace && device->workspace_bytes >= bytes)
+        return device->workspace;
+    if (device->capturing) {
+        error_set(&backend->error, ERROR_RUN,
+                  "device cuda: an operator needs more scratch memory while a graph is recorded");
+        return NULL;
+    }
+    cuda_wait(backend);
+    if (device->workspace)
+        cuda_release(backend, device->workspace);
+    device->workspace = cuda_allocate(backend, bytes);
+    device->workspace_bytes = device->workspace ? bytes : 0;
+    if (!device->workspace)
+        error_memory(&backend->error, "the scratch memory of an operator on the GPU", bytes,
+                     "lower the batch size");
+    return device->workspace;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+static void cuda_close(struct backend *backend)
+{
+    struct cuda_device *device = device_of(backend);
+    if (device->stream)
+        cudaStreamSynchronize(device->stream);
+    cuda_matrix_products_close(device);
+    if (device->workspace)
+        cudaFree(device->workspace);
+    if (device->stream)
+        cudaStreamDestroy(device->stream);
+    free(device);
+    free(backend);
+}
+
+#define OPERATOR_ADDRESS(name) cuda_##name,
+static const struct operators cuda_operators = {OPERATORS(OPERATOR_ADDRESS)};
+
+static struct backend *allocate_backend(int index)
+{
+    struct backend *backend = static_cast<struct backend *>(calloc(1, sizeof *backend));
+    struct cuda_device *device = static_cast<struct cuda_device *>(calloc(1, sizeof *device));
+    if (!backend || !device) {
+        free(backend);
+        free(device);
+        return NULL;
+    }
+    device->index = index;
+    backend->name = "cuda";
+    backend->device = DEVICE_CUDA;
+    backend->threads = 1;
+    backend->allocate = cuda_allocate;
+    backend->release = cuda_release;
+    backend->fill_zero = cuda_fill_zero;
+    backend->copy = cuda_copy;
+    backend->upload = cuda_upload;
+    backend->download = cuda_download;
+    backend->wait = cuda_wait;
+    backend->close = cuda_close;
+    backend->operators = &cuda_operators;
+    backend->implementation = device;
+    return backend;
+}
+
+int cuda_device_count(struct error *error)
+{
+    int count = 0;
+    const cudaError_t result = cudaGetDeviceCount(&count);
+    if (result != cudaSuccess || count == 0) {
+        int driver = 0, runtime = 0;
+        cudaDriverGetVersion(&driver);
+        cudaRuntimeGetVersion(&runtime);
+        error_set(error, ERROR_RUN, "no GPU answers: %s (driver for CUDA %d.%d, built with CUDA %d.%d)",
+                  result != cudaSuccess ? cudaGetErrorString(result) : "none is installed", driver / 1000,
+                  driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+        return 0;
+    }
+    return count;
+}
+
+bool cuda_describe_device(struct cuda_device_description *description, int index, struct error *error)
+{
+    cudaDeviceProp properties;
+    size_t total = 0;
+    cudaError_t result = cudaGetDeviceProperties(&properties, index);
+    if (result == cudaSuccess)
+        result = cudaSetDevice(index);
+    if (result == cudaSuccess)
+        result = cudaMemGetInfo(&description->free_bytes, &total);
+    if (result != cudaSuccess)
+        return error_set(error, ERROR_RUN, "GPU %d: %s", index, cudaGetErrorString(result));
+    snprintf(description->name, sizeof description->name, "%s", properties.name);
+    description->major = properties.major;
+    description->minor = properties.minor;
+    description->multiprocessors = properties.multiProcessorCount;
+    description->memory_bytes = properties.totalGlobalMem;
+    return true;
+}
+
+const char *cuda_build_description(void)
+{
+#ifdef IDREC_CUDA_DESCRIPTION
+    return IDREC_CUDA_DESCRIPTION;
+#else
+    return "kernels compiled for the host";
+#endif
+}
+
+struct backend *cuda_backend_open(int index, struct error *error)
+{
+    const int count = cuda_device_count(error);
+    if (count == 0)
+        return NULL;
+    if (index < 0 || index >= count) {
+        error_set(error, ERROR_USAGE, "device cuda:%d: there are %d GPUs, numbered from 0", index, count);
+        return NULL;
+    }
+    struct backend *backend = allocate_backend(index);
+    if (!backend) {
+        error_memory(error, "the CUDA backend", sizeof *backend, NULL);
+        return NULL;
+    }
+    struct cuda_device *device = device_of(backend);
+    if (cuda_check(backend, cudaSetDevice(index), "selection of the GPU") &&
+        cuda_check(backend, cudaGetDeviceProperties(&device->properties, index), "properties of the GPU") &&
+        cuda_check(backend, cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "stream") &&
+        cuda_matrix_products_open(backend))
+        return backend_without_holes(backend, error);
+    error_set(error, backend->error.kind, "%s", backend->error.message);
+    cuda_close(backend);
+    return NULL;
+}

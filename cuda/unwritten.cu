@@ -1,0 +1,162 @@
+/* Operators that are not written yet. Each is deleted from here as it is written; the file goes with the last. */
+#include "cuda/device.cuh"
+
+#define UNWRITTEN(name) error_set(&backend->error, ERROR_RUN, "device cuda: %s is not written yet", #name)
+
+void cuda_add(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *)
+{
+    UNWRITTEN(add);
+}
+
+void cuda_axpby(struct backend *backend, struct tensor *, float, const struct tensor *, float)
+{
+    UNWRITTEN(axpby);
+}
+
+void cuda_bias_forward(struct backend *backend, struct tensor *, const struct tensor *)
+{
+    UNWRITTEN(bias_forward);
+}
+
+void cuda_bias_backward(struct backend *backend, struct tensor *, const struct tensor *)
+{
+    UNWRITTEN(bias_backward);
+}
+
+void cuda_gather(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *)
+{
+    UNWRITTEN(gather);
+}
+
+void cuda_scatter_add(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *)
+{
+    UNWRITTEN(scatter_add);
+}
+
+void cuda_rope_forward(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *,
+                       int64_t)
+{
+    UNWRITTEN(rope_forward);
+}
+
+void cuda_rope_backward(struct backend *backend, struct tensor *, const struct tensor *,
+                        const struct tensor *, int64_t)
+{
+    UNWRITTEN(rope_backward);
+}
+
+void cuda_attention_forward(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
+                            const struct tensor *, const struct tensor *, const struct tensor *,
+                            struct attention_shape)
+{
+    UNWRITTEN(attention_forward);
+}
+
+void cuda_attention_backward(struct backend *backend, struct tensor *, struct tensor *, struct tensor *,
+                             const struct tensor *, const struct tensor *, const struct tensor *,
+                             const struct tensor *, const struct tensor *, const struct tensor *,
+                             const struct tensor *, struct attention_shape)
+{
+    UNWRITTEN(attention_backward);
+}
+
+void cuda_attention_decode(struct backend *backend, struct tensor *, const struct tensor *,
+                           const struct tensor *, const struct tensor *, const struct tensor *,
+                           const struct tensor *, int64_t, struct attention_shape)
+{
+    UNWRITTEN(attention_decode);
+}
+
+void cuda_cache_store(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *,
+                      const struct tensor *, int64_t)
+{
+    UNWRITTEN(cache_store);
+}
+
+void cuda_swiglu_forward(struct backend *backend, struct tensor *, const struct tensor *,
+                         const struct tensor *)
+{
+    UNWRITTEN(swiglu_forward);
+}
+
+void cuda_swiglu_backward(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
+                          const struct tensor *, const struct tensor *)
+{
+    UNWRITTEN(swiglu_backward);
+}
+
+void cuda_dropout(struct backend *backend, struct tensor *, const struct tensor *, float, uint64_t, uint64_t,
+                  uint64_t)
+{
+    UNWRITTEN(dropout);
+}
+
+void cuda_cross_entropy(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
+                        const struct tensor *, int64_t)
+{
+    UNWRITTEN(cross_entropy);
+}
+
+void cuda_cross_entropy_set(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
+                            const struct tensor *, const struct tensor *, int64_t)
+{
+    UNWRITTEN(cross_entropy_set);
+}
+
+void cuda_exclude(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *,
+                  const struct tensor *)
+{
+    UNWRITTEN(exclude);
+}
+
+void cuda_sum_of_squares(struct backend *backend, struct tensor *, const struct tensor *)
+{
+    UNWRITTEN(sum_of_squares);
+}
+
+void cuda_clip_scale(struct backend *backend, struct tensor *, const struct tensor *, float)
+{
+    UNWRITTEN(clip_scale);
+}
+
+void cuda_adamw(struct backend *backend, struct tensor *, const struct tensor *, struct tensor *,
+                struct tensor *, const struct tensor *, struct adamw)
+{
+    UNWRITTEN(adamw);
+}
+
+void cuda_csr_spmm(struct backend *backend, struct tensor *, const struct csr_tensor *, const struct tensor *,
+                   float)
+{
+    UNWRITTEN(csr_spmm);
+}
+
+void cuda_bpr_loss(struct backend *backend, struct tensor *, struct tensor *, struct tensor *,
+                   struct tensor *, const struct tensor *, const struct tensor *, struct triples)
+{
+    UNWRITTEN(bpr_loss);
+}
+
+void cuda_topk_masked(struct backend *backend, struct tensor *, struct tensor *, struct tensor *,
+                      const struct tensor *, const struct tensor *, const struct tensor *,
+                      const struct tensor *)
+{
+    UNWRITTEN(topk_masked);
+}
+
+void cuda_sample(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
+                 const struct tensor *, const struct tensor *, const struct tensor *, int64_t,
+                 struct sampling)
+{
+    UNWRITTEN(sample);
+}
+
+void cuda_log_softmax_masked(struct backend *backend, struct tensor *, const struct tensor *, int64_t)
+{
+    UNWRITTEN(log_softmax_masked);
+}
+
+void cuda_convert(struct backend *backend, struct tensor *, const struct tensor *)
+{
+    UNWRITTEN(convert);
+}

@@ -1,0 +1,602 @@
+#include "tests/host_cuda.h"
+#include "tests/host_schedule.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace host_cuda
+{
+
+/* ---- limits of the GPUs that we compile for -------------------------------------------------------------- */
+
+constexpr unsigned threads_maximum = 1024, warp = 32;
+constexpr size_t static_shared_maximum = 48 << 10, shared_maximum = 163 << 10;
+constexpr size_t stack_bytes = 256 << 10;
+
+static std::atomic<int> chosen_schedule{FORWARD};
+
+} // namespace host_cuda
+
+int host_schedule_count(void)
+{
+    return host_cuda::SCHEDULE_COUNT;
+}
+
+const char *host_schedule_label(int schedule)
+{
+    static const char *const names[] = {"forward", "reverse", "warp-greedy", "shuffled"};
+    return names[schedule];
+}
+
+void host_schedule_choose(int schedule)
+{
+    host_cuda::chosen_schedule = schedule;
+}
+
+namespace host_cuda
+{
+
+/* ---- fibers ---------------------------------------------------------------------------------------------- */
+
+enum state { READY, AT_WARP_BARRIER, AT_BLOCK_BARRIER, DONE };
+
+struct fiber {
+    void *stack_pointer; /* of a fiber that is not running */
+    char *stack;
+    enum state state;
+    struct position position;
+    uint64_t given; /* to the other lanes */
+};
+
+#if defined(__x86_64__)
+/* Saves the callee-saved registers on the running stack, leaves its pointer in *from and goes on from `to`. */
+extern "C" void host_cuda_switch(void **from, void *to);
+asm(R"(
+.text
+.globl host_cuda_switch
+.type host_cuda_switch, @function
+host_cuda_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size host_cuda_switch, .-host_cuda_switch
+)");
+#else
+#error "host_cuda.cpp switches fibers on x86-64 only"
+#endif
+
+struct shared_variable {
+    const void *site;
+    void *memory;
+};
+
+/* The block that an OS thread runs. */
+struct block_runner {
+    const char *kernel;
+    const std::function<void()> *body;
+    unsigned count; /* CUDA threads */
+    std::vector<fiber> fibers;
+    fiber *running;
+    void *scheduler; /* its stack pointer */
+#ifdef __SANITIZE_ADDRESS__
+    const void *scheduler_stack;
+    size_t scheduler_stack_bytes;
+    void *fake_stack;
+#endif
+    std::vector<char> shared_memory;
+    size_t shared_used, dynamic_bytes;
+    std::vector<shared_variable> shared_variables;
+    const char *barrier_file;
+    int barrier_line;
+    uint32_t random;
+};
+
+thread_local const position *here;
+static thread_local block_runner *block;
+
+[[noreturn]] static void fail(const char *what)
+{
+    fprintf(stderr, "host_cuda: kernel %s, block %u, thread %u: %s\n", block->kernel,
+            here ? here->block.x : 0, here ? here->thread.x : 0, what);
+    abort();
+}
+
+static void to_scheduler(enum state state)
+{
+    fiber *self = block->running;
+    self->state = state;
+#ifdef __SANITIZE_ADDRESS__
+    void *fake = nullptr;
+    __sanitizer_start_switch_fiber(state == DONE ? nullptr : &fake, block->scheduler_stack,
+                                   block->scheduler_stack_bytes);
+#endif
+    host_cuda_switch(&self->stack_pointer, block->scheduler);
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(fake, &block->scheduler_stack, &block->scheduler_stack_bytes);
+#endif
+}
+
+static void fiber_main()
+{
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(nullptr, &block->scheduler_stack, &block->scheduler_stack_bytes);
+#endif
+    (*block->body)();
+    to_scheduler(DONE);
+    fail("a finished fiber was resumed");
+}
+
+static void prepare(fiber *f)
+{
+    if (!f->stack) {
+        f->stack = (char *)mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (f->stack == MAP_FAILED)
+            fail("no memory for the stack of a fiber");
+        mprotect(f->stack, 4096, PROT_NONE);
+    }
+    void **top = (void **)(f->stack + stack_bytes - 64);
+    *--top = nullptr; /* the stack is 16-byte aligned plus 8 on entry, as after a call */
+    *--top = (void *)fiber_main;
+    for (int saved = 0; saved < 6; saved++)
+        *--top = nullptr;
+    f->stack_pointer = top;
+    f->state = READY;
+}
+
+static void resume(fiber *f)
+{
+    block->running = f;
+    here = &f->position;
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(&block->fake_stack, f->stack, stack_bytes);
+#endif
+    host_cuda_switch(&block->scheduler, f->stack_pointer);
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(block->fake_stack, nullptr, nullptr);
+#endif
+}
+
+/* ---- the scheduler --------------------------------------------------------------------------------------- */
+
+static bool warp_waits(unsigned first)
+{
+    bool waits = false;
+    for (unsigned i = first; i < first + warp; i++) {
+        if (block->fibers[i].state == READY)
+            return false;
+        waits = waits || block->fibers[i].state == AT_WARP_BARRIER;
+    }
+    return waits;
+}
+
+static void release_warp(unsigned first)
+{
+    for (unsigned i = first; i < first + warp; i++) {
+        if (block->fibers[i].state != AT_WARP_BARRIER) {
+            here = &block->fibers[i].position;
+            fail(block->fibers[i].state == DONE
+                     ? "returned, but other lanes of its warp exchange values"
+                     : "is at a barrier of the block, but other lanes exchange values");
+        }
+        block->fibers[i].state = READY;
+    }
+}
+
+/* One round over a warp: every lane that can run does so until its next barrier. */
+static void run_warp_once(unsigned first, bool reverse)
+{
+    for (unsigned i = 0; i < warp; i++) {
+        fiber *f = &block->fibers[first + (reverse ? warp - 1 - i : i)];
+        if (f->state == READY)
+            resume(f);
+    }
+    if (warp_waits(first))
+        release_warp(first);
+}
+
+static bool warp_can_run(unsigned first)
+{
+    for (unsigned i = first; i < first + warp; i++)
+        if (block->fibers[i].state == READY)
+            return true;
+    return false;
+}
+
+static uint32_t next_random()
+{
+    block->random ^= block->random << 13;
+    block->random ^= block->random >> 17;
+    block->random ^= block->random << 5;
+    return block->random;
+}
+
+static void run_warps(enum schedule schedule)
+{
+    const unsigned warps = block->count / warp;
+    const unsigned start = schedule == SHUFFLED ? next_random() % warps : 0;
+    for (unsigned w = 0; w < warps; w++) {
+        const unsigned chosen = schedule == REVERSE ? warps - 1 - w : (start + w) % warps;
+        const bool reverse = schedule == REVERSE || (schedule == SHUFFLED && next_random() % 2 == 0);
+        do
+            run_warp_once(chosen * warp, reverse);
+        while (schedule == WARP_GREEDY && warp_can_run(chosen * warp));
+    }
+}
+
+/* True while any thread can run; lets the block go on when all of it has reached one barrier. */
+static bool release_block()
+{
+    unsigned waiting = 0, done = 0;
+    for (unsigned i = 0; i < block->count; i++) {
+        waiting += block->fibers[i].state == AT_BLOCK_BARRIER;
+        done += block->fibers[i].state == DONE;
+    }
+    if (waiting + done < block->count)
+        return true;
+    if (waiting > 0 && done > 0) {
+        char what[160];
+        snprintf(what, sizeof what, "the barrier of %s:%d is reached by %u of %u threads",
+                 block->barrier_file, block->barrier_line, waiting, block->count);
+        fail(what);
+    }
+    for (unsigned i = 0; waiting > 0 && i < block->count; i++)
+        block->fibers[i].state = READY;
+    block->barrier_file = nullptr;
+    return waiting > 0;
+}
+
+static void run_block(dim3 index, dim3 grid, dim3 size, enum schedule schedule)
+{
+    block->shared_used = 0;
+    block->shared_variables.clear();
+    block->barrier_file = nullptr;
+    block->random = index.x * 2654435761u + index.y * 40503u + 12345u;
+    memset(block->shared_memory.data(), 0xFF, block->shared_memory.size());
+    for (unsigned i = 0; i < block->count; i++) {
+        fiber *f = &block->fibers[i];
+        prepare(f);
+        f->position = {dim3(i % size.x, i / size.x % size.y, i / (size.x * size.y)), index, size, grid};
+    }
+    while (release_block())
+        run_warps(schedule);
+    here = nullptr;
+}
+
+/* ---- what kernels call ----------------------------------------------------------------------------------- */
+
+void block_barrier(const char *file, int line)
+{
+    if (block->barrier_file && (block->barrier_line != line || strcmp(block->barrier_file, file) != 0))
+        fail("waits at another barrier than the rest of its block");
+    block->barrier_file = file;
+    block->barrier_line = line;
+    to_scheduler(AT_BLOCK_BARRIER);
+}
+
+void warp_barrier()
+{
+    to_scheduler(AT_WARP_BARRIER);
+}
+
+uint64_t exchange(uint64_t value, unsigned from, unsigned mask)
+{
+    if (mask != 0xFFFFFFFFu)
+        fail("exchanges values with a part of its warp");
+    fiber *self = block->running;
+    const fiber *source = self - here->thread.x % warp + from;
+    self->given = value;
+    warp_barrier();
+    const uint64_t taken = source->given;
+    warp_barrier();
+    return taken;
+}
+
+void *dynamic_shared()
+{
+    return block->shared_memory.data();
+}
+
+void *shared(const void *site, size_t bytes)
+{
+    for (const shared_variable &variable : block->shared_variables)
+        if (variable.site == site)
+            return variable.memory;
+    const size_t rounded = (bytes + 15) / 16 * 16;
+    if (block->shared_used + rounded > static_shared_maximum)
+        fail("its shared arrays are larger than 48 KiB");
+    void *memory = block->shared_memory.data() + block->dynamic_bytes + block->shared_used;
+    block->shared_used += rounded;
+    block->shared_variables.push_back({site, memory});
+    return memory;
+}
+
+/* ---- device memory --------------------------------------------------------------------------------------- */
+
+static std::mutex memory_lock;
+static std::map<char *, size_t> allocations;
+static int memory_users;
+
+static void set_access(int protection)
+{
+    for (const auto &allocation : allocations)
+        if (mprotect(allocation.first, allocation.second, protection) != 0)
+            abort();
+}
+
+/* Device memory may be touched while one of these lives. */
+struct memory_access {
+    memory_access()
+    {
+        const std::lock_guard<std::mutex> guard(memory_lock);
+        if (memory_users++ == 0)
+            set_access(PROT_READ | PROT_WRITE);
+    }
+    ~memory_access()
+    {
+        const std::lock_guard<std::mutex> guard(memory_lock);
+        if (--memory_users == 0)
+            set_access(PROT_NONE);
+    }
+};
+
+/* ---- launches and streams -------------------------------------------------------------------------------- */
+
+static thread_local struct host_graph *recording;
+
+static void enqueue(std::function<void()> work);
+
+static void run_grid(const char *kernel, dim3 grid, dim3 size, size_t dynamic_bytes,
+                     const std::function<void()> &body)
+{
+    const enum schedule schedule = (enum schedule)chosen_schedule.load();
+    const int64_t blocks = (int64_t)grid.x * grid.y * grid.z;
+    const memory_access access;
+#pragma omp parallel if (blocks > 1)
+    {
+        static thread_local std::unique_ptr<block_runner> runner;
+        if (!runner)
+            runner = std::make_unique<block_runner>();
+        block = runner.get();
+        block->kernel = kernel;
+        block->body = &body;
+        block->count = size.x * size.y * size.z;
+        block->dynamic_bytes = (dynamic_bytes + 15) / 16 * 16;
+        block->shared_memory.resize(block->dynamic_bytes + static_shared_maximum);
+        if (block->fibers.size() < block->count)
+            block->fibers.resize(block->count);
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < blocks; i++) {
+            const unsigned number = (unsigned)(schedule == REVERSE ? blocks - 1 - i : i);
+            run_block(dim3(number % grid.x, number / grid.x % grid.y, number / (grid.x * grid.y)), grid, size,
+                      schedule);
+        }
+    }
+}
+
+void launch(const char *kernel_name, dim3 grid, dim3 size, size_t dynamic_bytes, std::function<void()> body)
+{
+    const uint64_t threads = (uint64_t)size.x * size.y * size.z;
+    if (threads == 0 || threads > threads_maximum || threads % warp != 0 || grid.x == 0 ||
+        grid.x > 2147483647u || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535 ||
+        dynamic_bytes > shared_maximum) {
+        fprintf(stderr,
+                "host_cuda: kernel %s: grid %u x %u x %u, block %u x %u x %u, %zu bytes of shared memory\n",
+                kernel_name, grid.x, grid.y, grid.z, size.x, size.y, size.z, dynamic_bytes);
+        abort();
+    }
+    enqueue([=] { run_grid(kernel_name, grid, size, dynamic_bytes, body); });
+}
+
+void run_on_device(std::function<void()> work)
+{
+    enqueue([=] {
+        const memory_access access;
+        work();
+    });
+}
+
+} // namespace host_cuda
+
+unsigned __ballot_sync(unsigned mask, bool predicate)
+{
+    unsigned ballot = 0;
+    for (unsigned lane = 0; lane < 32; lane++)
+        ballot |= (unsigned)host_cuda::exchange(predicate, lane, mask) << lane;
+    return ballot;
+}
+
+/* ---- the runtime ----------------------------------------------------------------------------------------- */
+
+struct host_stream {
+    int unused;
+};
+
+struct host_graph {
+    std::vector<std::function<void()>> nodes;
+};
+
+namespace host_cuda
+{
+
+static void enqueue(std::function<void()> work)
+{
+    if (recording)
+        recording->nodes.push_back(std::move(work));
+    else
+        work();
+}
+
+} // namespace host_cuda
+
+using host_cuda::allocations;
+using host_cuda::memory_lock;
+using host_cuda::memory_users;
+using host_cuda::recording;
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    return error == cudaSuccess                 ? "no error"
+           : error == cudaErrorMemoryAllocation ? "out of memory"
+                                                : "invalid value";
+}
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    *count = 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
+{
+    *properties = {"emulated on the host", (size_t)4 << 30, host_cuda::shared_maximum, 8, 0, 4, 1 << 20};
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int)
+{
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
+{
+    *available = *total = (size_t)4 << 30;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void **memory, size_t bytes)
+{
+    const size_t rounded = (bytes + 4095) / 4096 * 4096 + (bytes == 0 ? 4096 : 0);
+    void *mapped = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED)
+        return cudaErrorMemoryAllocation;
+    memset(mapped, 0xFF, rounded);
+    const std::lock_guard<std::mutex> guard(memory_lock);
+    allocations[(char *)mapped] = rounded;
+    if (memory_users == 0)
+        mprotect(mapped, rounded, PROT_NONE);
+    *memory = mapped;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *memory)
+{
+    const std::lock_guard<std::mutex> guard(memory_lock);
+    const auto found = allocations.find((char *)memory);
+    if (found == allocations.end())
+        return memory ? cudaErrorInvalidValue : cudaSuccess;
+    munmap(memory, found->second);
+    allocations.erase(found);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
+{
+    *stream = new host_stream();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    delete stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    if (!recording)
+        return cudaSuccess;
+    fprintf(stderr, "host_cuda: the host waits for a stream that is being captured\n");
+    abort();
+}
+
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t)
+{
+    host_cuda::run_on_device([=] { memset(memory, value, bytes); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
+{
+    host_cuda::run_on_device([=] { memcpy(to, from, bytes); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError()
+{
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, int)
+{
+    recording = new host_graph();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
+{
+    *graph = recording;
+    recording = nullptr;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long)
+{
+    *executable = new host_graph(*graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t)
+{
+    for (const std::function<void()> &node : executable->nodes)
+        node();
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable)
+{
+    delete executable;
+    return cudaSuccess;
+}

@@ -1,0 +1,182 @@
+/*
+ * host_cuda.h: CUDA's kernels on the host, for tests without a GPU. A block runs on an OS thread, each of its CUDA
+ * threads is a fiber on it, and a scheduler hands the processor from fiber to fiber at barriers and lane exchanges
+ * only, in an order that the test chooses: a kernel whose result depends on the order has a race.
+ *
+ * It reports and aborts on: a barrier that only a part of the block reaches, or at two places at once; a lane
+ * exchange without all lanes; a launch beyond the limits of a GPU. Shared memory and allocations start as NaN. The
+ * "device" memory cannot be touched from host code: it is mapped without access except while a kernel or a copy runs.
+ *
+ * What it does not model: speed, registers, memory ordering between blocks, streams that run side by side.
+ */
+#ifndef IDREC_TESTS_HOST_CUDA_H
+#define IDREC_TESTS_HOST_CUDA_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <functional>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
+
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+    {
+    }
+};
+
+namespace host_cuda
+{
+
+enum schedule { FORWARD, REVERSE, WARP_GREEDY, SHUFFLED, SCHEDULE_COUNT };
+struct position {
+    dim3 thread, block, block_size, grid_size;
+};
+extern thread_local const position *here;
+
+/* Runs now, or is recorded when the stream captures. */
+void launch(const char *kernel_name, dim3 grid, dim3 block, size_t dynamic_shared,
+            std::function<void()> body);
+
+/* Ordinary code that may touch device memory, in the order of the stream: stands in for a library's kernel. */
+void run_on_device(std::function<void()> work);
+
+void *shared(const void *site, size_t bytes); /* the same memory for all threads of a block */
+void *dynamic_shared();
+void block_barrier(const char *file, int line);
+void warp_barrier();
+/* Every lane gives 8 bytes and gets those of lane `from`. */
+uint64_t exchange(uint64_t value, unsigned from, unsigned mask);
+
+template <typename T> T exchange_value(T value, unsigned from, unsigned mask)
+{
+    static_assert(sizeof(T) <= sizeof(uint64_t), "lanes exchange up to 8 bytes");
+    uint64_t bits = 0;
+    memcpy(&bits, &value, sizeof value);
+    bits = exchange(bits, from, mask);
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline unsigned lane()
+{
+    return here->thread.x % 32;
+}
+
+} // namespace host_cuda
+
+#define threadIdx (host_cuda::here->thread)
+#define blockIdx (host_cuda::here->block)
+#define blockDim (host_cuda::here->block_size)
+#define gridDim (host_cuda::here->grid_size)
+
+#define SHARED_ARRAY(type, name, count)                                                                      \
+    static const char name##_site = 0;                                                                       \
+    type *const name = static_cast<type *>(host_cuda::shared(&name##_site, sizeof(type) * (size_t)(count)))
+#define DYNAMIC_SHARED(type, name) type *const name = static_cast<type *>(host_cuda::dynamic_shared())
+
+#define __syncthreads() host_cuda::block_barrier(__FILE__, __LINE__)
+#define __syncwarp() host_cuda::warp_barrier()
+
+template <typename T> T __shfl_sync(unsigned mask, T value, int from)
+{
+    return host_cuda::exchange_value(value, (unsigned)from % 32, mask);
+}
+template <typename T> T __shfl_xor_sync(unsigned mask, T value, int bits)
+{
+    return host_cuda::exchange_value(value, host_cuda::lane() ^ (unsigned)bits, mask);
+}
+template <typename T> T __shfl_up_sync(unsigned mask, T value, unsigned distance)
+{
+    const unsigned lane = host_cuda::lane();
+    return host_cuda::exchange_value(value, lane >= distance ? lane - distance : lane, mask);
+}
+template <typename T> T __shfl_down_sync(unsigned mask, T value, unsigned distance)
+{
+    const unsigned lane = host_cuda::lane();
+    return host_cuda::exchange_value(value, lane + distance < 32 ? lane + distance : lane, mask);
+}
+unsigned __ballot_sync(unsigned mask, bool predicate);
+
+template <typename T> T atomicAdd(T *address, T value)
+{
+    return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
+}
+template <typename T> T atomicOr(T *address, T value)
+{
+    return __atomic_fetch_or(address, value, __ATOMIC_RELAXED);
+}
+template <typename T> T atomicMax(T *address, T value)
+{
+    T old = __atomic_load_n(address, __ATOMIC_RELAXED);
+    while (old < value &&
+           !__atomic_compare_exchange_n(address, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+    return old;
+}
+
+inline float rsqrtf(float x)
+{
+    return 1.0f / __builtin_sqrtf(x);
+}
+inline int __popc(unsigned bits)
+{
+    return __builtin_popcount(bits);
+}
+inline int __ffs(int bits)
+{
+    return __builtin_ffs(bits);
+}
+inline int __clz(int bits)
+{
+    return bits == 0 ? 32 : __builtin_clz((unsigned)bits);
+}
+template <typename T> T __ldg(const T *address)
+{
+    return *address;
+}
+
+/* ---- the part of the runtime that the backend's host code uses ------------------------------------------ */
+
+enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorInvalidValue };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum { cudaStreamNonBlocking };
+enum { cudaStreamCaptureModeThreadLocal };
+typedef struct host_stream *cudaStream_t;
+typedef struct host_graph *cudaGraph_t, *cudaGraphExec_t;
+struct cudaDeviceProp {
+    char name[256];
+    size_t totalGlobalMem, sharedMemPerBlockOptin;
+    int major, minor, multiProcessorCount, l2CacheSize;
+};
+const char *cudaGetErrorString(cudaError_t error);
+cudaError_t cudaGetDeviceCount(int *count);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDriverGetVersion(int *version);
+cudaError_t cudaRuntimeGetVersion(int *version);
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
+cudaError_t cudaMalloc(void **memory, size_t bytes);
+cudaError_t cudaFree(void *memory);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaGetLastError();
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, int mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+
+#endif
