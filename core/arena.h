@@ -30,8 +30,12 @@ struct arena {
 struct arena arena_measure(struct backend *backend, const char *name);
 
 /* Allocates what was measured (arena->used, at least `minimum` bytes), zeroed, and starts again from empty.
- * `lower` names the setting to lower when memory does not suffice. */
+ * `lower` names the setting to lower when memory does not suffice; never NULL. */
 bool arena_reserve(struct arena *arena, size_t minimum, const char *lower, struct error *error);
+
+/* The same for arenas that belong together: none is of use without the others. When memory does not suffice, the
+ * error shows the plan of all of them, what the device has free, and the setting to lower, lower[i], of the largest. */
+bool arena_reserve_all(struct arena *const *arenas, const char *const *lower, int count, struct error *error);
 
 /* Gives the memory back; the arena measures again. */
 void arena_release(struct arena *arena);

@@ -1,5 +1,6 @@
 #include "core/backend.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ static const char *first_hole(const struct backend *backend)
         return #name;
     RETURN_IF_MISSING(backend, allocate)
     RETURN_IF_MISSING(backend, release)
+    RETURN_IF_MISSING(backend, free_memory)
     RETURN_IF_MISSING(backend, fill_zero)
     RETURN_IF_MISSING(backend, copy)
     RETURN_IF_MISSING(backend, upload)
@@ -47,6 +49,14 @@ static bool gpu_index(const char *device, int *index)
     return sscanf(device, "cuda:%d%n", index, &end) == 1 && device[end] == '\0';
 }
 
+static struct backend *open_gpu(int index, int threads, struct error *error)
+{
+    struct backend *backend = cuda_backend_open(index, error);
+    if (backend)
+        backend->threads = threads > 0 ? threads : omp_get_max_threads();
+    return backend;
+}
+
 static bool gpu_answers(void)
 {
     struct error ignored = ERROR_INITIALIZER;
@@ -57,7 +67,7 @@ struct backend *backend_open(const char *device, int threads, struct error *erro
 {
     int index = 0;
     if (gpu_index(device, &index) || (strcmp(device, "auto") == 0 && gpu_answers()))
-        return cuda_backend_open(index, error);
+        return open_gpu(index, threads, error);
     if (strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0) {
         error_set(error, ERROR_USAGE, "device %s: unknown; use auto, cpu, cuda or cuda:N", device);
         return NULL;
@@ -85,6 +95,26 @@ bool backend_synchronize(struct backend *backend, struct error *error)
 void backend_reset_counters(struct backend *backend)
 {
     backend->counters = (struct operation_counters){0};
+    backend->memory.peak = backend->memory.bytes;
+}
+
+void *backend_allocate(struct backend *backend, size_t bytes)
+{
+    void *memory = backend->allocate(backend, bytes);
+    if (!memory)
+        return NULL;
+    backend->memory.bytes += bytes;
+    if (backend->memory.bytes > backend->memory.peak)
+        backend->memory.peak = backend->memory.bytes;
+    return memory;
+}
+
+void backend_release(struct backend *backend, void *memory, size_t bytes)
+{
+    if (!memory)
+        return;
+    backend->release(backend, memory);
+    backend->memory.bytes -= bytes;
 }
 
 void tensor_upload(struct backend *backend, struct tensor *tensor, const void *host)

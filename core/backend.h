@@ -26,14 +26,22 @@ struct operation_counters {
     double bytes;                     /* read and written, each tensor once an operator */
 };
 
+/* Device memory that backend_allocate() has handed out. */
+struct memory_use {
+    size_t bytes, peak; /* now; at most since backend_reset_counters() */
+};
+
 struct backend {
-    const char *name; /* "cpu", "cuda" */
+    const char *name;      /* "cpu", "cuda" */
+    char address[16];      /* what opens it again: "cpu", "cuda:0" */
+    char description[288]; /* for people: "cpu", "cuda:0 (NVIDIA H200)" */
     enum device_kind device;
-    int threads; /* CPU: OpenMP threads in use */
+    int threads; /* OpenMP threads of the host */
 
     /* 256-byte aligned; NULL when there is not enough. */
     void *(*allocate)(struct backend *backend, size_t bytes);
     void (*release)(struct backend *backend, void *memory);
+    size_t (*free_memory)(struct backend *backend); /* bytes that can still be allocated; 0: not known */
     void (*fill_zero)(struct backend *backend, void *memory, size_t bytes);
     void (*copy)(struct backend *backend, void *to, const void *from, size_t bytes); /* on the device */
     void (*upload)(struct backend *backend, void *device_memory, const void *host_memory, size_t bytes);
@@ -45,6 +53,7 @@ struct backend {
     void *implementation;
     struct error error; /* sticky; see ops.h */
     struct operation_counters counters;
+    struct memory_use memory;
 };
 
 /* Opens "cpu", "cuda", "cuda:N" or "auto" (cuda where it is built in and a GPU answers, else cpu). threads 0: all that
@@ -55,7 +64,12 @@ void backend_close(struct backend *backend);
 /* Waits for the device and hands its sticky error over: false if there was one. */
 bool backend_synchronize(struct backend *backend, struct error *error);
 
+/* Operations from 0, the peak of memory from what is in use. */
 void backend_reset_counters(struct backend *backend);
+
+/* The table's allocate and release, counted in backend->memory; `bytes` as they were allocated. */
+void *backend_allocate(struct backend *backend, size_t bytes);
+void backend_release(struct backend *backend, void *memory, size_t bytes);
 
 /* Tensor-wise copies; shapes and types must agree in bytes. */
 void tensor_upload(struct backend *backend, struct tensor *tensor, const void *host);

@@ -20,7 +20,7 @@ static bool allocate(struct ranking *ranking, struct tensor *tensor, enum dtype 
                      int64_t columns, struct error *error)
 {
     const size_t bytes = dtype_size(dtype) * (size_t)(rows * (columns ? columns : 1));
-    void *memory = ranking->backend->allocate(ranking->backend, bytes ? bytes : 1);
+    void *memory = backend_allocate(ranking->backend, bytes);
     if (!memory)
         return error_memory(error, "ranking the items", bytes, NULL);
     *tensor = columns ? tensor_2d(memory, dtype, ranking->backend->device, rows, columns)
@@ -73,8 +73,7 @@ static void ranking_close(struct ranking *ranking)
                                 &ranking->ties,        &ranking->mask_rows, &ranking->mask_starts,
                                 &ranking->mask_indices};
     for (size_t index = 0; index < sizeof tensors / sizeof *tensors; index++)
-        if (tensors[index]->data)
-            ranking->backend->release(ranking->backend, tensors[index]->data);
+        backend_release(ranking->backend, tensors[index]->data, tensor_bytes(tensors[index]));
     free(ranking->host_scores);
     free(ranking->host_ties);
 }

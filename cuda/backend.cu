@@ -30,6 +30,13 @@ static void cuda_release(struct backend *backend, void *memory)
     cuda_check(backend, cudaFree(memory), "release of memory");
 }
 
+static size_t cuda_free_memory(struct backend *backend)
+{
+    size_t available = 0, total = 0;
+    cuda_check(backend, cudaMemGetInfo(&available, &total), "free memory");
+    return available;
+}
+
 static void cuda_fill_zero(struct backend *backend, void *memory, size_t bytes)
 {
     if (bytes > 0)
@@ -75,9 +82,8 @@ void *cuda_workspace(struct backend *backend, size_t bytes)
         return NULL;
     }
     cuda_wait(backend);
-    if (device->workspace)
-        cuda_release(backend, device->workspace);
-    device->workspace = cuda_allocate(backend, bytes);
+    backend_release(backend, device->workspace, device->workspace_bytes);
+    device->workspace = backend_allocate(backend, bytes);
     device->workspace_bytes = device->workspace ? bytes : 0;
     if (!device->workspace)
         error_memory(&backend->error, "the scratch memory of an operator on the GPU", bytes,
@@ -119,6 +125,7 @@ static struct backend *allocate_backend(int index)
     backend->threads = 1;
     backend->allocate = cuda_allocate;
     backend->release = cuda_release;
+    backend->free_memory = cuda_free_memory;
     backend->fill_zero = cuda_fill_zero;
     backend->copy = cuda_copy;
     backend->upload = cuda_upload;
@@ -130,20 +137,36 @@ static struct backend *allocate_backend(int index)
     return backend;
 }
 
+/* Without a driver the runtime reports one that is too old. */
+static void say_why_none(cudaError_t result, struct error *error)
+{
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (driver == 0)
+        error_set(error, ERROR_RUN,
+                  "no NVIDIA driver answers (libcuda.so.1 is not there); install one, or set device: cpu");
+    else if (result == cudaErrorInsufficientDriver)
+        error_set(error, ERROR_RUN,
+                  "the NVIDIA driver is for CUDA %d.%d, and this program was built with CUDA %d.%d; update "
+                  "the driver, or build with an older toolkit",
+                  driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    else if (result == cudaSuccess || result == cudaErrorNoDevice)
+        error_set(error, ERROR_RUN,
+                  "there is an NVIDIA driver but no GPU that this process may use; see nvidia-smi and "
+                  "CUDA_VISIBLE_DEVICES, or set device: cpu");
+    else
+        error_set(error, ERROR_RUN, "no GPU answers: %s", cudaGetErrorString(result));
+}
+
 int cuda_device_count(struct error *error)
 {
     int count = 0;
     const cudaError_t result = cudaGetDeviceCount(&count);
-    if (result != cudaSuccess || count == 0) {
-        int driver = 0, runtime = 0;
-        cudaDriverGetVersion(&driver);
-        cudaRuntimeGetVersion(&runtime);
-        error_set(error, ERROR_RUN, "no GPU answers: %s (driver for CUDA %d.%d, built with CUDA %d.%d)",
-                  result != cudaSuccess ? cudaGetErrorString(result) : "none is installed", driver / 1000,
-                  driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-        return 0;
-    }
-    return count;
+    if (result == cudaSuccess && count > 0)
+        return count;
+    say_why_none(result, error);
+    return 0;
 }
 
 bool cuda_describe_device(struct cuda_device_description *description, int index, struct error *error)
@@ -174,11 +197,48 @@ const char *cuda_build_description(void)
 #endif
 }
 
+/* Loading any kernel tells whether there is machine code for this GPU. */
+__global__ void probe_kernel()
+{
+}
+
+static bool check_machine_code(struct backend *backend)
+{
+    const cudaDeviceProp *properties = &device_of(backend)->properties;
+    cudaFuncAttributes attributes;
+    const cudaError_t result = cudaFuncGetAttributes(&attributes, probe_kernel);
+    if (result == cudaErrorNoKernelImageForDevice)
+        return error_set(&backend->error, ERROR_RUN,
+                         "device cuda:%d: %s has compute capability %d.%d, which this program was not built "
+                         "for (%s); build it with -DCMAKE_CUDA_ARCHITECTURES=%d%d",
+                         device_of(backend)->index, properties->name, properties->major, properties->minor,
+                         cuda_build_description(), properties->major, properties->minor);
+    return cuda_check(backend, result, "start");
+}
+
+static bool open_device(struct backend *backend)
+{
+    struct cuda_device *device = device_of(backend);
+    if (!cuda_check(backend, cudaSetDevice(device->index), "selection of the GPU") ||
+        !cuda_check(backend, cudaGetDeviceProperties(&device->properties, device->index),
+                    "properties of the GPU") ||
+        !check_machine_code(backend) ||
+        !cuda_check(backend, cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "stream"))
+        return false;
+    snprintf(backend->address, sizeof backend->address, "cuda:%d", device->index);
+    snprintf(backend->description, sizeof backend->description, "%s (%s)", backend->address,
+             device->properties.name);
+    return cuda_matrix_products_open(backend);
+}
+
 struct backend *cuda_backend_open(int index, struct error *error)
 {
-    const int count = cuda_device_count(error);
-    if (count == 0)
+    struct error reason = {};
+    const int count = cuda_device_count(&reason);
+    if (count == 0) {
+        error_set(error, ERROR_RUN, "device cuda: %s", reason.message);
         return NULL;
+    }
     if (index < 0 || index >= count) {
         error_set(error, ERROR_USAGE, "device cuda:%d: there are %d GPUs, numbered from 0", index, count);
         return NULL;
@@ -188,11 +248,7 @@ struct backend *cuda_backend_open(int index, struct error *error)
         error_memory(error, "the CUDA backend", sizeof *backend, NULL);
         return NULL;
     }
-    struct cuda_device *device = device_of(backend);
-    if (cuda_check(backend, cudaSetDevice(index), "selection of the GPU") &&
-        cuda_check(backend, cudaGetDeviceProperties(&device->properties, index), "properties of the GPU") &&
-        cuda_check(backend, cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "stream") &&
-        cuda_matrix_products_open(backend))
+    if (open_device(backend))
         return backend_without_holes(backend, error);
     error_set(error, backend->error.kind, "%s", backend->error.message);
     cuda_close(backend);

@@ -339,6 +339,7 @@ void *shared(const void *site, size_t bytes)
 
 static std::mutex memory_lock;
 static std::map<char *, size_t> allocations;
+static size_t allocated_bytes;
 static int memory_users;
 
 static void set_access(int protection)
@@ -453,6 +454,7 @@ static void enqueue(std::function<void()> work)
 
 } // namespace host_cuda
 
+using host_cuda::allocated_bytes;
 using host_cuda::allocations;
 using host_cuda::memory_lock;
 using host_cuda::memory_users;
@@ -460,21 +462,40 @@ using host_cuda::recording;
 
 const char *cudaGetErrorString(cudaError_t error)
 {
-    return error == cudaSuccess                 ? "no error"
-           : error == cudaErrorMemoryAllocation ? "out of memory"
-                                                : "invalid value";
+    static const char *const texts[] = {"no error",  "out of memory",  "invalid value", "insufficient driver",
+                                        "no device", "no kernel image"};
+    return texts[error];
+}
+
+static bool has_fault(const char *fault)
+{
+    const char *chosen = getenv("HOST_CUDA_FAULT");
+    return chosen && strcmp(chosen, fault) == 0;
+}
+
+static size_t memory_maximum()
+{
+    const char *mebibytes = getenv("HOST_CUDA_MEMORY_MIB");
+    return (mebibytes ? strtoull(mebibytes, nullptr, 10) : 4096) << 20;
 }
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
     *count = 1;
-    return cudaSuccess;
+    return has_fault("no-driver") || has_fault("old-driver") ? cudaErrorInsufficientDriver
+           : has_fault("no-gpu")                             ? cudaErrorNoDevice
+                                                             : cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
 {
-    *properties = {"emulated on the host", (size_t)4 << 30, host_cuda::shared_maximum, 8, 0, 4, 1 << 20};
+    *properties = {"emulated on the host", memory_maximum(), host_cuda::shared_maximum, 8, 0, 4, 1 << 20};
     return cudaSuccess;
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, void (*)())
+{
+    return has_fault("no-machine-code") ? cudaErrorNoKernelImageForDevice : cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int)
@@ -484,31 +505,36 @@ cudaError_t cudaSetDevice(int)
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
-    *version = 0;
+    *version = has_fault("no-driver") ? 0 : has_fault("old-driver") ? 11020 : 13000;
     return cudaSuccess;
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
-    *version = 0;
+    *version = 13000;
     return cudaSuccess;
 }
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
-    *available = *total = (size_t)4 << 30;
+    const std::lock_guard<std::mutex> guard(memory_lock);
+    *total = memory_maximum();
+    *available = *total > allocated_bytes ? *total - allocated_bytes : 0;
     return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
     const size_t rounded = (bytes + 4095) / 4096 * 4096 + (bytes == 0 ? 4096 : 0);
-    void *mapped = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const std::lock_guard<std::mutex> guard(memory_lock);
+    void *mapped = MAP_FAILED;
+    if (allocated_bytes + rounded <= memory_maximum())
+        mapped = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED)
         return cudaErrorMemoryAllocation;
     memset(mapped, 0xFF, rounded);
-    const std::lock_guard<std::mutex> guard(memory_lock);
     allocations[(char *)mapped] = rounded;
+    allocated_bytes += rounded;
     if (memory_users == 0)
         mprotect(mapped, rounded, PROT_NONE);
     *memory = mapped;
@@ -522,6 +548,7 @@ cudaError_t cudaFree(void *memory)
     if (found == allocations.end())
         return memory ? cudaErrorInvalidValue : cudaSuccess;
     munmap(memory, found->second);
+    allocated_bytes -= found->second;
     allocations.erase(found);
     return cudaSuccess;
 }

@@ -7,6 +7,9 @@
  * exchange without all lanes; a launch beyond the limits of a GPU. Shared memory and allocations start as NaN. The
  * "device" memory cannot be touched from host code: it is mapped without access except while a kernel or a copy runs.
  *
+ * The environment describes the GPU: HOST_CUDA_MEMORY_MIB is its memory (4096), HOST_CUDA_FAULT what is wrong with it
+ * (no-driver, old-driver, no-gpu or no-machine-code).
+ *
  * What it does not model: speed, registers, memory ordering between blocks, streams that run side by side.
  */
 #ifndef IDREC_TESTS_HOST_CUDA_H
@@ -145,7 +148,14 @@ template <typename T> T __ldg(const T *address)
 
 /* ---- the part of the runtime that the backend's host code uses ------------------------------------------ */
 
-enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorInvalidValue };
+enum cudaError_t {
+    cudaSuccess,
+    cudaErrorMemoryAllocation,
+    cudaErrorInvalidValue,
+    cudaErrorInsufficientDriver,
+    cudaErrorNoDevice,
+    cudaErrorNoKernelImageForDevice
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaStreamNonBlocking };
 enum { cudaStreamCaptureModeThreadLocal };
@@ -156,7 +166,11 @@ struct cudaDeviceProp {
     size_t totalGlobalMem, sharedMemPerBlockOptin;
     int major, minor, multiProcessorCount, l2CacheSize;
 };
+struct cudaFuncAttributes {
+    int unused;
+};
 const char *cudaGetErrorString(cudaError_t error);
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, void (*kernel)());
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
 cudaError_t cudaSetDevice(int device);

@@ -788,7 +788,7 @@ static void case_open(struct operator_case *c, struct backend *backend, const st
 }
 
 /* Brings all operands and gradients back to their beginning. */
-static void case_reset(struct operator_case *c, struct backend *backend)
+static inline void case_reset(struct operator_case *c, struct backend *backend)
 {
     for (int i = 0; i < c->count; i++) {
         tensor_upload(backend, &c->tensors[i], c->initial[i].data);

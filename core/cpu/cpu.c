@@ -27,6 +27,13 @@ static void cpu_release(struct backend *backend, void *memory)
     free(memory);
 }
 
+/* The system lends more than it has, and says so too late for any number to be right. */
+static size_t cpu_free_memory(struct backend *backend)
+{
+    (void)backend;
+    return 0;
+}
+
 static void cpu_fill_zero(struct backend *backend, void *memory, size_t bytes)
 {
     (void)backend;
@@ -90,10 +97,13 @@ struct backend *cpu_backend_open(int threads, struct error *error)
     };
     *backend = (struct backend){
         .name = "cpu",
+        .address = "cpu",
+        .description = "cpu",
         .device = DEVICE_CPU,
         .threads = threads > 0 ? threads : omp_get_max_threads(),
         .allocate = cpu_allocate,
         .release = cpu_release,
+        .free_memory = cpu_free_memory,
         .fill_zero = cpu_fill_zero,
         .copy = cpu_copy,
         .upload = cpu_copy,

@@ -89,7 +89,7 @@ void transformer_lay_out_batch(struct transformer *model, int64_t tokens, int64_
                           backward);
 }
 
-static bool allocate_parameters(struct transformer *model, struct error *error)
+static bool measure_parameters(struct transformer *model, struct error *error)
 {
     const size_t layers = (size_t)model->settings.layers;
     model->weights.layer = calloc(layers, sizeof *model->weights.layer);
@@ -103,15 +103,10 @@ static bool allocate_parameters(struct transformer *model, struct error *error)
     if (!model->parameters)
         return error_memory(error, "the list of parameters",
                             (size_t)model->parameter_count * sizeof *model->parameters, ADVICE_WEIGHTS);
-    if (!arena_reserve(&model->weights_arena, 0, ADVICE_WEIGHTS, error) ||
-        !arena_reserve(&model->gradients_arena, 0, ADVICE_WEIGHTS, error) ||
-        !arena_reserve(&model->optimizer_arena, 0, ADVICE_WEIGHTS, error))
-        return false;
-    transformer_lay_out_parameters(model);
     return true;
 }
 
-static bool allocate_batch(struct transformer *model, struct error *error)
+static bool measure_batch(struct transformer *model, struct error *error)
 {
     const size_t tokens = (size_t)model->tokens_maximum;
     struct counted_rows *const counted = &model->counted;
@@ -126,8 +121,20 @@ static bool allocate_batch(struct transformer *model, struct error *error)
         return error_memory(error, "the rows of a batch", tokens * 32, ADVICE_BATCH);
     transformer_lay_out_batch(model, model->tokens_maximum, model->sequences_maximum);
     loss_lay_out(model, model->tokens_maximum);
-    return arena_reserve(&model->activations_arena, 0, ADVICE_BATCH, error) &&
-           arena_reserve(&model->scratch_arena, 0, ADVICE_BATCH, error);
+    return true;
+}
+
+/* Batches are laid out as they come, the parameters here. */
+static bool reserve(struct transformer *model, struct error *error)
+{
+    struct arena *const arenas[] = {&model->weights_arena, &model->gradients_arena, &model->optimizer_arena,
+                                    &model->activations_arena, &model->scratch_arena};
+    static const char *const lower[] = {ADVICE_WEIGHTS, ADVICE_WEIGHTS, ADVICE_WEIGHTS, ADVICE_BATCH,
+                                        ADVICE_BATCH};
+    if (!arena_reserve_all(arenas, lower, model->tokens_maximum > 0 ? 5 : 3, error))
+        return false;
+    transformer_lay_out_parameters(model);
+    return true;
 }
 
 bool transformer_create(struct transformer **model, struct backend *backend,
@@ -157,8 +164,8 @@ bool transformer_create(struct transformer **model, struct backend *backend,
     made->optimizer_arena = arena_measure(backend, "optimizer");
     made->activations_arena = arena_measure(backend, "activations");
     made->scratch_arena = arena_measure(backend, "scratch");
-    if (!allocate_parameters(made, error) || (tokens_maximum > 0 && !allocate_batch(made, error)) ||
-        !transformer_initialize_parameters(made, seed, error)) {
+    if (!measure_parameters(made, error) || (tokens_maximum > 0 && !measure_batch(made, error)) ||
+        !reserve(made, error) || !transformer_initialize_parameters(made, seed, error)) {
         transformer_free(made);
         return false;
     }
