@@ -96,6 +96,8 @@ static bool draw_arms(const struct report *report, const char *recommender, bool
     const char *arms[ARM_COUNT];
     int arm_count = report_names(report, "arm", arms, ARM_COUNT);
     struct plot plot;
+    if (arm_count < 2)
+        return true;
     if (!plot_begin(&plot, report, path_format("arms-%s", recommender), 120 + 36 * arm_count, error))
         return false;
     fprintf(plot.stream,

@@ -92,13 +92,6 @@ static bool read_input(struct interactions *interactions, uint8_t **parts, const
     return true;
 }
 
-static char *dataset_name(const struct run *run)
-{
-    const char *slash = strrchr(run->folder, '/');
-    return config_is_null(run->config, "name") ? path_format("%s", slash ? slash + 1 : run->folder)
-                                               : path_format("%s", config_string(run->config, "name"));
-}
-
 static int compare_lengths(const void *a, const void *b)
 {
     const int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
@@ -170,7 +163,7 @@ static bool freeze(struct dataset *dataset, struct run *run, struct interactions
     if (!interactions_filter(interactions, parts, filter, &counts, error) ||
         !dataset_split(dataset, interactions, parts, *split, error))
         return false;
-    dataset->name = dataset_name(run);
+    dataset->name = path_format("%s", config_string(run->config, "name"));
     dataset->counts = counts;
     if (csr_count(&dataset->train) == 0 || csr_count(&dataset->test) == 0)
         return error_set(error, ERROR_RUN,
