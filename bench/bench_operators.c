@@ -1,72 +1,145 @@
 /*
- * Times every operator of the case list: best of several runs, GFLOP/s and GB/s from the operators' own
- * counters. Usage: bench_operators [THREADS [FAMILY]].
+ * Times every operator of the case list beside what the device does at most: milliseconds, GB/s and share of the copy
+ * bandwidth, GFLOP/s and share of the GEMM peak of the same storage, from the operators' own counters.
+ *
+ *   bench_operators [--device cpu|cuda] [--threads N] [--small] [FAMILY]
+ *
+ * On a GPU the sizes are those of device_sizes.h; --small takes the smallest of the tests' sizes.
  */
-#include <cblas.h>
 #include <stdio.h>
 
-#include "core/file.h"
-#include "tests/operator_cases.h"
+#include "bench/device_sizes.h"
+#include "bench/measure.h"
+#include "tests/operator_storage.h"
 
-/* Seconds of the fastest of the runs that fit into `budget`, at least 3. */
-static double fastest(struct backend *backend, struct operator_case *c, bool backward, double budget)
+struct operator_bench {
+    struct backend *backend;
+    struct ceilings ceilings;
+    const char *only_family;
+    double budget; /* seconds a direction of a case */
+    bool small;
+};
+
+struct directed_case {
+    struct backend *backend;
+    struct operator_case *c;
+    bool backward;
+};
+
+static void run_once(void *context)
 {
-    const double begin = clock_seconds();
-    double best = 1e9;
-    for (int run = 0; run < 3 || clock_seconds() - begin < budget; run++) {
-        backend_reset_counters(backend);
-        const double start = clock_seconds();
-        if (backward)
-            c->family->backward(backend, c->tensors, c->gradients, c->size);
-        else
-            c->family->forward(backend, c->tensors, c->size);
-        backend->wait(backend);
-        const double seconds = clock_seconds() - start;
-        best = seconds < best ? seconds : best;
-    }
-    return best;
+    const struct directed_case *directed = context;
+    struct operator_case *c = directed->c;
+    if (directed->backward)
+        c->family->backward(directed->backend, c->tensors, c->gradients, c->size);
+    else
+        c->family->forward(directed->backend, c->tensors, c->size);
 }
 
-static void print_line(struct backend *backend, const struct operator_case *c, const char *direction,
-                       double seconds)
+static void print_case(const struct operator_case *c, bool bf16, bool backward)
 {
-    printf("%-20s %-8s ", c->family->name, direction);
+    printf("%-18s %-4s %-8s ", c->family->name, bf16 ? "bf16" : "f32", backward ? "backward" : "forward");
     int width = 0;
     for (int i = 0; i < SIZE_NUMBERS; i++)
         width += printf(i ? " %lld" : "%lld", (long long)c->size[i]);
-    printf("%*s %10.3f ms %8.1f GFLOP/s %7.2f GB/s\n", 36 - width, "", 1e3 * seconds,
-           1e-9 * backend->counters.floating_point_operations / seconds,
-           1e-9 * backend->counters.bytes / seconds);
+    printf("%*s", 34 - width, "");
 }
 
-static void time_family(struct backend *backend, const struct operator_family *family)
+static void time_direction(const struct operator_bench *bench, struct operator_case *c, bool bf16,
+                           bool backward)
 {
-    for (int s = 0; s < 6 && family->bench_sizes[s][0] > 0; s++) {
-        struct operator_case c;
-        case_open(&c, backend, family, family->bench_sizes[s]);
-        case_reset(&c, backend);
-        print_line(backend, &c, "forward", fastest(backend, &c, false, 0.4));
-        if (family->backward)
-            print_line(backend, &c, "backward", fastest(backend, &c, true, 0.4));
-        case_close(&c, backend);
+    struct backend *backend = bench->backend;
+    struct directed_case directed = {backend, c, backward};
+    backend_reset_counters(backend);
+    run_once(&directed);
+    const struct operation_counters counters = backend->counters;
+    const double seconds = measure_seconds(backend, run_once, &directed, bench->budget);
+    const double peak = bf16 ? bench->ceilings.gemm_bf16 : bench->ceilings.gemm_f32;
+    const double byte_rate = counters.bytes / seconds, rate = counters.floating_point_operations / seconds;
+    print_case(c, bf16, backward);
+    printf(" %10.4f ms %8.1f GB/s %6.1f %% of copy %10.1f GFLOP/s %6.1f %% of GEMM\n", 1e3 * seconds,
+           1e-9 * byte_rate, 100.0 * byte_rate / bench->ceilings.copy_bytes, 1e-9 * rate,
+           100.0 * rate / peak);
+    fflush(stdout);
+}
+
+static bool time_case(const struct operator_bench *bench, const struct operator_family *family,
+                      const int64_t *size, bool bf16, struct error *error)
+{
+    struct backend *backend = bench->backend;
+    struct operator_case c;
+    case_open(&c, backend, family, size);
+    if (bf16)
+        store_in_bf16(&c);
+    for (int i = 0; i < c.count; i++) {
+        upload_values(backend, &c.tensors[i], &c.initial[i]);
+        upload_values(backend, &c.gradients[i], &c.upstream[i]);
     }
+    time_direction(bench, &c, bf16, false);
+    if (family->backward)
+        time_direction(bench, &c, bf16, true);
+    case_close(&c, backend);
+    return backend_synchronize(backend, error);
+}
+
+/* The sizes of a family for a GPU. A family without any is timed with the tests' largest. */
+static bool time_on_gpu(const struct operator_bench *bench, const struct operator_family *family,
+                        struct error *error)
+{
+    bool done = true, found = false;
+    for (int i = 0; done && i < DEVICE_SIZE_COUNT; i++)
+        if (strcmp(device_sizes[i].family, family->name) == 0) {
+            found = true;
+            done =
+                time_case(bench, family, device_sizes[i].size, device_sizes[i].storage == DTYPE_BF16, error);
+        }
+    return found ? done : time_case(bench, family, family->bench_sizes[0], false, error);
+}
+
+static bool time_family(const struct operator_bench *bench, const struct operator_family *family,
+                        struct error *error)
+{
+    if (bench->small)
+        return time_case(bench, family, family->sizes[1], false, error);
+    if (bench->backend->device != DEVICE_CPU)
+        return time_on_gpu(bench, family, error);
+    bool done = true;
+    for (int s = 0; done && s < 6 && family->bench_sizes[s][0] > 0; s++)
+        done = time_case(bench, family, family->bench_sizes[s], false, error);
+    return done;
+}
+
+/* An operator that fails is named and the next is timed. */
+static bool time_families(const struct operator_bench *bench, struct error *error)
+{
+    bool done = true;
+    for (int f = 0; f < FAMILY_COUNT; f++) {
+        const struct operator_family *family = &operator_families[f];
+        struct error failure = ERROR_INITIALIZER;
+        if ((bench->only_family && strcmp(bench->only_family, family->name) != 0) ||
+            time_family(bench, family, &failure))
+            continue;
+        error_print(&failure, stderr);
+        done = error_set(error, failure.kind, "%s", failure.message);
+    }
+    return done;
 }
 
 int main(int argument_count, char **arguments)
 {
     backend_prepare_process(arguments);
+    const struct measured_device device = measured_device_read(&argument_count, &arguments);
     struct error error = ERROR_INITIALIZER;
-    struct backend *backend = backend_open("cpu", argument_count > 1 ? atoi(arguments[1]) : 0, &error);
-    if (!backend) {
-        error_print(&error, stderr);
-        return (int)error.kind;
+    struct operator_bench bench = {.backend = backend_open(device.name, device.threads, &error),
+                                   .only_family = argument_count > 1 ? arguments[1] : NULL,
+                                   .budget = device.small ? 0.0 : 0.25,
+                                   .small = device.small};
+    bool done = bench.backend && ceilings_measure(&bench.ceilings, bench.backend, device.small, &error);
+    if (done) {
+        ceilings_print(&bench.ceilings, bench.backend);
+        done = time_families(&bench, &error);
     }
-    printf("%d threads, OpenBLAS kernels for %s\n", backend->threads, openblas_get_corename());
-    for (int f = 0; f < FAMILY_COUNT; f++)
-        if (argument_count < 3 || strcmp(arguments[2], operator_families[f].name) == 0)
-            time_family(backend, &operator_families[f]);
-    const bool done = backend_synchronize(backend, &error);
     error_print(&error, stderr);
-    backend_close(backend);
+    backend_close(bench.backend);
     return done ? 0 : (int)error.kind;
 }

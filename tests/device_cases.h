@@ -5,54 +5,8 @@
 #ifndef IDREC_TESTS_DEVICE_CASES_H
 #define IDREC_TESTS_DEVICE_CASES_H
 
-#include <stdio.h>
-
-#include "tests/operator_cases.h"
+#include "tests/operator_storage.h"
 #include "tests/support.h"
-
-/* The operands that may be bf16; gradients of parameters stay f32. Families that are not listed are f32 only. */
-static const struct stored_operands {
-    const char *family, *operands, *parameters;
-} stored_operands[] = {
-    {"gemm", " a b c ", ""},
-    {"add", " a b out ", ""},
-    {"axpby", " x y ", ""},
-    {"bias", " x out bias ", " bias "},
-    {"linear", " x weight bias y a b hidden dropped d_hidden ", " weight bias a b "},
-    {"gather", " table out ", " table "},
-    {"rmsnorm", " x weight out ", " weight "},
-    {"rope", " x out ", ""},
-    {"attention", " q k v out ", ""},
-    {"attention_decode", " q k_cache v_cache out ", ""},
-    {"cache_store", " rows cache ", ""},
-    {"swiglu", " gate up out ", ""},
-    {"dropout", " x out ", ""},
-    {"cross_entropy", " logits scratch ", ""},
-    {"cross_entropy_set", " logits scratch ", ""},
-};
-enum { STORED_COUNT = (int)(sizeof stored_operands / sizeof stored_operands[0]) };
-
-static const struct stored_operands *stored_of(const struct operator_family *family)
-{
-    for (int i = 0; i < STORED_COUNT; i++)
-        if (strcmp(stored_operands[i].family, family->name) == 0)
-            return &stored_operands[i];
-    return NULL;
-}
-
-static bool among(const char *names, const char *name)
-{
-    char padded[64];
-    snprintf(padded, sizeof padded, " %s ", name);
-    return strstr(names, padded) != NULL;
-}
-
-static uint16_t bf16_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
 
 static float float_of(uint16_t stored)
 {
@@ -67,21 +21,6 @@ static void round_to_bf16(struct tensor *host)
     float *values = host->data;
     for (int64_t i = 0; i < tensor_count(host); i++)
         values[i] = float_of(bf16_of(values[i]));
-}
-
-/* Uploads f32 values of the host into a tensor of the same or of half the width. */
-static void upload_values(struct backend *backend, struct tensor *tensor, const struct tensor *host)
-{
-    if (tensor->dtype != DTYPE_BF16) {
-        tensor_upload(backend, tensor, host->data);
-        return;
-    }
-    uint16_t *stored = malloc(tensor_bytes(tensor) + 1);
-    for (int64_t i = 0; i < tensor_count(tensor); i++)
-        stored[i] = bf16_of(((const float *)host->data)[i]);
-    tensor_upload(backend, tensor, stored);
-    backend->wait(backend);
-    free(stored);
 }
 
 /* The tensor's bytes on the host; *values its numbers as double. The caller frees both. */
@@ -116,18 +55,16 @@ static void open_pair(struct operator_case *on_cpu, struct operator_case *on_dev
                       struct backend *device, const struct operator_family *family, const int64_t *size,
                       bool bf16)
 {
-    const struct stored_operands *stored = bf16 ? stored_of(family) : NULL;
     case_open(on_cpu, cpu, family, size);
     case_open(on_device, device, family, size);
-    for (int i = 0; stored && i < on_cpu->count; i++) {
-        if (!among(stored->operands, on_cpu->operands[i].name))
-            continue;
-        on_device->tensors[i].dtype = DTYPE_BF16;
-        round_to_bf16(&on_cpu->initial[i]);
-        if (among(stored->parameters, on_cpu->operands[i].name))
-            continue;
-        on_device->gradients[i].dtype = DTYPE_BF16;
-        round_to_bf16(&on_cpu->upstream[i]);
+    if (!bf16)
+        return;
+    store_in_bf16(on_device);
+    for (int i = 0; i < on_cpu->count; i++) {
+        if (on_device->tensors[i].dtype == DTYPE_BF16)
+            round_to_bf16(&on_cpu->initial[i]);
+        if (on_device->gradients[i].dtype == DTYPE_BF16)
+            round_to_bf16(&on_cpu->upstream[i]);
     }
 }
 

@@ -1,0 +1,59 @@
+/*
+ * device_sizes.h: sizes of operator_cases.h's families that fill a GPU: those of an 8B language model on packed rows of
+ * 2,048 tokens, of a 512-wide one over 41,000 items, and of recommenders on gowalla. Operands are several times the
+ * second-level cache.
+ */
+#ifndef IDREC_BENCH_DEVICE_SIZES_H
+#define IDREC_BENCH_DEVICE_SIZES_H
+
+#include "tests/operator_cases.h"
+
+struct device_size {
+    const char *family;
+    enum dtype storage; /* of what may be bf16 */
+    int64_t size[SIZE_NUMBERS];
+};
+
+static const struct device_size device_sizes[] = {
+    {"gemm", DTYPE_BF16, {8192, 8192, 8192, 0, 1}},
+    {"gemm", DTYPE_BF16, {8192, 4096, 4096, 0, 0}},
+    {"gemm", DTYPE_BF16, {256, 4096, 4096, 0, 1}},
+    {"gemm", DTYPE_BF16, {64, 4096, 4096, 0, 1}},
+    {"gemm", DTYPE_BF16, {4096, 41024, 512, 0, 1}},
+    {"gemm", DTYPE_F32, {8192, 4096, 4096, 0, 1}},
+    {"gemm", DTYPE_F32, {1024, 40981, 64, 0, 1}},
+    {"add", DTYPE_BF16, {8192, 4096}},
+    {"axpby", DTYPE_BF16, {8192, 4096}},
+    {"axpby", DTYPE_F32, {70839, 64}},
+    {"bias", DTYPE_BF16, {8192, 4096}},
+    {"linear", DTYPE_BF16, {8192, 4096, 4096, 16, 0}},
+    {"linear", DTYPE_BF16, {8192, 4096, 4096, 16, 5}},
+    {"gather", DTYPE_BF16, {16384, 512, 41024}},
+    {"gather", DTYPE_F32, {6144, 64, 70839}},
+    {"gather", DTYPE_F32, {1000000, 64, 70839}},
+    {"rmsnorm", DTYPE_BF16, {8192, 4096}},
+    {"rmsnorm", DTYPE_BF16, {16384, 512}},
+    {"rope", DTYPE_BF16, {8192, 32, 128}},
+    {"attention", DTYPE_BF16, {8192, 4, 32, 8, 128, 1}},
+    {"attention", DTYPE_BF16, {16384, 78, 8, 8, 64, 1}},
+    {"attention_decode", DTYPE_BF16, {64, 1024, 32, 8, 128}},
+    {"attention_decode", DTYPE_BF16, {512, 256, 8, 8, 64}},
+    {"cache_store", DTYPE_BF16, {512, 128, 1024}},
+    {"swiglu", DTYPE_BF16, {8192, 4096}},
+    {"dropout", DTYPE_BF16, {8192, 4096}},
+    {"cross_entropy", DTYPE_BF16, {1024, 41024, 41000}},
+    {"cross_entropy_set", DTYPE_BF16, {1024, 41024, 41000, 20000}},
+    {"sum_of_squares", DTYPE_F32, {33554432}},
+    {"adamw", DTYPE_F32, {33554432}},
+    {"csr_spmm", DTYPE_F32, {70839, 70839, 1620256, 64}},
+    {"bpr_loss", DTYPE_F32, {2048, 29858, 40981, 64}},
+    {"bpr_loss", DTYPE_F32, {100000, 29858, 40981, 64}},
+    {"topk_masked", DTYPE_F32, {1024, 40981, 20, 28000}},
+    {"sample", DTYPE_F32, {256, 41000, 41000, 0, 100, 1}},
+    {"sample", DTYPE_F32, {256, 41000, 41000, 50, 90, 1}},
+    {"sample", DTYPE_F32, {256, 41000, 41000, 0, 90, 1}},
+    {"log_softmax_masked", DTYPE_F32, {256, 41000, 41000}},
+};
+enum { DEVICE_SIZE_COUNT = (int)(sizeof device_sizes / sizeof device_sizes[0]) };
+
+#endif
