@@ -1,7 +1,7 @@
 #include "core/backend.h"
 
 #include <omp.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/cpu/cpu.h"
@@ -42,11 +42,16 @@ struct backend *backend_without_holes(struct backend *backend, struct error *err
 /* "cuda" is the first GPU, "cuda:N" the one with that number. */
 static bool gpu_index(const char *device, int *index)
 {
-    int end = 0;
+    static const char prefix[] = "cuda:";
     *index = 0;
     if (strcmp(device, "cuda") == 0)
         return true;
-    return sscanf(device, "cuda:%d%n", index, &end) == 1 && device[end] == '\0';
+    if (strncmp(device, prefix, strlen(prefix)) != 0)
+        return false;
+    const char *number = device + strlen(prefix);
+    const size_t digits = strspn(number, "0123456789");
+    *index = atoi(number);
+    return digits >= 1 && digits <= 4 && number[digits] == '\0';
 }
 
 static struct backend *open_gpu(int index, int threads, struct error *error)
@@ -95,7 +100,6 @@ bool backend_synchronize(struct backend *backend, struct error *error)
 void backend_reset_counters(struct backend *backend)
 {
     backend->counters = (struct operation_counters){0};
-    backend->memory.peak = backend->memory.bytes;
 }
 
 void *backend_allocate(struct backend *backend, size_t bytes)

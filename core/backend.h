@@ -28,7 +28,7 @@ struct operation_counters {
 
 /* Device memory that backend_allocate() has handed out. */
 struct memory_use {
-    size_t bytes, peak; /* now; at most since backend_reset_counters() */
+    size_t bytes, peak; /* now; at most */
 };
 
 struct backend {
@@ -64,7 +64,6 @@ void backend_close(struct backend *backend);
 /* Waits for the device and hands its sticky error over: false if there was one. */
 bool backend_synchronize(struct backend *backend, struct error *error);
 
-/* Operations from 0, the peak of memory from what is in use. */
 void backend_reset_counters(struct backend *backend);
 
 /* The table's allocate and release, counted in backend->memory; `bytes` as they were allocated. */

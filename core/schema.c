@@ -53,7 +53,9 @@
 const struct schema_entry schema[] = {
     STRING("name", "null", "name of the experiment and of its folder; null: the file's name without its extension")
     INTEGER("seed", "1", 0, LARGE, "seed of everything random but the recommenders' own seeds, which count from it")
-    CHOICE("device", "auto", "auto|cpu|cuda", "auto: a GPU where one is built in and answers, else the CPU")
+    CHOICE("device", "auto", "auto|cpu|cuda|cuda:N",
+           "auto: a GPU where one is built in and answers, else the CPU; cuda: the first GPU; cuda:N: the one that "
+           "`idrec devices` lists by that number")
     INTEGER("threads", "0", 0, 4096, "CPU threads; 0: all")
     FILE_PATH("output", "null", "folder of the run; null: runs/NAME below the current folder")
 
@@ -186,7 +188,7 @@ const struct schema_entry schema[] = {
             "original|augmented|control.random|control.popularity|control.itemknn|control.self|control.permuted",
             "training sets that are compared; the controls add as many rows as `augmented` does")
     INTEGER("experiment.seeds", "5", 1, 10000, "training seeds of every recommender in every arm")
-    INTEGER("experiment.parallel", "0", 0, 4096, "trainings at a time; 0: as many as threads")
+    INTEGER("experiment.parallel", "0", 0, 4096, "trainings at a time; 0: as many as threads, and 4 on a GPU")
 
     SECTION("evaluate", "Metrics and the rules of their computation.")
     INTEGERS("evaluate.k", "[10, 20]", 1, 1000, "cuts of the ranking, at most 8")
@@ -230,12 +232,21 @@ bool schema_nullable(const struct schema_entry *entry)
     return entry->default_value && strcmp(entry->default_value, "null") == 0;
 }
 
+/* Whether `text` is the first `size` letters of `choice`, where ":N" at the end stands for any whole number. */
+static bool is_choice(const char *choice, size_t size, const char *text)
+{
+    const size_t digits = size >= 2 && strncmp(choice + size - 2, ":N", 2) == 0 ? 1 : 0;
+    if (strncmp(choice, text, size - digits) != 0)
+        return false;
+    const size_t count = strspn(text + size - digits, "0123456789");
+    return digits ? count >= 1 && count <= 4 && text[size - digits + count] == '\0' : text[size] == '\0';
+}
+
 bool schema_allows(const char *choices, const char *text)
 {
-    const size_t length = strlen(text);
     for (const char *choice = choices; choice && *choice; choice += *choice == '|') {
         const size_t size = strcspn(choice, "|");
-        if (size == length && strncmp(choice, text, size) == 0)
+        if (is_choice(choice, size, text))
             return true;
         choice += size;
     }

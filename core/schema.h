@@ -28,7 +28,7 @@ struct schema_entry {
     const char *path;
     const char *default_value; /* YAML; "null" makes the key nullable; NULL: a section */
     double minimum, maximum;   /* of numbers and integers */
-    const char *choices;       /* of strings, separated by '|'; NULL: any */
+    const char *choices;       /* of strings, separated by '|', N for a whole number; NULL: any */
     const char *help;
 };
 

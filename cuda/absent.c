@@ -1,7 +1,8 @@
 #include "cuda/backend.h"
 
 static const char reason[] =
-    "this program was built without CUDA; set device: cpu, or build it where nvcc is found";
+    "this program was built without CUDA (nvcc was not found, or IDREC_CUDA was OFF); set "
+    "device: cpu, or build it with nvcc";
 
 struct backend *cuda_backend_open(int index, struct error *error)
 {
@@ -12,7 +13,7 @@ struct backend *cuda_backend_open(int index, struct error *error)
 
 const char *cuda_build_description(void)
 {
-    return "not built in: no CUDA compiler was found when this program was built";
+    return "not built in";
 }
 
 int cuda_device_count(struct error *error)

@@ -5,11 +5,14 @@
 
 bool command_recommend(const struct invocation *invocation, struct error *error)
 {
-    int64_t k = 20;
+    struct recommend_request request = {.run_folder = invocation->words[0],
+                                        .recommender = invocation->option[0],
+                                        .users_file = invocation->option[1],
+                                        .device = invocation->option[3],
+                                        .k = 20};
     if (!invocation->option[0])
         return error_set(error, ERROR_USAGE,
                          "--recommender is missing; `idrec info %s` lists what the run has",
                          invocation->words[0]);
-    return option_integer(invocation, 2, 1, &k, error) &&
-           recommend(invocation->words[0], invocation->option[0], invocation->option[1], k, stdout, error);
+    return option_integer(invocation, 2, 1, &request.k, error) && recommend(&request, stdout, error);
 }

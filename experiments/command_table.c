@@ -14,6 +14,8 @@ static const struct argp_option recommend_options[] = {
     {"recommender", OPTION_FIRST + 0, "NAME", 0, "Which one of the run, for example lightgcn (needed)", 0},
     {"users", OPTION_FIRST + 1, "FILE", 0, "Ids of users, one a line; all users when not given", 0},
     {"k", OPTION_FIRST + 2, "K", 0, "Items for each user (default 20)", 0},
+    {"device", OPTION_FIRST + 3, "NAME", 0, "auto, cpu, cuda or cuda:N (default: as the run was configured)",
+     0},
     {0}};
 static const struct argp_option synthesize_options[] = {
     {"users", OPTION_FIRST + 0, "N", 0, "Users", 0},

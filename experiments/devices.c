@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/backend.h"
+#include "cuda/backend.h"
 #include "experiments/command.h"
 
 /* The value of the first line of /proc/cpuinfo that begins with `key`, or "". */
@@ -55,14 +55,37 @@ static json_t *describe_cpu(void)
         processor_extensions(), "blas", openblas_get_config(), "blas_kernels", openblas_get_corename());
 }
 
+static json_t *describe_gpu(int index)
+{
+    struct cuda_device_description gpu;
+    struct error reason = ERROR_INITIALIZER;
+    char address[24], capability[24];
+    snprintf(address, sizeof address, "cuda:%d", index);
+    if (!cuda_describe_device(&gpu, index, &reason))
+        return json_pack("{s:s, s:b, s:s}", "device", address, "available", 0, "reason", reason.message);
+    snprintf(capability, sizeof capability, "%d.%d", gpu.major, gpu.minor);
+    return json_pack("{s:s, s:b, s:s, s:s, s:i, s:I, s:I}", "device", address, "available", 1, "name",
+                     gpu.name, "compute_capability", capability, "multiprocessors", gpu.multiprocessors,
+                     "memory_bytes", (json_int_t)gpu.memory_bytes, "free_memory_bytes",
+                     (json_int_t)gpu.free_bytes);
+}
+
 static json_t *describe_cuda(void)
 {
     struct error reason = ERROR_INITIALIZER;
-    struct backend *backend = backend_open("cuda", 0, &reason);
-    if (!backend)
-        return json_pack("{s:b, s:s}", "available", 0, "reason", reason.message);
-    backend_close(backend);
-    return json_pack("{s:b}", "available", 1);
+    const int count = cuda_device_count(&reason);
+    json_t *cuda =
+        json_pack("{s:b, s:s, s:[]}", "available", count > 0, "build", cuda_build_description(), "devices");
+    for (int index = 0; index < count; index++)
+        json_array_append_new(json_object_get(cuda, "devices"), describe_gpu(index));
+    if (count == 0)
+        json_object_set_new(cuda, "reason", json_string(reason.message));
+    return cuda;
+}
+
+static double gibibytes(const json_t *object, const char *key)
+{
+    return (double)json_integer_value(json_object_get(object, key)) / (1024.0 * 1024.0 * 1024.0);
 }
 
 static void print_cpu(const json_t *cpu)
@@ -70,8 +93,7 @@ static void print_cpu(const json_t *cpu)
     printf("cpu: %s, %lld processors, %lld threads in use, %.1f GiB of memory\n",
            json_string_value(json_object_get(cpu, "processor")),
            (long long)json_integer_value(json_object_get(cpu, "processors")),
-           (long long)json_integer_value(json_object_get(cpu, "threads")),
-           (double)json_integer_value(json_object_get(cpu, "memory_bytes")) / (1024.0 * 1024.0 * 1024.0));
+           (long long)json_integer_value(json_object_get(cpu, "threads")), gibibytes(cpu, "memory_bytes"));
     printf("     extensions:");
     size_t index;
     json_t *extension;
@@ -79,6 +101,31 @@ static void print_cpu(const json_t *cpu)
         printf(" %s", json_string_value(extension));
     printf("\n     matrix products: %s, kernels for %s\n", json_string_value(json_object_get(cpu, "blas")),
            json_string_value(json_object_get(cpu, "blas_kernels")));
+}
+
+static void print_gpu(const json_t *gpu)
+{
+    const char *device = json_string_value(json_object_get(gpu, "device"));
+    const char *reason = json_string_value(json_object_get(gpu, "reason"));
+    if (reason)
+        printf("%s: not available: %s\n", device, reason);
+    else
+        printf("%s: %s, compute capability %s, %lld multiprocessors, %.1f GiB of memory, %.1f GiB free\n",
+               device, json_string_value(json_object_get(gpu, "name")),
+               json_string_value(json_object_get(gpu, "compute_capability")),
+               (long long)json_integer_value(json_object_get(gpu, "multiprocessors")),
+               gibibytes(gpu, "memory_bytes"), gibibytes(gpu, "free_memory_bytes"));
+}
+
+static void print_cuda(const json_t *cuda)
+{
+    const char *reason = json_string_value(json_object_get(cuda, "reason"));
+    size_t index;
+    json_t *gpu;
+    printf("cuda: %s\n", json_string_value(json_object_get(cuda, "build")));
+    if (reason)
+        printf("      not available: %s\n", reason);
+    json_array_foreach(json_object_get(cuda, "devices"), index, gpu) print_gpu(gpu);
 }
 
 bool command_devices(const struct invocation *invocation, struct error *error)
@@ -91,9 +138,7 @@ bool command_devices(const struct invocation *invocation, struct error *error)
         putchar('\n');
     } else {
         print_cpu(json_object_get(devices, "cpu"));
-        const json_t *cuda = json_object_get(devices, "cuda");
-        const char *reason = json_string_value(json_object_get(cuda, "reason"));
-        printf("cuda: %s\n", reason ? reason : "available");
+        print_cuda(json_object_get(devices, "cuda"));
     }
     json_decref(devices);
     return true;

@@ -7,9 +7,13 @@
 #include "core/interrupt.h"
 #include "core/store.h"
 
+enum { GPU_PARALLEL = 4 };
+
 struct queue {
     const struct run *run;
     int64_t count, next, done;
+    int threads;        /* of a worker's backend */
+    size_t memory_peak; /* of all workers' backends */
     job_function work;
     void *context;
     struct progress *progress;
@@ -56,12 +60,15 @@ static void *worker(void *argument)
 {
     struct queue *queue = argument;
     struct error error = ERROR_INITIALIZER;
-    struct backend *backend = backend_open("cpu", 1, &error);
+    struct backend *backend = backend_open(queue->run->backend->address, queue->threads, &error);
     if (backend == NULL) {
         queue_report(queue, false, &error);
         return NULL;
     }
     queue_work(queue, backend);
+    pthread_mutex_lock(&queue->lock);
+    queue->memory_peak += backend->memory.peak;
+    pthread_mutex_unlock(&queue->lock);
     backend_close(backend);
     return NULL;
 }
@@ -70,16 +77,21 @@ static void *worker(void *argument)
  * own threads would serve one worker at a time and make the others wait. */
 static void run_workers(struct queue *queue, int parallel)
 {
+    struct backend *backend = queue->run->backend;
     pthread_t *threads = calloc((size_t)parallel, sizeof *threads);
     int started = 0, blas_threads = openblas_get_num_threads();
+    const int share = backend->threads / parallel;
+    queue->threads = backend->device == DEVICE_CPU || share < 1 ? 1 : share;
     openblas_set_num_threads(1);
     while (threads != NULL && started < parallel &&
            pthread_create(&threads[started], NULL, worker, queue) == 0)
         started++;
     if (started == 0)
-        queue_work(queue, queue->run->backend);
+        queue_work(queue, backend);
     for (int i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
+    if (backend->memory.bytes + queue->memory_peak > backend->memory.peak)
+        backend->memory.peak = backend->memory.bytes + queue->memory_peak;
     openblas_set_num_threads(blas_threads);
     free(threads);
 }
@@ -95,7 +107,7 @@ bool jobs_run(const struct run *run, int parallel, int64_t count, job_function w
     pthread_mutex_init(&queue.lock, NULL);
     if (parallel > count)
         parallel = (int)count;
-    if (parallel <= 1 || run->backend->device != DEVICE_CPU || !store_is_thread_safe())
+    if (parallel <= 1 || !store_is_thread_safe())
         queue_work(&queue, run->backend);
     else
         run_workers(&queue, parallel);
@@ -107,5 +119,7 @@ bool jobs_run(const struct run *run, int parallel, int64_t count, job_function w
 int jobs_parallel(const struct run *run)
 {
     int64_t parallel = config_integer(run->config, "experiment.parallel");
-    return parallel > 0 ? (int)parallel : run->backend->threads;
+    if (parallel > 0)
+        return (int)parallel;
+    return run->backend->device == DEVICE_CPU ? run->backend->threads : GPU_PARALLEL;
 }

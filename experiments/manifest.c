@@ -112,6 +112,11 @@ void manifest_set(struct manifest *manifest, const char *key, json_t *value)
     json_object_set_new(manifest->root, key, value);
 }
 
+json_t *manifest_get(const struct manifest *manifest, const char *key)
+{
+    return json_object_get(manifest->root, key);
+}
+
 void manifest_describe(struct manifest *manifest)
 {
     struct utsname host;

@@ -21,6 +21,8 @@ bool manifest_save(const struct manifest *manifest, struct error *error);
 
 /* Sets what stands at the top level; takes the reference over. */
 void manifest_set(struct manifest *manifest, const char *key, json_t *value);
+/* What stands there; borrowed, NULL when there is none. */
+json_t *manifest_get(const struct manifest *manifest, const char *key);
 /* Version, commit and compiler of this program; the host; the time. */
 void manifest_describe(struct manifest *manifest);
 

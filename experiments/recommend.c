@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/config.h"
 #include "core/file.h"
 #include "experiments/name_index.h"
 #include "experiments/run.h"
@@ -126,16 +127,32 @@ static bool check_same_data(const struct recommender *recommender, const char *m
                     "was trained on another data set than dataset.h5 holds now; run `train` again");
 }
 
+static struct backend *open_device(const struct recommend_request *request, struct error *error)
+{
+    if (request->device)
+        return backend_open(request->device, 0, error);
+    struct config *config = NULL;
+    struct backend *backend = NULL;
+    char *path = path_format("%s/config.yaml", request->run_folder);
+    if (config_load(&config, path, 0, NULL, error))
+        backend =
+            backend_open(config_string(config, "device"), (int)config_integer(config, "threads"), error);
+    config_free(config);
+    free(path);
+    return backend;
+}
+
 static bool rank_and_print(const char *model, const struct dataset *dataset, const struct user_list *list,
-                           int64_t k, FILE *out, struct error *error)
+                           const struct recommend_request *request, FILE *out, struct error *error)
 {
     struct csr known = {0};
     struct recommender *recommender = NULL;
-    struct backend *backend = backend_open("auto", 0, error);
+    struct backend *backend = open_device(request, error);
     bool done = backend && recommender_load(&recommender, backend, model, error) &&
                 check_same_data(recommender, model, dataset, error) && known_items(&known, dataset, error);
     if (done) {
         const struct scorer scorer = recommender_scorer(recommender);
+        const int64_t items = dataset->item_ids.count, k = request->k < items ? request->k : items;
         struct top_k top;
         done = top_k_rank(&top, backend, &scorer, list->users, list->count, k, &known, error);
         if (done) {
@@ -149,22 +166,21 @@ static bool rank_and_print(const char *model, const struct dataset *dataset, con
     return done && (fflush(out) == 0 || error_system(error, "standard output", "cannot be written", NULL));
 }
 
-bool recommend(const char *run_folder, const char *recommender, const char *users_file, int64_t k, FILE *out,
-               struct error *error)
+bool recommend(const struct recommend_request *request, FILE *out, struct error *error)
 {
-    char *model =
-        run_check_stage(run_folder, "train", error) ? find_model(run_folder, recommender, error) : NULL;
+    char *model = run_check_stage(request->run_folder, "train", error)
+                      ? find_model(request->run_folder, request->recommender, error)
+                      : NULL;
     if (!model)
         return false;
-    char *path = path_format("%s/dataset.h5", run_folder);
+    char *path = path_format("%s/dataset.h5", request->run_folder);
     struct dataset dataset = {0};
     struct user_list list = {0};
     bool done = dataset_load(&dataset, path, error);
     if (done) {
-        done = (users_file ? read_users(&list, &dataset, users_file, error)
-                           : list_everyone(&list, &dataset, error)) &&
-               rank_and_print(model, &dataset, &list, k < dataset.item_ids.count ? k : dataset.item_ids.count,
-                              out, error);
+        done = (request->users_file ? read_users(&list, &dataset, request->users_file, error)
+                                    : list_everyone(&list, &dataset, error)) &&
+               rank_and_print(model, &dataset, &list, request, out, error);
         dataset_free(&dataset);
     }
     free(list.users);

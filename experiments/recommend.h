@@ -8,9 +8,15 @@
 
 #include "core/error.h"
 
-/* Writes `user<TAB>item<TAB>rank<TAB>score` in raw ids, known items left out. users_file: ids, one a line;
- * NULL: all users. The train stage of the run must be complete and of the data set that the folder holds. */
-bool recommend(const char *run_folder, const char *recommender, const char *users_file, int64_t k, FILE *out,
-               struct error *error);
+struct recommend_request {
+    const char *run_folder, *recommender;
+    const char *users_file; /* ids, one a line; NULL: all users */
+    const char *device;     /* as in the configuration; NULL: that of the run's */
+    int64_t k;
+};
+
+/* Writes `user<TAB>item<TAB>rank<TAB>score` in raw ids, known items left out. The train stage of the run must be
+ * complete and of the data set that the folder holds. */
+bool recommend(const struct recommend_request *request, FILE *out, struct error *error);
 
 #endif

@@ -106,8 +106,9 @@ void report_generation(const struct report *report, const struct document *docum
 
 void report_cost(const struct report *report, const struct document *document)
 {
-    struct table table = {.columns = 5};
-    static const char *const head[] = {"stage", "seconds", "device", "tokens/s", "peak memory, MiB"};
+    struct table table = {.columns = 6};
+    static const char *const head[] = {"stage",    "seconds",          "device",
+                                       "tokens/s", "peak memory, MiB", "of the GPU, MiB"};
     for (size_t i = 0; i < sizeof head / sizeof *head; i++)
         table_cell(&table, "%s", head[i]);
     const json_t *entry;
@@ -122,6 +123,10 @@ void report_cost(const struct report *report, const struct document *document)
         else
             table_cell(&table, " ");
         table_cell(&table, "%.0f", json_number_at(entry, "peak_memory_bytes") / 1048576);
+        if (json_number_at(entry, "peak_device_memory_bytes") > 0)
+            table_cell(&table, "%.0f", json_number_at(entry, "peak_device_memory_bytes") / 1048576);
+        else
+            table_cell(&table, " ");
     }
     document_heading(document, 2, "Cost");
     document_table(document, &table);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "cuda/backend.h"
 #include "experiments/check.h"
 #include "experiments/manifest.h"
 #include "experiments/stages.h"
@@ -28,12 +29,29 @@ static bool write_config(const struct run *run, struct error *error)
     return done;
 }
 
+/* Says which device the run is on, once and whenever it is another; and why `auto` is not a GPU where it might be. */
+static void describe_device(const struct run *run)
+{
+    const struct backend *backend = run->backend;
+    struct error reason = ERROR_INITIALIZER;
+    json_t *device = json_pack("{s:s, s:s, s:i, s:i}", "name", backend->name, "description",
+                               backend->description, "threads", backend->threads, "ranks", 1);
+    const bool known = json_equal(device, manifest_get(run->manifest, "device"));
+    manifest_set(run->manifest, "device", device);
+    if (known)
+        return;
+    if (backend->device == DEVICE_CPU && strcmp(config_string(run->config, "device"), "auto") == 0 &&
+        cuda_device_count(&reason) == 0)
+        log_line(run->log, "device: %s, %d threads (%s)", backend->description, backend->threads,
+                 reason.message);
+    else
+        log_line(run->log, "device: %s, %d threads", backend->description, backend->threads);
+}
+
 static bool write_description(const struct run *run, struct error *error)
 {
     manifest_describe(run->manifest);
-    manifest_set(run->manifest, "device",
-                 json_pack("{s:s, s:i, s:i}", "name", run->backend->name, "threads", run->backend->threads,
-                           "ranks", 1));
+    describe_device(run);
     manifest_set(run->manifest, "seeds",
                  json_pack("{s:I, s:I}", "seed", (json_int_t)config_integer(run->config, "seed"),
                            "recommenders", (json_int_t)config_integer(run->config, "experiment.seeds")));
@@ -88,9 +106,10 @@ char *run_path(const struct run *run, const char *format, ...)
 
 /* ---- stages ------------------------------------------------------------------------------------------- */
 
-/* From here on the peak of the resident memory is counted anew. */
-static void reset_peak_memory(void)
+/* From here on the peaks of the resident memory and of the device's are counted anew. */
+static void reset_peak_memory(struct backend *backend)
 {
+    backend->memory.peak = backend->memory.bytes;
     const int descriptor = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (descriptor < 0)
         return;
@@ -116,6 +135,16 @@ static double member_number(const json_t *object, const char *name)
     return json_number_value(json_object_get(object, name));
 }
 
+/* Null on the CPU, whose memory is that of the process. */
+static json_t *device_memory(const struct backend *backend, const json_t *before)
+{
+    if (backend->device == DEVICE_CPU)
+        return json_null();
+    const double peak_before = member_number(before, "peak_device_memory_bytes");
+    const double peak = (double)backend->memory.peak;
+    return json_integer((json_int_t)(peak > peak_before ? peak : peak_before));
+}
+
 /* Adds one attempt at a stage to its record: an interrupted stage has several. */
 static void add_cost(const struct run *run, json_t *record, const char *stage, double seconds,
                      struct stage_cost cost)
@@ -125,12 +154,13 @@ static void add_cost(const struct run *run, json_t *record, const char *stage, d
     const double tokens = member_number(before, "tokens") + (double)cost.tokens;
     const double operations = member_number(before, "flops") + cost.floating_point_operations;
     const double peak_before = member_number(before, "peak_memory_bytes"), peak = (double)peak_memory_bytes();
-    json_object_set_new(record, "cost",
-                        json_pack("{s:s, s:f, s:s, s:I, s:f, s:I, s:f, s:n}", "stage", stage, "seconds",
-                                  total_seconds, "device", run->backend->name, "tokens", (json_int_t)tokens,
-                                  "tokens_per_second", total_seconds > 0.0 ? tokens / total_seconds : 0.0,
-                                  "peak_memory_bytes", (json_int_t)(peak > peak_before ? peak : peak_before),
-                                  "flops", operations, "energy_joules"));
+    json_object_set_new(
+        record, "cost",
+        json_pack("{s:s, s:f, s:s, s:I, s:f, s:I, s:o, s:f, s:n}", "stage", stage, "seconds", total_seconds,
+                  "device", run->backend->description, "tokens", (json_int_t)tokens, "tokens_per_second",
+                  total_seconds > 0.0 ? tokens / total_seconds : 0.0, "peak_memory_bytes",
+                  (json_int_t)(peak > peak_before ? peak : peak_before), "peak_device_memory_bytes",
+                  device_memory(run->backend, before), "flops", operations, "energy_joules"));
 }
 
 /* The record of a stage that is to be run: the one of an interrupted attempt at the same inputs, whose state
@@ -158,7 +188,7 @@ static bool work(struct run *run, const struct stage *stage, const char *inputs,
     json_t *record = open_record(run, stage, inputs, error);
     if (!record)
         return false;
-    reset_peak_memory();
+    reset_peak_memory(run->backend);
     backend_reset_counters(run->backend);
     struct stage_cost cost = {0};
     const double started = clock_seconds();
