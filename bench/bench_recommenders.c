@@ -1,24 +1,27 @@
 /*
- * bench_recommenders.c: seconds and quality of a fit, and of a full-ranking evaluation.
+ * bench_recommenders.c: seconds and quality of a fit, seconds and bytes of an epoch, and of a full-ranking evaluation.
  *
- *   bench_recommenders fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...]
- *   bench_recommenders steps TRAIN COUNT THREADS [setting=value ...]
- *   bench_recommenders evaluate TRAIN TRUTH MODEL.h5 THREADS
+ *   bench_recommenders [--device cpu|cuda] [--small] fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...]
+ *   bench_recommenders [...] steps TRAIN COUNT THREADS [setting=value ...]
+ *   bench_recommenders [...] epochs TRAIN COUNT THREADS [setting=value ...]
+ *   bench_recommenders [...] evaluate TRAIN TRUTH MODEL.h5 THREADS
  *
  * TRAIN and TRUTH are interaction files of any format; TRUTH `-` trains without evaluation, SAVE `-` keeps
- * nothing. Settings are those of an entry of `recommenders:`.
+ * nothing. Settings are those of an entry of `recommenders:`. `epochs` prints the device's ceilings first; --small
+ * measures these at sizes that say nothing.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "bench/measure.h"
 #include "core/config.h"
 #include "core/file.h"
 #include "core/readers.h"
 #include "models/recommenders/steps.h"
 
-enum { CUT = 20 };
+enum { CUT = 20, EVALUATIONS = 3 };
 
 struct files {
     struct csr train, truth;
@@ -90,13 +93,13 @@ static double processor_seconds(void)
 }
 
 /* fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...] */
-static bool fit(int count, char **values, struct error *error)
+static bool fit(struct measured_device device, int count, char **values, struct error *error)
 {
     struct files files = {0};
     struct recommender_settings settings;
     struct recommender *recommender = NULL;
     struct fit_report report;
-    struct backend *backend = backend_open("cpu", atoi(values[3]), error);
+    struct backend *backend = backend_open(device.name, atoi(values[3]), error);
     bool done = backend && read_settings(&settings, count - 5, values + 5, error) &&
                 read_files(&files, values[0], values[1], error);
     const struct training_set data = {.positives = &files.train};
@@ -123,12 +126,6 @@ static bool fit(int count, char **values, struct error *error)
     return done;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
 /* Times `count` steps one by one, after two that are not counted. */
 static bool time_steps(struct embedding_training *training, embedding_step *step, int64_t count,
                        struct error *error)
@@ -145,6 +142,7 @@ static bool time_steps(struct embedding_training *training, embedding_step *step
         started = clock_seconds();
         const double processor_started = processor_seconds();
         step(training, (place + 2) % steps * batch, batch);
+        training->backend->wait(training->backend);
         if (place >= 0) {
             walls[place] = clock_seconds() - started;
             processors[place] = processor_seconds() - processor_started;
@@ -152,34 +150,76 @@ static bool time_steps(struct embedding_training *training, embedding_step *step
     }
     const bool done = walls && processors && backend_synchronize(training->backend, error);
     if (done) {
-        qsort(walls, (size_t)count, sizeof *walls, compare_doubles);
-        qsort(processors, (size_t)count, sizeof *processors, compare_doubles);
         printf("%s, %d threads: sampling %.3f s an epoch, median of %lld steps of %lld triples %.1f ms wall "
                "and %.1f ms "
                "processor\n",
                training->settings.model, training->backend->threads, sampling, (long long)count,
-               (long long)batch, 1e3 * walls[count / 2], 1e3 * processors[count / 2]);
+               (long long)batch, 1e3 * median(walls, count), 1e3 * median(processors, count));
     }
     free(walls);
     free(processors);
     return done;
 }
 
-/* steps TRAIN COUNT THREADS [setting=value ...] */
-static bool steps(int count, char **values, struct error *error)
+/* Times `count` whole epochs, sampling included, after one that is not counted. */
+static bool time_epochs(struct embedding_training *training, const struct ceilings *ceilings, int64_t count,
+                        struct error *error)
+{
+    struct backend *backend = training->backend;
+    double loss = 0.0, *seconds = calloc((size_t)count, sizeof *seconds);
+    bool done = seconds || error_memory(error, "the times", (size_t)count * sizeof *seconds, NULL);
+    for (int64_t epoch = 0; done && epoch <= count; epoch++) {
+        backend_reset_counters(backend);
+        const double started = clock_seconds();
+        done = training->model->train_epoch(training, epoch + 1, &loss, error) &&
+               backend_synchronize(backend, error);
+        if (epoch > 0)
+            seconds[epoch - 1] = clock_seconds() - started;
+    }
+    if (done) {
+        const double epoch = median(seconds, count), rate = backend->counters.bytes / epoch;
+        printf("epoch of %s, optimizer %s, on %s: median of %lld %.4f s, %.1f GB/s (%.1f %% of copy), loss "
+               "%.5f\n",
+               training->settings.model, training->settings.optimizer, backend->name, (long long)count, epoch,
+               1e-9 * rate, 100.0 * rate / ceilings->copy_bytes, loss);
+    }
+    free(seconds);
+    return done;
+}
+
+static bool graph_model(const struct recommender_settings *settings)
+{
+    return strcmp(settings->model, "lightgcn") == 0;
+}
+
+static bool time_training(struct embedding_training *training, bool whole_epochs, bool small, int64_t count,
+                          struct error *error)
+{
+    struct ceilings ceilings;
+    if (!whole_epochs)
+        return time_steps(training, graph_model(&training->settings) ? lightgcn_step : bpr_mf_step, count,
+                          error);
+    if (!ceilings_measure(&ceilings, training->backend, small, error))
+        return false;
+    ceilings_print(&ceilings, training->backend);
+    return time_epochs(training, &ceilings, count, error);
+}
+
+/* steps|epochs TRAIN COUNT THREADS [setting=value ...] */
+static bool train(struct measured_device device, bool whole_epochs, int count, char **values,
+                  struct error *error)
 {
     struct files files = {0};
     struct recommender_settings settings;
     struct embedding_training *training = NULL;
-    struct backend *backend = backend_open("cpu", atoi(values[2]), error);
+    struct backend *backend = backend_open(device.name, atoi(values[2]), error);
+    const struct training_set data = {.positives = &files.train};
     bool done = backend && read_settings(&settings, count - 3, values + 3, error) &&
                 read_files(&files, values[0], "-", error);
-    const bool graph = done && strcmp(settings.model, "lightgcn") == 0;
-    const struct training_set data = {.positives = &files.train};
     done = done &&
-           embedding_training_open(&training, graph ? &lightgcn_model : &bpr_mf_model, backend, &settings,
-                                   &data, 1, error) &&
-           time_steps(training, graph ? lightgcn_step : bpr_mf_step, atoll(values[1]), error);
+           embedding_training_open(&training, graph_model(&settings) ? &lightgcn_model : &bpr_mf_model,
+                                   backend, &settings, &data, 1, error) &&
+           time_training(training, whole_epochs, device.small, atoll(values[1]), error);
     embedding_training_close(training);
     csr_free(&files.train);
     backend_close(backend);
@@ -213,14 +253,14 @@ static bool evaluate_once(struct recommender *recommender, struct backend *backe
 }
 
 /* evaluate TRAIN TRUTH MODEL.h5 THREADS */
-static bool evaluate(char **values, struct error *error)
+static bool evaluate(struct measured_device device, char **values, struct error *error)
 {
     struct files files = {0};
     struct recommender *recommender = NULL;
-    struct backend *backend = backend_open("cpu", atoi(values[3]), error);
+    struct backend *backend = backend_open(device.name, atoi(values[3]), error);
     bool done = backend && read_files(&files, values[0], values[1], error) &&
                 recommender_load(&recommender, backend, values[2], error);
-    for (int repeat = 0; done && repeat < 3; repeat++)
+    for (int repeat = 0; done && repeat < EVALUATIONS; repeat++)
         done = evaluate_once(recommender, backend, &files, error);
     recommender_free(recommender);
     csr_free(&files.train);
@@ -229,22 +269,29 @@ static bool evaluate(char **values, struct error *error)
     return done;
 }
 
+static bool command(struct measured_device device, int count, char **values, struct error *error)
+{
+    const char *name = count > 1 ? values[1] : "";
+    const bool epochs = strcmp(name, "epochs") == 0;
+    if (count >= 7 && strcmp(name, "fit") == 0)
+        return fit(device, count - 2, values + 2, error);
+    if (count >= 5 && atoll(values[3]) > 0 && (epochs || strcmp(name, "steps") == 0))
+        return train(device, epochs, count - 2, values + 2, error);
+    if (count == 6 && strcmp(name, "evaluate") == 0)
+        return evaluate(device, values + 2, error);
+    return error_set(
+        error, ERROR_USAGE,
+        "usage: bench_recommenders [--device NAME] [--small] fit TRAIN TRUTH SEED THREADS SAVE "
+        "[setting=value ...] | steps|epochs TRAIN COUNT THREADS [setting=value ...] | evaluate TRAIN "
+        "TRUTH MODEL.h5 THREADS");
+}
+
 int main(int count, char **values)
 {
     backend_prepare_process(values);
+    const struct measured_device device = measured_device_read(&count, &values);
     struct error error = ERROR_INITIALIZER;
-    bool done = false;
-    if (count >= 7 && strcmp(values[1], "fit") == 0)
-        done = fit(count - 2, values + 2, &error);
-    else if (count >= 5 && atoll(values[3]) > 0 && strcmp(values[1], "steps") == 0)
-        done = steps(count - 2, values + 2, &error);
-    else if (count == 6 && strcmp(values[1], "evaluate") == 0)
-        done = evaluate(values + 2, &error);
-    else
-        error_set(&error, ERROR_USAGE,
-                  "usage: bench_recommenders fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...] | "
-                  "evaluate TRAIN "
-                  "TRUTH MODEL.h5 THREADS");
+    const bool done = command(device, count, values, &error);
     error_print(&error, stderr);
     return done ? 0 : (int)error.kind;
 }
