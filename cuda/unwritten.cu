@@ -3,36 +3,6 @@
 
 #define UNWRITTEN(name) error_set(&backend->error, ERROR_RUN, "device cuda: %s is not written yet", #name)
 
-void cuda_add(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *)
-{
-    UNWRITTEN(add);
-}
-
-void cuda_axpby(struct backend *backend, struct tensor *, float, const struct tensor *, float)
-{
-    UNWRITTEN(axpby);
-}
-
-void cuda_bias_forward(struct backend *backend, struct tensor *, const struct tensor *)
-{
-    UNWRITTEN(bias_forward);
-}
-
-void cuda_bias_backward(struct backend *backend, struct tensor *, const struct tensor *)
-{
-    UNWRITTEN(bias_backward);
-}
-
-void cuda_gather(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *)
-{
-    UNWRITTEN(gather);
-}
-
-void cuda_scatter_add(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *)
-{
-    UNWRITTEN(scatter_add);
-}
-
 void cuda_rope_forward(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *,
                        int64_t)
 {
@@ -73,24 +43,6 @@ void cuda_cache_store(struct backend *backend, struct tensor *, const struct ten
     UNWRITTEN(cache_store);
 }
 
-void cuda_swiglu_forward(struct backend *backend, struct tensor *, const struct tensor *,
-                         const struct tensor *)
-{
-    UNWRITTEN(swiglu_forward);
-}
-
-void cuda_swiglu_backward(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
-                          const struct tensor *, const struct tensor *)
-{
-    UNWRITTEN(swiglu_backward);
-}
-
-void cuda_dropout(struct backend *backend, struct tensor *, const struct tensor *, float, uint64_t, uint64_t,
-                  uint64_t)
-{
-    UNWRITTEN(dropout);
-}
-
 void cuda_cross_entropy(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
                         const struct tensor *, int64_t)
 {
@@ -107,22 +59,6 @@ void cuda_exclude(struct backend *backend, struct tensor *, const struct tensor 
                   const struct tensor *)
 {
     UNWRITTEN(exclude);
-}
-
-void cuda_sum_of_squares(struct backend *backend, struct tensor *, const struct tensor *)
-{
-    UNWRITTEN(sum_of_squares);
-}
-
-void cuda_clip_scale(struct backend *backend, struct tensor *, const struct tensor *, float)
-{
-    UNWRITTEN(clip_scale);
-}
-
-void cuda_adamw(struct backend *backend, struct tensor *, const struct tensor *, struct tensor *,
-                struct tensor *, const struct tensor *, struct adamw)
-{
-    UNWRITTEN(adamw);
 }
 
 void cuda_csr_spmm(struct backend *backend, struct tensor *, const struct csr_tensor *, const struct tensor *,
@@ -154,9 +90,4 @@ void cuda_sample(struct backend *backend, struct tensor *, struct tensor *, cons
 void cuda_log_softmax_masked(struct backend *backend, struct tensor *, const struct tensor *, int64_t)
 {
     UNWRITTEN(log_softmax_masked);
-}
-
-void cuda_convert(struct backend *backend, struct tensor *, const struct tensor *)
-{
-    UNWRITTEN(convert);
 }

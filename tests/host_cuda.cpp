@@ -316,6 +316,21 @@ uint64_t exchange(uint64_t value, unsigned from, unsigned mask)
     return taken;
 }
 
+static unsigned ballot(bool predicate, unsigned mask)
+{
+    if (mask != 0xFFFFFFFFu)
+        fail("votes with a part of its warp");
+    fiber *self = block->running;
+    const fiber *first = self - here->thread.x % warp;
+    self->given = predicate;
+    warp_barrier();
+    unsigned votes = 0;
+    for (unsigned lane = 0; lane < warp; lane++)
+        votes |= (unsigned)first[lane].given << lane;
+    warp_barrier();
+    return votes;
+}
+
 void *dynamic_shared()
 {
     return block->shared_memory.data();
@@ -425,10 +440,7 @@ void run_on_device(std::function<void()> work)
 
 unsigned __ballot_sync(unsigned mask, bool predicate)
 {
-    unsigned ballot = 0;
-    for (unsigned lane = 0; lane < 32; lane++)
-        ballot |= (unsigned)host_cuda::exchange(predicate, lane, mask) << lane;
-    return ballot;
+    return host_cuda::ballot(predicate, mask);
 }
 
 /* ---- the runtime ----------------------------------------------------------------------------------------- */

@@ -1,0 +1,30 @@
+/*
+ * sort.cuh: stable sort of 32-bit keys that carry 32-bit values: least significant digit first, 8 bits a pass
+ * (Merrill and Grimshaw 2011, without look-back). The result does not depend on timing.
+ */
+#ifndef IDREC_CUDA_SORT_CUH
+#define IDREC_CUDA_SORT_CUH
+
+#include "cuda/device.cuh"
+
+struct sorted_pairs {
+    uint32_t *keys, *values;
+};
+
+/* Bits that numbers 0 .. maximum need, at least 1. */
+inline int bits_of(uint64_t maximum)
+{
+    int bits = 1;
+    while (maximum >>= 1)
+        bits++;
+    return bits;
+}
+
+/* Sorts by the lowest `bits` bits of the keys, ascending; equal keys keep their order. The result stands in keys and
+ * values or in `memory`, which holds radix_sort_bytes(count), a multiple of 256, and what is not the result is lost.
+ * 3 launches a pass, 5 from 32,768 pairs on. count < 2^31. */
+size_t radix_sort_bytes(int64_t count);
+struct sorted_pairs radix_sort(struct backend *backend, uint32_t *keys, uint32_t *values, int64_t count,
+                               int bits, void *memory);
+
+#endif
