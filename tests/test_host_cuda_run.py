@@ -1,0 +1,203 @@
+"""The whole experiment on the emulated GPU (idrec_host_cuda: the kernels' own source on the host): figures equal to those of
+the CPU within a tolerance, the same bits in two runs, the same bits after a kill; what a GPU that is missing or full says.
+Needs h5diff (Debian: hdf5-tools).
+"""
+
+import json
+import math
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
+os.environ["IDREC"] = IDREC = os.environ.get("IDREC_HOST_CUDA", str(SOURCE / "build/release/tests/idrec_host_cuda"))
+
+from test_kill import differences  # noqa: E402 (it takes the program from IDREC)
+
+CONFIG = """\
+name: tiny
+data: {path: data.inter}
+language_model: {layers: 1, width: 16, heads: 2, key_heads: 1}
+prompts: {random_cuts: 1, length: 32}
+pretrain: {steps: 6, tokens_per_batch: 256}
+finetune: {steps: 4, tokens_per_batch: 256, rank: 4}
+generate: {contexts: 1, max_items: 3}
+augment: {per_user: [2], select_seeds: 2}
+recommenders:
+- {model: bpr_mf, width: 8, epochs: 3, batch: 128}
+- {model: lightgcn, width: 8, layers: 2, epochs: 3, batch: 128}
+experiment: {seeds: 2, arms: [original, augmented, control.self]}
+evaluate: {k: [5, 10]}
+"""
+SAMPLING = ["generate.method=sampling", "generate.samples=2"]
+METRIC_TOLERANCE = 0.02  # near ties may change places
+LOSS_TOLERANCE = 1e-3
+failures = []
+
+
+def check(condition, what):
+    if not condition:
+        failures.append(what)
+        print(f"failed: {what}", flush=True)
+
+
+def idrec(folder, command, device, output, *overrides, environment=None):
+    words = [IDREC, command, "tiny.yaml", f"device={device}", f"output={output}", *overrides]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, **(environment or {})})
+
+
+def run(folder, device, output, *overrides, command="run"):
+    started = time.monotonic()
+    result = idrec(folder, command, device, output, *overrides)
+    if result.returncode != 0:
+        sys.exit(f"{command} on {device} failed with status {result.returncode}: {result.stderr[-1500:]}")
+    print(f"{output}: {command} on {device} in {time.monotonic() - started:.1f} s", flush=True)
+
+
+def load(folder, name="results.json"):
+    return json.loads((folder / name).read_text())
+
+
+def losses(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(line["stage"], key, value) for line in lines for key, value in line.items() if key.endswith("loss")]
+
+
+def test_figures(folder):
+    cpu, cuda = folder / "cpu", folder / "cuda"
+    found = [losses(cpu), losses(cuda)]
+    check(len(found[0]) > 2 and len(found[0]) == len(found[1]), f"as many losses: {[len(each) for each in found]}")
+    for (stage, key, expected), (_, _, value) in zip(*found):
+        check(math.isclose(value, expected, rel_tol=LOSS_TOLERANCE), f"{stage} {key}: {value}, on the CPU {expected}")
+    results = [load(cpu), load(cuda)]
+    runs = [{(run["recommender"], run["arm"], run["seed"]): run["metrics"] for run in each["runs"]} for each in results]
+    check(runs[0].keys() == runs[1].keys() and len(runs[0]) == 12, f"the same runs: {runs[0].keys() ^ runs[1].keys()}")
+    for which, metrics in runs[0].items():
+        for name, expected in metrics.items():
+            value = runs[1][which][name]
+            check(abs(value - expected) <= METRIC_TOLERANCE, f"{which} {name}: {value}, on the CPU {expected}")
+    requested = [each["generation"]["requested"] for each in results]
+    check(requested[0] == requested[1] > 0, f"generation: {requested}")
+
+
+def test_names(folder):
+    for entry in load(folder / "cuda")["cost"]:
+        check(entry["device"] == "cuda:0 (emulated on the host)", f"cost of {entry['stage']} on {entry['device']}")
+        takes_memory = entry["stage"] in {"pretrain", "finetune", "generate", "train"}
+        check((entry["peak_device_memory_bytes"] > 0) == takes_memory, f"device memory of {entry['stage']}")
+    for entry in load(folder / "cpu")["cost"]:
+        check(entry["device"] == "cpu" and entry["peak_device_memory_bytes"] is None, f"cost of {entry['stage']}")
+    manifest = load(folder / "cuda", "manifest.json")
+    check(manifest["device"]["description"] == "cuda:0 (emulated on the host)", f"manifest: {manifest['device']}")
+    check("device: cuda:0 (emulated on the host)" in (folder / "cuda" / "log.txt").read_text(), "log.txt names the GPU")
+
+
+def test_bits(folder):
+    run(folder, "cuda:0", "again")
+    for difference in differences(folder / "cuda", folder / "again"):
+        check(False, f"two runs: {difference}")
+
+
+def test_kill(folder):
+    """Killed while a recommender trains, then while it generates, and started again."""
+    for stage in ("train", "generate"):
+        output = folder / f"killed-{stage}"
+        process = subprocess.Popen([IDREC, "run", "tiny.yaml", "device=cuda", f"output={output}"], cwd=folder,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_stage(process, output, stage)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        run(folder, "cuda", output.name)
+        for difference in differences(folder / "cuda", output):
+            check(False, f"killed in {stage}: {difference}")
+
+
+def wait_for_stage(process, output, stage):
+    while process.poll() is None:
+        try:
+            if stage in load(output, "manifest.json")["stages"]:
+                return
+        except (FileNotFoundError, json.JSONDecodeError):
+            pass
+        time.sleep(0.02)
+    sys.exit(f"the run that was to be killed in {stage} ended with status {process.returncode}")
+
+
+def test_sampling(folder):
+    found = []
+    for device in ("cpu", "cuda"):
+        shutil.copytree(folder / device, folder / f"sampling-{device}")
+        run(folder, device, f"sampling-{device}", *SAMPLING, command="generate")
+        text = subprocess.run(["h5dump", "-d", "/user", "-d", "/item", "-y", folder / f"sampling-{device}" / "generated.h5"],
+                              capture_output=True, text=True, check=True).stdout
+        found.append(text.split("DATASET", 1)[1])
+    check(found[0] == found[1], "what is sampled on the GPU is what is sampled on the CPU")
+
+
+def test_recommend(folder):
+    lists = []
+    for device in ("cpu", "cuda"):
+        result = subprocess.run([IDREC, "recommend", "cuda", "--recommender=lightgcn", "--k=5", f"--device={device}"],
+                                cwd=folder, capture_output=True, text=True, timeout=120)
+        check(result.returncode == 0, f"recommend on {device}: {result.stderr[-300:]}")
+        lists.append([line.split("\t")[:3] for line in result.stdout.splitlines()])
+    same = sum(a == b for a, b in zip(*lists))
+    check(len(lists[0]) == len(lists[1]) > 0 and same >= 0.98 * len(lists[0]), f"recommend: {same} of {len(lists[0])} alike")
+
+
+def test_refusals(folder):
+    for fault, word in (("no-driver", "driver"), ("old-driver", "CUDA 11.2"), ("no-gpu", "GPU"),
+                        ("no-machine-code", "compute capability")):
+        refuse(idrec(folder, "prepare", "cuda", "none", environment={"HOST_CUDA_FAULT": fault}), fault, word, "device cuda")
+    result = idrec(folder, "prepare", "auto", "auto", environment={"HOST_CUDA_FAULT": "no-gpu"})
+    check(result.returncode == 0, f"auto without a GPU: {result.stderr[-300:]}")
+    check("no GPU" in (folder / "auto" / "log.txt").read_text(), "auto without a GPU says so in the log")
+    refuse(idrec(folder, "prepare", "cuda:7", "none"), "cuda:7", "cuda:7", status=2)
+    check(not (folder / "none").exists(), "a refused device leaves no folder")
+    refuse(idrec(folder, "pretrain", "cuda", "auto", "pretrain.tokens_per_batch=100000",
+                 environment={"HOST_CUDA_MEMORY_MIB": "16"}), "memory", "out of memory on cuda:0", "weights 0.", "activations",
+           "MiB are free", "lower")
+
+
+def refuse(result, name, *words, status=1):
+    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
+    check(result.returncode == status and len(lines) == 1, f"{name}: status {result.returncode}, {result.stderr[-500:]}")
+    for word in words:
+        check(lines and word in lines[0], f"{name}: no {word!r} in {lines}")
+
+
+def test_devices():
+    listed = json.loads(subprocess.run([IDREC, "devices", "--json"], capture_output=True, text=True, check=True).stdout)
+    gpu = listed["cuda"]["devices"][0]
+    check(listed["cuda"]["available"] and gpu["device"] == "cuda:0" and gpu["compute_capability"] == "8.0", f"devices: {gpu}")
+    text = subprocess.run([IDREC, "devices"], capture_output=True, text=True, check=True).stdout
+    check("cuda:0: emulated on the host, compute capability 8.0" in text, f"devices: {text}")
+
+
+def main():
+    if shutil.which("h5diff") is None:
+        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
+        return 77
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=40", "--items=36", "--interactions=10", "--seed=5"],
+                       check=True, capture_output=True)
+        (folder / "tiny.yaml").write_text(CONFIG)
+        test_devices()
+        test_refusals(folder)
+        run(folder, "cpu", "cpu")
+        run(folder, "cuda", "cuda")
+        for test in (test_figures, test_names, test_bits, test_sampling, test_recommend, test_kill):
+            test(folder)
+    print(f"{len(failures)} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
