@@ -16,6 +16,7 @@
 #include "core/tensor.h"
 
 struct csr_tensor;
+struct graph_calls;
 /* One function pointer an operator; defined in core/operators.h, which only backends include. */
 struct operators;
 
@@ -50,6 +51,7 @@ struct backend {
     void (*close)(struct backend *backend);
 
     const struct operators *operators;
+    const struct graph_calls *graph_calls; /* NULL: this device records nothing; see backend_graph_run() */
     void *implementation;
     struct error error; /* sticky; see ops.h */
     struct operation_counters counters;
@@ -74,6 +76,38 @@ void backend_release(struct backend *backend, void *memory, size_t bytes);
 void tensor_upload(struct backend *backend, struct tensor *tensor, const void *host);
 void tensor_download(struct backend *backend, void *host, const struct tensor *tensor);
 void tensor_zero(struct backend *backend, struct tensor *tensor);
+
+/* ---- graphs ------------------------------------------------------------------------------------------- */
+
+/* Operators that run again and again on the same tensors with the same arguments, such as a decode step. A device that
+ * supports graphs records them once and runs them again at the cost of one launch; on another the operators are simply
+ * called again. Zeroed: nothing is recorded. */
+struct backend_graph {
+    bool warm; /* the work has run once */
+    void *recorded;
+    struct operation_counters counters; /* of one run */
+};
+
+bool backend_graph_supported(const struct backend *backend);
+
+typedef void graph_work(void *context);
+
+/* Does the work: by calling it the first time (which lets scratch memory grow), the second time by recording it, from
+ * then on without calling it. A graph whose scratch memory has moved since is recorded again. The work may call
+ * operators, tensor_zero() and backend->copy; nothing that needs the host: no upload, download, wait or allocation. What
+ * changes from run to run must be in device memory, not in an argument or an address. */
+void backend_graph_run(struct backend *backend, struct backend_graph *graph, graph_work *work, void *context);
+/* The graph is zeroed. To be called before its tensors move and before the backend closes. */
+void backend_graph_release(struct backend *backend, struct backend_graph *graph);
+
+/* What a backend that supports graphs fills. Errors are the backend's. */
+struct graph_calls {
+    bool (*begin)(struct backend *backend);
+    void *(*end)(struct backend *backend); /* NULL after an error */
+    bool (*is_current)(struct backend *backend, const void *recorded);
+    void (*launch)(struct backend *backend, void *recorded);
+    void (*release)(struct backend *backend, void *recorded);
+};
 
 /* Must be called first in main(): sets what the libraries read from the environment when they are loaded, and
  * executes the program again, once, if that changed anything. Where that cannot be done the program goes on

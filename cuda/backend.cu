@@ -45,7 +45,11 @@ static void cuda_fill_zero(struct backend *backend, void *memory, size_t bytes)
 
 static void copy(struct backend *backend, void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
-    if (bytes > 0)
+    if (kind != cudaMemcpyDeviceToDevice && device_of(backend)->capturing)
+        error_set(&backend->error, ERROR_RUN,
+                  "device cuda: host memory is copied while a graph is recorded, which would copy it again "
+                  "at every run");
+    else if (bytes > 0)
         cuda_check(backend, cudaMemcpyAsync(to, from, bytes, kind, device_of(backend)->stream), "copy");
 }
 
@@ -68,7 +72,8 @@ static void cuda_wait(struct backend *backend)
 static void cuda_download(struct backend *backend, void *to, const void *from, size_t bytes)
 {
     copy(backend, to, from, bytes, cudaMemcpyDeviceToHost);
-    cuda_wait(backend);
+    if (!device_of(backend)->capturing)
+        cuda_wait(backend);
 }
 
 void *cuda_workspace(struct backend *backend, size_t bytes)
@@ -133,6 +138,7 @@ static struct backend *allocate_backend(int index)
     backend->wait = cuda_wait;
     backend->close = cuda_close;
     backend->operators = &cuda_operators;
+    backend->graph_calls = &cuda_graph_calls;
     backend->implementation = device;
     return backend;
 }

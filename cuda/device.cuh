@@ -46,6 +46,9 @@ void *cuda_workspace(struct backend *backend, size_t bytes);
 bool cuda_matrix_products_open(struct backend *backend);
 void cuda_matrix_products_close(struct cuda_device *device);
 
+/* graph.cu */
+extern const struct graph_calls cuda_graph_calls;
+
 /* ---- launches ------------------------------------------------------------------------------------------ */
 
 /* Blocks of `size` elements that cover `count`, at least one. */
