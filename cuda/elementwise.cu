@@ -50,7 +50,7 @@ __global__ void convert_kernel(To *out, const From *x, int64_t count)
 void cuda_add(struct backend *backend, struct tensor *out, const struct tensor *a, const struct tensor *b)
 {
     const int64_t count = tensor_count(out);
-    BY_STORAGE(out, BY_ACCESS(aligned(out, a, b), {
+    BY_STORAGE(out, BY_ACCESS(packs_fit<T>(out->data, count) && aligned(a, b), {
                    LAUNCH(backend, (add_kernel<T, packed>), dim3(blocks_for(count, THREADS * pack_width<T>)),
                           dim3(THREADS), 0, data_of<T>(out), data_of<T>(a), data_of<T>(b), count);
                }););
@@ -59,7 +59,7 @@ void cuda_add(struct backend *backend, struct tensor *out, const struct tensor *
 void cuda_axpby(struct backend *backend, struct tensor *y, float alpha, const struct tensor *x, float beta)
 {
     const int64_t count = tensor_count(y);
-    BY_STORAGE(y, BY_ACCESS(aligned(x, y), {
+    BY_STORAGE(y, BY_ACCESS(packs_fit<T>(y->data, count) && aligned(x), {
                    LAUNCH(backend, (axpby_kernel<T, packed>),
                           dim3(blocks_for(count, THREADS * pack_width<T>)), dim3(THREADS), 0, data_of<T>(y),
                           alpha, data_of<T>(x), beta, count);
@@ -70,7 +70,7 @@ template <typename To, typename From>
 static void convert(struct backend *backend, struct tensor *out, const struct tensor *x)
 {
     const int64_t count = tensor_count(out);
-    BY_ACCESS(aligned(out, x), {
+    BY_ACCESS(packs_fit<bf16>(out->data, count) && aligned(x), {
         LAUNCH(backend, (convert_kernel<To, From, packed>),
                dim3(blocks_for(count, THREADS * pack_width<bf16>)), dim3(THREADS), 0, data_of<To>(out),
                data_of<From>(x), count);

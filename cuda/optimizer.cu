@@ -42,7 +42,7 @@ void cuda_sum_of_squares(struct backend *backend, struct tensor *sum, const stru
                           : static_cast<double *>(cuda_workspace(backend, SQUARES_BLOCKS * sizeof(double)));
     if (!partial)
         return;
-    BY_ACCESS(aligned(x), {
+    BY_ACCESS(packs_fit<float>(x->data, count), {
         LAUNCH(backend, (squares_kernel<packed>), dim3(blocks), dim3(THREADS), 0, partial, data_of<float>(x),
                count);
     });
@@ -117,7 +117,7 @@ void cuda_adamw(struct backend *backend, struct tensor *weight, const struct ten
 {
     const int64_t count = tensor_count(weight);
     const struct adamw_factors factors = factors_of(settings);
-    BY_ACCESS(aligned(weight, gradient, first_moment, second_moment), {
+    BY_ACCESS(packs_fit<float>(weight->data, count) && aligned(gradient, first_moment, second_moment), {
         LAUNCH(backend, (adamw_kernel<packed>), dim3(blocks_for(count, TILE)), dim3(THREADS), 0,
                data_of<float>(weight), data_of<float>(gradient), data_of<float>(first_moment),
                data_of<float>(second_moment), data_of<float>(scale), factors, count);

@@ -9,23 +9,19 @@
 #include "cuda/portable.cuh"
 
 /* Count values that start at `from`; those at and beyond `available` (it may be negative) are 0 and are not read.
- * packed: `from` is a multiple of 16 bytes, or of Count elements where these are fewer. */
+ * packed: `from` is a multiple of 16 bytes (or of Count elements, where these are fewer), `available` one of a pack. */
 template <bool packed, int Count, typename T>
 __device__ inline void load_values(float (&values)[Count], const T *from, int64_t available)
 {
-    constexpr int width = Count < pack_width<T> ? Count : pack_width<T>;
+    constexpr int width = !packed ? 1 : Count < pack_width<T> ? Count : pack_width<T>;
 #pragma unroll
     for (int first = 0; first < Count; first += width) {
-        if (packed && first + width <= available) {
-            const pack<T, width> loaded = *reinterpret_cast<const pack<T, width> *>(from + first);
+        pack<T, width> loaded = {};
+        if (first < available)
+            loaded = *reinterpret_cast<const pack<T, width> *>(from + first);
 #pragma unroll
-            for (int i = 0; i < width; i++)
-                values[first + i] = to_float(loaded.value[i]);
-            continue;
-        }
-#pragma unroll
-        for (int i = first; i < first + width; i++)
-            values[i] = i < available ? to_float(from[i]) : 0.0f;
+        for (int i = 0; i < width; i++)
+            values[first + i] = to_float(loaded.value[i]);
     }
 }
 
@@ -33,21 +29,15 @@ __device__ inline void load_values(float (&values)[Count], const T *from, int64_
 template <bool packed, int Count, typename T>
 __device__ inline void store_values(T *to, const float (&values)[Count], int64_t available)
 {
-    constexpr int width = Count < pack_width<T> ? Count : pack_width<T>;
+    constexpr int width = !packed ? 1 : Count < pack_width<T> ? Count : pack_width<T>;
 #pragma unroll
     for (int first = 0; first < Count; first += width) {
-        if (packed && first + width <= available) {
-            pack<T, width> stored;
+        pack<T, width> stored;
 #pragma unroll
-            for (int i = 0; i < width; i++)
-                stored.value[i] = from_float<T>(values[first + i]);
+        for (int i = 0; i < width; i++)
+            stored.value[i] = from_float<T>(values[first + i]);
+        if (first < available)
             *reinterpret_cast<pack<T, width> *>(to + first) = stored;
-            continue;
-        }
-#pragma unroll
-        for (int i = first; i < first + width; i++)
-            if (i < available)
-                to[i] = from_float<T>(values[i]);
     }
 }
 

@@ -1,6 +1,6 @@
 #include "cuda/scan.cuh"
 
-enum { THREADS = 256, ITEMS = 8, TILE = THREADS * ITEMS, TILES_OF_ONE_BLOCK = 4 };
+enum { THREADS = 256, ITEMS = 8, TILE = THREADS * ITEMS, TILES_OF_ONE_BLOCK = 2 };
 
 /* One tile: values[first ..] become exclusive sums that begin at `before`. Returns the tile's total. */
 static __device__ uint32_t scan_tile(uint32_t *values, int64_t first, int64_t count, uint32_t before)

@@ -22,7 +22,7 @@ inline int bits_of(uint64_t maximum)
 
 /* Sorts by the lowest `bits` bits of the keys, ascending; equal keys keep their order. The result stands in keys and
  * values or in `memory`, which holds radix_sort_bytes(count), a multiple of 256, and what is not the result is lost.
- * 3 launches a pass, 5 from 32,768 pairs on. count < 2^31. */
+ * 3 launches a pass, 5 beyond 16,384 pairs. count < 2^31. */
 size_t radix_sort_bytes(int64_t count);
 struct sorted_pairs radix_sort(struct backend *backend, uint32_t *keys, uint32_t *values, int64_t count,
                                int bits, void *memory);

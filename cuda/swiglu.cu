@@ -52,7 +52,7 @@ void cuda_swiglu_forward(struct backend *backend, struct tensor *out, const stru
                          const struct tensor *up)
 {
     const int64_t count = tensor_count(out);
-    BY_STORAGE(out, BY_ACCESS(aligned(out, gate, up), {
+    BY_STORAGE(out, BY_ACCESS(packs_fit<T>(out->data, count) && aligned(gate, up), {
                    LAUNCH(backend, (swiglu_forward_kernel<T, packed>),
                           dim3(blocks_for(count, THREADS * pack_width<T>)), dim3(THREADS), 0, data_of<T>(out),
                           data_of<T>(gate), data_of<T>(up), count);
@@ -63,7 +63,7 @@ void cuda_swiglu_backward(struct backend *backend, struct tensor *d_gate, struct
                           const struct tensor *d_out, const struct tensor *gate, const struct tensor *up)
 {
     const int64_t count = tensor_count(d_out);
-    BY_STORAGE(d_out, BY_ACCESS(aligned(d_gate, d_up, d_out, gate, up), {
+    BY_STORAGE(d_out, BY_ACCESS(packs_fit<T>(d_out->data, count) && aligned(d_gate, d_up, gate, up), {
                    LAUNCH(backend, (swiglu_backward_kernel<T, packed>),
                           dim3(blocks_for(count, THREADS * pack_width<T>)), dim3(THREADS), 0,
                           data_of<T>(d_gate), data_of<T>(d_up), data_of<T>(d_out), data_of<T>(gate),

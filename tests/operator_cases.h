@@ -115,6 +115,22 @@ static void axpby_forward(struct backend *backend, struct tensor *t, size_number
     op_axpby(backend, &t[1], 0.75f, &t[0], -0.5f);
 }
 
+/* To bf16 and back; both are what the device's rounding must equal bit for bit. */
+static int convert_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", CONSTANT, s[0], s[1]);
+    o[1] = (struct operand){"narrow", RESULT, DTYPE_BF16, s[0], s[1], ZERO, 0};
+    o[2] = REAL("out", RESULT, s[0], s[1]);
+    return 3;
+}
+
+static void convert_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_convert(backend, &t[1], &t[0]);
+    op_convert(backend, &t[2], &t[1]);
+}
+
 static int bias_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("x", VARIABLE, s[0], s[1]);
@@ -415,6 +431,20 @@ static void squares_forward(struct backend *backend, struct tensor *t, size_numb
     op_sum_of_squares(backend, &t[1], &t[0]);
 }
 
+/* The norm is clipped to s[0] - 1 quarters; 0: not at all. */
+static int clip_describe(struct operand *o, size_numbers s)
+{
+    (void)s;
+    o[0] = (struct operand){"sum", CONSTANT, DTYPE_F64, 1, 0, POSITIVE, 0};
+    o[1] = (struct operand){"scale", RESULT, DTYPE_F32, 1, 0, ZERO, 0};
+    return 2;
+}
+
+static void clip_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_clip_scale(backend, &t[1], &t[0], 0.25f * (float)(s[0] - 1));
+}
+
 static int adamw_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("gradient", CONSTANT, s[0], 0);
@@ -564,9 +594,20 @@ static const struct operator_family operator_families[] = {
       {4096, 352, 128, 0, 1},
       {2048, 8192, 128, 0, 1},
       {128, 128, 4096, 1}}},
-    {"add", add_describe, add_forward, NULL, {{1, 1}, {33, 31}, {257, 65}}, {{4096, 128}}},
-    {"axpby", axpby_describe, axpby_forward, NULL, {{1, 1}, {33, 31}, {257, 65}}, {{4096, 128}}},
-    {"bias", bias_describe, bias_forward, bias_backward, {{1, 1}, {33, 31}, {257, 65}}, {{4096, 128}}},
+    {"add", add_describe, add_forward, NULL, {{1, 1}, {33, 31}, {257, 65}, {31, 264}}, {{4096, 128}}},
+    {"axpby", axpby_describe, axpby_forward, NULL, {{1, 1}, {33, 31}, {257, 65}, {31, 264}}, {{4096, 128}}},
+    {"convert",
+     convert_describe,
+     convert_forward,
+     NULL,
+     {{1, 1}, {33, 31}, {257, 65}, {31, 264}},
+     {{4096, 128}}},
+    {"bias",
+     bias_describe,
+     bias_forward,
+     bias_backward,
+     {{1, 1}, {33, 31}, {257, 65}, {31, 264}, {130, 520}},
+     {{4096, 128}}},
     {"linear",
      linear_describe,
      linear_forward,
@@ -577,13 +618,20 @@ static const struct operator_family operator_families[] = {
      gather_describe,
      gather_forward,
      gather_backward,
-     {{1, 1, 1}, {257, 31, 33}, {1000, 64, 257}},
+     {{1, 1, 1},
+      {257, 31, 33},
+      {1000, 64, 257},
+      {1000, 8, 1},
+      {700, 136, 2},
+      {2000, 33, 3},
+      {1100, 2, 66000},
+      {17000, 1, 300}},
      {{4096, 128, 40000}, {100000, 64, 70000}}},
     {"rmsnorm",
      rmsnorm_describe,
      rmsnorm_forward,
      rmsnorm_backward,
-     {{1, 4}, {31, 33}, {257, 130}},
+     {{1, 4}, {31, 33}, {33, 64}, {257, 130}, {31, 520}, {3, 2049}, {5, 4104}, {2, 8200}},
      {{4096, 128}}},
     {"rope",
      rope_describe,
@@ -614,13 +662,13 @@ static const struct operator_family operator_families[] = {
      swiglu_describe,
      swiglu_forward,
      swiglu_backward,
-     {{1, 1}, {33, 31}, {257, 65}},
+     {{1, 1}, {33, 31}, {257, 65}, {31, 264}},
      {{4096, 352}}},
     {"dropout",
      dropout_describe,
      dropout_forward,
      dropout_backward,
-     {{1, 1}, {33, 31}, {257, 257}},
+     {{1, 1}, {33, 31}, {257, 257}, {31, 264}},
      {{4096, 128}}},
     {"cross_entropy",
      cross_entropy_describe,
@@ -634,8 +682,14 @@ static const struct operator_family operator_families[] = {
      set_backward,
      {{1, 1, 1, 1}, {31, 33, 31, 100}, {65, 257, 257, 300}, {9, 2000, 1999, 50}},
      {{2048, 1700, 1700, 40000}, {512, 41000, 41000, 10000}}},
-    {"sum_of_squares", squares_describe, squares_forward, NULL, {{1}, {257}, {100000}}, {{5000000}}},
-    {"adamw", adamw_describe, adamw_forward, NULL, {{1}, {257}, {50000}}, {{5000000}}},
+    {"sum_of_squares",
+     squares_describe,
+     squares_forward,
+     NULL,
+     {{1}, {31}, {257}, {4104}, {100000}},
+     {{5000000}}},
+    {"clip_scale", clip_describe, clip_forward, NULL, {{1}, {2}, {9}}, {{2}}},
+    {"adamw", adamw_describe, adamw_forward, NULL, {{1}, {31}, {257}, {50000}}, {{5000000}}},
     {"csr_spmm",
      spmm_describe,
      spmm_forward,
@@ -753,6 +807,9 @@ static void fill_operand(struct tensor *tensor, const struct operand *operand, u
             break;
         case DTYPE_I64:
             ((int64_t *)tensor->data)[i] = value;
+            break;
+        case DTYPE_BF16: /* only results are */
+            ((uint16_t *)tensor->data)[i] = 0;
             break;
         default:
             ((int32_t *)tensor->data)[i] = (int32_t)value;

@@ -55,7 +55,7 @@ static uint16_t bf16_of(float value)
 /* Uploads f32 values of the host into a tensor of the same or of half the width. */
 static void upload_values(struct backend *backend, struct tensor *tensor, const struct tensor *host)
 {
-    if (tensor->dtype != DTYPE_BF16) {
+    if (tensor->dtype == host->dtype) {
         tensor_upload(backend, tensor, host->data);
         return;
     }

@@ -37,6 +37,19 @@ static void axpby_reference(double **v, size_numbers s)
         v[1][i] = 0.75 * v[0][i] - 0.5 * v[1][i];
 }
 
+static double nearest_bf16(double value)
+{
+    int exponent;
+    const double mantissa = frexp(value, &exponent);
+    return ldexp(nearbyint(ldexp(mantissa, 8)), exponent - 8);
+}
+
+static void convert_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0] * s[1]; i++)
+        v[1][i] = v[2][i] = nearest_bf16(v[0][i]);
+}
+
 static void bias_reference(double **v, size_numbers s)
 {
     for (int64_t i = 0; i < s[0] * s[1]; i++)
@@ -179,6 +192,12 @@ static void squares_reference(double **v, size_numbers s)
         v[1][0] += v[0][i] * v[0][i];
 }
 
+static void clip_reference(double **v, size_numbers s)
+{
+    const double maximum = 0.25 * (double)(s[0] - 1);
+    v[1][0] = maximum > 0.0 ? fmin(1.0, maximum / sqrt(v[0][0])) : 1.0;
+}
+
 static void adamw_reference(double **v, size_numbers s)
 {
     for (int64_t i = 0; i < s[0]; i++) {
@@ -263,6 +282,7 @@ static const struct {
     {"gemm", gemm_reference},
     {"add", add_reference},
     {"axpby", axpby_reference},
+    {"convert", convert_reference},
     {"bias", bias_reference},
     {"linear", linear_reference},
     {"gather", gather_reference},
@@ -275,6 +295,7 @@ static const struct {
     {"cross_entropy", cross_entropy_reference},
     {"cross_entropy_set", set_reference},
     {"sum_of_squares", squares_reference},
+    {"clip_scale", clip_reference},
     {"adamw", adamw_reference},
     {"csr_spmm", spmm_reference},
     {"bpr_loss", bpr_reference},
@@ -293,6 +314,14 @@ static reference *reference_of(const char *family)
 
 /* ---- comparison ---- */
 
+static double bf16_number(uint16_t stored)
+{
+    const uint32_t bits = (uint32_t)stored << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return (double)value;
+}
+
 static double element(const struct tensor *tensor, int64_t i)
 {
     switch (tensor->dtype) {
@@ -304,6 +333,8 @@ static double element(const struct tensor *tensor, int64_t i)
         return (double)((const int64_t *)tensor->data)[i];
     case DTYPE_U32:
         return (double)((const uint32_t *)tensor->data)[i];
+    case DTYPE_BF16:
+        return bf16_number(((const uint16_t *)tensor->data)[i]);
     default:
         return (double)((const int32_t *)tensor->data)[i];
     }
