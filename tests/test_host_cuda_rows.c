@@ -1,0 +1,206 @@
+/*
+ * What the CUDA kernels promise beyond equality with the CPU, checked on the host: the bits of a row depend neither on
+ * the alignment of its memory nor on the other rows, sums of look-ups keep the CPU's order, tensors may be empty.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/ops.h"
+#include "cuda/backend.h"
+#include "tests/support.h"
+
+static struct backend *open_device(void)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct backend *device = cuda_backend_open(0, &error);
+    require(device != NULL, &error);
+    return device;
+}
+
+static void close_device(struct backend *device)
+{
+    struct error error = ERROR_INITIALIZER;
+    require(backend_synchronize(device, &error), &error);
+    backend_close(device);
+}
+
+/* f32 [rows, columns], or [rows] when columns is 0, that begins `shift` elements behind an aligned address. */
+static struct tensor tensor_open(struct backend *backend, int64_t rows, int64_t columns, int64_t shift)
+{
+    const int64_t count = rows * (columns ? columns : 1);
+    float *memory = backend->allocate(backend, (size_t)(count + shift) * sizeof *memory);
+    assert_non_null(memory);
+    return columns ? tensor_2d(memory + shift, DTYPE_F32, backend->device, rows, columns)
+                   : tensor_1d(memory + shift, DTYPE_F32, backend->device, rows);
+}
+
+static void tensor_close(struct backend *backend, struct tensor *tensor, int64_t shift)
+{
+    backend->release(backend, (float *)tensor->data - shift);
+}
+
+/* Numbers that `key` and the position decide. */
+static void fill(struct backend *backend, struct tensor *tensor, uint64_t key)
+{
+    struct random_stream random = random_stream_open(5, RANDOM_TEST, 0, key);
+    const int64_t count = tensor_count(tensor);
+    float *values = malloc((size_t)(count + 1) * sizeof *values);
+    for (int64_t i = 0; i < count; i++)
+        values[i] = random_float(&random) - 0.5f;
+    tensor_upload(backend, tensor, values);
+    backend->wait(backend);
+    free(values);
+}
+
+static float *values_of(struct backend *backend, const struct tensor *tensor)
+{
+    float *values = malloc(tensor_bytes(tensor) + 1);
+    tensor_download(backend, values, tensor);
+    return values;
+}
+
+/* ---- alignment ---- */
+
+enum { NORM_TENSORS = 7 };
+
+/* Both directions of the norm; the results are out, d_x and d_weight. */
+static void run_norm(struct backend *device, float *results[3], int64_t rows, int64_t columns, int64_t shift)
+{
+    const int64_t shapes[NORM_TENSORS][2] = {{rows, columns}, {rows, columns}, {columns, 0}, {rows, columns},
+                                             {rows, columns}, {columns, 0},    {rows, 0}};
+    struct tensor t[NORM_TENSORS];
+    for (int i = 0; i < NORM_TENSORS; i++) {
+        t[i] = tensor_open(device, shapes[i][0], shapes[i][1], shift);
+        fill(device, &t[i], (uint64_t)i);
+    }
+    op_rmsnorm_forward(device, &t[0], &t[6], &t[1], &t[2], 1e-5f);
+    op_rmsnorm_backward(device, &t[3], &t[5], &t[4], &t[1], &t[2], &t[6]);
+    results[0] = values_of(device, &t[0]);
+    results[1] = values_of(device, &t[3]);
+    results[2] = values_of(device, &t[5]);
+    for (int i = 0; i < NORM_TENSORS; i++)
+        tensor_close(device, &t[i], shift);
+}
+
+static void bits_do_not_depend_on_alignment(void **state)
+{
+    (void)state;
+    enum { ROWS = 70 };
+    static const int64_t widths[] = {16, 64, 136, 520};
+    struct backend *device = open_device();
+    for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
+        float *packed[3], *single[3];
+        run_norm(device, packed, ROWS, widths[w], 0);
+        run_norm(device, single, ROWS, widths[w], 1);
+        for (int i = 0; i < 3; i++) {
+            const size_t count = (size_t)(widths[w] * (i == 2 ? 1 : ROWS));
+            if (memcmp(packed[i], single[i], count * sizeof(float)) != 0)
+                fail_msg("result %d of rows of %lld depends on the alignment", i, (long long)widths[w]);
+            free(packed[i]);
+            free(single[i]);
+        }
+    }
+    close_device(device);
+}
+
+/* ---- sums of look-ups ---- */
+
+enum { TABLE_ROWS = 9, WIDTH = 12, PLACES = 900, FOLLOWED = 4 };
+
+/* Adds PLACES rows to a table of random numbers; the rows of index FOLLOWED are the same for every `others`. */
+static float *run_scatter(struct backend *backend, int64_t followed, int64_t others)
+{
+    struct tensor table = tensor_open(backend, TABLE_ROWS, WIDTH, 0);
+    struct tensor rows = tensor_open(backend, PLACES, WIDTH, 0);
+    struct tensor indices = tensor_open(backend, PLACES, 0, 0);
+    indices.dtype = DTYPE_I32;
+    fill(backend, &table, 1);
+    fill(backend, &rows, 2);
+    int32_t index[PLACES];
+    for (int64_t i = 0; i < PLACES; i++)
+        index[i] = i % (PLACES / followed) == 0 && i / (PLACES / followed) < followed
+                       ? FOLLOWED
+                       : (int32_t)(i * others % (FOLLOWED + 1)) - 1;
+    tensor_upload(backend, &indices, index);
+    op_scatter_add(backend, &table, &rows, &indices);
+    float *values = values_of(backend, &table);
+    tensor_close(backend, &table, 0);
+    tensor_close(backend, &rows, 0);
+    tensor_close(backend, &indices, 0);
+    return values;
+}
+
+static void sums_depend_on_their_own_rows_only(void **state)
+{
+    (void)state;
+    static const int64_t lengths[] = {1, 63, 64, 65, 128, 129, 300};
+    struct backend *device = open_device(), *cpu = open_backend(1);
+    for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
+        float *first = run_scatter(device, lengths[l], 1), *again = run_scatter(device, lengths[l], 0);
+        float *expected = run_scatter(cpu, lengths[l], 1);
+        const size_t bytes = WIDTH * sizeof(float), place = FOLLOWED * WIDTH;
+        if (memcmp(first + place, again + place, bytes) != 0)
+            fail_msg("the sum of %lld rows depends on the rest of the batch", (long long)lengths[l]);
+        if (lengths[l] <= 64 && memcmp(first + place, expected + place, bytes) != 0)
+            fail_msg("the sum of %lld rows has another order than on the CPU", (long long)lengths[l]);
+        assert_memory_equal(first + place + WIDTH, expected + place + WIDTH,
+                            (TABLE_ROWS - FOLLOWED - 1) * bytes);
+        free(first);
+        free(again);
+        free(expected);
+    }
+    close_device(device);
+    backend_close(cpu);
+}
+
+/* ---- nothing ---- */
+
+static void tensors_may_be_empty(void **state)
+{
+    (void)state;
+    struct backend *device = open_device();
+    struct tensor rows = tensor_open(device, 0, 8, 0), list = tensor_open(device, 0, 0, 0);
+    struct tensor table = tensor_open(device, 3, 8, 0), bias = tensor_open(device, 8, 0, 0);
+    struct tensor indices = list,
+                  sum = {device->allocate(device, sizeof(double)), DTYPE_F64, DEVICE_CUDA, 1, {1}};
+    const double seven = 7.0;
+    double squares;
+    indices.dtype = DTYPE_I32;
+    fill(device, &bias, 1);
+    tensor_upload(device, &sum, &seven);
+    float *before = values_of(device, &bias);
+    op_add(device, &rows, &rows, &rows);
+    op_axpby(device, &rows, 1.0f, &rows, 0.0f);
+    op_bias_forward(device, &rows, &bias);
+    op_bias_backward(device, &bias, &rows);
+    op_swiglu_forward(device, &rows, &rows, &rows);
+    op_dropout(device, &rows, &rows, 0.5f, 1, 2, 3);
+    op_gather(device, &rows, &table, &indices);
+    op_scatter_add(device, &table, &rows, &indices);
+    op_rmsnorm_forward(device, &rows, &list, &rows, &bias, 1e-5f);
+    op_rmsnorm_backward(device, &rows, &bias, &rows, &rows, &bias, &list);
+    op_sum_of_squares(device, &sum, &list);
+    op_adamw(device, &list, &list, &list, &list, NULL, (struct adamw){.step = 1});
+    tensor_download(device, &squares, &sum);
+    assert_true(squares == 7.0);
+    float *after = values_of(device, &bias);
+    assert_memory_equal(after, before, tensor_bytes(&bias));
+    free(before);
+    free(after);
+    device->release(device, sum.data);
+    tensor_close(device, &rows, 0);
+    tensor_close(device, &list, 0);
+    tensor_close(device, &table, 0);
+    tensor_close(device, &bias, 0);
+    close_device(device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bits_do_not_depend_on_alignment),
+        cmocka_unit_test(sums_depend_on_their_own_rows_only),
+        cmocka_unit_test(tensors_may_be_empty),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
