@@ -23,7 +23,7 @@ namespace host_cuda
 
 constexpr unsigned threads_maximum = 1024, warp = 32;
 constexpr size_t static_shared_maximum = 48 << 10, shared_maximum = 163 << 10;
-constexpr size_t stack_bytes = 256 << 10;
+constexpr size_t stack_bytes = 256 << 10, page_bytes = 4096, guard_bytes = 256;
 
 static std::atomic<int> chosen_schedule{FORWARD};
 
@@ -353,14 +353,17 @@ void *shared(const void *site, size_t bytes)
 /* ---- device memory --------------------------------------------------------------------------------------- */
 
 static std::mutex memory_lock;
-static std::map<char *, size_t> allocations;
+struct allocation {
+    size_t bytes, mapped; /* asked for; with what follows, whose bits nothing may change */
+};
+static std::map<char *, allocation> allocations;
 static size_t allocated_bytes;
 static int memory_users;
 
 static void set_access(int protection)
 {
     for (const auto &allocation : allocations)
-        if (mprotect(allocation.first, allocation.second, protection) != 0)
+        if (mprotect(allocation.first, allocation.second.mapped, protection) != 0)
             abort();
 }
 
@@ -468,8 +471,10 @@ static void enqueue(std::function<void()> work)
 
 using host_cuda::allocated_bytes;
 using host_cuda::allocations;
+using host_cuda::guard_bytes;
 using host_cuda::memory_lock;
 using host_cuda::memory_users;
+using host_cuda::page_bytes;
 using host_cuda::recording;
 
 const char *cudaGetErrorString(cudaError_t error)
@@ -537,15 +542,17 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
-    const size_t rounded = (bytes + 4095) / 4096 * 4096 + (bytes == 0 ? 4096 : 0);
+    const size_t rounded = (bytes + guard_bytes + page_bytes - 1) / page_bytes * page_bytes;
     const std::lock_guard<std::mutex> guard(memory_lock);
     void *mapped = MAP_FAILED;
     if (allocated_bytes + rounded <= memory_maximum())
-        mapped = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mapped =
+            mmap(nullptr, rounded + page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED)
         return cudaErrorMemoryAllocation;
+    mprotect((char *)mapped + rounded, page_bytes, PROT_NONE);
     memset(mapped, 0xFF, rounded);
-    allocations[(char *)mapped] = rounded;
+    allocations[(char *)mapped] = {bytes, rounded};
     allocated_bytes += rounded;
     if (memory_users == 0)
         mprotect(mapped, rounded, PROT_NONE);
@@ -559,9 +566,17 @@ cudaError_t cudaFree(void *memory)
     const auto found = allocations.find((char *)memory);
     if (found == allocations.end())
         return memory ? cudaErrorInvalidValue : cudaSuccess;
-    munmap(memory, found->second);
-    allocated_bytes -= found->second;
+    const host_cuda::allocation allocation = found->second;
     allocations.erase(found);
+    allocated_bytes -= allocation.mapped;
+    mprotect(memory, allocation.mapped, PROT_READ);
+    for (size_t i = allocation.bytes; i < allocation.mapped; i++)
+        if (((const unsigned char *)memory)[i] != 0xFF) {
+            fprintf(stderr, "host_cuda: a kernel wrote behind the end of %zu bytes of memory\n",
+                    allocation.bytes);
+            abort();
+        }
+    munmap(memory, allocation.mapped + page_bytes);
     return cudaSuccess;
 }
 

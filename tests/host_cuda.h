@@ -4,8 +4,9 @@
  * only, in an order that the test chooses: a kernel whose result depends on the order has a race.
  *
  * It reports and aborts on: a barrier that only a part of the block reaches, or at two places at once; a lane
- * exchange without all lanes; a launch beyond the limits of a GPU. Shared memory and allocations start as NaN. The
- * "device" memory cannot be touched from host code: it is mapped without access except while a kernel or a copy runs.
+ * exchange without all lanes; a launch beyond the limits of a GPU; a write behind an allocation, when that is
+ * released. Shared memory and allocations start as NaN. The "device" memory cannot be touched from host code: it is
+ * mapped without access except while a kernel or a copy runs.
  *
  * The environment describes the GPU: HOST_CUDA_MEMORY_MIB is its memory (4096), HOST_CUDA_FAULT what is wrong with it
  * (no-driver, old-driver, no-gpu or no-machine-code).
