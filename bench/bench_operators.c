@@ -100,7 +100,7 @@ static bool time_family(const struct operator_bench *bench, const struct operato
                         struct error *error)
 {
     if (bench->small)
-        return time_case(bench, family, family->sizes[1], false, error);
+        return time_case(bench, family, family->sizes[family->sizes[1][0] > 0], false, error);
     if (bench->backend->device != DEVICE_CPU)
         return time_on_gpu(bench, family, error);
     bool done = true;
