@@ -59,8 +59,8 @@ def libraries_not_found(program, environment):
 
 def find_library(name, python):
     """Of the CUDA toolkit, or of the packages of the Python that has torch (nvidia/*/lib)."""
-    folders = ["/usr/local/cuda*/lib64", "/usr/local/cuda*/targets/x86_64-linux/lib", "/opt/cuda*/lib64",
-               "/usr/lib/x86_64-linux-gnu"]
+    folders = ["/usr/local/cuda*/lib64", "/usr/local/cuda*/lib", "/usr/local/cuda*/targets/x86_64-linux/lib",
+               "/opt/cuda*/lib64", "/usr/lib/x86_64-linux-gnu"]
     folders += [f"{site}/nvidia/*/lib" for site in python_folders(python)]
     folders += [f"{site}/torch/lib" for site in python_folders(python)]
     return next((pathlib.Path(path) for folder in folders for path in sorted(glob.glob(f"{folder}/{name}"))), None)
