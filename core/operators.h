@@ -24,6 +24,7 @@
     X(attention_backward)                                                                                    \
     X(attention_decode)                                                                                      \
     X(cache_store)                                                                                           \
+    X(cache_share)                                                                                           \
     X(swiglu_forward)                                                                                        \
     X(swiglu_backward)                                                                                       \
     X(dropout)                                                                                               \
@@ -37,7 +38,9 @@
     X(bpr_loss)                                                                                              \
     X(topk_masked)                                                                                           \
     X(sample)                                                                                                \
-    X(log_softmax_masked)
+    X(advance)                                                                                               \
+    X(log_softmax_masked)                                                                                    \
+    X(mean_probability)
 
 #define OPERATOR_ENTRY(name) __typeof__(op_##name) *name;
 struct operators {

@@ -402,6 +402,20 @@ void op_cache_store(struct backend *backend, struct tensor *cache, const struct 
     backend->operators->cache_store(backend, cache, rows, slots, positions, capacity);
 }
 
+void op_cache_share(struct backend *backend, struct tensor *cache, const struct tensor *to,
+                    const struct tensor *from, const struct tensor *counts, int64_t capacity)
+{
+    const char *where = "op_cache_share";
+    const enum dtype storage = storage_of(backend, cache);
+    if (!STORED_MATRIX(cache, ANY, ANY) || !LIST_OF(DTYPE_I32, to, ANY) ||
+        !LIST_OF(DTYPE_I32, from, to->shape[0]) || !LIST_OF(DTYPE_I32, counts, to->shape[0]) ||
+        !CONDITION(capacity > 0 && cache->shape[0] % capacity == 0,
+                   "the cache must hold slots of `capacity` rows"))
+        return;
+    count_work(backend, 0.0, 2.0 * elements(to) * (double)(capacity * cache->shape[1]));
+    backend->operators->cache_share(backend, cache, to, from, counts, capacity);
+}
+
 void op_swiglu_forward(struct backend *backend, struct tensor *out, const struct tensor *gate,
                        const struct tensor *up)
 {
@@ -600,4 +614,33 @@ void op_log_softmax_masked(struct backend *backend, struct tensor *logits, const
         return;
     count_work(backend, 4.0 * elements(logits), 2.0 * elements(logits));
     backend->operators->log_softmax_masked(backend, logits, forbidden, classes_used);
+}
+
+void op_advance(struct backend *backend, struct decode_rows rows, const struct tensor *tokens,
+                const struct tensor *log_probability, int32_t end, int64_t drawn_maximum)
+{
+    const char *where = "op_advance";
+    const int64_t count = tokens->shape[0];
+    if (!LIST_OF(DTYPE_I32, tokens, ANY) || !LIST(log_probability, count) ||
+        !LIST_OF(DTYPE_I32, rows.token, count) || !LIST_OF(DTYPE_I32, rows.position, count) ||
+        !LIST_OF(DTYPE_I32, rows.length, count) || !LIST_OF(DTYPE_I32, rows.slot, count) ||
+        !LIST_OF(DTYPE_I64, rows.stream, count) || !LIST_OF(DTYPE_I32, rows.drawn, count) ||
+        (rows.forbidden && !matrix(backend, where, "rows.forbidden", rows.forbidden, DTYPE_U32, count, ANY)) ||
+        !matrix(backend, where, "rows.log", rows.log, DTYPE_I32, count, ANY) ||
+        !MATRIX(rows.log_probability, count, rows.log->shape[1]) ||
+        !CONDITION(rows.log->shape[1] > 0, "the log has no columns"))
+        return;
+    count_work(backend, 0.0, 12.0 * (double)count);
+    backend->operators->advance(backend, rows, tokens, log_probability, end, drawn_maximum);
+}
+
+void op_mean_probability(struct backend *backend, struct tensor *mean, const struct tensor *x,
+                         const struct tensor *starts, int64_t count)
+{
+    const char *where = "op_mean_probability";
+    if (!MATRIX(mean, ANY, ANY) || !MATRIX(x, ANY, mean->shape[1]) ||
+        !LIST_OF(DTYPE_I32, starts, mean->shape[0] + 1))
+        return;
+    count_work(backend, 2.0 * elements(x), elements(x) + 2.0 * elements(mean));
+    backend->operators->mean_probability(backend, mean, x, starts, count);
 }

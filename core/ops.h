@@ -132,6 +132,11 @@ void op_attention_decode(struct backend *backend, struct tensor *out /* [rows, q
 void op_cache_store(struct backend *backend, struct tensor *cache, const struct tensor *rows,
                     const struct tensor *slots, const struct tensor *positions, int64_t capacity);
 
+/* Gives slot to[i] the first counts[i] rows of slot from[i]; no slot is in both lists. */
+void op_cache_share(struct backend *backend, struct tensor *cache, const struct tensor *to /* i32 [n] */,
+                    const struct tensor *from /* i32 [n] */, const struct tensor *counts /* i32 [n] */,
+                    int64_t capacity);
+
 /* SwiGLU (Shazeer 2020): out = silu(gate) * up. */
 void op_swiglu_forward(struct backend *backend, struct tensor *out, const struct tensor *gate,
                        const struct tensor *up);
@@ -231,9 +236,31 @@ void op_sample(struct backend *backend, struct tensor *tokens /* i32 [rows] */,
                const struct tensor *streams /* i64 [rows] */, const struct tensor *steps /* i32 [rows] */,
                int64_t classes_used, struct sampling settings);
 
+/* What a decode carries from token to token, all of it on the device. A row that is not in use has slot and stream -1. */
+struct decode_rows {
+    struct tensor *token, *position,
+        *length;                    /* i32 [rows]: to be decoded, how many are before it, that plus 1 */
+    struct tensor *slot;            /* i32 [rows], in the cache */
+    struct tensor *stream, *drawn;  /* i64, i32 [rows]: op_sample's streams and steps; drawn: tokens so far */
+    struct tensor *forbidden;       /* u32 [rows, words], or NULL */
+    struct tensor *log;             /* i32 [rows, n]: the tokens drawn, token i in column i % n */
+    struct tensor *log_probability; /* [rows, n], of these tokens */
+};
+/* Moves each row on by the token that op_sample drew for it: logged, forbidden from now on, and the next to be decoded.
+ * A row that drew -1 or `end` instead ends without logging it, one with `drawn_maximum` tokens ends with the last; an ended
+ * row is no longer in use, and its log and `drawn` stay. */
+void op_advance(struct backend *backend, struct decode_rows rows,
+                const struct tensor *tokens /* i32 [rows] */, const struct tensor *log_probability,
+                int32_t end, int64_t drawn_maximum);
+
 /* In place: row r of logits becomes log-probabilities over the columns whose bit in `forbidden` is 0; the
  * others become -infinity. */
 void op_log_softmax_masked(struct backend *backend, struct tensor *logits, const struct tensor *forbidden,
                            int64_t classes_used);
+
+/* mean [groups, columns] += e^x of the rows starts[group] .. starts[group + 1] - 1 of x [rows, columns], in their order;
+ * with `count` > 0 that was the last part, and mean becomes log(mean / count). */
+void op_mean_probability(struct backend *backend, struct tensor *mean, const struct tensor *x,
+                         const struct tensor *starts /* i32 [groups + 1] */, int64_t count);
 
 #endif

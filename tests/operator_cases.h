@@ -369,6 +369,23 @@ static void cache_forward(struct backend *backend, struct tensor *t, size_number
     op_cache_store(backend, &t[3], &t[0], &t[1], &t[2], s[1]);
 }
 
+/* pairs of slots, capacity, width; `slots` holds those that receive, then those that give */
+static int share_describe(struct operand *o, size_numbers s)
+{
+    o[0] = INTEGERS("slots", DTYPE_I32, 2 * s[0], ONCE, 2 * s[0]);
+    o[1] = INTEGERS("counts", DTYPE_I32, s[0], CLASS, s[1] + 1);
+    o[2] = REAL("cache", RESULT, 2 * s[0] * s[1], s[2]);
+    o[2].filling = NORMAL;
+    return 3;
+}
+
+static void share_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    const struct tensor to = tensor_1d(t[0].data, DTYPE_I32, backend->device, s[0]);
+    const struct tensor from = tensor_1d((int32_t *)t[0].data + s[0], DTYPE_I32, backend->device, s[0]);
+    op_cache_share(backend, &t[2], &to, &from, &t[1], s[1]);
+}
+
 /* ---- losses: rows, classes, classes used, (sets) targets in all ---- */
 
 static int cross_entropy_describe(struct operand *o, size_numbers s)
@@ -575,6 +592,56 @@ static void log_softmax_forward(struct backend *backend, struct tensor *t, size_
     op_log_softmax_masked(backend, &t[2], &t[1], s[2]);
 }
 
+/* rows, tokens, columns of the log, most tokens of a row */
+static int advance_describe(struct operand *o, size_numbers s)
+{
+    static const char *const names[] = {"token", "position", "length", "slot", "drawn"};
+    for (int i = 0; i < 5; i++) {
+        o[i] = INTEGERS(names[i], DTYPE_I32, s[0], CLASS, s[3]);
+        o[i].role = RESULT;
+    }
+    o[5] = INTEGERS("stream", DTYPE_I64, s[0], INDEX, 3);
+    o[5].role = RESULT;
+    o[6] = (struct operand){"forbidden", RESULT, DTYPE_U32, s[0], s[1] / 32 + 1, BITS, 0};
+    o[7] = (struct operand){"log", RESULT, DTYPE_I32, s[0], s[2], INDEX, 5};
+    o[8] = REAL("log_probabilities", RESULT, s[0], s[2]);
+    o[9] = INTEGERS("tokens", DTYPE_I32, s[0], INDEX, s[1]);
+    o[10] = REAL("log_probability", CONSTANT, s[0], 0);
+    return 11;
+}
+
+enum { ADVANCE_END = 1 };
+
+static void advance_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_advance(backend,
+               (struct decode_rows){.token = &t[0],
+                                    .position = &t[1],
+                                    .length = &t[2],
+                                    .slot = &t[3],
+                                    .drawn = &t[4],
+                                    .stream = &t[5],
+                                    .forbidden = &t[6],
+                                    .log = &t[7],
+                                    .log_probability = &t[8]},
+               &t[9], &t[10], ADVANCE_END, s[3]);
+}
+
+/* rows, columns, groups, divisor (0: sums) */
+static int mean_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", CONSTANT, s[0], s[1]);
+    o[1] = INTEGERS("starts", DTYPE_I32, s[2] + 1, STARTS, s[0]);
+    o[2] = REAL("mean", RESULT, s[2], s[1]);
+    o[2].filling = POSITIVE;
+    return 3;
+}
+
+static void mean_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_mean_probability(backend, &t[2], &t[0], &t[1], s[3]);
+}
+
 static const struct operator_family operator_families[] = {
     {"gemm",
      gemm_describe,
@@ -658,6 +725,12 @@ static const struct operator_family operator_families[] = {
      {{1, 1, 1, 1, 1}, {9, 40, 4, 2, 16}, {33, 70, 3, 3, 31}},
      {{256, 200, 4, 4, 32}}},
     {"cache_store", cache_describe, cache_forward, NULL, {{1, 1, 1}, {33, 31, 65}}, {{256, 200, 128}}},
+    {"cache_share",
+     share_describe,
+     share_forward,
+     NULL,
+     {{1, 1, 1}, {31, 33, 65}, {9, 70, 64}},
+     {{128, 200, 128}}},
     {"swiglu",
      swiglu_describe,
      swiglu_forward,
@@ -724,6 +797,18 @@ static const struct operator_family operator_families[] = {
      NULL,
      {{1, 1, 1}, {31, 257, 200}, {9, 1000, 1000}},
      {{256, 41000, 41000}}},
+    {"advance",
+     advance_describe,
+     advance_forward,
+     NULL,
+     {{1, 1, 1, 1}, {257, 31, 3, 5}, {130, 700, 8, 20}},
+     {{256, 41000, 8, 20}}},
+    {"mean_probability",
+     mean_describe,
+     mean_forward,
+     NULL,
+     {{1, 1, 1, 1}, {31, 257, 9, 0}, {33, 260, 4, 8}, {4, 3000, 1, 4}},
+     {{256, 41000, 32, 8}}},
 };
 enum { FAMILY_COUNT = (int)(sizeof operator_families / sizeof operator_families[0]) };
 

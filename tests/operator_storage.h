@@ -23,6 +23,7 @@ static const struct stored_operands {
     {"attention", " q k v out ", ""},
     {"attention_decode", " q k_cache v_cache out ", ""},
     {"cache_store", " rows cache ", ""},
+    {"cache_share", " cache ", ""},
     {"swiglu", " gate up out ", ""},
     {"dropout", " x out ", ""},
     {"cross_entropy", " logits scratch ", ""},

@@ -275,6 +275,46 @@ static void log_softmax_reference(double **v, size_numbers s)
     }
 }
 
+static void share_reference(double **v, size_numbers s)
+{
+    const int64_t pairs = s[0], slot = s[1] * s[2];
+    for (int64_t i = 0; i < pairs; i++)
+        for (int64_t j = 0; j < (int64_t)v[1][i] * s[2]; j++)
+            v[2][(int64_t)v[0][i] * slot + j] = v[2][(int64_t)v[0][pairs + i] * slot + j];
+}
+
+static void advance_reference(double **v, size_numbers s)
+{
+    const int64_t words = s[1] / 32 + 1;
+    for (int64_t row = 0; row < s[0]; row++) {
+        const int64_t token = (int64_t)v[9][row], place = row * s[2] + (int64_t)v[4][row] % s[2];
+        if (v[5][row] < 0.0)
+            continue;
+        if (token >= 0 && token != ADVANCE_END) {
+            double *word = &v[6][row * words + token / 32];
+            *word = (double)((uint32_t)*word | 1u << token % 32);
+            v[7][place] = v[0][row] = (double)token;
+            v[8][place] = v[10][row];
+            v[1][row]++;
+            v[2][row]++;
+            if (++v[4][row] < (double)s[3])
+                continue;
+        }
+        v[3][row] = v[5][row] = -1.0;
+    }
+}
+
+static void mean_reference(double **v, size_numbers s)
+{
+    for (int64_t group = 0; group < s[2]; group++)
+        for (int64_t c = 0; c < s[1]; c++) {
+            double *mean = &v[2][group * s[1] + c];
+            for (int64_t row = (int64_t)v[1][group]; row < (int64_t)v[1][group + 1]; row++)
+                *mean += exp(v[0][row * s[1] + c]);
+            *mean = s[3] > 0 ? log(*mean / (double)s[3]) : *mean;
+        }
+}
+
 static const struct {
     const char *family;
     reference *loops;
@@ -291,6 +331,7 @@ static const struct {
     {"attention", attention_reference},
     {"attention_decode", decode_reference},
     {"cache_store", cache_reference},
+    {"cache_share", share_reference},
     {"swiglu", swiglu_reference},
     {"cross_entropy", cross_entropy_reference},
     {"cross_entropy_set", set_reference},
@@ -301,6 +342,8 @@ static const struct {
     {"bpr_loss", bpr_reference},
     {"topk_masked", topk_reference},
     {"log_softmax_masked", log_softmax_reference},
+    {"advance", advance_reference},
+    {"mean_probability", mean_reference},
 };
 enum { REFERENCE_COUNT = (int)(sizeof references / sizeof references[0]) };
 

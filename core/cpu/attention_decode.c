@@ -101,3 +101,14 @@ void cpu_cache_store(struct backend *backend, struct tensor *cache, const struct
             memcpy((real *)cache->data + (slot[row] * capacity + position[row]) * width,
                    (const real *)rows->data + row * width, (size_t)width * sizeof(real));
 }
+
+void cpu_cache_share(struct backend *backend, struct tensor *cache, const struct tensor *to,
+                     const struct tensor *from, const struct tensor *counts, int64_t capacity)
+{
+    const size_t row = (size_t)cache->shape[1] * sizeof(real), slot = (size_t)capacity * row;
+    const int32_t *target = to->data, *source = from->data, *count = counts->data;
+#pragma omp parallel for schedule(static) num_threads(backend->threads)
+    for (int64_t i = 0; i < to->shape[0]; i++)
+        memcpy((char *)cache->data + (size_t)target[i] * slot,
+               (const char *)cache->data + (size_t)source[i] * slot, (size_t)count[i] * row);
+}
