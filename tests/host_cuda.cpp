@@ -13,6 +13,7 @@
 #include <vector>
 
 #ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -23,7 +24,7 @@ namespace host_cuda
 
 constexpr unsigned threads_maximum = 1024, warp = 32;
 constexpr size_t static_shared_maximum = 48 << 10, shared_maximum = 163 << 10;
-constexpr size_t stack_bytes = 256 << 10, page_bytes = 4096, guard_bytes = 256;
+constexpr size_t stack_bytes = 256 << 10, page_bytes = 4096;
 
 static std::atomic<int> chosen_schedule{FORWARD};
 
@@ -115,7 +116,7 @@ struct block_runner {
     uint32_t random;
 };
 
-thread_local const position *here;
+__thread const position *here;
 static thread_local block_runner *block;
 
 [[noreturn]] static void fail(const char *what)
@@ -131,6 +132,8 @@ static void to_scheduler(enum state state)
     self->state = state;
 #ifdef __SANITIZE_ADDRESS__
     void *fake = nullptr;
+    if (state == DONE)
+        __asan_handle_no_return(); /* the next fiber on this stack finds nothing of this one's frames */
     __sanitizer_start_switch_fiber(state == DONE ? nullptr : &fake, block->scheduler_stack,
                                    block->scheduler_stack_bytes);
 #endif
@@ -353,17 +356,20 @@ void *shared(const void *site, size_t bytes)
 /* ---- device memory --------------------------------------------------------------------------------------- */
 
 static std::mutex memory_lock;
+/* An allocation ends, to 16 bytes, where a page begins that nothing may touch. What is mapped beside its bytes must keep
+ * its bits. */
 struct allocation {
-    size_t bytes, mapped; /* asked for; with what follows, whose bits nothing may change */
+    unsigned char *base;
+    size_t bytes, mapped; /* asked for; from base on, without the last page */
 };
-static std::map<char *, allocation> allocations;
+static std::map<unsigned char *, allocation> allocations;
 static size_t allocated_bytes;
 static int memory_users;
 
 static void set_access(int protection)
 {
     for (const auto &allocation : allocations)
-        if (mprotect(allocation.first, allocation.second.mapped, protection) != 0)
+        if (mprotect(allocation.second.base, allocation.second.mapped, protection) != 0)
             abort();
 }
 
@@ -471,7 +477,6 @@ static void enqueue(std::function<void()> work)
 
 using host_cuda::allocated_bytes;
 using host_cuda::allocations;
-using host_cuda::guard_bytes;
 using host_cuda::memory_lock;
 using host_cuda::memory_users;
 using host_cuda::page_bytes;
@@ -542,41 +547,50 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
-    const size_t rounded = (bytes + guard_bytes + page_bytes - 1) / page_bytes * page_bytes;
+    const size_t kept = (bytes + 15) / 16 * 16 + (bytes == 0 ? 16 : 0);
+    const size_t mapped = (kept + page_bytes - 1) / page_bytes * page_bytes;
     const std::lock_guard<std::mutex> guard(memory_lock);
-    void *mapped = MAP_FAILED;
-    if (allocated_bytes + rounded <= memory_maximum())
-        mapped =
-            mmap(nullptr, rounded + page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED)
+    void *base = MAP_FAILED;
+    if (allocated_bytes + mapped <= memory_maximum())
+        base = mmap(nullptr, mapped + page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED)
         return cudaErrorMemoryAllocation;
-    mprotect((char *)mapped + rounded, page_bytes, PROT_NONE);
-    memset(mapped, 0xFF, rounded);
-    allocations[(char *)mapped] = {bytes, rounded};
-    allocated_bytes += rounded;
+    const host_cuda::allocation allocation = {(unsigned char *)base, bytes, mapped};
+    memset(base, 0xFF, mapped);
+    mprotect(allocation.base + mapped, page_bytes, PROT_NONE);
+    *memory = allocation.base + mapped - kept;
+    allocations[(unsigned char *)*memory] = allocation;
+    allocated_bytes += mapped;
     if (memory_users == 0)
-        mprotect(mapped, rounded, PROT_NONE);
-    *memory = mapped;
+        mprotect(base, mapped, PROT_NONE);
     return cudaSuccess;
+}
+
+static void check_surroundings(const unsigned char *memory, const host_cuda::allocation &allocation)
+{
+    mprotect(allocation.base, allocation.mapped, PROT_READ);
+    for (const unsigned char *byte = allocation.base; byte < allocation.base + allocation.mapped; byte++) {
+        if (byte == memory)
+            byte += allocation.bytes;
+        if (byte < allocation.base + allocation.mapped && *byte != 0xFF) {
+            fprintf(stderr, "host_cuda: a kernel wrote beside %zu bytes of memory, at %td\n",
+                    allocation.bytes, byte - memory);
+            abort();
+        }
+    }
 }
 
 cudaError_t cudaFree(void *memory)
 {
     const std::lock_guard<std::mutex> guard(memory_lock);
-    const auto found = allocations.find((char *)memory);
+    const auto found = allocations.find((unsigned char *)memory);
     if (found == allocations.end())
         return memory ? cudaErrorInvalidValue : cudaSuccess;
     const host_cuda::allocation allocation = found->second;
-    allocations.erase(found);
+    check_surroundings(found->first, allocation);
+    munmap(allocation.base, allocation.mapped + page_bytes);
     allocated_bytes -= allocation.mapped;
-    mprotect(memory, allocation.mapped, PROT_READ);
-    for (size_t i = allocation.bytes; i < allocation.mapped; i++)
-        if (((const unsigned char *)memory)[i] != 0xFF) {
-            fprintf(stderr, "host_cuda: a kernel wrote behind the end of %zu bytes of memory\n",
-                    allocation.bytes);
-            abort();
-        }
-    munmap(memory, allocation.mapped + page_bytes);
+    allocations.erase(found);
     return cudaSuccess;
 }
 

@@ -4,9 +4,10 @@
  * only, in an order that the test chooses: a kernel whose result depends on the order has a race.
  *
  * It reports and aborts on: a barrier that only a part of the block reaches, or at two places at once; a lane
- * exchange without all lanes; a launch beyond the limits of a GPU; a write behind an allocation, when that is
- * released. Shared memory and allocations start as NaN. The "device" memory cannot be touched from host code: it is
- * mapped without access except while a kernel or a copy runs.
+ * exchange without all lanes; a launch beyond the limits of a GPU; a write beside an allocation, when that is
+ * released. An access from 16 bytes behind one on is a segmentation fault. Shared memory and allocations start as NaN.
+ * The "device" memory cannot be touched from host code: it is mapped without access except while a kernel or a copy
+ * runs.
  *
  * The environment describes the GPU: HOST_CUDA_MEMORY_MIB is its memory (4096), HOST_CUDA_FAULT what is wrong with it
  * (no-driver, old-driver, no-gpu or no-machine-code).
@@ -43,7 +44,7 @@ enum schedule { FORWARD, REVERSE, WARP_GREEDY, SHUFFLED, SCHEDULE_COUNT };
 struct position {
     dim3 thread, block, block_size, grid_size;
 };
-extern thread_local const position *here;
+extern __thread const position *here; /* not thread_local, whose wrapper UBSan takes for null */
 
 /* Runs now, or is recorded when the stream captures. */
 void launch(const char *kernel_name, dim3 grid, dim3 block, size_t dynamic_shared,
