@@ -15,7 +15,6 @@ struct device_size {
 };
 
 static const struct device_size device_sizes[] = {
-    {"gemm", DTYPE_BF16, {8192, 8192, 8192, 0, 1}},
     {"gemm", DTYPE_BF16, {8192, 4096, 4096, 0, 0}},
     {"gemm", DTYPE_BF16, {256, 4096, 4096, 0, 1}},
     {"gemm", DTYPE_BF16, {64, 4096, 4096, 0, 1}},
@@ -25,6 +24,7 @@ static const struct device_size device_sizes[] = {
     {"add", DTYPE_BF16, {8192, 4096}},
     {"axpby", DTYPE_BF16, {8192, 4096}},
     {"axpby", DTYPE_F32, {70839, 64}},
+    {"convert", DTYPE_F32, {8192, 4096}},
     {"bias", DTYPE_BF16, {8192, 4096}},
     {"linear", DTYPE_BF16, {8192, 4096, 4096, 16, 0}},
     {"linear", DTYPE_BF16, {8192, 4096, 4096, 16, 5}},

@@ -879,6 +879,8 @@ enum { DRAWN_MAXIMUM = 1 << 20 };
 static void fill_operand(struct tensor *tensor, const struct operand *operand, uint64_t key)
 {
     struct random_stream random = random_stream_open(1, RANDOM_TEST, 0, key);
+    if (operand->filling == ZERO)
+        return; /* as it was allocated */
     for (int64_t i = 0; i < tensor_count(tensor); i++) {
         int64_t value = 0;
         fill_integers(&random, operand, i, &value);

@@ -42,7 +42,7 @@ def describe(place, device, reason, small):
              f"{'the pack' if place.packed else place.folders[0]}",
              f"GPU: {driver_line() if device != 'cpu' else 'none: ' + reason}",
              f"host: {platform.platform()}, Python for the peers: {place.python or 'none has torch'}"]
-    lines += [f"{name}: {path}" for name, path in sorted(place.found_libraries.items())]
+    lines += [f"{name}: {path}" for name, path in sorted(place.cuda_libraries.items())]
     if small:
         lines.append("SMOKE: tiny sizes, which test this program; no figure below says anything about a device")
     return lines

@@ -19,7 +19,8 @@ class Place:
         self.data = pathlib.Path(data or os.environ.get("IDREC_DATA") or self.default_data())
         self.peers = FOLDER / "bench" / "peers"
         self.python = python or python_with("torch")
-        self.found_libraries, self.missing_libraries = self.look_for_libraries()
+        self.cuda_libraries, self.missing_libraries = {}, []
+        self.look_for_libraries()
 
     def default_data(self):
         return FOLDER / "data" if self.packed else FOLDER.parent / "shared" / "data"
@@ -35,26 +36,25 @@ class Place:
     def environment(self):
         """What our programs run in. The peers do not: they bring libraries of their own."""
         folders = [str(FOLDER / "lib")] if self.packed else []
-        folders += sorted({str(path.parent) for path in self.found_libraries.values()})
+        folders += sorted({str(path.parent) for path in self.cuda_libraries.values()})
         folders += [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
         return dict(os.environ, LD_LIBRARY_PATH=":".join(folders))
 
     def look_for_libraries(self):
-        """What the loader misses when it starts our programs with the pack's libraries: found elsewhere, or not at all."""
-        self.found_libraries, missing = {}, []
-        programs = self.programs("idrec") + self.programs("bench_operators")
-        for name in sorted({name for program in programs for name in libraries_not_found(program, self.environment())}):
-            path = find_library(name, self.python)
-            if path:
-                self.found_libraries[name] = path
-            else:
-                missing.append(name)
-        return self.found_libraries, missing
+        """Which of the CUDA toolkit's libraries the loader takes; what it misses is looked for where it does not look."""
+        for program in self.programs("idrec"):
+            for name, path in needed_libraries(program, self.environment()):
+                path = path or find_library(name, self.python)
+                if not path:
+                    self.missing_libraries.append(name)
+                elif name.startswith(("libcublas", "libcudart")):
+                    self.cuda_libraries[name] = pathlib.Path(path)
 
 
-def libraries_not_found(program, environment):
+def needed_libraries(program, environment):
+    """Names and paths; no path: the loader does not find it."""
     output = subprocess.run(["ldd", program], env=environment, capture_output=True, text=True).stdout
-    return re.findall(r"^\s*(\S+) => not found", output, re.MULTILINE)
+    return re.findall(r"^\s*(\S+) => (?:not found|(/\S+))", output, re.MULTILINE)
 
 
 def find_library(name, python):

@@ -55,7 +55,8 @@ class Context:
     def compare(self, name, ours, peer, unit, aim="", lower_is_better=False):
         """A figure beside a peer's; peer: a number, or the text that says why there is none."""
         known = isinstance(peer, (int, float))
-        ratio = (peer / ours if lower_is_better else ours / peer) if known and ours and peer else None
+        comparable = known and ours and peer and not self.small
+        ratio = (peer / ours if lower_is_better else ours / peer) if comparable else None
         self.figure(name, quantity(ours, unit), peer=quantity(peer, unit) if known else str(peer), ratio=ratio, aim=aim)
 
     def left(self):
