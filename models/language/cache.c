@@ -6,6 +6,9 @@
 
 #include "models/language/layer.h"
 
+/* What keeps a GPU busy needs more memory than a CPU's caches hold. */
+enum { PASS_TOKENS_CPU = 2048, PASS_TOKENS_GPU = 16384 };
+
 #define ADVICE "lower generate.batch, generate.max_items or prompts.length"
 
 /* Sequences that wait for their pass. Arrays of tokens have pass_tokens entries, the last of which may be
@@ -13,16 +16,18 @@
 struct read_queue {
     int64_t tokens, sequences, shares;
     int32_t *token, *position, *slot;
-    int32_t *starts; /* [slots + 2]: one more sequence holds the padding */
-    struct {
-        int32_t to, from;
-        int64_t count;
-    } * share; /* [slots] */
+    int32_t *starts;                              /* [slots + 2]: one more sequence holds the padding */
+    int32_t *share_to, *share_from, *share_count; /* [slots] */
+};
+
+/* What a pass reads of its rows, on the device. */
+struct pass_inputs {
+    struct tensor tokens, positions, slots; /* i32 [rows] */
+    struct tensor lengths;                  /* i32 [rows], for a step */
 };
 
 /* The tensors of one pass over `rows` tokens. */
 struct pass_tensors {
-    struct tensor tokens, positions, slots; /* i32 [rows] */
     struct layer_activations activations;
     struct layer_scratch scratch;
 };
@@ -40,6 +45,11 @@ struct cache {
 
 /* ---- memory ------------------------------------------------------------------------------------------- */
 
+static enum dtype storage_of(const struct layer_pass *pass)
+{
+    return pass->weights->embedding.dtype;
+}
+
 static int64_t key_width(const struct transformer_settings *settings)
 {
     return settings->key_heads * settings->head_width;
@@ -47,9 +57,9 @@ static int64_t key_width(const struct transformer_settings *settings)
 
 int64_t cache_slots_within(const struct transformer *model, int64_t capacity, int64_t wanted, size_t bytes)
 {
-    const struct transformer_settings *settings = transformer_settings_of(model);
-    const size_t slot_bytes =
-        (size_t)(2 * settings->layers * capacity * key_width(settings)) * dtype_size(DTYPE_REAL);
+    const struct layer_pass pass = transformer_inference_pass(model);
+    const size_t slot_bytes = (size_t)(2 * pass.settings->layers * capacity * key_width(pass.settings)) *
+                              dtype_size(storage_of(&pass));
     const int64_t fitting = (int64_t)(bytes / slot_bytes) / GEMM_ROW_BLOCK * GEMM_ROW_BLOCK;
     const int64_t rounded = round_to_row_block(wanted);
     const int64_t slots = rounded < fitting ? rounded : fitting;
@@ -61,20 +71,27 @@ static void lay_out_cache(struct cache *cache)
     const int64_t rows = cache->settings.slots * cache->settings.capacity;
     for (int64_t layer = 0; layer < cache->pass.settings->layers; layer++) {
         const int64_t width = key_width(cache->pass.settings);
-        cache->keys[layer] = arena_tensor_2d(&cache->cache_arena, DTYPE_REAL, rows, width);
-        cache->values[layer] = arena_tensor_2d(&cache->cache_arena, DTYPE_REAL, rows, width);
+        cache->keys[layer] = arena_tensor_2d(&cache->cache_arena, storage_of(&cache->pass), rows, width);
+        cache->values[layer] = arena_tensor_2d(&cache->cache_arena, storage_of(&cache->pass), rows, width);
     }
+}
+
+static struct pass_inputs lay_out_inputs(struct cache *cache, int64_t rows)
+{
+    struct arena *const arena = &cache->pass_arena;
+    arena_return(arena, 0);
+    return (struct pass_inputs){.tokens = arena_tensor_1d(arena, DTYPE_I32, rows),
+                                .positions = arena_tensor_1d(arena, DTYPE_I32, rows),
+                                .slots = arena_tensor_1d(arena, DTYPE_I32, rows),
+                                .lengths = arena_tensor_1d(arena, DTYPE_I32, rows)};
 }
 
 static struct pass_tensors lay_out_pass(struct cache *cache, int64_t rows)
 {
     struct arena *const arena = &cache->pass_arena;
-    struct pass_tensors pass = {.tokens.rank = 0};
-    arena_return(arena, 0);
-    pass.tokens = arena_tensor_1d(arena, DTYPE_I32, rows);
-    pass.positions = arena_tensor_1d(arena, DTYPE_I32, rows);
-    pass.slots = arena_tensor_1d(arena, DTYPE_I32, rows);
-    pass.activations.input = arena_tensor_2d(arena, DTYPE_REAL, rows, cache->pass.settings->width);
+    struct pass_tensors pass = {.activations.input.rank = 0};
+    pass.activations.input =
+        arena_tensor_2d(arena, storage_of(&cache->pass), rows, cache->pass.settings->width);
     layer_activations_lay_out(&pass.activations, arena, cache->pass.settings, cache->pass.lora, rows);
     layer_scratch_lay_out(&pass.scratch, arena, cache->pass.settings, cache->pass.lora, rows, false);
     return pass;
@@ -86,7 +103,6 @@ static struct tensor lay_out_starts(struct cache *cache, int64_t sequences)
 }
 
 struct head_tensors {
-    struct tensor lengths;             /* i32 [rows] */
     struct tensor normed, inverse_rms; /* [rows, width], [rows] */
     struct tensor logits;              /* [rows, classes] */
 };
@@ -95,8 +111,7 @@ static struct head_tensors lay_out_head(struct cache *cache, int64_t rows)
 {
     struct arena *const arena = &cache->pass_arena;
     return (struct head_tensors){
-        .lengths = arena_tensor_1d(arena, DTYPE_I32, rows),
-        .normed = arena_tensor_2d(arena, DTYPE_REAL, rows, cache->pass.settings->width),
+        .normed = arena_tensor_2d(arena, storage_of(&cache->pass), rows, cache->pass.settings->width),
         .inverse_rms = arena_tensor_1d(arena, DTYPE_REAL, rows),
         .logits = arena_tensor_2d(arena, DTYPE_REAL, rows, cache->classes),
     };
@@ -105,9 +120,11 @@ static struct head_tensors lay_out_head(struct cache *cache, int64_t rows)
 static bool allocate_device(struct cache *cache, struct error *error)
 {
     lay_out_cache(cache);
+    lay_out_inputs(cache, cache->settings.pass_tokens);
     lay_out_pass(cache, cache->settings.pass_tokens);
     lay_out_starts(cache, cache->settings.slots + 1);
     const size_t reading = arena_mark(&cache->pass_arena);
+    lay_out_inputs(cache, cache->settings.slots);
     lay_out_pass(cache, cache->settings.slots);
     lay_out_head(cache, cache->settings.slots);
     if (!arena_reserve(&cache->cache_arena, 0, ADVICE, error) ||
@@ -137,9 +154,12 @@ static bool allocate_host(struct cache *cache, struct error *error)
     queue->position = allocate_integers(pass_tokens);
     queue->slot = allocate_integers(pass_tokens);
     queue->starts = allocate_integers(slots + 2);
-    queue->share = calloc((size_t)slots, sizeof *queue->share);
+    queue->share_to = allocate_integers(slots);
+    queue->share_from = allocate_integers(slots);
+    queue->share_count = allocate_integers(slots);
     if (cache->keys && cache->values && cache->token && cache->position && cache->slot && cache->length &&
-        queue->token && queue->position && queue->slot && queue->starts && queue->share)
+        queue->token && queue->position && queue->slot && queue->starts && queue->share_to &&
+        queue->share_from && queue->share_count)
         return true;
     return error_memory(error, "the queue of the attention cache", (size_t)(pass_tokens + slots) * 16,
                         ADVICE);
@@ -159,6 +179,8 @@ bool cache_create(struct cache **cache, struct transformer *model, const struct 
     made->pass = transformer_inference_pass(model);
     made->settings = *settings;
     made->settings.pass_tokens = round_to_row_block(settings->pass_tokens);
+    if (settings->pass_tokens == 0)
+        made->settings.pass_tokens = backend->device == DEVICE_CPU ? PASS_TOKENS_CPU : PASS_TOKENS_GPU;
     if (made->settings.pass_tokens < longest)
         made->settings.pass_tokens = longest;
     made->shape = (struct attention_shape){model_settings->query_heads, model_settings->key_heads,
@@ -190,7 +212,9 @@ void cache_free(struct cache *cache)
     free(cache->queue.position);
     free(cache->queue.slot);
     free(cache->queue.starts);
-    free(cache->queue.share);
+    free(cache->queue.share_to);
+    free(cache->queue.share_from);
+    free(cache->queue.share_count);
     free(cache);
 }
 
@@ -202,64 +226,60 @@ void cache_print_memory(const struct cache *cache, FILE *stream)
 
 /* ---- passes ------------------------------------------------------------------------------------------- */
 
-static void upload_pass(struct cache *cache, struct pass_tensors *pass, const int32_t *tokens,
-                        const int32_t *positions, const int32_t *slots)
-{
-    tensor_upload(cache->pass.backend, &pass->tokens, tokens);
-    tensor_upload(cache->pass.backend, &pass->positions, positions);
-    tensor_upload(cache->pass.backend, &pass->slots, slots);
-}
-
 /* The part of a layer that both passes begin with: its keys and values are in the cache afterwards. */
-static void attend_input(struct cache *cache, int64_t layer, struct pass_tensors *pass)
+static void attend_input(struct cache *cache, int64_t layer, struct pass_tensors *pass,
+                         const struct tensor *positions, const struct tensor *slots)
 {
     struct layer_activations *const a = &pass->activations;
-    layer_attention_input(&cache->pass, layer, a, &pass->scratch, &pass->positions);
-    op_cache_store(cache->pass.backend, &cache->keys[layer], &a->k, &pass->slots, &pass->positions,
+    layer_attention_input(&cache->pass, layer, a, &pass->scratch, positions);
+    op_cache_store(cache->pass.backend, &cache->keys[layer], &a->k, slots, positions,
                    cache->settings.capacity);
-    op_cache_store(cache->pass.backend, &cache->values[layer], &a->v, &pass->slots, &pass->positions,
+    op_cache_store(cache->pass.backend, &cache->values[layer], &a->v, slots, positions,
                    cache->settings.capacity);
 }
 
 static void read_pass(struct cache *cache, int64_t rows, int64_t sequences)
 {
+    struct backend *const backend = cache->pass.backend;
     const int64_t layers = cache->pass.settings->layers;
+    struct pass_inputs inputs = lay_out_inputs(cache, rows);
     struct pass_tensors pass = lay_out_pass(cache, rows);
     struct tensor starts = lay_out_starts(cache, sequences);
     struct layer_activations *const a = &pass.activations;
-    upload_pass(cache, &pass, cache->queue.token, cache->queue.position, cache->queue.slot);
-    tensor_upload(cache->pass.backend, &starts, cache->queue.starts);
-    model_embed(&cache->pass, &a->input, &pass.tokens);
+    tensor_upload(backend, &inputs.tokens, cache->queue.token);
+    tensor_upload(backend, &inputs.positions, cache->queue.position);
+    tensor_upload(backend, &inputs.slots, cache->queue.slot);
+    tensor_upload(backend, &starts, cache->queue.starts);
+    model_embed(&cache->pass, &a->input, &inputs.tokens);
     for (int64_t layer = 0; layer < layers; layer++) {
-        attend_input(cache, layer, &pass);
+        attend_input(cache, layer, &pass, &inputs.positions, &inputs.slots);
         if (layer == layers - 1)
             break;
-        op_attention_forward(cache->pass.backend, &a->attended, &a->log_sum_exp, &a->q, &a->k, &a->v, &starts,
+        op_attention_forward(backend, &a->attended, &a->log_sum_exp, &a->q, &a->k, &a->v, &starts,
                              cache->shape);
         layer_attention_output(&cache->pass, layer, a, &pass.scratch);
         layer_feed_forward(&cache->pass, layer, a, &pass.scratch, &a->input);
     }
 }
 
-static void copy_shares(struct cache *cache)
+static void share_slots(struct cache *cache)
 {
     struct backend *const backend = cache->pass.backend;
-    const size_t row = (size_t)key_width(cache->pass.settings) * dtype_size(DTYPE_REAL);
-    const size_t stride = row * (size_t)cache->settings.capacity;
-    for (int64_t i = 0; i < cache->queue.shares; i++) {
-        const size_t to = (size_t)cache->queue.share[i].to * stride;
-        const size_t from = (size_t)cache->queue.share[i].from * stride;
-        const size_t bytes = (size_t)cache->queue.share[i].count * row;
-        for (int64_t layer = 0; layer < cache->pass.settings->layers; layer++) {
-            char *keys = cache->keys[layer].data, *values = cache->values[layer].data;
-            backend->copy(backend, keys + to, keys + from, bytes);
-            backend->copy(backend, values + to, values + from, bytes);
-        }
+    const struct read_queue *const queue = &cache->queue;
+    struct pass_inputs lists = lay_out_inputs(cache, queue->shares);
+    tensor_upload(backend, &lists.tokens, queue->share_to);
+    tensor_upload(backend, &lists.positions, queue->share_from);
+    tensor_upload(backend, &lists.slots, queue->share_count);
+    for (int64_t layer = 0; layer < cache->pass.settings->layers; layer++) {
+        op_cache_share(backend, &cache->keys[layer], &lists.tokens, &lists.positions, &lists.slots,
+                       cache->settings.capacity);
+        op_cache_share(backend, &cache->values[layer], &lists.tokens, &lists.positions, &lists.slots,
+                       cache->settings.capacity);
     }
 }
 
 /* Reads what is queued; the padding is one more sequence, which goes into no slot. */
-static void flush(struct cache *cache)
+void cache_flush(struct cache *cache)
 {
     struct read_queue *const queue = &cache->queue;
     int64_t sequences = queue->sequences;
@@ -274,7 +294,8 @@ static void flush(struct cache *cache)
     }
     if (queue->tokens > 0)
         read_pass(cache, rows, sequences);
-    copy_shares(cache);
+    if (queue->shares > 0)
+        share_slots(cache);
     queue->tokens = queue->sequences = queue->shares = 0;
 }
 
@@ -285,7 +306,7 @@ void cache_read(struct cache *cache, int32_t slot, const int32_t *tokens, int64_
     struct read_queue *const queue = &cache->queue;
     assert(slot >= 0 && slot < cache->settings.slots && count >= 1 && count < cache->settings.capacity);
     if (queue->tokens + count > cache->settings.pass_tokens || queue->sequences == cache->settings.slots)
-        flush(cache);
+        cache_flush(cache);
     memcpy(queue->token + queue->tokens, tokens, (size_t)count * sizeof *tokens);
     for (int64_t i = 0; i < count; i++) {
         queue->position[queue->tokens + i] = (int32_t)i;
@@ -299,10 +320,10 @@ void cache_share(struct cache *cache, int32_t to, int32_t from, int64_t count)
 {
     struct read_queue *const queue = &cache->queue;
     if (queue->shares == cache->settings.slots)
-        flush(cache);
-    queue->share[queue->shares].to = to;
-    queue->share[queue->shares].from = from;
-    queue->share[queue->shares++].count = count;
+        cache_flush(cache);
+    queue->share_to[queue->shares] = to;
+    queue->share_from[queue->shares] = from;
+    queue->share_count[queue->shares++] = (int32_t)count;
 }
 
 /* Completes a step to `rows` rows, of which those from count on belong to no slot. */
@@ -318,22 +339,17 @@ static void stage_step(struct cache *cache, const struct decode_step *step, int6
     }
 }
 
-void cache_decode(struct cache *cache, const struct decode_step *step, struct tensor *logits)
+/* Decodes over what the arena has left. */
+static void run_step(struct cache *cache, struct decode_rows rows, struct tensor *logits)
 {
-    const int64_t rows = round_to_row_block(step->count);
-    assert(step->count >= 1 && step->count <= cache->settings.slots);
-    flush(cache);
-    stage_step(cache, step, rows);
-    struct pass_tensors pass = lay_out_pass(cache, rows);
-    struct head_tensors head = lay_out_head(cache, rows);
+    struct pass_tensors pass = lay_out_pass(cache, rows.token->shape[0]);
+    struct head_tensors head = lay_out_head(cache, rows.token->shape[0]);
     struct layer_activations *const a = &pass.activations;
-    upload_pass(cache, &pass, cache->token, cache->position, cache->slot);
-    tensor_upload(cache->pass.backend, &head.lengths, cache->length);
-    model_embed(&cache->pass, &a->input, &pass.tokens);
+    model_embed(&cache->pass, &a->input, rows.token);
     for (int64_t layer = 0; layer < cache->pass.settings->layers; layer++) {
-        attend_input(cache, layer, &pass);
+        attend_input(cache, layer, &pass, rows.position, rows.slot);
         op_attention_decode(cache->pass.backend, &a->attended, &a->q, &cache->keys[layer],
-                            &cache->values[layer], &pass.slots, &head.lengths, cache->settings.capacity,
+                            &cache->values[layer], rows.slot, rows.length, cache->settings.capacity,
                             cache->shape);
         layer_attention_output(&cache->pass, layer, a, &pass.scratch);
         layer_feed_forward(&cache->pass, layer, a, &pass.scratch, &a->input);
@@ -341,4 +357,30 @@ void cache_decode(struct cache *cache, const struct decode_step *step, struct te
     model_final_norm(&cache->pass, &head.normed, &head.inverse_rms, &a->input);
     model_logits(&cache->pass, &head.logits, &head.normed);
     *logits = head.logits;
+}
+
+void cache_step(struct cache *cache, struct decode_rows rows, struct tensor *logits)
+{
+    arena_return(&cache->pass_arena, 0);
+    run_step(cache, rows, logits);
+}
+
+void cache_decode(struct cache *cache, const struct decode_step *step, struct tensor *logits)
+{
+    struct backend *const backend = cache->pass.backend;
+    const int64_t rows = round_to_row_block(step->count);
+    assert(step->count >= 1 && step->count <= cache->settings.slots);
+    cache_flush(cache);
+    stage_step(cache, step, rows);
+    struct pass_inputs inputs = lay_out_inputs(cache, rows);
+    tensor_upload(backend, &inputs.tokens, cache->token);
+    tensor_upload(backend, &inputs.positions, cache->position);
+    tensor_upload(backend, &inputs.slots, cache->slot);
+    tensor_upload(backend, &inputs.lengths, cache->length);
+    run_step(cache,
+             (struct decode_rows){.token = &inputs.tokens,
+                                  .position = &inputs.positions,
+                                  .length = &inputs.lengths,
+                                  .slot = &inputs.slots},
+             logits);
 }

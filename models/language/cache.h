@@ -21,7 +21,7 @@ struct cache;
 struct cache_settings {
     int64_t slots;       /* a multiple of GEMM_ROW_BLOCK */
     int64_t capacity;    /* tokens of a sequence */
-    int64_t pass_tokens; /* read in one pass; raised to what one sequence of full capacity needs */
+    int64_t pass_tokens; /* read in one pass; 0: what suits the device; raised to what one sequence needs */
 };
 
 /* As many slots as `wanted`, rounded up to a multiple of GEMM_ROW_BLOCK, or what fits into `bytes`; at least
@@ -50,6 +50,11 @@ struct decode_step {
 /* logits becomes a view [count rounded up to GEMM_ROW_BLOCK, classes], valid until the next call; rows from
  * `count` on mean nothing. */
 void cache_decode(struct cache *cache, const struct decode_step *step, struct tensor *logits);
+
+/* The same steps without the host between them: what each row decodes is in device memory, where op_advance() changes it.
+ * cache_flush() reads what is queued; then cache_step() only calls operators and may be recorded in a graph. */
+void cache_flush(struct cache *cache);
+void cache_step(struct cache *cache, struct decode_rows rows, struct tensor *logits);
 
 static inline int64_t round_to_row_block(int64_t rows)
 {
