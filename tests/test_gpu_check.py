@@ -79,6 +79,11 @@ def check_without_gpu(scratch):
           f"without a GPU: status {finished.returncode}, {finished.stdout}")
 
 
+def check_without_programs(scratch):
+    finished, _ = gpu_check(scratch / "empty", "--smoke", build=scratch)
+    check(finished.returncode == 1 and "no idrec in" in finished.stderr, f"without programs: {finished.stderr}")
+
+
 def check_time_limit(scratch):
     def sleep(context):
         context.run(["sleep", "30"], dict(os.environ))
@@ -113,6 +118,7 @@ def main():
         check_smoke(scratch, has_gpu)
         check_long(scratch)
         check_failing_part(scratch)
+        check_without_programs(scratch)
         check_time_limit(scratch)
         check_differences(scratch)
         if not has_gpu:

@@ -18,9 +18,10 @@ def devices(place):
 
 
 def choose_device(place):
+    """cuda, cpu and why it is not cuda, or nothing and why the programs do not start."""
     found, reason = devices(place)
     if not found:
-        return "cpu", reason
+        return None, reason
     if found["cuda"]["available"]:
         return "cuda", ""
     return "cpu", found["cuda"].get("reason", "no GPU")
@@ -36,10 +37,8 @@ def driver_line():
 
 
 def describe(place, device, reason, small):
-    program = place.program("idrec")
-    version = subprocess.run([program, "--version"], env=place.environment(), capture_output=True, text=True) if program else None
-    lines = [f"idrec: {version.stdout.strip() if version else 'not built'}, from "
-             f"{'the pack' if place.packed else place.folders[0]}",
+    version = subprocess.run([place.program("idrec"), "--version"], env=place.environment(), capture_output=True, text=True)
+    lines = [f"{version.stdout.strip()}, from {'the pack' if place.packed else place.folders[0]}",
              f"GPU: {driver_line() if device != 'cpu' else 'none: ' + reason}",
              f"host: {platform.platform()}, Python for the peers: {place.python or 'none has torch'}"]
     lines += [f"{name}: {path}" for name, path in sorted(place.cuda_libraries.items())]
