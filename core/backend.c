@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bf16.h"
 #include "core/cpu/cpu.h"
 #include "core/operators.h"
 #include "cuda/backend.h"
@@ -22,6 +23,12 @@ static const char *first_hole(const struct backend *backend)
     RETURN_IF_MISSING(backend, upload)
     RETURN_IF_MISSING(backend, download)
     RETURN_IF_MISSING(backend, wait)
+    RETURN_IF_MISSING(backend, allocate_host)
+    RETURN_IF_MISSING(backend, release_host)
+    RETURN_IF_MISSING(backend, queue_upload)
+    RETURN_IF_MISSING(backend, queue_download)
+    RETURN_IF_MISSING(backend, mark)
+    RETURN_IF_MISSING(backend, wait_for)
 #define RETURN_IF_OPERATOR_MISSING(name) RETURN_IF_MISSING(operators, name)
     OPERATORS(RETURN_IF_OPERATOR_MISSING)
 #undef RETURN_IF_OPERATOR_MISSING
@@ -90,6 +97,11 @@ void backend_close(struct backend *backend)
 bool backend_synchronize(struct backend *backend, struct error *error)
 {
     backend->wait(backend);
+    return backend_check(backend, error);
+}
+
+bool backend_check(struct backend *backend, struct error *error)
+{
     if (backend->error.kind == ERROR_NONE)
         return true;
     error_set(error, backend->error.kind, "%s", backend->error.message);
@@ -124,6 +136,16 @@ void backend_release(struct backend *backend, void *memory, size_t bytes)
 void tensor_upload(struct backend *backend, struct tensor *tensor, const void *host)
 {
     backend->upload(backend, tensor->data, host, tensor_bytes(tensor));
+}
+
+void tensor_upload_rounded(struct backend *backend, struct tensor *tensor, real *host)
+{
+    uint16_t *rounded = (void *)host;
+    for (int64_t i = 0; tensor->dtype == DTYPE_BF16 && i < tensor_count(tensor); i++) {
+        const uint16_t bits = bf16_nearest((float)host[i]);
+        memcpy(&rounded[i], &bits, sizeof bits);
+    }
+    tensor_upload(backend, tensor, host);
 }
 
 void tensor_download(struct backend *backend, void *host, const struct tensor *tensor)

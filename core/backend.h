@@ -48,6 +48,18 @@ struct backend {
     void (*upload)(struct backend *backend, void *device_memory, const void *host_memory, size_t bytes);
     void (*download)(struct backend *backend, void *host_memory, const void *device_memory, size_t bytes);
     void (*wait)(struct backend *backend); /* until all queued work is done */
+
+    /* Copies that the host need not wait for. Their host memory comes from allocate_host(); it must stay as it is, or
+     * must not be read, until wait_for() has returned for a mark that was made after the copy. */
+    void *(*allocate_host)(struct backend *backend, size_t bytes); /* NULL when there is not enough */
+    void (*release_host)(struct backend *backend, void *memory);
+    void (*queue_upload)(struct backend *backend, void *device_memory, const void *host_memory, size_t bytes);
+    void (*queue_download)(struct backend *backend, void *host_memory, const void *device_memory,
+                           size_t bytes);
+    uint64_t (*mark)(struct backend *backend); /* a point in the queue */
+    void (*wait_for)(struct backend *backend,
+                     uint64_t mark); /* until all that was queued before it is done */
+
     void (*close)(struct backend *backend);
 
     const struct operators *operators;
@@ -66,6 +78,9 @@ void backend_close(struct backend *backend);
 /* Waits for the device and hands its sticky error over: false if there was one. */
 bool backend_synchronize(struct backend *backend, struct error *error);
 
+/* The same without the wait, for what is known by now. */
+bool backend_check(struct backend *backend, struct error *error);
+
 void backend_reset_counters(struct backend *backend);
 
 /* The table's allocate and release, counted in backend->memory; `bytes` as they were allocated. */
@@ -74,6 +89,8 @@ void backend_release(struct backend *backend, void *memory, size_t bytes);
 
 /* Tensor-wise copies; shapes and types must agree in bytes. */
 void tensor_upload(struct backend *backend, struct tensor *tensor, const void *host);
+/* Uploads reals to a tensor of DTYPE_REAL or bf16; for the latter `host` is overwritten. */
+void tensor_upload_rounded(struct backend *backend, struct tensor *tensor, real *host);
 void tensor_download(struct backend *backend, void *host, const struct tensor *tensor);
 void tensor_zero(struct backend *backend, struct tensor *tensor);
 

@@ -76,6 +76,45 @@ static void cuda_download(struct backend *backend, void *to, const void *from, s
         cuda_wait(backend);
 }
 
+/* ---- copies without a wait ------------------------------------------------------------------------------ */
+
+static void *cuda_allocate_host(struct backend *, size_t bytes)
+{
+    void *memory = NULL;
+    if (cudaMallocHost(&memory, bytes > 0 ? bytes : 1) == cudaSuccess)
+        return memory;
+    cudaGetLastError(); /* the caller reports it */
+    return NULL;
+}
+
+static void cuda_release_host(struct backend *backend, void *memory)
+{
+    cuda_check(backend, cudaFreeHost(memory), "release of host memory");
+}
+
+static void cuda_queue_upload(struct backend *backend, void *to, const void *from, size_t bytes)
+{
+    copy(backend, to, from, bytes, cudaMemcpyHostToDevice);
+}
+
+static void cuda_queue_download(struct backend *backend, void *to, const void *from, size_t bytes)
+{
+    copy(backend, to, from, bytes, cudaMemcpyDeviceToHost);
+}
+
+static uint64_t cuda_mark(struct backend *backend)
+{
+    struct cuda_device *device = device_of(backend);
+    const uint64_t mark = device->mark_count++;
+    cuda_check(backend, cudaEventRecord(device->marks[mark % MARKS_KEPT], device->stream), "mark");
+    return mark;
+}
+
+static void cuda_wait_for(struct backend *backend, uint64_t mark)
+{
+    cuda_check(backend, cudaEventSynchronize(device_of(backend)->marks[mark % MARKS_KEPT]), "kernels");
+}
+
 void *cuda_workspace(struct backend *backend, size_t bytes)
 {
     struct cuda_device *device = device_of(backend);
@@ -106,6 +145,9 @@ static void cuda_close(struct backend *backend)
     cuda_matrix_products_close(device);
     if (device->workspace)
         cudaFree(device->workspace);
+    for (cudaEvent_t mark : device->marks)
+        if (mark)
+            cudaEventDestroy(mark);
     if (device->stream)
         cudaStreamDestroy(device->stream);
     free(device);
@@ -136,6 +178,12 @@ static struct backend *allocate_backend(int index)
     backend->upload = cuda_upload;
     backend->download = cuda_download;
     backend->wait = cuda_wait;
+    backend->allocate_host = cuda_allocate_host;
+    backend->release_host = cuda_release_host;
+    backend->queue_upload = cuda_queue_upload;
+    backend->queue_download = cuda_queue_download;
+    backend->mark = cuda_mark;
+    backend->wait_for = cuda_wait_for;
     backend->close = cuda_close;
     backend->operators = &cuda_operators;
     backend->graph_calls = &cuda_graph_calls;
@@ -222,6 +270,14 @@ static bool check_machine_code(struct backend *backend)
     return cuda_check(backend, result, "start");
 }
 
+static bool create_marks(struct backend *backend)
+{
+    for (cudaEvent_t &mark : device_of(backend)->marks)
+        if (!cuda_check(backend, cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "mark"))
+            return false;
+    return true;
+}
+
 static bool open_device(struct backend *backend)
 {
     struct cuda_device *device = device_of(backend);
@@ -229,7 +285,8 @@ static bool open_device(struct backend *backend)
         !cuda_check(backend, cudaGetDeviceProperties(&device->properties, device->index),
                     "properties of the GPU") ||
         !check_machine_code(backend) ||
-        !cuda_check(backend, cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "stream"))
+        !cuda_check(backend, cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "stream") ||
+        !create_marks(backend))
         return false;
     snprintf(backend->address, sizeof backend->address, "cuda:%d", device->index);
     snprintf(backend->description, sizeof backend->description, "%s (%s)", backend->address,

@@ -20,10 +20,15 @@ OPERATORS(DECLARE_OPERATOR)
 #undef DECLARE_OPERATOR
 }
 
+/* Marks of the queue that are kept apart; waiting for an older one waits for the newer one that took its place. */
+enum { MARKS_KEPT = 16 };
+
 /* `backend->implementation`. */
 struct cuda_device {
     int index;
     cudaStream_t stream;
+    cudaEvent_t marks[MARKS_KEPT];
+    uint64_t mark_count;
     cudaDeviceProp properties;
     void *matrix_products; /* owned by gemm.cu */
     void *workspace;

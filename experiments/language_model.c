@@ -41,11 +41,20 @@ bool language_model_open(struct transformer **model, struct run *run, int64_t to
     char *base = run_path(run, "language_model/%s", strcmp(method, "full") == 0 ? "finetuned" : "base");
     char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
     const bool opened = checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING, false,
-                                        tokens_maximum, sequences_maximum, 0, error);
+                                        PRECISION_F32, tokens_maximum, sequences_maximum, 0, error);
 
     free(base);
     free(adapter);
     return opened;
+}
+
+static bool read_precision(enum precision *precision, const struct run *run, struct error *error)
+{
+    const bool bf16 = strcmp(config_string(run->config, "language_model.precision"), "bf16") == 0;
+    *precision = bf16 ? PRECISION_BF16 : PRECISION_F32;
+    return !bf16 || run->backend->device != DEVICE_CPU ||
+           config_complain(run->config, "language_model.precision", error,
+                           "is bf16, which is only for GPUs, and the device is the CPU; use f32 or auto");
 }
 
 /* ---- fingerprints ------------------------------------------------------------------------------------- */
@@ -119,6 +128,8 @@ bool language_training_open(struct language_training *training, const struct run
     bool fine;
 
     *training = (struct language_training){.stage = stage};
+    if (!read_precision(&training->precision, run, error))
+        return false;
     fine = dataset_load(&training->dataset, path, error) &&
            csr_sorted(&training->train_sorted, &training->dataset.train, error) &&
            csr_sorted(&training->validation_sorted, &training->dataset.validation, error) &&

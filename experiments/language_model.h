@@ -28,6 +28,7 @@ bool language_model_open(struct transformer **model, struct run *run, int64_t to
 /* One training of the language model on a data set, as the section `stage` ("pretrain", "finetune") says. */
 struct language_training {
     const char *stage;
+    enum precision precision;
     struct dataset dataset;
     struct csr train_sorted, validation_sorted, test_sorted;
     struct packing_settings packing;

@@ -608,8 +608,10 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
-    if (!recording)
+    if (!recording) {
+        host_cuda::finish_copies(host_cuda::all);
         return cudaSuccess;
+    }
     fprintf(stderr, "host_cuda: the host waits for a stream that is being captured\n");
     abort();
 }
@@ -617,12 +619,6 @@ cudaError_t cudaStreamSynchronize(cudaStream_t)
 cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t)
 {
     host_cuda::run_on_device([=] { memset(memory, value, bytes); });
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
-{
-    host_cuda::run_on_device([=] { memcpy(to, from, bytes); });
     return cudaSuccess;
 }
 

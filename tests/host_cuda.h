@@ -9,6 +9,9 @@
  * The "device" memory cannot be touched from host code: it is mapped without access except while a kernel or a copy
  * runs.
  *
+ * Copies from and to memory of cudaMallocHost are done when the host waits for them: what it reads before is NaN, and a
+ * source that it changes before is reported.
+ *
  * The environment describes the GPU: HOST_CUDA_MEMORY_MIB is its memory (4096), HOST_CUDA_FAULT what is wrong with it
  * (no-driver, old-driver, no-gpu or no-machine-code).
  *
@@ -49,6 +52,10 @@ extern __thread const position *here; /* not thread_local, whose wrapper UBSan t
 /* Runs now, or is recorded when the stream captures. */
 void launch(const char *kernel_name, dim3 grid, dim3 block, size_t dynamic_shared,
             std::function<void()> body);
+
+/* Does the queued copies (host_copies.cpp) up to that number; all: those that are queued by now. */
+void finish_copies(uint64_t number);
+constexpr uint64_t all = UINT64_MAX;
 
 /* Ordinary code that may touch device memory, in the order of the stream: stands in for a library's kernel. */
 void run_on_device(std::function<void()> work);
@@ -160,8 +167,10 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaStreamNonBlocking };
+enum { cudaEventDisableTiming };
 enum { cudaStreamCaptureModeThreadLocal };
 typedef struct host_stream *cudaStream_t;
+typedef struct host_event *cudaEvent_t;
 typedef struct host_graph *cudaGraph_t, *cudaGraphExec_t;
 struct cudaDeviceProp {
     char name[256];
@@ -187,6 +196,12 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
+cudaError_t cudaMallocHost(void **memory, size_t bytes);
+cudaError_t cudaFreeHost(void *memory);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaGetLastError();
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, int mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);

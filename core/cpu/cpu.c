@@ -53,6 +53,19 @@ static void cpu_wait(struct backend *backend)
     (void)backend;
 }
 
+/* Work is done when its call returns. */
+static uint64_t cpu_mark(struct backend *backend)
+{
+    (void)backend;
+    return 0;
+}
+
+static void cpu_wait_for(struct backend *backend, uint64_t mark)
+{
+    (void)backend;
+    (void)mark;
+}
+
 static void cpu_close(struct backend *backend)
 {
     struct implementation *implementation = backend->implementation;
@@ -109,6 +122,12 @@ struct backend *cpu_backend_open(int threads, struct error *error)
         .upload = cpu_copy,
         .download = cpu_copy,
         .wait = cpu_wait,
+        .allocate_host = cpu_allocate,
+        .release_host = cpu_release,
+        .queue_upload = cpu_copy,
+        .queue_download = cpu_copy,
+        .mark = cpu_mark,
+        .wait_for = cpu_wait_for,
         .close = cpu_close,
         .operators = &cpu_operators,
         .implementation = implementation,

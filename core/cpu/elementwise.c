@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "core/bf16.h"
 #include "core/cpu/cpu.h"
 #include "core/cpu/vector_math.h"
 
@@ -61,24 +62,6 @@ void cpu_bias_backward(struct backend *backend, struct tensor *d_bias, const str
     }
 }
 
-static real bf16_value(uint16_t stored)
-{
-    const uint32_t bits = (uint32_t)stored << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return (real)value;
-}
-
-static uint16_t bf16_nearest(real value)
-{
-    const float narrow = (float)value;
-    uint32_t bits;
-    memcpy(&bits, &narrow, sizeof bits);
-    if (narrow != narrow)
-        return 0x7FFF;
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 void cpu_convert(struct backend *backend, struct tensor *out, const struct tensor *x)
 {
     const int64_t count = tensor_count(out);
@@ -89,8 +72,8 @@ void cpu_convert(struct backend *backend, struct tensor *out, const struct tenso
 #pragma omp parallel for schedule(static) num_threads(backend->threads) if (count >= PARALLEL_MINIMUM)
     for (int64_t i = 0; i < count; i++) {
         if (out->dtype == DTYPE_BF16)
-            ((uint16_t *)out->data)[i] = bf16_nearest(((const real *)x->data)[i]);
+            ((uint16_t *)out->data)[i] = bf16_nearest((float)((const real *)x->data)[i]);
         else
-            ((real *)out->data)[i] = bf16_value(((const uint16_t *)x->data)[i]);
+            ((real *)out->data)[i] = (real)bf16_value(((const uint16_t *)x->data)[i]);
     }
 }

@@ -40,10 +40,12 @@ static bool write_parameters(struct transformer *model, bool adapter, const char
 
 bool checkpoint_save_base(struct transformer *model, const char *folder, struct error *error)
 {
+    int64_t count;
     char *fresh;
     if (!checkpoint_folder_begin(&fresh, folder, error))
         return false;
-    const bool saved = checkpoint_config_write(transformer_settings_of(model), fresh, error) &&
+    const enum dtype dtype = transformer_parameters(model, &count)->value.dtype;
+    const bool saved = checkpoint_config_write(transformer_settings_of(model), dtype, fresh, error) &&
                        write_parameters(model, false, fresh, "model.safetensors", error) &&
                        checkpoint_folder_commit(folder, error);
     free(fresh);
@@ -76,13 +78,14 @@ static bool read_parameters(struct transformer *model, bool adapter, const char 
                                     &parameters[index].value, error);
     safetensors_close(tensors);
     free(path);
+    transformer_values_changed(model);
     return read;
 }
 
 bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
                      const char *adapter, const struct lora_settings *lora, enum train_mode mode,
-                     bool recompute, int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed,
-                     struct error *error)
+                     bool recompute, enum precision precision, int64_t tokens_maximum,
+                     int64_t sequences_maximum, uint64_t seed, struct error *error)
 {
     struct transformer_settings settings;
     struct lora_settings stored;
@@ -91,6 +94,7 @@ bool checkpoint_load(struct transformer **model, struct backend *backend, const 
         (adapter && !checkpoint_adapter_config_read(&stored, adapter, error)))
         return false;
     settings.recompute = recompute;
+    settings.precision = precision;
     const struct lora_settings *chosen = adapter ? &stored : mode == TRAIN_LORA ? lora : NULL;
     if (transformer_create(model, backend, &settings, chosen, mode, tokens_maximum, sequences_maximum, seed,
                            error) &&
@@ -173,6 +177,7 @@ static bool read_state(struct transformer *model, const struct parameter *extra,
                                 error);
     safetensors_close(file);
     free(tensors);
+    transformer_values_changed(model);
     return read;
 }
 

@@ -111,23 +111,23 @@ static double short_decimal(float value)
     return decimal;
 }
 
-bool checkpoint_config_write(const struct transformer_settings *settings, const char *folder,
-                             struct error *error)
+bool checkpoint_config_write(const struct transformer_settings *settings, enum dtype dtype,
+                             const char *folder, struct error *error)
 {
     const bool bias = settings->attention_bias;
     json_t *object = json_pack(
         "{s:[s], s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:b, s:b, s:i, s:i, "
         "s:b, s:I}",
         "architectures", bias ? "Qwen2ForCausalLM" : "LlamaForCausalLM", "model_type",
-        bias ? "qwen2" : "llama", "torch_dtype", "float32", "hidden_act", "silu", "vocab_size",
-        (json_int_t)settings->vocabulary, "hidden_size", (json_int_t)settings->width, "num_hidden_layers",
-        (json_int_t)settings->layers, "num_attention_heads", (json_int_t)settings->query_heads,
-        "num_key_value_heads", (json_int_t)settings->key_heads, "head_dim", (json_int_t)settings->head_width,
-        "intermediate_size", (json_int_t)settings->hidden, "max_position_embeddings", (json_int_t)1 << 20,
-        "rms_norm_eps", short_decimal(settings->norm_epsilon), "rope_theta",
-        short_decimal(settings->rope_theta), "tie_word_embeddings", settings->tied, "attention_bias", bias,
-        "mlp_bias", false, "bos_token_id", TOKEN_BEGIN, "eos_token_id", TOKEN_END, "idrec_positions",
-        settings->positions, "idrec_classes", (json_int_t)settings->classes);
+        bias ? "qwen2" : "llama", "torch_dtype", dtype == DTYPE_BF16 ? "bfloat16" : "float32", "hidden_act",
+        "silu", "vocab_size", (json_int_t)settings->vocabulary, "hidden_size", (json_int_t)settings->width,
+        "num_hidden_layers", (json_int_t)settings->layers, "num_attention_heads",
+        (json_int_t)settings->query_heads, "num_key_value_heads", (json_int_t)settings->key_heads, "head_dim",
+        (json_int_t)settings->head_width, "intermediate_size", (json_int_t)settings->hidden,
+        "max_position_embeddings", (json_int_t)1 << 20, "rms_norm_eps", short_decimal(settings->norm_epsilon),
+        "rope_theta", short_decimal(settings->rope_theta), "tie_word_embeddings", settings->tied,
+        "attention_bias", bias, "mlp_bias", false, "bos_token_id", TOKEN_BEGIN, "eos_token_id", TOKEN_END,
+        "idrec_positions", settings->positions, "idrec_classes", (json_int_t)settings->classes);
     return write_json(object, folder, "config.json", error);
 }
 

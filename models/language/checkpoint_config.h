@@ -8,9 +8,10 @@
 
 #include "models/language/transformer.h"
 
-/* A model with biases on q, k and v is called Qwen2, which is Llama with just these. */
-bool checkpoint_config_write(const struct transformer_settings *settings, const char *folder,
-                             struct error *error);
+/* A model with biases on q, k and v is called Qwen2, which is Llama with just these. `dtype` is that of the weights
+ * beside it. */
+bool checkpoint_config_write(const struct transformer_settings *settings, enum dtype dtype,
+                             const char *folder, struct error *error);
 /* Refuses what the transformer here does not compute (scaled positions, other activations, further
  * biases). */
 bool checkpoint_config_read(struct transformer_settings *settings, const char *folder, struct error *error);

@@ -28,22 +28,23 @@ void layer_activations_lay_out(struct layer_activations *activations, struct are
                                int64_t rows)
 {
     const int64_t width = settings->width, hidden = settings->hidden;
+    const enum dtype storage = transformer_storage(settings);
     activations->attention_inverse_rms = arena_tensor_1d(arena, DTYPE_REAL, rows);
-    activations->attention_normed = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
-    activations->q = arena_tensor_2d(arena, DTYPE_REAL, rows, query_width(settings));
-    activations->k = arena_tensor_2d(arena, DTYPE_REAL, rows, key_width(settings));
-    activations->v = arena_tensor_2d(arena, DTYPE_REAL, rows, key_width(settings));
+    activations->attention_normed = arena_tensor_2d(arena, storage, rows, width);
+    activations->q = arena_tensor_2d(arena, storage, rows, query_width(settings));
+    activations->k = arena_tensor_2d(arena, storage, rows, key_width(settings));
+    activations->v = arena_tensor_2d(arena, storage, rows, key_width(settings));
     activations->log_sum_exp = arena_tensor_2d(arena, DTYPE_REAL, settings->query_heads, rows);
-    activations->attended = arena_tensor_2d(arena, DTYPE_REAL, rows, query_width(settings));
-    activations->middle = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    activations->attended = arena_tensor_2d(arena, storage, rows, query_width(settings));
+    activations->middle = arena_tensor_2d(arena, storage, rows, width);
     activations->feed_inverse_rms = arena_tensor_1d(arena, DTYPE_REAL, rows);
-    activations->feed_normed = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
-    activations->gate = arena_tensor_2d(arena, DTYPE_REAL, rows, hidden);
-    activations->up = arena_tensor_2d(arena, DTYPE_REAL, rows, hidden);
-    activations->product = arena_tensor_2d(arena, DTYPE_REAL, rows, hidden);
+    activations->feed_normed = arena_tensor_2d(arena, storage, rows, width);
+    activations->gate = arena_tensor_2d(arena, storage, rows, hidden);
+    activations->up = arena_tensor_2d(arena, storage, rows, hidden);
+    activations->product = arena_tensor_2d(arena, storage, rows, hidden);
     for (int linear = 0; linear < LINEAR_COUNT; linear++)
         if (lora->rank > 0 && lora->targets[linear])
-            activations->lora_hidden[linear] = arena_tensor_2d(arena, DTYPE_REAL, rows, lora->rank);
+            activations->lora_hidden[linear] = arena_tensor_2d(arena, storage, rows, lora->rank);
 }
 
 static int64_t widest_input(const struct transformer_settings *settings)
@@ -60,21 +61,22 @@ void layer_scratch_lay_out(struct layer_scratch *scratch, struct arena *arena,
                            const struct transformer_settings *settings, const struct lora_settings *lora,
                            int64_t rows, bool backward)
 {
-    scratch->branch = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->width);
+    const enum dtype storage = transformer_storage(settings);
+    scratch->branch = arena_tensor_2d(arena, storage, rows, settings->width);
     if (lora->rank > 0 && lora->dropout > 0.0)
-        scratch->dropped = arena_tensor_1d(arena, DTYPE_REAL, rows * widest_input(settings));
+        scratch->dropped = arena_tensor_1d(arena, storage, rows * widest_input(settings));
     if (!backward)
         return;
     if (lora->rank > 0)
-        scratch->d_lora_hidden = arena_tensor_2d(arena, DTYPE_REAL, rows, lora->rank);
-    scratch->d_normed = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->width);
-    scratch->d_q = arena_tensor_2d(arena, DTYPE_REAL, rows, query_width(settings));
-    scratch->d_k = arena_tensor_2d(arena, DTYPE_REAL, rows, key_width(settings));
-    scratch->d_v = arena_tensor_2d(arena, DTYPE_REAL, rows, key_width(settings));
-    scratch->d_attended = arena_tensor_2d(arena, DTYPE_REAL, rows, query_width(settings));
-    scratch->d_gate = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->hidden);
-    scratch->d_up = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->hidden);
-    scratch->d_product = arena_tensor_2d(arena, DTYPE_REAL, rows, settings->hidden);
+        scratch->d_lora_hidden = arena_tensor_2d(arena, storage, rows, lora->rank);
+    scratch->d_normed = arena_tensor_2d(arena, storage, rows, settings->width);
+    scratch->d_q = arena_tensor_2d(arena, storage, rows, query_width(settings));
+    scratch->d_k = arena_tensor_2d(arena, storage, rows, key_width(settings));
+    scratch->d_v = arena_tensor_2d(arena, storage, rows, key_width(settings));
+    scratch->d_attended = arena_tensor_2d(arena, storage, rows, query_width(settings));
+    scratch->d_gate = arena_tensor_2d(arena, storage, rows, settings->hidden);
+    scratch->d_up = arena_tensor_2d(arena, storage, rows, settings->hidden);
+    scratch->d_product = arena_tensor_2d(arena, storage, rows, settings->hidden);
 }
 
 /* ---- linears with their adapters ---------------------------------------------------------------------- */
@@ -116,8 +118,8 @@ static void linear_views(struct linear_views *views, const struct layer_pass *pa
         views->d_lora_b = gradients->lora_b[linear];
     }
     if (scratch->dropped.rank > 0)
-        views->dropped = tensor_2d(scratch->dropped.data, DTYPE_REAL, scratch->dropped.device, rows,
-                                   linear_shape(pass->settings, linear).in);
+        views->dropped = tensor_2d(scratch->dropped.data, scratch->dropped.dtype, scratch->dropped.device,
+                                   rows, linear_shape(pass->settings, linear).in);
     views->lora = (struct lora){.a = &views->lora_a,
                                 .b = &views->lora_b,
                                 .d_a = present(&views->d_lora_a),

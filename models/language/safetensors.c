@@ -339,12 +339,17 @@ bool safetensors_read(const struct safetensors *file, const char *name, struct b
     if (!values)
         return error_memory(error, name, bytes, NULL);
     convert(values, entry);
-    tensor_upload(backend, tensor, values);
+    tensor_upload_rounded(backend, tensor, values);
     free(values);
     return true;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------ */
+
+static const char *type_name(enum dtype dtype)
+{
+    return dtype == DTYPE_F64 ? "F64" : dtype == DTYPE_BF16 ? "BF16" : "F32";
+}
 
 /* The header's text, padded so that the data begins at a multiple of 8; NULL without memory. */
 static char *format_header(const struct named_tensor *tensors, int64_t count, size_t *length)
@@ -358,9 +363,8 @@ static char *format_header(const struct named_tensor *tensors, int64_t count, si
         for (int axis = 0; axis < tensor->rank; axis++)
             json_array_append_new(shape, json_integer(tensor->shape[axis]));
         json_object_set_new(header, tensors[index].name,
-                            json_pack("{s:s, s:o, s:[I, I]}", "dtype",
-                                      tensor->dtype == DTYPE_F64 ? "F64" : "F32", "shape", shape,
-                                      "data_offsets", place, end));
+                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", type_name(tensor->dtype), "shape",
+                                      shape, "data_offsets", place, end));
         place = end;
     }
     char *text = json_dumps(header, JSON_COMPACT);

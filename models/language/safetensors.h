@@ -43,11 +43,12 @@ const struct safetensors_entry *safetensors_at(const struct safetensors *file, i
 /* NULL when there is none of that name. */
 const struct safetensors_entry *safetensors_find(const struct safetensors *file, const char *name);
 
-/* Reads a tensor that must have the shape of `tensor` (F32, F64, F16 or BF16, converted) into it. */
+/* Reads a tensor that must have the shape of `tensor` (F32, F64, F16 or BF16, converted) into it, which is of DTYPE_REAL
+ * or bf16. */
 bool safetensors_read(const struct safetensors *file, const char *name, struct backend *backend,
                       struct tensor *tensor, struct error *error);
 
-/* A tensor to be written: DTYPE_F32 or DTYPE_F64. */
+/* A tensor to be written: DTYPE_F32, DTYPE_F64 or DTYPE_BF16. */
 struct named_tensor {
     char name[144];
     struct tensor tensor;

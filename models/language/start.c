@@ -13,7 +13,7 @@ static bool start_embeddings(struct transformer *model, const struct csr *train,
                              struct error *error)
 {
     struct backend *backend = transformer_backend(model);
-    struct tensor table = transformer_weights_of(model)->embedding;
+    struct tensor table = transformer_parameter(model, "model.embed_tokens.weight")->value;
     const int64_t width = table.shape[1], first = vocabulary_item_token(0) * width,
                   count = train->columns * width;
     float *spectral = malloc((size_t)count * sizeof *spectral);
@@ -61,8 +61,8 @@ static bool start_first_layer(struct transformer *model, uint64_t seed, struct e
 {
     struct backend *backend = transformer_backend(model);
     const int64_t width = transformer_settings_of(model)->width;
-    struct tensor value = transformer_weights_of(model)->layer[0].linear[LINEAR_V];
-    struct tensor output = transformer_weights_of(model)->layer[0].linear[LINEAR_O];
+    struct tensor value = transformer_parameter(model, "model.layers.0.self_attn.v_proj.weight")->value;
+    struct tensor output = transformer_parameter(model, "model.layers.0.self_attn.o_proj.weight")->value;
     const size_t bytes = (size_t)(width * width) * sizeof(real);
 
     if (value.shape[0] != width || output.shape[1] != width)
@@ -85,6 +85,8 @@ static bool start_first_layer(struct transformer *model, uint64_t seed, struct e
 bool start_from_interactions(struct transformer *model, const struct csr *train, uint64_t seed,
                              struct error *error)
 {
-    return start_embeddings(model, train, seed, error) && start_first_layer(model, seed, error) &&
-           backend_synchronize(transformer_backend(model), error);
+    if (!start_embeddings(model, train, seed, error) || !start_first_layer(model, seed, error))
+        return false;
+    transformer_values_changed(model);
+    return backend_synchronize(transformer_backend(model), error);
 }

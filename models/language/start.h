@@ -12,7 +12,7 @@
 #include "core/interactions.h"
 #include "models/language/transformer.h"
 
-/* Changes the weights of a model of `vocabulary: ids` that was just created. */
+/* Changes the weights of a model of `vocabulary: ids` that was just created to train all of them. */
 bool start_from_interactions(struct transformer *model, const struct csr *train, uint64_t seed,
                              struct error *error);
 

@@ -22,6 +22,15 @@ struct position {
     struct validation best;
 };
 
+/* Batches that a GPU is given before the host asks for the loss of the oldest. */
+enum { BATCHES_AHEAD = 2 };
+
+/* What belongs to a batch whose loss is not known yet. */
+struct awaited_loss {
+    double scale; /* from the batch's share of its step to a mean */
+    int64_t step;
+};
+
 struct trainer {
     struct transformer *model;
     struct backend *backend;
@@ -36,8 +45,9 @@ struct trainer {
     /* [kept_count]: the average if there is one, then the best weights if validated */
     struct parameter *kept;
     int64_t kept_count;
-    struct parameter *average, *best; /* parts of `kept`, or NULL */
-    double saved_at;                  /* clock_seconds() */
+    struct parameter *average, *best;               /* parts of `kept`, or NULL */
+    double saved_at;                                /* clock_seconds() */
+    struct awaited_loss awaited[BATCHES_UNDER_WAY]; /* oldest first, as many as batches are under way */
 };
 
 /* ---- copies of the weights ---------------------------------------------------------------------------- */
@@ -62,6 +72,8 @@ static void copy_weights(struct trainer *trainer, struct parameter *to, bool int
                       *source = into_model ? &to[i].value : value;
         trainer->backend->copy(trainer->backend, target->data, source->data, tensor_bytes(value));
     }
+    if (into_model)
+        transformer_values_changed(trainer->model);
 }
 
 static bool make_copies(struct trainer *trainer, struct error *error)
@@ -118,6 +130,38 @@ static void exchange_average(struct trainer *trainer, bool back)
             backend->copy(backend, parameter->value.data, trainer->average[i].value.data, bytes);
         }
     }
+    if (trainer->average)
+        transformer_values_changed(trainer->model);
+}
+
+/* ---- losses ------------------------------------------------------------------------------------------- */
+
+/* Adds the losses of all batches but the `ahead` newest. */
+static bool take_losses(struct trainer *trainer, int64_t ahead, struct error *error)
+{
+    const char *stage = trainer->settings->stage;
+
+    while (transformer_batches_under_way(trainer->model) > ahead) {
+        const struct awaited_loss awaited = trainer->awaited[0];
+        double loss;
+        if (!transformer_take_loss(trainer->model, &loss, error))
+            return false;
+        if (!isfinite(loss))
+            return error_set(error, ERROR_RUN,
+                             "%s: the loss is not finite at step %lld; lower %s.learning_rate", stage,
+                             (long long)awaited.step, stage);
+        trainer->at.loss_sum += loss * awaited.scale;
+        memmove(trainer->awaited, trainer->awaited + 1, sizeof trainer->awaited - sizeof awaited);
+    }
+    return true;
+}
+
+/* The mean over the batches of the epoch whose losses are known. */
+static double known_loss(const struct trainer *trainer)
+{
+    const int64_t known = trainer->at.batch - transformer_batches_under_way(trainer->model);
+
+    return trainer->at.loss_sum / (double)(known > 0 ? known : 1);
 }
 
 /* ---- the state on disk -------------------------------------------------------------------------------- */
@@ -135,6 +179,8 @@ static json_t *position_to_json(const struct position *at, uint64_t fingerprint)
 
 static bool save_state(struct trainer *trainer, struct error *error)
 {
+    if (!take_losses(trainer, 0, error))
+        return false;
     json_t *counters = position_to_json(&trainer->at, trainer->settings->fingerprint);
     char *text = json_dumps(counters, JSON_REAL_PRECISION(17));
     const bool saved = text ? checkpoint_save_state(trainer->model, trainer->kept, trainer->kept_count, text,
@@ -235,22 +281,22 @@ static bool train_step(struct trainer *trainer, struct error *error)
     const int64_t batches = left < settings->accumulation ? left : settings->accumulation;
     const double rate = schedule_rate(&settings->schedule, share_done(trainer));
     const int64_t end = at->batch + batches;
+    const int64_t ahead = trainer->backend->device == DEVICE_CPU ? 0 : BATCHES_AHEAD;
 
-    for (; at->batch < end; at->batch++) {
+    while (at->batch < end) {
         struct batch batch;
-        double loss = 0;
         if (!packer_batch(trainer->packer, at->batch, 1.0 / (double)batches, &batch, error))
             return false;
         if (!transformer_accumulate(trainer->model, &batch, settings->dropout, settings->seed,
-                                    (uint64_t)at->draws, &loss, error))
+                                    (uint64_t)at->draws, NULL, error))
             return false;
-        if (!isfinite(loss))
-            return error_set(error, ERROR_RUN,
-                             "%s: the loss is not finite at step %lld; lower %s.learning_rate",
-                             settings->stage, (long long)at->step + 1, settings->stage);
-        at->loss_sum += loss * (double)batches;
+        trainer->awaited[transformer_batches_under_way(trainer->model) - 1] =
+            (struct awaited_loss){(double)batches, at->step + 1};
+        at->batch++;
         at->tokens += batch.tokens;
         at->draws++;
+        if (!take_losses(trainer, ahead, error))
+            return false;
     }
     const struct adamw adamw = {.learning_rate = (float)rate,
                                 .beta1 = (float)settings->beta1,
@@ -336,7 +382,9 @@ static bool end_epoch(struct trainer *trainer, struct error *error)
 {
     struct position *at = &trainer->at;
 
-    at->train_loss = at->loss_sum / (double)(at->batch > 0 ? at->batch : 1);
+    if (!take_losses(trainer, 0, error))
+        return false;
+    at->train_loss = known_loss(trainer);
     at->loss_sum = 0;
     at->batch = 0;
     at->epoch++;
@@ -368,7 +416,7 @@ static bool train_epochs(struct trainer *trainer, struct error *error)
         while (fine && !at->finished && at->batch < packer_batch_count(trainer->packer)) {
             fine = train_step(trainer, error) && save_when_due(trainer, error);
             progress_update(progress, at->tokens, "epoch %lld, loss %.4f", (long long)at->epoch + 1,
-                            at->loss_sum / (double)(at->batch > 0 ? at->batch : 1));
+                            known_loss(trainer));
         }
         fine = fine && end_epoch(trainer, error);
     }

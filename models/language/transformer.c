@@ -1,9 +1,15 @@
 #include <stdlib.h>
+#include <string.h>
 
 #include "models/language/transformer_state.h"
 
 #define ADVICE_WEIGHTS "lower language_model.width or language_model.layers"
 #define ADVICE_BATCH "lower the tokens of a batch, or set recompute: true"
+
+enum dtype transformer_storage(const struct transformer_settings *settings)
+{
+    return settings->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_REAL;
+}
 
 /* ---- settings ----------------------------------------------------------------------------------------- */
 
@@ -16,7 +22,8 @@ static bool check_size(const char *name, int64_t value, int64_t most, struct err
 }
 
 /* The bounds keep every size in bytes far from overflow. */
-static bool check_settings(const struct transformer_settings *settings, struct error *error)
+static bool check_settings(const struct transformer_settings *settings, const struct backend *backend,
+                           struct error *error)
 {
     const int64_t million = 1 << 20;
     if (!check_size("vocabulary", settings->vocabulary, INT32_MAX, error) ||
@@ -36,6 +43,8 @@ static bool check_settings(const struct transformer_settings *settings, struct e
                          "rotary positions need an even head width, not %lld; choose width and "
                          "heads so, or set positions: false",
                          (long long)settings->head_width);
+    if (settings->precision == PRECISION_BF16 && backend->device == DEVICE_CPU)
+        return error_set(error, ERROR_USAGE, "bf16 is only for GPUs; set language_model.precision: f32");
     if (settings->classes < 0 || settings->classes > settings->vocabulary)
         return error_set(error, ERROR_USAGE, "%lld classes in a vocabulary of %lld; choose at most that many",
                          (long long)settings->classes, (long long)settings->vocabulary);
@@ -62,29 +71,27 @@ static bool check_adapter(const struct lora_settings *lora, enum train_mode mode
 
 /* ---- memory ------------------------------------------------------------------------------------------- */
 
-void transformer_lay_out_batch(struct transformer *model, int64_t tokens, int64_t sequences)
+void transformer_lay_out_batch(struct transformer *model, int64_t tokens)
 {
     struct arena *const arena = &model->activations_arena;
     struct batch_activations *const batch = &model->activations;
+    const enum dtype storage = transformer_storage(&model->settings);
     const int64_t layers = model->settings.layers, width = model->settings.width;
     const bool backward = model->mode != TRAIN_NOTHING;
     const bool shared = model->settings.recompute || !backward;
     arena_return(arena, 0);
     arena_return(&model->scratch_arena, 0);
-    batch->tokens = arena_tensor_1d(arena, DTYPE_I32, tokens);
-    batch->positions = arena_tensor_1d(arena, DTYPE_I32, tokens);
-    batch->starts = arena_tensor_1d(arena, DTYPE_I32, sequences + 1);
     for (int64_t layer = 0; layer < layers; layer++) {
         struct layer_activations *activations = &batch->layer[layer];
         if (layer > 0 && shared)
             *activations = batch->layer[0];
         else
             layer_activations_lay_out(activations, arena, &model->settings, &model->lora, tokens);
-        activations->input = arena_tensor_2d(arena, DTYPE_REAL, tokens, width);
+        activations->input = arena_tensor_2d(arena, storage, tokens, width);
     }
-    batch->last = arena_tensor_2d(arena, DTYPE_REAL, tokens, width);
+    batch->last = arena_tensor_2d(arena, storage, tokens, width);
     if (backward)
-        batch->d_x = arena_tensor_2d(arena, DTYPE_REAL, tokens, width);
+        batch->d_x = arena_tensor_2d(arena, storage, tokens, width);
     layer_scratch_lay_out(&model->scratch, &model->scratch_arena, &model->settings, &model->lora, tokens,
                           backward);
 }
@@ -99,6 +106,10 @@ static bool measure_parameters(struct transformer *model, struct error *error)
         return error_memory(error, "the list of layers", layers * sizeof *model->weights.layer,
                             ADVICE_WEIGHTS);
     transformer_lay_out_parameters(model);
+    arena_return(&model->weights_arena, 0);
+    arena_return(&model->gradients_arena, 0);
+    arena_return(&model->optimizer_arena, 0);
+    transformer_lay_out_parameters(model);
     model->parameters = calloc((size_t)model->parameter_count, sizeof *model->parameters);
     if (!model->parameters)
         return error_memory(error, "the list of parameters",
@@ -106,35 +117,25 @@ static bool measure_parameters(struct transformer *model, struct error *error)
     return true;
 }
 
-static bool measure_batch(struct transformer *model, struct error *error)
+static void measure_batch(struct transformer *model)
 {
-    const size_t tokens = (size_t)model->tokens_maximum;
-    struct counted_rows *const counted = &model->counted;
-    counted->row = calloc(tokens, sizeof *counted->row);
-    counted->begin = calloc(tokens, sizeof *counted->begin);
-    counted->target = calloc(tokens, sizeof *counted->target);
-    counted->set_starts = calloc(tokens + 1, sizeof *counted->set_starts);
-    counted->weight = calloc(tokens, sizeof *counted->weight);
-    counted->loss = calloc(tokens, sizeof *counted->loss);
-    if (!counted->row || !counted->begin || !counted->target || !counted->set_starts || !counted->weight ||
-        !counted->loss)
-        return error_memory(error, "the rows of a batch", tokens * 32, ADVICE_BATCH);
-    transformer_lay_out_batch(model, model->tokens_maximum, model->sequences_maximum);
+    transformer_measure_inputs(model);
+    transformer_lay_out_batch(model, model->tokens_maximum);
     loss_lay_out(model, model->tokens_maximum);
-    return true;
 }
 
 /* Batches are laid out as they come, the parameters here. */
 static bool reserve(struct transformer *model, struct error *error)
 {
-    struct arena *const arenas[] = {&model->weights_arena, &model->gradients_arena, &model->optimizer_arena,
-                                    &model->activations_arena, &model->scratch_arena};
-    static const char *const lower[] = {ADVICE_WEIGHTS, ADVICE_WEIGHTS, ADVICE_WEIGHTS, ADVICE_BATCH,
-                                        ADVICE_BATCH};
-    if (!arena_reserve_all(arenas, lower, model->tokens_maximum > 0 ? 5 : 3, error))
+    struct arena *const arenas[] = {&model->weights_arena, &model->gradients_arena,   &model->optimizer_arena,
+                                    &model->inputs_arena,  &model->activations_arena, &model->scratch_arena};
+    static const char *const lower[] = {ADVICE_WEIGHTS, ADVICE_WEIGHTS, ADVICE_WEIGHTS,
+                                        ADVICE_BATCH,   ADVICE_BATCH,   ADVICE_BATCH};
+    const bool batches = model->tokens_maximum > 0;
+    if (!arena_reserve_all(arenas, lower, batches ? 6 : 3, error))
         return false;
     transformer_lay_out_parameters(model);
-    return true;
+    return !batches || transformer_reserve_slots(model, error);
 }
 
 bool transformer_create(struct transformer **model, struct backend *backend,
@@ -143,7 +144,7 @@ bool transformer_create(struct transformer **model, struct backend *backend,
                         uint64_t seed, struct error *error)
 {
     *model = NULL;
-    if (!check_settings(settings, error) || (lora && !check_adapter(lora, mode, error)))
+    if (!check_settings(settings, backend, error) || (lora && !check_adapter(lora, mode, error)))
         return false;
     if (!lora && mode == TRAIN_LORA)
         return error_set(error, ERROR_USAGE, "training an adapter needs its settings; set rank and targets");
@@ -162,10 +163,14 @@ bool transformer_create(struct transformer **model, struct backend *backend,
     made->weights_arena = arena_measure(backend, "weights");
     made->gradients_arena = arena_measure(backend, "gradients");
     made->optimizer_arena = arena_measure(backend, "optimizer");
+    made->inputs_arena = arena_measure(backend, "batch");
     made->activations_arena = arena_measure(backend, "activations");
     made->scratch_arena = arena_measure(backend, "scratch");
-    if (!measure_parameters(made, error) || (tokens_maximum > 0 && !measure_batch(made, error)) ||
-        !reserve(made, error) || !transformer_initialize_parameters(made, seed, error)) {
+    bool done = measure_parameters(made, error);
+    if (done && tokens_maximum > 0)
+        measure_batch(made);
+    done = done && reserve(made, error) && transformer_initialize_parameters(made, seed, error);
+    if (!done) {
         transformer_free(made);
         return false;
     }
@@ -177,21 +182,17 @@ void transformer_free(struct transformer *model)
 {
     if (!model)
         return;
+    transformer_release_slots(model);
     arena_release(&model->weights_arena);
     arena_release(&model->gradients_arena);
     arena_release(&model->optimizer_arena);
+    arena_release(&model->inputs_arena);
     arena_release(&model->activations_arena);
     arena_release(&model->scratch_arena);
     free(model->weights.layer);
     free(model->gradients.layer);
     free(model->activations.layer);
     free(model->parameters);
-    free(model->counted.row);
-    free(model->counted.begin);
-    free(model->counted.target);
-    free(model->counted.set_starts);
-    free(model->counted.weight);
-    free(model->counted.loss);
     free(model);
 }
 
@@ -223,6 +224,14 @@ struct parameter *transformer_parameters(struct transformer *model, int64_t *cou
     return model->parameters;
 }
 
+struct parameter *transformer_parameter(struct transformer *model, const char *name)
+{
+    for (int64_t index = 0; index < model->parameter_count; index++)
+        if (strcmp(model->parameters[index].name, name) == 0)
+            return &model->parameters[index];
+    return NULL;
+}
+
 struct layer_pass transformer_inference_pass(const struct transformer *model)
 {
     return (struct layer_pass){.backend = model->backend,
@@ -234,8 +243,8 @@ struct layer_pass transformer_inference_pass(const struct transformer *model)
 
 void transformer_print_memory(const struct transformer *model, FILE *stream)
 {
-    const struct arena *const arenas[] = {&model->weights_arena, &model->gradients_arena,
-                                          &model->optimizer_arena, &model->activations_arena,
-                                          &model->scratch_arena};
+    const struct arena *const arenas[] = {&model->weights_arena,     &model->gradients_arena,
+                                          &model->optimizer_arena,   &model->inputs_arena,
+                                          &model->activations_arena, &model->scratch_arena};
     arena_print_table(stream, "memory of the language model", arenas, (int)(sizeof arenas / sizeof *arenas));
 }

@@ -19,6 +19,11 @@
 #include "core/backend.h"
 #include "core/ops.h"
 
+/* How what flows through a model is stored: activations, their gradients and the weights that are read. bf16 only on a
+ * GPU. Trained parameters then have f32 masters and a bf16 copy that is read; frozen ones are stored once. Losses,
+ * parameters' gradients and their moments are f32 always. */
+enum precision { PRECISION_F32, PRECISION_BF16 };
+
 struct transformer_settings {
     int64_t vocabulary, width, layers, query_heads, key_heads, head_width, hidden; /* hidden: of the SwiGLU */
     int64_t classes; /* only the first `classes` tokens can be predicted (ids: users never are); 0: all */
@@ -26,7 +31,9 @@ struct transformer_settings {
     bool positions; /* false: no rotary embedding, the model sees sets in causal order */
     bool tied, attention_bias;
     bool recompute; /* keep only each layer's input, run its forward again in backward */
+    enum precision precision;
 };
+enum dtype transformer_storage(const struct transformer_settings *settings);
 
 enum linear { LINEAR_Q, LINEAR_K, LINEAR_V, LINEAR_O, LINEAR_GATE, LINEAR_UP, LINEAR_DOWN, LINEAR_COUNT };
 const char *linear_name(enum linear linear); /* "q", ... as in the config's `targets` */
@@ -56,7 +63,9 @@ struct transformer_weights {
  * Hugging Face's Llama ("model.layers.0.self_attn.q_proj.weight"), or peft's for adapters. */
 struct parameter {
     char name[112];
-    struct tensor value, gradient, first_moment, second_moment; /* the last three: rank 0 when frozen */
+    struct tensor value;                                 /* f32 when trained */
+    struct tensor working;                               /* what passes read: `value`, or its bf16 copy */
+    struct tensor gradient, first_moment, second_moment; /* rank 0 when frozen */
     bool trained, decayed; /* decayed: weight decay applies (matrices, not norms and biases) */
 };
 
@@ -75,10 +84,15 @@ void transformer_free(struct transformer *model);
 
 const struct transformer_settings *transformer_settings_of(const struct transformer *model);
 const struct lora_settings *transformer_lora_of(const struct transformer *model);
+/* What passes read. */
 const struct transformer_weights *transformer_weights_of(const struct transformer *model);
 struct backend *transformer_backend(const struct transformer *model);
 /* All parameters in a fixed order; *count of them. */
 struct parameter *transformer_parameters(struct transformer *model, int64_t *count);
+/* NULL when there is none of that name. */
+struct parameter *transformer_parameter(struct transformer *model, const char *name);
+/* Renews the working copies. To be called when values have changed other than by transformer_step(). */
+void transformer_values_changed(struct transformer *model);
 void transformer_print_memory(const struct transformer *model, FILE *stream);
 
 /* A packed batch on the host. The targets say what each position learns: one token (target, -1 for nothing),
@@ -97,16 +111,25 @@ struct batch {
 
 /* Adds the gradients of sum_t weight[t] loss[t] to the parameters' gradients and *loss_sum += that sum.
  * dropout_step keys LoRA's and residual dropout. residual_dropout applies after attention, feed-forward and
- * embedding. */
+ * embedding.
+ *
+ * With loss_sum NULL the host does not wait: the batch is under way until transformer_take_loss() has asked for its
+ * loss, and up to BATCHES_UNDER_WAY can be. */
+enum { BATCHES_UNDER_WAY = 8 };
 bool transformer_accumulate(struct transformer *model, const struct batch *batch, double residual_dropout,
                             uint64_t seed, uint64_t dropout_step, double *loss_sum, struct error *error);
+int64_t transformer_batches_under_way(const struct transformer *model);
+/* Waits for the oldest batch under way: *loss is its sum. Where the loss is finite and a step came right behind the
+ * batch, this makes the step's check of its gradient. */
+bool transformer_take_loss(struct transformer *model, double *loss, struct error *error);
 /* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the
  * host. */
 bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows,
                         int64_t row_count, float *logits, struct error *error);
 
 /* One optimizer step over the trained parameters, then gradients are zero. Clips by global norm; *norm (may
- * be NULL) is the norm before clipping. */
+ * be NULL) is the norm before clipping. A gradient that is not finite is an error: of this call, or, when batches are
+ * under way and norm is NULL, of transformer_take_loss() for the last of them. */
 bool transformer_step(struct transformer *model, struct adamw settings, double clip_norm, double *norm,
                       struct error *error);
 

@@ -11,10 +11,46 @@ static void add_parameter(struct transformer *model, struct tensor *value, struc
                           bool trained, int64_t rows, int64_t columns, const char *format, ...)
     __attribute__((format(printf, 7, 8)));
 
-static struct tensor take(struct arena *arena, int64_t rows, int64_t columns)
+static struct tensor shaped(void *data, enum dtype dtype, enum device_kind device, int64_t rows,
+                            int64_t columns)
 {
-    return columns > 0 ? arena_tensor_2d(arena, DTYPE_REAL, rows, columns)
-                       : arena_tensor_1d(arena, DTYPE_REAL, rows);
+    return columns > 0 ? tensor_2d(data, dtype, device, rows, columns) : tensor_1d(data, dtype, device, rows);
+}
+
+/* A parameter's part of a list of all trained ones, which has no data while measuring. */
+static struct tensor part(const struct tensor *list, int64_t offset, int64_t rows, int64_t columns)
+{
+    char *data = list->data;
+    return shaped(data ? data + (size_t)offset * dtype_size(list->dtype) : NULL, list->dtype, list->device,
+                  rows, columns);
+}
+
+int64_t transformer_trained_room(const struct tensor *value)
+{
+    return (tensor_count(value) + TRAINED_ALIGNMENT - 1) / TRAINED_ALIGNMENT * TRAINED_ALIGNMENT;
+}
+
+static void take_trained(struct transformer *model, struct parameter *parameter, int64_t rows,
+                         int64_t columns)
+{
+    struct trained_parameters *const trained = &model->trained;
+    const int64_t offset = trained->count;
+    parameter->value = part(&trained->value, offset, rows, columns);
+    parameter->working =
+        trained->working.rank > 0 ? part(&trained->working, offset, rows, columns) : parameter->value;
+    parameter->gradient = part(&trained->gradient, offset, rows, columns);
+    parameter->first_moment = part(&trained->first_moment, offset, rows, columns);
+    parameter->second_moment = part(&trained->second_moment, offset, rows, columns);
+    trained->count += transformer_trained_room(&parameter->value);
+}
+
+static void take_frozen(struct transformer *model, struct parameter *parameter, int64_t rows, int64_t columns)
+{
+    struct arena *const arena = &model->weights_arena;
+    const enum dtype storage = transformer_storage(&model->settings);
+    parameter->value =
+        columns > 0 ? arena_tensor_2d(arena, storage, rows, columns) : arena_tensor_1d(arena, storage, rows);
+    parameter->working = parameter->value;
 }
 
 static void add_parameter(struct transformer *model, struct tensor *value, struct tensor *gradient,
@@ -25,13 +61,11 @@ static void add_parameter(struct transformer *model, struct tensor *value, struc
     va_start(arguments, format);
     vsnprintf(parameter.name, sizeof parameter.name, format, arguments);
     va_end(arguments);
-    parameter.value = take(&model->weights_arena, rows, columns);
-    if (trained) {
-        parameter.gradient = take(&model->gradients_arena, rows, columns);
-        parameter.first_moment = take(&model->optimizer_arena, rows, columns);
-        parameter.second_moment = take(&model->optimizer_arena, rows, columns);
-    }
-    *value = parameter.value;
+    if (trained)
+        take_trained(model, &parameter, rows, columns);
+    else
+        take_frozen(model, &parameter, rows, columns);
+    *value = parameter.working;
     *gradient = parameter.gradient;
     if (model->parameters)
         model->parameters[model->parameter_count] = parameter;
@@ -74,12 +108,27 @@ static void add_layer(struct transformer *model, int64_t layer)
         add_linear(model, layer, (enum linear)linear);
 }
 
+/* As many elements as the last laying out has counted. */
+static void lay_out_trained(struct transformer *model)
+{
+    struct trained_parameters *const trained = &model->trained;
+    const int64_t count = trained->count;
+    trained->value = arena_tensor_1d(&model->weights_arena, DTYPE_REAL, count);
+    if (model->settings.precision == PRECISION_BF16)
+        trained->working = arena_tensor_1d(&model->weights_arena, DTYPE_BF16, count);
+    trained->gradient = arena_tensor_1d(&model->gradients_arena, DTYPE_REAL, count);
+    trained->first_moment = arena_tensor_1d(&model->optimizer_arena, DTYPE_REAL, count);
+    trained->second_moment = arena_tensor_1d(&model->optimizer_arena, DTYPE_REAL, count);
+    trained->count = 0;
+}
+
 void transformer_lay_out_parameters(struct transformer *model)
 {
     const struct transformer_settings *settings = &model->settings;
     struct transformer_weights *const weights = &model->weights, *const gradients = &model->gradients;
     const bool base = model->mode == TRAIN_ALL;
     model->parameter_count = 0;
+    lay_out_trained(model);
     add_parameter(model, &weights->embedding, &gradients->embedding, base, settings->vocabulary,
                   settings->width, "model.embed_tokens.weight");
     for (int64_t layer = 0; layer < settings->layers; layer++)
@@ -106,6 +155,20 @@ static bool ends_with(const char *text, const char *end)
     return length >= end_length && strcmp(text + length - end_length, end) == 0;
 }
 
+/* A normal number takes one block of the stream: any thread can draw any of them. */
+static void fill_normal(real *values, int64_t count, double deviation, const struct random_stream *stream,
+                        int threads)
+{
+    const int64_t block = 4096;
+#pragma omp parallel for num_threads(threads) if (count > block)
+    for (int64_t first = 0; first < count; first += block) {
+        struct random_stream own = *stream;
+        own.counter[0] += (uint32_t)first;
+        for (int64_t index = first; index < count && index < first + block; index++)
+            values[index] = (real)(deviation * random_normal(&own));
+    }
+}
+
 static void fill_parameter(const struct transformer *model, const struct parameter *parameter,
                            struct random_stream *stream, real *values)
 {
@@ -123,8 +186,7 @@ static void fill_parameter(const struct transformer *model, const struct paramet
         for (int64_t index = 0; index < count; index++)
             values[index] = (real)(bound * (2.0 * random_double(stream) - 1.0));
     } else {
-        for (int64_t index = 0; index < count; index++)
-            values[index] = (real)(deviation * random_normal(stream));
+        fill_normal(values, count, deviation, stream, model->backend->threads);
     }
 }
 
@@ -143,12 +205,13 @@ bool transformer_initialize_parameters(struct transformer *model, uint64_t seed,
         struct parameter *parameter = &model->parameters[index];
         struct random_stream stream = random_stream_open(seed, RANDOM_INITIALIZE, 0, (uint64_t)index);
         fill_parameter(model, parameter, &stream, values);
-        tensor_upload(model->backend, &parameter->value, values);
+        tensor_upload_rounded(model->backend, &parameter->value, values);
     }
     for (int64_t index = 0; index < tensor_count(&model->frequencies); index++)
         values[index] = (real)pow((double)model->settings.rope_theta,
                                   -2.0 * (double)index / (double)model->settings.head_width);
     tensor_upload(model->backend, &model->frequencies, values);
+    transformer_values_changed(model);
     free(values);
     return true;
 }

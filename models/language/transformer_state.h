@@ -4,10 +4,29 @@
 
 #include "models/language/layer.h"
 
-/* A batch on the device, and the forward's results over it. */
-struct batch_activations {
+/* The trained parameters, one after another in the order of the list. Between them is room, all zeros, so that each
+ * begins at a multiple of TRAINED_ALIGNMENT elements: what concerns all of them is one operator call. */
+enum { TRAINED_ALIGNMENT = 128 };
+struct trained_parameters {
+    int64_t count;                                                       /* elements, with the room between */
+    struct tensor value, working, gradient, first_moment, second_moment; /* [count]; working rank 0 in f32 */
+};
+
+/* What a batch brings to the device, in one copy. */
+struct batch_inputs {
     struct tensor tokens, positions; /* i32 [tokens] */
     struct tensor starts;            /* i32 [sequences + 1] */
+    struct tensor rows;              /* i32 [counted], the tokens whose loss or logits are wanted */
+    struct tensor places;            /* i32 [tokens], a token's place among `rows`, -1: none */
+    struct tensor begins;            /* i32 [counted], the first token of the row's sequence */
+    struct tensor targets;           /* i32 [counted] */
+    struct tensor weights;           /* [counted] */
+    struct tensor set_starts;        /* i64 [counted + 1] */
+    struct tensor set_targets;       /* i32 */
+};
+
+/* The forward's results over a batch. */
+struct batch_activations {
     struct layer_activations *layer; /* [layers]; all but `input` shared when the layers are recomputed */
     struct tensor last;              /* [tokens, width], the last layer's output */
     struct tensor d_x;               /* [tokens, width]; rank 0 when nothing is trained */
@@ -15,25 +34,23 @@ struct batch_activations {
 
 /* The rows that count, and a chunk of the logits. */
 struct loss_activations {
-    struct tensor rows;             /* i32 [counted] */
-    struct tensor begins;           /* i32 [counted], the first token of the row's sequence */
-    struct tensor targets;          /* i32 [counted] */
-    struct tensor weights, losses;  /* [counted] */
+    struct tensor losses;           /* [counted] */
     struct tensor selected, normed; /* [counted, width] */
     struct tensor inverse_rms;      /* [counted] */
     struct tensor d_normed;         /* [counted, width]; then of `selected`; rank 0 when nothing is trained */
     struct tensor d_selected;
-    struct tensor logits;      /* [the elements of one chunk] */
-    struct tensor set_starts;  /* i64 [chunk rows + 1] */
-    struct tensor set_targets; /* i32 [the elements of one chunk] */
+    void *logits; /* room for one chunk */
 };
 
-/* The rows of a batch that count, on the host; room for tokens_maximum. */
-struct counted_rows {
-    int64_t count;
-    int32_t *row, *begin, *target;
-    int64_t *set_starts;
-    real *weight, *loss;
+/* The host's side of a batch under way. Its memory is the backend's to copy from and to. */
+struct batch_slot {
+    char *inputs; /* as the arena of inputs holds them */
+    size_t input_bytes;
+    real *losses;          /* [tokens_maximum] */
+    double *square_sum;    /* [1], of the gradient of the step right behind the batch */
+    const real *weights;   /* [counted], among the inputs */
+    int64_t counted, step; /* step 0: none came behind the batch */
+    uint64_t mark;
 };
 
 struct transformer {
@@ -43,38 +60,62 @@ struct transformer {
     enum train_mode mode;
     int64_t tokens_maximum, sequences_maximum;
 
-    struct arena weights_arena, gradients_arena, optimizer_arena, activations_arena, scratch_arena;
+    struct arena weights_arena, gradients_arena, optimizer_arena, inputs_arena, activations_arena,
+        scratch_arena;
     struct transformer_weights weights, gradients;
     struct parameter *parameters;
     int64_t parameter_count;
+    struct trained_parameters trained;
     struct tensor frequencies;
 
+    struct batch_inputs inputs;
     struct batch_activations activations;
     struct loss_activations loss;
     struct layer_scratch scratch;
-    struct counted_rows counted;
     struct tensor square_sum; /* f64 [1] */
     struct tensor clip_scale; /* f32 [1] */
+
+    struct batch_slot slots[BATCHES_UNDER_WAY]; /* batch number i's is i % BATCHES_UNDER_WAY */
+    int64_t batches_begun, batches_taken;
 };
 
-/* Lays the parameters out over the arenas, and lists them in model->parameters unless that is NULL;
- * sets parameter_count. */
+/* Lays the parameters out over the arenas, and lists them in model->parameters unless that is NULL; sets
+ * parameter_count and trained.count, which the next laying out needs. */
 void transformer_lay_out_parameters(struct transformer *model);
 bool transformer_initialize_parameters(struct transformer *model, uint64_t seed, struct error *error);
+/* Elements that a trained parameter takes with the room behind it. */
+int64_t transformer_trained_room(const struct tensor *value);
 
-/* Lays out everything that a batch needs, over the arenas of activations and scratch. */
-void transformer_lay_out_batch(struct transformer *model, int64_t tokens, int64_t sequences);
+/* Lays out everything that a batch needs besides its inputs, over the arenas of activations and scratch. */
+void transformer_lay_out_batch(struct transformer *model, int64_t tokens);
 /* Lays out what the loss over `counted` rows needs, behind the batch. */
 void loss_lay_out(struct transformer *model, int64_t counted);
-/* Rows of a chunk of logits with so many columns. */
-int64_t loss_chunk_rows(int64_t columns);
+/* Rows of a chunk of logits of that type with so many columns. */
+int64_t loss_chunk_rows(const struct transformer *model, enum dtype dtype, int64_t columns);
 
-/* Chooses the batch's rows that count, lays out and uploads what belongs to them. */
-void loss_select_rows(struct transformer *model, const struct batch *batch);
-/* The losses of those rows of x [tokens, width], and d_x, overwritten; the pass has gradients. */
+/* Measures the inputs of the largest batch; transformer_reserve_slots() takes the host's memory. */
+void transformer_measure_inputs(struct transformer *model);
+bool transformer_reserve_slots(struct transformer *model, struct error *error);
+void transformer_release_slots(struct transformer *model);
+
+bool transformer_check_sequences(const struct transformer *model, const struct batch *batch,
+                                 struct error *error);
+bool transformer_check_targets(const struct transformer *model, const struct batch *batch,
+                               struct error *error);
+/* Queue the copy of a batch to the device, into model->inputs, and lay out what it needs: to be trained, which begins
+ * the batch (counted rows may be 0), or to be asked for the logits of `rows`. */
+struct batch_slot *transformer_send_batch(struct transformer *model, const struct batch *batch,
+                                          struct error *error);
+bool transformer_send_question(struct transformer *model, const struct batch *batch, const int32_t *rows,
+                               int64_t count, struct error *error);
+/* Queues the copy of a batch's losses to the host. */
+void transformer_return_losses(struct transformer *model, struct batch_slot *slot);
+
+/* The losses of the rows sent, and d_x [tokens, width], overwritten, from x; the pass has gradients. */
 void loss_run(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
               const struct tensor *x, struct tensor *d_x);
-/* Waits for the device; *sum += sum of weight * loss. */
-bool loss_sum(struct transformer *model, double *sum, struct error *error);
+
+/* Fails when the sum of squares of the gradient is not finite. */
+bool transformer_check_step(double square_sum, int64_t step, struct error *error);
 
 #endif

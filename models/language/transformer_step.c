@@ -2,33 +2,82 @@
 
 #include "models/language/transformer_state.h"
 
+static void update(struct transformer *model, int64_t first, int64_t count, struct adamw settings)
+{
+    const struct trained_parameters *const trained = &model->trained;
+    struct tensor value = tensor_rows(&trained->value, first, count);
+    const struct tensor gradient = tensor_rows(&trained->gradient, first, count);
+    struct tensor first_moment = tensor_rows(&trained->first_moment, first, count);
+    struct tensor second_moment = tensor_rows(&trained->second_moment, first, count);
+    op_adamw(model->backend, &value, &gradient, &first_moment, &second_moment, &model->clip_scale, settings);
+}
+
+/* Neighbours that decay alike are updated together. */
+static void update_all(struct transformer *model, struct adamw settings)
+{
+    const float decay = settings.weight_decay;
+    int64_t first = 0, count = 0;
+    bool decayed = false;
+    for (int64_t index = 0; index < model->parameter_count; index++) {
+        const struct parameter *const parameter = &model->parameters[index];
+        if (!parameter->trained)
+            continue;
+        if (count > 0 && parameter->decayed != decayed) {
+            settings.weight_decay = decayed ? decay : 0.0f;
+            update(model, first, count, settings);
+            first += count;
+            count = 0;
+        }
+        decayed = parameter->decayed;
+        count += transformer_trained_room(&parameter->value);
+    }
+    settings.weight_decay = decayed ? decay : 0.0f;
+    update(model, first, count, settings);
+}
+
+void transformer_values_changed(struct transformer *model)
+{
+    if (model->trained.working.rank > 0)
+        op_convert(model->backend, &model->trained.working, &model->trained.value);
+}
+
+bool transformer_check_step(double square_sum, int64_t step, struct error *error)
+{
+    return isfinite(square_sum) ||
+           error_set(error, ERROR_RUN, "the gradient is not finite at step %lld; lower the learning rate",
+                     (long long)step);
+}
+
+/* The newest batch under way also brings the step's sum of squares. */
+static bool check_later(struct transformer *model, int64_t step, struct error *error)
+{
+    struct backend *const backend = model->backend;
+    struct batch_slot *const slot = &model->slots[(model->batches_begun - 1) % BATCHES_UNDER_WAY];
+    backend->queue_download(backend, slot->square_sum, model->square_sum.data, sizeof *slot->square_sum);
+    slot->step = step;
+    slot->mark = backend->mark(backend);
+    return backend_check(backend, error);
+}
+
 bool transformer_step(struct transformer *model, struct adamw settings, double clip_norm, double *norm,
                       struct error *error)
 {
     struct backend *const backend = model->backend;
-    const float decay = settings.weight_decay;
     tensor_zero(backend, &model->square_sum);
     for (int64_t index = 0; index < model->parameter_count; index++)
         if (model->parameters[index].trained)
             op_sum_of_squares(backend, &model->square_sum, &model->parameters[index].gradient);
     op_clip_scale(backend, &model->clip_scale, &model->square_sum, (float)clip_norm);
-    for (int64_t index = 0; index < model->parameter_count; index++) {
-        struct parameter *const parameter = &model->parameters[index];
-        if (!parameter->trained)
-            continue;
-        settings.weight_decay = parameter->decayed ? decay : 0.0f;
-        op_adamw(backend, &parameter->value, &parameter->gradient, &parameter->first_moment,
-                 &parameter->second_moment, &model->clip_scale, settings);
-        tensor_zero(backend, &parameter->gradient);
-    }
+    update_all(model, settings);
+    tensor_zero(backend, &model->trained.gradient);
+    transformer_values_changed(model);
+    if (!norm && transformer_batches_under_way(model) > 0)
+        return check_later(model, settings.step, error);
     if (!backend_synchronize(backend, error))
         return false;
     double square_sum = 0.0;
     tensor_download(backend, &square_sum, &model->square_sum);
-    if (!isfinite(square_sum))
-        return error_set(error, ERROR_RUN, "the gradient is not finite at step %lld; lower the learning rate",
-                         (long long)settings.step);
     if (norm)
         *norm = sqrt(square_sum);
-    return true;
+    return transformer_check_step(square_sum, settings.step, error);
 }
