@@ -119,9 +119,19 @@ def config_cases(bench):
         "evaluate.protocol=test_selected", "data.split={method: provided, train: data.inter, test: data.inter}"])
     case("heads do not divide", GOOD_CONFIG, "heads|width", command="pretrain", overrides=["language_model.heads=3"])
     case("pretrained text model", GOOD_CONFIG, "text", overrides=["language_model.vocabulary=text"])
-    case("cuda without a GPU", GOOD_CONFIG, "cuda", status=FAILED, overrides=["device=cuda"])
     case("no such split file", GOOD_CONFIG, r"none\.txt", status=FAILED,
          overrides=["data.split={method: provided, train: none.txt, test: none.txt}"])
+
+
+def device_cases(bench):
+    for device in ("cuda:x", "cuda:-1", "cuda:99999", "CUDA", "gpu"):
+        bench.config_case(f"device {device}", GOOD_CONFIG, "device", r"auto\|cpu\|cuda\|cuda:N", overrides=[f"device={device}"])
+    for command in ("prepare", "train", "run"):
+        bench.fresh()
+        result = bench.run(command, "bad.yaml", "output=out", "device=cuda", before="export CUDA_VISIBLE_DEVICES=;")
+        bench.refuse(f"{command} on cuda without a GPU", result, FAILED, "device cuda: .*(without CUDA|driver|GPU)", "device: cpu")
+        if (bench.folder / "out").exists():
+            bench.failures.append(f"{command} on cuda without a GPU left a folder")
 
 
 def data_cases(bench):
@@ -214,7 +224,7 @@ def full_and_read_only_folders(bench):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(folder)
-        for group in (usage_cases, config_cases, data_cases, damaged_artefacts, hostile_machine):
+        for group in (usage_cases, config_cases, device_cases, data_cases, damaged_artefacts, hostile_machine):
             group(bench)
     for failure in bench.failures:
         print(failure)

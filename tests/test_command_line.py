@@ -95,7 +95,12 @@ def test_config(folder):
 def test_devices():
     devices = json.loads(idrec("devices", "--json").stdout)
     check(devices["cpu"]["available"] and devices["cpu"]["processors"] >= 1, "devices names the processor")
-    check(devices["cuda"]["available"] or devices["cuda"]["reason"], "devices says why there is no cuda")
+    cuda = devices["cuda"]
+    check(cuda["build"], "devices says what was built in")
+    check(bool(cuda["devices"]) if cuda["available"] else bool(cuda["reason"]), f"devices names GPUs, or why not: {cuda}")
+    text = idrec("devices").stdout
+    check(f"cuda: {cuda['build']}" in text, f"devices for people: {text}")
+    check(all(gpu["device"] in text for gpu in cuda["devices"]) and cuda.get("reason", "") in text, f"devices: {text}")
 
 
 def states(result):
@@ -140,6 +145,12 @@ def test_run(folder):
         check(described.returncode == 0 and json.loads(described.stdout)["kind"], f"info {path}: {described.stderr}")
         check(idrec("info", path, folder=folder).stdout, f"info {path} for people")
     check(idrec("recommend", "out", "--recommender=popularity", folder=folder).stdout, "recommend prints lists")
+    check(idrec("recommend", "out", "--recommender=popularity", "--device=cpu", folder=folder).stdout, "recommend on the CPU")
+    check_refusal(idrec("recommend", "out", "--recommender=popularity", "--device=tpu", folder=folder), 2, "device tpu")
+    device = manifest["device"]["description"]
+    check({record["cost"]["device"] for record in manifest["stages"].values()} == {device}, "costs name the device")
+    named = f"device: {device}, {manifest['device']['threads']} threads"
+    check((folder / "out" / "log.txt").read_text().count(named) == 1, "log.txt names the device once")
     changed = idrec("prepare", "small.yaml", "output=out", "data.k_core=6", folder=folder)
     check(states(changed) == {"prepare": "done"}, f"prepare with another core: {changed.stderr}")
     check_refusal(idrec("recommend", "out", "--recommender=popularity", folder=folder), 1, "results of train")
