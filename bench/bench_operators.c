@@ -45,8 +45,9 @@ static void print_case(const struct operator_case *c, bool bf16, bool backward)
     printf("%*s", 34 - width, "");
 }
 
-static void time_direction(const struct operator_bench *bench, struct operator_case *c, bool bf16,
-                           bool backward)
+/* An operator that fails does nothing from then on, fast: it has no time. */
+static bool time_direction(const struct operator_bench *bench, struct operator_case *c, bool bf16,
+                           bool backward, struct error *error)
 {
     struct backend *backend = bench->backend;
     struct directed_case directed = {backend, c, backward};
@@ -55,12 +56,15 @@ static void time_direction(const struct operator_bench *bench, struct operator_c
     const struct operation_counters counters = backend->counters;
     const double seconds = measure_seconds(backend, run_once, &directed, bench->budget);
     const double peak = bf16 ? bench->ceilings.gemm_bf16 : bench->ceilings.gemm_f32;
+    if (!backend_synchronize(backend, error))
+        return false;
     const double byte_rate = counters.bytes / seconds, rate = counters.floating_point_operations / seconds;
     print_case(c, bf16, backward);
     printf(" %10.4f ms %8.1f GB/s %6.1f %% of copy %10.1f GFLOP/s %6.1f %% of GEMM\n", 1e3 * seconds,
            1e-9 * byte_rate, 100.0 * byte_rate / bench->ceilings.copy_bytes, 1e-9 * rate,
            100.0 * rate / peak);
     fflush(stdout);
+    return true;
 }
 
 static bool time_case(const struct operator_bench *bench, const struct operator_family *family,
@@ -75,11 +79,10 @@ static bool time_case(const struct operator_bench *bench, const struct operator_
         upload_values(backend, &c.tensors[i], &c.initial[i]);
         upload_values(backend, &c.gradients[i], &c.upstream[i]);
     }
-    time_direction(bench, &c, bf16, false);
-    if (family->backward)
-        time_direction(bench, &c, bf16, true);
+    const bool done = time_direction(bench, &c, bf16, false, error) &&
+                      (!family->backward || time_direction(bench, &c, bf16, true, error));
     case_close(&c, backend);
-    return backend_synchronize(backend, error);
+    return done;
 }
 
 /* The sizes of a family for a GPU. A family without any is timed with the tests' largest. */

@@ -28,9 +28,10 @@ def check(condition, what):
 
 
 def gpu_check(output, *arguments, build=BUILD):
-    command = [sys.executable, str(SOURCE / "bench" / "gpu_check"), "--build", str(build), "--output", str(output), *arguments]
+    command = [sys.executable, SOURCE / "bench" / "gpu_check", "--build", build, "--output", output, *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "LIGHTGCN_PYTORCH"}
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(environment, OMP_NUM_THREADS="2"))
+    environment["OMP_NUM_THREADS"] = "2"
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     written = output / "results.json"
     results = json.loads(written.read_text())["parts"] if written.exists() else []
     return finished, {result["part"]: result for result in results}
@@ -38,7 +39,7 @@ def gpu_check(output, *arguments, build=BUILD):
 
 def check_smoke(scratch, has_gpu):
     finished, results = gpu_check(scratch / "smoke", "--smoke")
-    check(finished.returncode == 0, f"--smoke ends with {finished.returncode}: {finished.stdout[-1500:]}{finished.stderr[-500:]}")
+    check(finished.returncode == 0, f"--smoke ends with {finished.returncode}: {finished.stdout}{finished.stderr}")
     check(set(results) == {part.name for part in parts.all_parts()}, f"--smoke has the parts {sorted(results)}")
     for name, result in results.items():
         expected = "not measured" if name in NEED_GPU and not has_gpu else "ran (small)"
@@ -65,7 +66,8 @@ def check_failing_part(scratch):
     broken = build / "bench_operators"
     broken.write_text("#!/bin/sh\necho one device is on fire\nexit 3\n")
     broken.chmod(0o755)
-    finished, results = gpu_check(scratch / "failing", "--smoke", "--only", "operator speed", "--only", "recommenders", build=build)
+    finished, results = gpu_check(scratch / "failing", "--smoke", "--only", "operator speed", "--only", "recommenders",
+                                  build=build)
     check(finished.returncode == 1, f"a failed part: status {finished.returncode}")
     check(results["operator speed"]["status"] == "FAILED" and "on fire" in results["operator speed"]["reason"],
           f"a failed part: {results['operator speed']}")

@@ -59,7 +59,7 @@ def work(context):
             aim = f"{published} within 1 %" if protocol == "test_selected" else ""
             context.figure(f"{protocol}: {metric}", f"{found[metric]:.4f}", aim=aim)
             if aim and found[metric] < (1 - TOLERANCE) * published:
-                missed.append(f"{metric} {found[metric]:.4f} is more than 1 % below {published} after {epochs} epochs at most")
+                missed.append(f"{metric} {found[metric]:.4f} is more than 1 % below {published}, {epochs} epochs at most")
     if missed and not context.small:
         raise Failed("; ".join(missed))
 

@@ -1,4 +1,4 @@
-"""ml-100k from interactions to report on the CPU and on the GPU: equal within the noise of seeds, and the same bits again."""
+"""ml-100k from interactions to report on the CPU and on the GPU: equal within the noise of seeds, the same bits again."""
 import json
 import pathlib
 import signal
@@ -20,7 +20,8 @@ finetune: {{epochs: 1}}
 generate: {{contexts: 2, max_items: 20}}
 augment: {{per_user: [5], use: [positives]}}
 recommenders:
-- {{model: bpr_mf, optimizer: adam, learning_rate: 5.0e-3, regularization: 1.0e-4, batch: 8192, epochs: {epochs}, patience: 0}}
+- {{model: bpr_mf, optimizer: adam, learning_rate: 5.0e-3, regularization: 1.0e-4, batch: 8192, epochs: {epochs},
+   patience: 0}}
 - {{model: lightgcn, layers: 2, learning_rate: 2.0e-2, regularization: 1.0e-3, batch: 8192, epochs: {epochs}, patience: 0}}
 experiment: {{seeds: {seeds}, arms: [original, augmented]}}
 """

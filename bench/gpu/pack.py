@@ -11,7 +11,7 @@ from .place import FOLDER
 
 ARCHITECTURES = "80-real;90a-real;100"
 DATA = ("ml-100k.inter.gz", "gowalla.train.txt.gz", "gowalla.test.txt.gz")
-# What the other machine must bring: the C library, the driver, and the CUDA toolkit, whose cuBLASLt alone is larger than all else.
+# What the other machine must bring: the C library, the driver, the CUDA toolkit (its cuBLASLt is larger than all else).
 OTHERS = re.compile(r"linux-vdso|ld-linux|/lib(c|m|dl|rt|pthread|resolv)\.so|libcuda\.so|libcudart|libcublas|libnccl|"
                     r"libcurand|libcusparse|libnvJitLink|libnvidia")
 

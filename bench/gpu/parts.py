@@ -1,12 +1,14 @@
 """What there is to test and to measure on a GPU, in the order in which it runs."""
 import dataclasses
+import functools
+import gzip
 import os
 import re
 import typing
 
 from . import end_to_end
 from .place import find_sanitizer
-from .runner import Failed, NotMeasured, number_after, quantity
+from .runner import Failed, NotMeasured, all_of, number_after, quantity
 
 
 @dataclasses.dataclass
@@ -25,22 +27,19 @@ def need_gpu(context):
 
 def operators(context):
     """Every CUDA test: the case list against the CPU, f32 and bf16, twice with the same bits."""
-    wrong, programs = [], context.place.programs("test_cuda_*")
+    programs = context.place.programs("test_cuda_*")
     if not programs:
         raise Failed("there is no test_cuda_* program")
-    skipped = []
-    for program in programs:
-        try:
-            output = context.program(program.name, *(["--short"] if context.small else []))
-            describe_operators(context, program.name, output)
-        except NotMeasured as why:
-            skipped.append(str(why))
-        except Failed as why:
-            wrong.append(str(why))
-    if wrong:
-        raise Failed("; ".join(wrong))
-    if skipped:
-        raise NotMeasured(skipped[0])
+    all_of(*(functools.partial(run_cuda_test, context, program.name) for program in programs))
+
+
+def run_cuda_test(context, name):
+    try:
+        describe_operators(context, name, context.program(name, *(["--short"] if context.small else [])))
+    except Failed as why:
+        describe_operators(context, name, why.output)
+        wrong = dict.fromkeys(re.findall(r"^\[  FAILED  \] ([a-z]\w*)$", why.output, re.MULTILINE))
+        raise Failed(f"{name}: {', '.join(wrong)}" if wrong else str(why), why.output) from None
 
 
 def describe_operators(context, name, output):
@@ -54,23 +53,27 @@ def describe_operators(context, name, output):
 def sanitizer(context):
     """compute-sanitizer on the short case list."""
     need_gpu(context)
-    tool_path = find_sanitizer()
-    if not tool_path:
+    path = find_sanitizer()
+    if not path:
         raise NotMeasured("compute-sanitizer is not there")
-    wrong = []
-    tools = ("memcheck", "racecheck", "synccheck")
-    for place, tool in enumerate(tools):
-        prefix = [tool_path, "--tool", tool, "--error-exitcode", "9"]
-        try:
-            output = context.program("test_cuda_operators", "--short", prefix=prefix,
-                                     seconds=context.left() / (len(tools) - place))
-            found = re.findall(r"ERROR SUMMARY: .*|RACECHECK SUMMARY: .*", output)
-            context.figure(tool, found[-1] if found else "no summary")
-        except Failed as why:
-            context.figure(tool, str(why))
-            wrong.append(f"{tool}: {why}")
-    if wrong:
-        raise Failed("; ".join(wrong))
+    all_of(*(functools.partial(run_sanitizer, context, path, tool, share)
+             for tool, share in (("memcheck", 1 / 3), ("racecheck", 1 / 2), ("synccheck", 1))))
+
+
+def run_sanitizer(context, path, tool, share):
+    """`share` of the time that is left."""
+    prefix = [path, "--tool", tool, "--error-exitcode", "9"]
+    try:
+        output = context.program("test_cuda_operators", "--short", prefix=prefix, seconds=share * context.left())
+    except Failed as why:
+        context.figure(tool, summary_of(why.output))
+        raise Failed(f"{tool}: {why}") from None
+    context.figure(tool, summary_of(output))
+
+
+def summary_of(output):
+    found = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: .*", output)
+    return found[-1] if found else "no summary"
 
 
 # ---- speed -------------------------------------------------------------------------------------------------
@@ -79,23 +82,23 @@ def flags(context):
     return ["--device", context.device, *(["--small"] if context.small else [])]
 
 
-def ceilings(context, output):
-    found = re.findall(r"^ceilings of \S+: (.*)$", output, re.MULTILINE)
-    if not found:
-        raise Failed("the bench printed no ceilings")
-    context.figure("the device at most", found[-1])
-
-
 def bench_operators(context):
-    """Each operator's share of the copy bandwidth and of the GEMM peak."""
-    output = context.program("bench_operators", *flags(context))
-    ceilings(context, output)
+    """Each operator's share of the copy bandwidth and of the GEMM peak; of those that work when some do not."""
+    try:
+        describe_speeds(context, context.program("bench_operators", *flags(context)))
+    except Failed as why:
+        describe_speeds(context, why.output)
+        wrong = re.findall(r"^idrec: (.*)$", why.output, re.MULTILINE)
+        raise Failed("; ".join(dict.fromkeys(wrong)) or str(why)) from None
+
+
+def describe_speeds(context, output):
+    for found in re.findall(r"^ceilings of \S+: (.*)$", output, re.MULTILINE):
+        context.figure("the device at most", found)
     pattern = (r"^(\S+) +(f32|bf16) +(forward|backward) +([\d ]+?) +(\S+) ms +(\S+) GB/s +(\S+) % of copy +(\S+) GFLOP/s +"
                r"(\S+) % of GEMM")
-    rows = re.findall(pattern, output, re.MULTILINE)
-    if not rows:
-        raise Failed("bench_operators printed no figures")
-    for family, storage, direction, size, milliseconds, bytes_rate, copy, rate, gemm in rows:
+    for row in re.findall(pattern, output, re.MULTILINE):
+        family, storage, direction, size, milliseconds, bytes_rate, copy, rate, gemm = row
         sizes = re.sub(r"( 0)+$", "", size).replace(" ", "x")
         context.figure(f"{family} {storage} {direction} {sizes}",
                        f"{milliseconds:>9} ms {bytes_rate:>8} GB/s {copy:>6} % of copy {float(rate) / 1e3:>8.2f} TFLOP/s "
@@ -145,7 +148,6 @@ def lightgcn_pytorch_peer(context, train, test):
 
 def unpacked(context, *paths):
     """LightGCN-PyTorch reads plain text."""
-    import gzip
     targets = [os.path.join(context.folder, f"plain-{place}.txt") for place in range(len(paths))]
     for path, target in zip(paths, targets):
         with gzip.open(path) as packed, open(target, "wb") as file:
@@ -156,31 +158,45 @@ def unpacked(context, *paths):
 def recommenders(context):
     """BPR-MF, LightGCN and the full ranking on gowalla, beside PyTorch and implicit."""
     train, test = recommender_data(context)
-    count, batch = (1, 64) if context.small else (5, 2048)
-    matrix_seconds, bandwidth = epoch_of(context, train, ["model=bpr_mf", "optimizer=adam", f"batch={batch}"], count)
+    all_of(lambda: matrix_factorisation(context, train, test), lambda: lightgcn(context, train, test),
+           lambda: ranking(context, train, test), lambda: ranking_alone(context))
+
+
+def batch_and_count(context):
+    return (64, 1) if context.small else (2048, 5)
+
+
+def matrix_factorisation(context, train, test):
+    batch, count = batch_and_count(context)
+    seconds, bandwidth = epoch_of(context, train, ["model=bpr_mf", "optimizer=adam", f"batch={batch}"], count)
     peer, _ = torch_peer(context, train, test, "--layers", 0, "--batch", batch)
-    context.compare(f"BPR-MF epoch, Adam, batch {batch}, {bandwidth}; torch", matrix_seconds, peer, "s", "0.010 s",
+    context.compare(f"BPR-MF epoch, Adam, batch {batch}, {bandwidth}; torch", seconds, peer, "s", "0.010 s",
                     lower_is_better=True)
-    context.compare("BPR-MF epoch; implicit's GPU BPR (SGD)", matrix_seconds, implicit_peer(context, train, test), "s",
+    context.compare("BPR-MF epoch; implicit's GPU BPR (SGD)", seconds, implicit_peer(context, train, test), "s",
                     "10 x the peer", lower_is_better=True)
-    graph_settings = ["model=lightgcn", "layers=3", f"batch={batch}"]
-    graph_seconds, bandwidth = epoch_of(context, train, graph_settings, count)
-    peer, peer_ranking = torch_peer(context, train, test, "--layers", 3, "--batch", batch)
-    context.compare(f"LightGCN epoch, 3 layers, batch {batch}, {bandwidth}; torch", graph_seconds, peer, "s", "0.5 s",
+
+
+def lightgcn(context, train, test):
+    batch, count = batch_and_count(context)
+    seconds, bandwidth = epoch_of(context, train, ["model=lightgcn", "layers=3", f"batch={batch}"], count)
+    peer, context.kept["torch ranking"] = torch_peer(context, train, test, "--layers", 3, "--batch", batch)
+    context.compare(f"LightGCN epoch, 3 layers, batch {batch}, {bandwidth}; torch", seconds, peer, "s", "0.5 s",
                     lower_is_better=True)
     published = lightgcn_pytorch_peer(context, train, test)
     if published:
-        context.compare("LightGCN epoch; LightGCN-PyTorch", graph_seconds, published, "s", "10 x the peer",
-                        lower_is_better=True)
-    ranking(context, train, test, graph_settings, peer_ranking)
+        context.compare("LightGCN epoch; LightGCN-PyTorch", seconds, published, "s", "10 x the peer", lower_is_better=True)
 
 
-def ranking(context, train, test, settings, peer):
+def ranking(context, train, test):
     model = os.path.join(context.folder, "model.h5")
-    context.program("bench_recommenders", *flags(context), "fit", train, "-", 1, 0, model, *settings, "epochs=1")
+    context.program("bench_recommenders", *flags(context), "fit", train, "-", 1, 0, model, "model=lightgcn", "layers=3",
+                    "epochs=1")
     output = context.program("bench_recommenders", *flags(context), "evaluate", train, test, model, 0)
-    context.compare("full ranking of the test users; torch", number_after(r"items: (\S+) s wall", output), peer, "s",
-                    "0.050 s", lower_is_better=True)
+    context.compare("full ranking of the test users; torch", number_after(r"items: (\S+) s wall", output),
+                    context.kept.get("torch ranking", "not measured"), "s", "0.050 s", lower_is_better=True)
+
+
+def ranking_alone(context):
     output = context.program("bench_ranking", *flags(context))
     context.figure("ranking of all users by inner products", quantity(number_after(r"top \d+: (\S+) s", output), "s"))
     products, share = number_after(r"alone (\S+) s", output), number_after(r"\((\S+) % of GEMM", output)

@@ -12,7 +12,11 @@ from .place import has_module
 
 
 class Failed(Exception):
-    """The part ran and something was wrong."""
+    """The part ran and something was wrong. `output`: what the program had printed by then."""
+
+    def __init__(self, reason, output=""):
+        super().__init__(reason)
+        self.output = output
 
 
 class NotMeasured(Exception):
@@ -96,23 +100,35 @@ class Context:
         limit = min(seconds or self.left(), self.left())
         if limit <= 0:
             raise Failed("the time of this part is spent")
-        process, begin = self.start(command, environment)
+        name, (process, begin) = pathlib.Path(command[0]).name, self.start(command, environment)
         try:
             status = process.wait(timeout=limit)
         except subprocess.TimeoutExpired:
             stop(process)
-            raise Failed(f"{pathlib.Path(command[0]).name} was stopped after {limit:.0f} s") from None
+            raise Failed(f"{name} was stopped after {limit:.0f} s", self.printed_since(begin)) from None
         output = self.printed_since(begin)
         if status == 77:
             raise NotMeasured(last_line(output))
         if status != 0:
-            raise Failed(f"{pathlib.Path(command[0]).name} ended with status {status}: {last_line(output)}")
+            raise Failed(f"{name} ended with status {status}: {last_line(output)}", output)
         return output
 
     def printed_since(self, begin):
         with open(self.log.name, "rb") as written:
             written.seek(begin)
             return written.read().decode("utf-8", errors="replace")
+
+
+def all_of(*steps):
+    """Takes every step; what went wrong in them is told together at the end."""
+    failures = []
+    for step in steps:
+        try:
+            step()
+        except Failed as why:
+            failures.append(str(why))
+    if failures:
+        raise Failed("; ".join(failures))
 
 
 def stop(process):
