@@ -161,15 +161,6 @@ __global__ void add_long_segments_kernel(float *table, const float *partial, str
     store_values<packed>(table + key * width + column, total, width - column);
 }
 
-/* The smallest power of two of lanes that hold `packs`, up to a warp. */
-static int lanes_for(int64_t packs)
-{
-    int lanes = 1;
-    while (lanes < LANES && lanes < packs)
-        lanes *= 2;
-    return lanes;
-}
-
 template <typename T>
 static void add_segments(struct backend *backend, struct tensor *table, float *partial,
                          const struct tensor *rows, struct segments sorted)

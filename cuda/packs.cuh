@@ -47,6 +47,15 @@ template <typename... Tensors> inline bool aligned(const Tensors *...tensors)
     return (((uintptr_t)tensors->data % 16 == 0) && ...);
 }
 
+/* The smallest power of two of lanes that hold `packs`, up to a warp. */
+inline int lanes_for(int64_t packs)
+{
+    int lanes = 1;
+    while (lanes < 32 && lanes < packs)
+        lanes *= 2;
+    return lanes;
+}
+
 /* Runs the statement with the constant `packed`: BY_ACCESS(aligned(x), { LAUNCH(backend, (kernel<packed>), ...); }) */
 #define BY_ACCESS(fits, ...)                                                                                 \
     do {                                                                                                     \

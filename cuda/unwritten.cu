@@ -43,36 +43,6 @@ void cuda_cache_store(struct backend *backend, struct tensor *, const struct ten
     UNWRITTEN(cache_store);
 }
 
-void cuda_cross_entropy(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
-                        const struct tensor *, int64_t)
-{
-    UNWRITTEN(cross_entropy);
-}
-
-void cuda_cross_entropy_set(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
-                            const struct tensor *, const struct tensor *, int64_t)
-{
-    UNWRITTEN(cross_entropy_set);
-}
-
-void cuda_exclude(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *,
-                  const struct tensor *)
-{
-    UNWRITTEN(exclude);
-}
-
-void cuda_csr_spmm(struct backend *backend, struct tensor *, const struct csr_tensor *, const struct tensor *,
-                   float)
-{
-    UNWRITTEN(csr_spmm);
-}
-
-void cuda_bpr_loss(struct backend *backend, struct tensor *, struct tensor *, struct tensor *,
-                   struct tensor *, const struct tensor *, const struct tensor *, struct triples)
-{
-    UNWRITTEN(bpr_loss);
-}
-
 void cuda_topk_masked(struct backend *backend, struct tensor *, struct tensor *, struct tensor *,
                       const struct tensor *, const struct tensor *, const struct tensor *,
                       const struct tensor *)
@@ -85,9 +55,4 @@ void cuda_sample(struct backend *backend, struct tensor *, struct tensor *, cons
                  struct sampling)
 {
     UNWRITTEN(sample);
-}
-
-void cuda_log_softmax_masked(struct backend *backend, struct tensor *, const struct tensor *, int64_t)
-{
-    UNWRITTEN(log_softmax_masked);
 }
