@@ -102,9 +102,11 @@ static bool time_on_gpu(const struct operator_bench *bench, const struct operato
 static bool time_family(const struct operator_bench *bench, const struct operator_family *family,
                         struct error *error)
 {
+    const bool gpu = bench->backend->device != DEVICE_CPU;
     if (bench->small)
-        return time_case(bench, family, family->sizes[family->sizes[1][0] > 0], false, error);
-    if (bench->backend->device != DEVICE_CPU)
+        return time_case(bench, family, family->sizes[family->sizes[1][0] > 0], gpu && stored_of(family),
+                         error);
+    if (gpu)
         return time_on_gpu(bench, family, error);
     bool done = true;
     for (int s = 0; done && s < 6 && family->bench_sizes[s][0] > 0; s++)

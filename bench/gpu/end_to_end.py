@@ -13,26 +13,28 @@ MEASURED = {"seconds", "cost", "peak_memory_bytes", "tokens_per_second"}
 CONFIG = """
 name: ml-100k-short
 data: {{path: {data}, format: recbole, split: {{method: random, ratios: [0.8, 0.1, 0.1]}}}}
-language_model: {{layers: 2, width: 64, heads: 2}}
+language_model: {{layers: {layers}, width: {width}, heads: 2}}
 prompts: {{random_cuts: 1}}
-pretrain: {{epochs: {language_epochs}}}
-finetune: {{epochs: 1}}
-generate: {{contexts: 2, max_items: 20}}
-augment: {{per_user: [5], use: [positives]}}
+pretrain: {{{language_steps}}}
+finetune: {{{language_steps}}}
+generate: {{contexts: {contexts}, max_items: {items}}}
+augment: {{per_user: [{items}], use: [positives]}}
 recommenders:
-- {{model: bpr_mf, optimizer: adam, learning_rate: 5.0e-3, regularization: 1.0e-4, batch: 8192, epochs: {epochs},
+- {{model: bpr_mf, optimizer: adam, learning_rate: 5.0e-3, regularization: 1.0e-4, batch: {batch}, epochs: {epochs},
    patience: 0}}
-- {{model: lightgcn, layers: 2, learning_rate: 2.0e-2, regularization: 1.0e-3, batch: 8192, epochs: {epochs}, patience: 0}}
+- {{model: lightgcn, layers: 2, learning_rate: 2.0e-2, regularization: 1.0e-3, batch: {batch}, epochs: {epochs},
+   patience: 0}}
 experiment: {{seeds: {seeds}, arms: [original, augmented]}}
 """
+SHORT = dict(layers=2, width=64, language_steps="epochs: 2", contexts=2, items=5, batch=8192, epochs=20, seeds=3)
+SMALL = dict(layers=1, width=16, language_steps="steps: 4, tokens_per_batch: 256", contexts=1, items=2, batch=256, epochs=2,
+             seeds=2)
 
 
 def write_config(context):
     path = pathlib.Path(context.folder) / "ml-100k-short.yaml"
-    small = dict(language_epochs=1, epochs=2, seeds=2)
-    sizes = small if context.small else dict(language_epochs=2, epochs=20, seeds=3)
-    path.write_text(CONFIG.format(data=small_data(context) if context.small else context.place.data / "ml-100k.inter.gz",
-                                  **sizes), encoding="utf-8")
+    data = small_data(context) if context.small else context.place.data / "ml-100k.inter.gz"
+    path.write_text(CONFIG.format(data=data, **(SMALL if context.small else SHORT)), encoding="utf-8")
     return path
 
 
