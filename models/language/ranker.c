@@ -10,11 +10,14 @@
 
 #define ADVICE "lower generate.batch"
 
-enum { PASS_TOKENS = 2048 };
-
-struct scored_item {
-    real score;
-    int32_t item;
+/* On the device. `best_*` are columns of the logits, which are tokens. */
+struct ranking_tensors {
+    struct tensor forbidden;                       /* u32 [rows, words] */
+    struct tensor context_columns, context_scores; /* i32, real [rows, items_maximum]: of each context */
+    struct tensor starts;                          /* i32 [group + 1]: the rows of each user */
+    struct tensor mean;                         /* [group, classes]: of the probability over the contexts */
+    struct tensor columns, scores;              /* i32, real [group, items_maximum]: of each user */
+    struct tensor mask_rows, mask_starts, mask; /* that hide nothing from op_topk_masked() */
 };
 
 struct ranker {
@@ -23,45 +26,61 @@ struct ranker {
     const struct csr *train;
     struct cache *cache;
     int64_t rows, words, classes, tokens;
-    struct arena arena;               /* the forbidden tokens */
+    int64_t group; /* users ranked together */
+    struct arena arena;
+    struct ranking_tensors device;
     int32_t *prompt;                  /* [length_maximum] */
     int32_t *slot, *token, *position; /* [rows] */
     uint32_t *forbidden;              /* [rows, words] */
-    real *log_probability;            /* [rows, classes] */
-    int64_t group;                    /* users ranked together */
-    real *sum;                        /* [group, items]: of the probability over the contexts */
-    int32_t *votes;                   /* [group, items] */
-    struct scored_item *best;         /* [group, items_maximum] */
-    int64_t *best_count;              /* [group] */
+    int32_t *starts;                  /* [group + 1] */
+    int32_t *context_columns;         /* [group * contexts, items_maximum] */
+    real *context_scores;             /* [rows, items_maximum] */
+    int32_t *columns;                 /* [group, items_maximum] */
+    real *scores;                     /* [group, items_maximum] */
+    int32_t *votes;                   /* [classes], all 0 between users */
 };
 
 /* ---- creation ----------------------------------------------------------------------------------------- */
 
-static struct tensor lay_out_forbidden(struct ranker *ranker, int64_t rows)
+static void lay_out(struct ranker *ranker)
 {
-    arena_return(&ranker->arena, 0);
-    return arena_tensor_2d(&ranker->arena, DTYPE_U32, rows, ranker->words);
+    struct arena *const arena = &ranker->arena;
+    const int64_t rows = ranker->rows, group = ranker->group, items = ranker->settings.items_maximum;
+    ranker->device = (struct ranking_tensors){
+        .forbidden = arena_tensor_2d(arena, DTYPE_U32, rows, ranker->words),
+        .context_columns = arena_tensor_2d(arena, DTYPE_I32, rows, items),
+        .context_scores = arena_tensor_2d(arena, DTYPE_REAL, rows, items),
+        .starts = arena_tensor_1d(arena, DTYPE_I32, group + 1),
+        .mean = arena_tensor_2d(arena, DTYPE_REAL, group, ranker->classes),
+        .columns = arena_tensor_2d(arena, DTYPE_I32, group, items),
+        .scores = arena_tensor_2d(arena, DTYPE_REAL, group, items),
+        .mask_rows = arena_tensor_1d(arena, DTYPE_I32, rows),
+        .mask_starts = arena_tensor_1d(arena, DTYPE_I64, 2),
+        .mask = arena_tensor_1d(arena, DTYPE_I32, 1),
+    };
 }
 
 static bool allocate_host(struct ranker *ranker, struct error *error)
 {
     const size_t rows = (size_t)ranker->rows, group = (size_t)ranker->group;
-    const size_t items = (size_t)ranker->settings.vocabulary.items;
+    const size_t items = (size_t)ranker->settings.items_maximum, contexts = (size_t)ranker->settings.contexts;
     ranker->prompt = calloc((size_t)ranker->settings.prompt.length_maximum, sizeof *ranker->prompt);
     ranker->slot = calloc(rows, sizeof *ranker->slot);
     ranker->token = calloc(rows, sizeof *ranker->token);
     ranker->position = calloc(rows, sizeof *ranker->position);
     ranker->forbidden = calloc(rows * (size_t)ranker->words, sizeof *ranker->forbidden);
-    ranker->log_probability = calloc(rows * (size_t)ranker->classes, sizeof *ranker->log_probability);
-    ranker->sum = calloc(group * items, sizeof *ranker->sum);
-    ranker->votes = calloc(group * items, sizeof *ranker->votes);
-    ranker->best = calloc(group * (size_t)ranker->settings.items_maximum, sizeof *ranker->best);
-    ranker->best_count = calloc(group, sizeof *ranker->best_count);
+    ranker->starts = calloc(group + 1, sizeof *ranker->starts);
+    ranker->context_columns = calloc(group * contexts * items, sizeof *ranker->context_columns);
+    ranker->context_scores = calloc(rows * items, sizeof *ranker->context_scores);
+    ranker->columns = calloc(group * items, sizeof *ranker->columns);
+    ranker->scores = calloc(group * items, sizeof *ranker->scores);
+    ranker->votes = calloc((size_t)ranker->classes, sizeof *ranker->votes);
     if (ranker->prompt && ranker->slot && ranker->token && ranker->position && ranker->forbidden &&
-        ranker->log_probability && ranker->sum && ranker->votes && ranker->best && ranker->best_count)
+        ranker->starts && ranker->context_columns && ranker->context_scores && ranker->columns &&
+        ranker->scores && ranker->votes)
         return true;
     return error_memory(error, "the rankings of a batch",
-                        (rows + group) * (size_t)ranker->classes * sizeof *ranker->log_probability, ADVICE);
+                        rows * (size_t)ranker->words * sizeof *ranker->forbidden, ADVICE);
 }
 
 bool ranker_create(struct ranker **ranker, struct transformer *model, const struct ranker_settings *settings,
@@ -80,14 +99,14 @@ bool ranker_create(struct ranker **ranker, struct transformer *model, const stru
     made->classes = vocabulary_classes(&settings->vocabulary);
     made->group = made->rows > settings->contexts ? made->rows / settings->contexts : 1;
     made->arena = arena_measure(transformer_backend(model), "ranking");
-    const struct cache_settings cache = {
-        .slots = made->rows, .capacity = capacity, .pass_tokens = PASS_TOKENS};
-    lay_out_forbidden(made, made->rows);
+    const struct cache_settings cache = {.slots = made->rows, .capacity = capacity};
+    lay_out(made);
     if (!allocate_host(made, error) || !arena_reserve(&made->arena, 0, ADVICE, error) ||
         !cache_create(&made->cache, model, &cache, error)) {
         ranker_free(made);
         return false;
     }
+    lay_out(made);
     *ranker = made;
     return true;
 }
@@ -103,11 +122,12 @@ void ranker_free(struct ranker *ranker)
     free(ranker->token);
     free(ranker->position);
     free(ranker->forbidden);
-    free(ranker->log_probability);
-    free(ranker->sum);
+    free(ranker->starts);
+    free(ranker->context_columns);
+    free(ranker->context_scores);
+    free(ranker->columns);
+    free(ranker->scores);
     free(ranker->votes);
-    free(ranker->best);
-    free(ranker->best_count);
     free(ranker);
 }
 
@@ -123,143 +143,179 @@ int64_t ranker_tokens(const struct ranker *ranker)
 
 /* ---- ranking ------------------------------------------------------------------------------------------ */
 
-/* The `limit` items of the highest finite scores, best first; ties: item ascending. Returns their number. */
-static int64_t best_items(struct scored_item *best, int64_t limit, const real *scores, int64_t items)
-{
-    int64_t count = 0;
-    for (int64_t item = 0; item < items; item++) {
-        const real score = scores[item];
-        if (!isfinite(score) || (count == limit && score <= best[count - 1].score))
-            continue;
-        int64_t place = count < limit ? count++ : count - 1;
-        for (; place > 0 && best[place - 1].score < score; place--)
-            best[place] = best[place - 1];
-        best[place] = (struct scored_item){score, (int32_t)item};
-    }
-    return count;
-}
+/* Contexts of a group that are scored together. A user's contexts follow one another. */
+struct context_range {
+    int64_t first_user; /* of the group */
+    int64_t users, first, count;
+};
 
-/* Whether the first score that is not forbidden is a number: they all are, or none is. */
-static bool is_number(const real *scores, int64_t count)
-{
-    int64_t first = 0;
-    while (first < count && scores[first] == -INFINITY)
-        first++;
-    return first == count || isfinite(scores[first]);
-}
-
-/* Scores the contexts first_job .. first_job + count - 1 of a group; a user's contexts follow one another. */
-static bool score_contexts(struct ranker *ranker, int64_t first_user, int64_t first_job, int64_t count,
-                           struct error *error)
+static void read_context(struct ranker *ranker, const struct context_range *range, int64_t row)
 {
     const struct ranker_settings *settings = &ranker->settings;
+    const int64_t context = range->first + row, user = range->first_user + context / settings->contexts;
+    const int32_t *items = ranker->train->indices + ranker->train->starts[user];
+    const int64_t item_count = csr_row_length(ranker->train, user);
+    const int64_t length =
+        prompt_context(ranker->prompt, &settings->vocabulary, &settings->prompt, (int32_t)user, items,
+                       item_count, settings->seed, (uint64_t)(context % settings->contexts));
+    ranker->tokens += length;
+    cache_read(ranker->cache, (int32_t)row, ranker->prompt, length - 1);
+    ranker->slot[row] = (int32_t)row;
+    ranker->token[row] = ranker->prompt[length - 1];
+    ranker->position[row] = (int32_t)(length - 1);
+    constraint_begin(ranker->forbidden + row * ranker->words, &settings->vocabulary, true, items, item_count);
+}
+
+/* The log-probabilities after the contexts: [count, classes], on the device. */
+static struct tensor score_contexts(struct ranker *ranker, const struct context_range *range)
+{
     struct backend *const backend = transformer_backend(ranker->model);
-    const int64_t rows = round_to_row_block(count);
-    for (int64_t row = 0; row < count; row++) {
-        const int64_t job = first_job + row, user = first_user + job / settings->contexts;
-        const int32_t *items = ranker->train->indices + ranker->train->starts[user];
-        const int64_t item_count = csr_row_length(ranker->train, user);
-        const int64_t length =
-            prompt_context(ranker->prompt, &settings->vocabulary, &settings->prompt, (int32_t)user, items,
-                           item_count, settings->seed, (uint64_t)(job % settings->contexts));
-        ranker->tokens += length;
-        cache_read(ranker->cache, (int32_t)row, ranker->prompt, length - 1);
-        ranker->slot[row] = (int32_t)row;
-        ranker->token[row] = ranker->prompt[length - 1];
-        ranker->position[row] = (int32_t)(length - 1);
-        constraint_begin(ranker->forbidden + row * ranker->words, &settings->vocabulary, true, items,
-                         item_count);
-    }
-    const struct decode_step step = {count, ranker->slot, ranker->token, ranker->position};
-    struct tensor logits, forbidden = lay_out_forbidden(ranker, rows);
+    const struct decode_step step = {range->count, ranker->slot, ranker->token, ranker->position};
+    struct tensor logits, forbidden = tensor_rows(&ranker->device.forbidden, 0, range->count);
+    for (int64_t row = 0; row < range->count; row++)
+        read_context(ranker, range, row);
     cache_decode(ranker->cache, &step, &logits);
     tensor_upload(backend, &forbidden, ranker->forbidden);
+    logits = tensor_rows(&logits, 0, range->count);
     op_log_softmax_masked(backend, &logits, &forbidden, ranker->classes);
-    const struct tensor used = tensor_rows(&logits, 0, count);
-    tensor_download(backend, ranker->log_probability, &used);
-    if (!backend_synchronize(backend, error))
-        return false;
-    for (int64_t row = 0; row < count; row++)
-        if (!is_number(ranker->log_probability + row * ranker->classes, ranker->classes))
+    return logits;
+}
+
+static void choose_best(struct ranker *ranker, struct tensor *columns, struct tensor *scores,
+                        const struct tensor *values)
+{
+    const struct ranking_tensors *const device = &ranker->device;
+    const struct tensor mask_rows = tensor_rows(&device->mask_rows, 0, values->shape[0]);
+    op_topk_masked(transformer_backend(ranker->model), columns, scores, NULL, values, &mask_rows,
+                   &device->mask_starts, &device->mask);
+}
+
+/* Adds the range to its users' means, which the group's last range completes. */
+static void add_to_means(struct ranker *ranker, const struct context_range *range,
+                         const struct tensor *log_probability)
+{
+    struct backend *const backend = transformer_backend(ranker->model);
+    const int64_t contexts = ranker->settings.contexts;
+    struct tensor mean = tensor_rows(&ranker->device.mean, 0, range->users);
+    struct tensor starts = tensor_rows(&ranker->device.starts, 0, range->users + 1);
+    for (int64_t member = 0; member <= range->users; member++) {
+        const int64_t row = member * contexts - range->first;
+        ranker->starts[member] = (int32_t)(row < 0 ? 0 : row < range->count ? row : range->count);
+    }
+    tensor_upload(backend, &starts, ranker->starts);
+    if (range->first == 0)
+        tensor_zero(backend, &mean);
+    const bool last = range->first + range->count == range->users * contexts;
+    op_mean_probability(backend, &mean, log_probability, &starts, last ? contexts : 0);
+}
+
+/* A context's best items, where there are any, have probabilities that are numbers; so have all others then. */
+static bool check_contexts(const struct ranker *ranker, const struct context_range *range,
+                           struct error *error)
+{
+    const int64_t items = ranker->settings.vocabulary.items;
+    for (int64_t row = 0; row < range->count; row++) {
+        const int64_t user = range->first_user + (range->first + row) / ranker->settings.contexts;
+        if (csr_row_length(ranker->train, user) < items &&
+            !isfinite(ranker->context_scores[row * ranker->settings.items_maximum]))
             return error_set(
                 error, ERROR_RUN,
                 "the model's probabilities are not numbers; train it again with a lower learning "
                 "rate");
+    }
     return true;
 }
 
-/* Adds one context's probabilities and votes to its user's. */
-static void add_context(struct ranker *ranker, int64_t row, int64_t member)
+/* A rank without an item has the column -1. */
+static void strike_impossible(int32_t *columns, const real *scores, int64_t count)
 {
-    const int64_t items = ranker->settings.vocabulary.items;
-    const real *score = ranker->log_probability + row * ranker->classes + CONTROL_TOKEN_COUNT;
-    struct scored_item *best = ranker->best + member * ranker->settings.items_maximum;
-    real *sum = ranker->sum + member * items;
-    int32_t *votes = ranker->votes + member * items;
-    const int64_t count = best_items(best, ranker->settings.items_maximum, score, items);
     for (int64_t i = 0; i < count; i++)
-        votes[best[i].item]++;
-    for (int64_t item = 0; item < items; item++)
-        sum[item] += exp(score[item]);
+        if (!isfinite(scores[i]))
+            columns[i] = -1;
 }
 
-static void add_contexts(struct ranker *ranker, int64_t first_job, int64_t count)
+static bool rank_contexts(struct ranker *ranker, const struct context_range *range, struct error *error)
 {
-    const int64_t contexts = ranker->settings.contexts;
-    const int64_t first_member = first_job / contexts, last_member = (first_job + count - 1) / contexts;
-#pragma omp parallel for schedule(static) num_threads(transformer_backend(ranker->model)->threads)
-    for (int64_t member = first_member; member <= last_member; member++)
-        for (int64_t row = 0; row < count; row++)
-            if ((first_job + row) / contexts == member)
-                add_context(ranker, row, member);
+    struct backend *const backend = transformer_backend(ranker->model);
+    const int64_t limit = ranker->settings.items_maximum;
+    const struct tensor log_probability = score_contexts(ranker, range);
+    struct tensor columns = tensor_rows(&ranker->device.context_columns, 0, range->count);
+    struct tensor scores = tensor_rows(&ranker->device.context_scores, 0, range->count);
+    int32_t *const kept = ranker->context_columns + range->first * limit;
+    choose_best(ranker, &columns, &scores, &log_probability);
+    add_to_means(ranker, range, &log_probability);
+    tensor_download(backend, kept, &columns);
+    tensor_download(backend, ranker->context_scores, &scores);
+    if (!backend_synchronize(backend, error) || !check_contexts(ranker, range, error))
+        return false;
+    strike_impossible(kept, ranker->context_scores, range->count * limit);
+    return true;
 }
 
-static void finish_member(struct ranker *ranker, int64_t member)
+static bool rank_users(struct ranker *ranker, int64_t users, struct error *error)
 {
-    const int64_t items = ranker->settings.vocabulary.items;
-    real *sum = ranker->sum + member * items;
-    for (int64_t item = 0; item < items; item++)
-        sum[item] = log(sum[item] / (real)ranker->settings.contexts);
-    ranker->best_count[member] = best_items(ranker->best + member * ranker->settings.items_maximum,
-                                            ranker->settings.items_maximum, sum, items);
+    struct backend *const backend = transformer_backend(ranker->model);
+    const struct tensor mean = tensor_rows(&ranker->device.mean, 0, users);
+    struct tensor columns = tensor_rows(&ranker->device.columns, 0, users);
+    struct tensor scores = tensor_rows(&ranker->device.scores, 0, users);
+    choose_best(ranker, &columns, &scores, &mean);
+    tensor_download(backend, ranker->columns, &columns);
+    tensor_download(backend, ranker->scores, &scores);
+    if (!backend_synchronize(backend, error))
+        return false;
+    strike_impossible(ranker->columns, ranker->scores, users * ranker->settings.items_maximum);
+    return true;
 }
 
-static bool append_member(const struct ranker *ranker, int64_t user, int64_t member,
+/* Adds `vote` for each item in the lists of a member's contexts. */
+static void count_votes(struct ranker *ranker, int64_t member, int32_t vote)
+{
+    const int64_t count = ranker->settings.contexts * ranker->settings.items_maximum;
+    const int32_t *columns = ranker->context_columns + member * count;
+    for (int64_t i = 0; i < count; i++)
+        if (columns[i] >= 0)
+            ranker->votes[columns[i]] += vote;
+}
+
+static bool append_member(struct ranker *ranker, int64_t first_user, int64_t member,
                           struct proposal_list *list, struct error *error)
 {
-    const struct scored_item *best = ranker->best + member * ranker->settings.items_maximum;
-    const int32_t *votes = ranker->votes + member * ranker->settings.vocabulary.items;
-    for (int64_t rank = 0; rank < ranker->best_count[member]; rank++) {
-        const struct proposal proposal = {.user = (int32_t)user,
-                                          .item = best[rank].item,
-                                          .position = (int32_t)rank,
-                                          .votes = votes[best[rank].item],
-                                          .log_probability = (float)best[rank].score};
+    const int64_t limit = ranker->settings.items_maximum;
+    const int32_t *columns = ranker->columns + member * limit;
+    const real *scores = ranker->scores + member * limit;
+    for (int64_t rank = 0; rank < limit && columns[rank] >= 0; rank++) {
+        const struct proposal proposal = {
+            .user = (int32_t)(first_user + member),
+            .item = vocabulary_token_item(&ranker->settings.vocabulary, columns[rank]),
+            .position = (int32_t)rank,
+            .votes = ranker->votes[columns[rank]],
+            .log_probability = (float)scores[rank]};
         if (!proposal_list_append(list, proposal, error))
             return false;
+        list->valid++;
     }
-    list->valid += ranker->best_count[member];
     return true;
 }
 
 static bool rank_group(struct ranker *ranker, int64_t first_user, int64_t users, struct proposal_list *list,
                        struct error *error)
 {
-    const int64_t items = ranker->settings.vocabulary.items, jobs = users * ranker->settings.contexts;
-    memset(ranker->sum, 0, (size_t)(users * items) * sizeof *ranker->sum);
-    memset(ranker->votes, 0, (size_t)(users * items) * sizeof *ranker->votes);
-    for (int64_t job = 0; job < jobs; job += ranker->rows) {
-        const int64_t count = jobs - job < ranker->rows ? jobs - job : ranker->rows;
-        if (!interrupt_check(error) || !score_contexts(ranker, first_user, job, count, error))
+    const int64_t contexts = users * ranker->settings.contexts;
+    struct context_range range = {.first_user = first_user, .users = users};
+    for (; range.first < contexts; range.first += range.count) {
+        range.count = contexts - range.first < ranker->rows ? contexts - range.first : ranker->rows;
+        if (!interrupt_check(error) || !rank_contexts(ranker, &range, error))
             return false;
-        add_contexts(ranker, job, count);
     }
-#pragma omp parallel for schedule(static) num_threads(transformer_backend(ranker->model)->threads)
-    for (int64_t member = 0; member < users; member++)
-        finish_member(ranker, member);
-    for (int64_t member = 0; member < users; member++)
-        if (!append_member(ranker, first_user + member, member, list, error))
+    if (!rank_users(ranker, users, error))
+        return false;
+    for (int64_t member = 0; member < users; member++) {
+        count_votes(ranker, member, 1);
+        const bool appended = append_member(ranker, first_user, member, list, error);
+        count_votes(ranker, member, -1);
+        if (!appended)
             return false;
+    }
     return true;
 }
 
