@@ -18,13 +18,15 @@ def devices(place):
 
 
 def choose_device(place):
-    """cuda, cpu and why it is not cuda, or nothing and why the programs do not start."""
+    """The device and what it is: "cuda" and the GPU, "cpu" and why no GPU, or None and why the programs do not start."""
     found, reason = devices(place)
     if not found:
         return None, reason
-    if found["cuda"]["available"]:
-        return "cuda", ""
-    return "cpu", found["cuda"].get("reason", "no GPU")
+    if not found["cuda"]["available"]:
+        return "cpu", found["cuda"].get("reason", "no GPU")
+    gpu = found["cuda"]["devices"][0]
+    return "cuda", (f"{gpu['name']}, compute capability {gpu['compute_capability']}, {gpu['multiprocessors']} "
+                    f"multiprocessors, {gpu['memory_bytes'] / 2**30:.1f} GiB")
 
 
 def driver_line():
@@ -36,10 +38,10 @@ def driver_line():
     return answer.stdout.strip() or "nvidia-smi printed nothing"
 
 
-def describe(place, device, reason, small):
+def describe(place, device, what, small):
     version = subprocess.run([place.program("idrec"), "--version"], env=place.environment(), capture_output=True, text=True)
     lines = [f"{version.stdout.strip()}, from {'the pack' if place.packed else place.folders[0]}",
-             f"GPU: {driver_line() if device != 'cpu' else 'none: ' + reason}",
+             f"GPU: {what}; {driver_line()}" if device == "cuda" else f"GPU: none: {what}",
              f"host: {platform.platform()}, Python for the peers: {place.python or 'none has torch'}"]
     lines += [f"{name}: {path}" for name, path in sorted(place.cuda_libraries.items())]
     if small:

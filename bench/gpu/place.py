@@ -86,6 +86,5 @@ def python_with(module):
 
 
 def find_sanitizer():
-    found = shutil.which("compute-sanitizer")
-    places = sorted(glob.glob("/usr/local/cuda*/bin/compute-sanitizer"))
-    return found or (places[0] if places else None)
+    places = [path for folder in ("bin", "compute-sanitizer") for path in glob.glob(f"/usr/local/cuda*/{folder}/compute-sanitizer")]
+    return shutil.which("compute-sanitizer") or next(iter(places), None)
