@@ -8,7 +8,7 @@ __global__ void bias_forward_kernel(T *x, const T *bias, int64_t count, int64_t 
     const int64_t first = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * Count;
     float values[Count], added[Count];
     load_values<(Count > 1)>(values, x + first, count - first);
-    load_values<(Count > 1)>(added, bias + first % columns, count - first);
+    load_values<(Count > 1)>(added, bias + first % columns, Count);
 #pragma unroll
     for (int i = 0; i < Count; i++)
         values[i] += added[i];

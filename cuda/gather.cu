@@ -126,14 +126,14 @@ __global__ void add_long_segments_kernel(float *table, const float *partial, str
     const int warp = (int)threadIdx.y, lane = (int)threadIdx.x, thread = warp * LANES + lane;
     const int64_t place = (int64_t)blockIdx.x * CHUNK + thread;
     if (thread == 0)
-        found[0] = -1;
+        found[0] = sorted.count;
     __syncthreads();
     if (thread < CHUNK && place + CHUNK < sorted.count && sorted.keys[place] != sorted.unused &&
         sorted.keys[place + CHUNK] == sorted.keys[place] && begins_segment(sorted, place))
         found[0] = place;
     __syncthreads();
     const int64_t begin = found[0];
-    if (begin < 0)
+    if (begin == sorted.count)
         return;
     const uint32_t key = sorted.keys[begin];
     const int64_t end = lower_bound(sorted.keys, key + 1, begin, sorted.count);

@@ -18,10 +18,10 @@ template <typename T> __device__ inline T block_exclusive_sum(T value, T *total)
     if (lane_index() == warp_width - 1)
         warp_totals[warp_index()] = inclusive;
     __syncthreads();
-    const T totals = warp_prefix_sum(lane_index() < warps ? warp_totals[lane_index()] : T(0));
-    const T before = lane_broadcast(totals, warp_index() > 0 ? warp_index() - 1 : 0);
+    const T of_warp = lane_index() < warps ? warp_totals[lane_index()] : T(0);
+    const T totals = warp_prefix_sum(of_warp);
     *total = lane_broadcast(totals, warp_width - 1);
-    return inclusive - value + (warp_index() > 0 ? before : T(0));
+    return lane_broadcast(totals - of_warp, warp_index()) + inclusive - value;
 }
 
 /* In place: values[i] becomes the sum of values[0 .. i - 1]. With one value more than there are counts, the last

@@ -538,6 +538,28 @@ static void bpr_backward(struct backend *backend, struct tensor *t, struct tenso
     op_scatter_add(backend, &d[1], &t[8], &t[4]);
 }
 
+/* pairs, users, items, batch, how many of the first items are excluded for every user */
+static int triples_describe(struct operand *o, size_numbers s)
+{
+    o[0] = INTEGERS("users", DTYPE_I32, s[0], CLASS, s[1]);
+    o[1] = INTEGERS("positives", DTYPE_I32, s[0], CLASS, s[2]);
+    o[2] = REAL("pair_weights", CONSTANT, s[0], 0);
+    o[3] = INTEGERS("starts", DTYPE_I64, s[1] + 1, EVEN, s[1] * s[4]);
+    o[4] = INTEGERS("excluded", DTYPE_I32, s[1] * s[4], COUNT_UP, s[4]);
+    o[5] = (struct operand){"rows", RESULT, DTYPE_I32, 3 * s[0], 0, ZERO, 0};
+    o[6] = REAL("weights", RESULT, s[0], 0);
+    return 7;
+}
+
+enum { TRIPLES_SEED = 5, TRIPLES_EPOCH = 3 };
+
+static void triples_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_sample_triples(backend, &t[5], &t[6],
+                      (struct triple_source){&t[0], &t[1], &t[2], &t[3], &t[4], s[2]}, s[3], TRIPLES_SEED,
+                      TRIPLES_EPOCH);
+}
+
 /* rows, columns, k, masked in all */
 static int topk_describe(struct operand *o, size_numbers s)
 {
@@ -698,7 +720,7 @@ static const struct operator_family operator_families[] = {
      rmsnorm_describe,
      rmsnorm_forward,
      rmsnorm_backward,
-     {{1, 4}, {31, 33}, {33, 64}, {257, 130}, {31, 520}, {3, 2049}, {5, 4104}, {2, 8200}},
+     {{1, 4}, {31, 33}, {33, 64}, {257, 130}, {31, 520}, {3, 2049}, {5, 4104}, {2, 4097}, {2, 8200}},
      {{4096, 128}}},
     {"rope",
      rope_describe,
@@ -781,6 +803,12 @@ static const struct operator_family operator_families[] = {
      bpr_backward,
      {{1, 1, 1, 1}, {257, 31, 33, 65}, {31, 100, 200, 64}},
      {{2048, 30000, 40000, 64}}},
+    {"sample_triples",
+     triples_describe,
+     triples_forward,
+     NULL,
+     {{1, 1, 2, 1, 1}, {257, 31, 33, 64, 7}, {1000, 9, 100, 1000, 99}, {700, 65, 1000, 31, 3}},
+     {{800000, 30000, 40000, 2048, 30}}},
     {"topk_masked",
      topk_describe,
      topk_forward,

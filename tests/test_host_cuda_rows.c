@@ -153,6 +153,31 @@ static void sums_depend_on_their_own_rows_only(void **state)
     backend_close(cpu);
 }
 
+/* ---- conversion ---- */
+
+static void conversions_round_as_on_the_CPU(void **state)
+{
+    (void)state;
+    static const uint32_t bits[] = {0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001,
+                                    0xFFFFFFFF, 0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF, 0x7F7FFFFF,
+                                    0x00000001, 0x00008000, 0x00018000, 0x807FFFFF};
+    enum { COUNT = (int)(sizeof bits / sizeof bits[0]) };
+    struct backend *backends[2] = {open_backend(1), open_device()};
+    uint16_t narrow[2][COUNT];
+    for (int b = 0; b < 2; b++) {
+        struct tensor x = tensor_open(backends[b], COUNT, 0, 0), out = tensor_open(backends[b], COUNT, 0, 0);
+        out.dtype = DTYPE_BF16;
+        tensor_upload(backends[b], &x, bits);
+        op_convert(backends[b], &out, &x);
+        tensor_download(backends[b], narrow[b], &out);
+        tensor_close(backends[b], &x, 0);
+        tensor_close(backends[b], &out, 0);
+    }
+    assert_memory_equal(narrow[0], narrow[1], sizeof narrow[0]);
+    backend_close(backends[0]);
+    close_device(backends[1]);
+}
+
 /* ---- nothing ---- */
 
 static void tensors_may_be_empty(void **state)
@@ -200,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_do_not_depend_on_alignment),
         cmocka_unit_test(sums_depend_on_their_own_rows_only),
+        cmocka_unit_test(conversions_round_as_on_the_CPU),
         cmocka_unit_test(tensors_may_be_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
