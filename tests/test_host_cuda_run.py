@@ -36,7 +36,7 @@ evaluate: {k: [5, 10]}
 """
 SAMPLING = ["generate.method=sampling", "generate.samples=2"]
 METRIC_TOLERANCE = 0.02  # near ties may change places
-LOSS_TOLERANCE = 1e-3
+LOSS_TOLERANCE, BF16_LOSS_TOLERANCE = 1e-3, 2e-2
 failures = []
 
 
@@ -69,13 +69,16 @@ def losses(folder):
     return [(line["stage"], key, value) for line in lines for key, value in line.items() if key.endswith("loss")]
 
 
-def test_figures(folder):
-    cpu, cuda = folder / "cpu", folder / "cuda"
+def check_losses(cpu, cuda, tolerance):
     found = [losses(cpu), losses(cuda)]
     check(len(found[0]) > 2 and len(found[0]) == len(found[1]), f"as many losses: {[len(each) for each in found]}")
     for (stage, key, expected), (_, _, value) in zip(*found):
-        check(math.isclose(value, expected, rel_tol=LOSS_TOLERANCE), f"{stage} {key}: {value}, on the CPU {expected}")
-    results = [load(cpu), load(cuda)]
+        check(math.isclose(value, expected, rel_tol=tolerance), f"{cuda.name} {stage} {key}: {value}, on the CPU {expected}")
+
+
+def test_figures(folder):
+    check_losses(folder / "cpu", folder / "cuda", LOSS_TOLERANCE)
+    results = [load(folder / "cpu"), load(folder / "cuda")]
     runs = [{(run["recommender"], run["arm"], run["seed"]): run["metrics"] for run in each["runs"]} for each in results]
     check(runs[0].keys() == runs[1].keys() and len(runs[0]) == 12, f"the same runs: {runs[0].keys() ^ runs[1].keys()}")
     for which, metrics in runs[0].items():
@@ -84,6 +87,12 @@ def test_figures(folder):
             check(abs(value - expected) <= METRIC_TOLERANCE, f"{which} {name}: {value}, on the CPU {expected}")
     requested = [each["generation"]["requested"] for each in results]
     check(requested[0] == requested[1] > 0, f"generation: {requested}")
+
+
+def test_bf16(folder):
+    run(folder, "cuda", "bf16", "language_model.precision=bf16")
+    check_losses(folder / "cpu", folder / "bf16", BF16_LOSS_TOLERANCE)
+    check(losses(folder / "cuda") != losses(folder / "bf16"), "bf16 rounds")
 
 
 def test_names(folder):
@@ -193,7 +202,7 @@ def main():
         test_refusals(folder)
         run(folder, "cpu", "cpu")
         run(folder, "cuda", "cuda")
-        for test in (test_figures, test_names, test_bits, test_sampling, test_recommend, test_kill):
+        for test in (test_figures, test_bf16, test_names, test_bits, test_sampling, test_recommend, test_kill):
             test(folder)
     print(f"{len(failures)} failures")
     return 1 if failures else 0
