@@ -134,10 +134,9 @@ static bool time_steps(struct embedding_training *training, embedding_step *step
     double *walls = calloc((size_t)count, sizeof *walls),
            *processors = calloc((size_t)count, sizeof *processors);
     double started = clock_seconds();
-    triple_sampler_epoch(&training->sampler, 1, batch, training->host_rows, training->host_weights);
+    triple_sampler_epoch(&training->sampler, 1, batch, &training->rows, &training->weights);
+    training->backend->wait(training->backend);
     const double sampling = clock_seconds() - started;
-    tensor_upload(training->backend, &training->rows, training->host_rows);
-    tensor_upload(training->backend, &training->weights, training->host_weights);
     for (int64_t place = -2; walls && processors && place < count; place++) {
         started = clock_seconds();
         const double processor_started = processor_seconds();

@@ -36,6 +36,7 @@
     X(adamw)                                                                                                 \
     X(csr_spmm)                                                                                              \
     X(bpr_loss)                                                                                              \
+    X(sample_triples)                                                                                        \
     X(topk_masked)                                                                                           \
     X(sample)                                                                                                \
     X(advance)                                                                                               \

@@ -562,6 +562,23 @@ void op_bpr_loss(struct backend *backend, struct tensor *losses, struct tensor *
                                  triples);
 }
 
+void op_sample_triples(struct backend *backend, struct tensor *rows, struct tensor *weights,
+                       struct triple_source source, int64_t batch, uint64_t seed, uint64_t epoch)
+{
+    const char *where = "op_sample_triples";
+    if (!LIST(weights, ANY))
+        return;
+    const int64_t count = weights->shape[0];
+    if (!LIST_OF(DTYPE_I32, rows, 3 * count) || !LIST_OF(DTYPE_I32, source.users, count) ||
+        !LIST_OF(DTYPE_I32, source.positives, count) || !LIST(source.weights, count) ||
+        !LIST_OF(DTYPE_I64, source.starts, ANY) || !LIST_OF(DTYPE_I32, source.excluded, ANY) ||
+        !CONDITION(batch >= 1 && source.items >= 1 && count < INT32_MAX / 3,
+                   "batch and items must be at least 1, triples fewer than 2^31 / 3"))
+        return;
+    count_work(backend, 0.0, 8.0 * (double)count);
+    backend->operators->sample_triples(backend, rows, weights, source, batch, seed, epoch);
+}
+
 void op_topk_masked(struct backend *backend, struct tensor *top_columns, struct tensor *top_scores,
                     struct tensor *ties, const struct tensor *scores, const struct tensor *mask_rows,
                     const struct tensor *mask_starts, const struct tensor *mask_indices)

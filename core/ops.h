@@ -210,6 +210,24 @@ void op_bpr_loss(struct backend *backend, struct tensor *losses /* [n] */, struc
                  struct tensor *d_positives, struct tensor *d_negatives, const struct tensor *user_table,
                  const struct tensor *item_table, struct triples triples);
 
+/* What the triples of an epoch are drawn from. */
+struct triple_source {
+    const struct tensor *users, *positives; /* i32 [n]: a user and an item that he has */
+    const struct tensor *weights;           /* [n] */
+    const struct tensor *starts,
+        *excluded; /* i64 [users + 1], i32: of each user the items that are no negatives,
+                                             * ascending, each once, never all items */
+    int64_t items;
+};
+/* An epoch of a table of users and, behind them, items: every pair of the source once, in an order drawn from (seed,
+ * RANDOM_SHUFFLE, epoch), with a negative that is uniform over the items not excluded for the user, drawn from (seed,
+ * RANDOM_NEGATIVE, epoch, place in the epoch). Batch b of m = `batch` triples (the last may have fewer) holds, from
+ * rows[3 * b * batch], m users, m positives and m negatives as rows of the table; weights = the pair's weight / m.
+ * n < 2^31 / 3. */
+void op_sample_triples(struct backend *backend, struct tensor *rows /* i32 [3 * n] */,
+                       struct tensor *weights /* [n] */, struct triple_source source, int64_t batch,
+                       uint64_t seed, uint64_t epoch);
+
 /* For each row of scores [rows, columns] the k best columns that are not masked, by score descending, ties by
  * column ascending. Row r is masked at mask_indices[mask_starts[mask_rows[r]] ..]. Missing ranks hold -1 and
  * -infinity. NaN ranks last. `ties[r]` (may be NULL) = 1 when the k-th and the (k+1)-th score are equal. */

@@ -105,6 +105,54 @@ PORTABLE_INLINE uint32_t random_below(struct random_stream *stream, uint32_t bou
     return (uint32_t)(product >> 32);
 }
 
+/* A random order of 0 .. count - 1 whose places are computed each on its own: a Feistel network over the halves of the
+ * next power of two, walked on until the number is below count (Black and Rogaway, "Ciphers with arbitrary finite
+ * domains", 2002; for shuffles, Mitchell et al., "Bandwidth-optimal random shuffling for GPUs", 2022). */
+enum { PERMUTATION_ROUNDS = 8, PERMUTATION_BITS_MINIMUM = 8 };
+struct random_permutation {
+    uint32_t count;
+    uint32_t low_bits, low_mask, high_mask;
+    uint32_t keys[PERMUTATION_ROUNDS];
+};
+
+/* 1 <= count <= 2^31. */
+PORTABLE_INLINE struct random_permutation random_permutation_open(struct random_stream *stream,
+                                                                  uint32_t count)
+{
+    struct random_permutation permutation;
+    uint32_t bits = PERMUTATION_BITS_MINIMUM;
+    while ((count - 1) >> bits)
+        bits++;
+    permutation.count = count;
+    permutation.low_bits = bits / 2;
+    permutation.low_mask = (UINT32_C(1) << bits / 2) - 1;
+    permutation.high_mask = (UINT32_C(1) << (bits - bits / 2)) - 1;
+    for (int round = 0; round < PERMUTATION_ROUNDS; round++)
+        permutation.keys[round] = random_word(stream);
+    return permutation;
+}
+
+/* Every bit of the result depends on every bit of both. */
+PORTABLE_INLINE uint32_t random_mix(uint32_t value, uint32_t key)
+{
+    value = (value ^ key) * UINT32_C(0x85EBCA6B);
+    value = (value ^ value >> 13) * UINT32_C(0xC2B2AE35);
+    return value ^ value >> 16;
+}
+
+PORTABLE_INLINE uint32_t random_permutation_at(const struct random_permutation *permutation, uint32_t place)
+{
+    do {
+        uint32_t low = place & permutation->low_mask, high = place >> permutation->low_bits;
+        for (int round = 0; round < PERMUTATION_ROUNDS; round += 2) {
+            high = (high ^ random_mix(low, permutation->keys[round])) & permutation->high_mask;
+            low = (low ^ random_mix(high, permutation->keys[round + 1])) & permutation->low_mask;
+        }
+        place = high << permutation->low_bits | low;
+    } while (place >= permutation->count);
+    return place;
+}
+
 /* Uniform on [0, 1), 24 bits. */
 PORTABLE_INLINE float random_float(struct random_stream *stream)
 {

@@ -5,7 +5,14 @@
 /* A warp takes a row of the matrix. Its lanes form groups that hold the row's columns in packs of WIDTH; the groups
  * take turns at the neighbours. The whole block takes the rows of more than HEAVY neighbours, one after another. The
  * width and a row's own number of neighbours alone decide the order of its sum. */
-enum { WARPS = 8, THREADS = WARPS * warp_width, WIDTH = 4, STRIP = warp_width * WIDTH, HEAVY = 128 };
+enum {
+    WARPS = 8,
+    THREADS = WARPS * warp_width,
+    WIDTH = 4,
+    STRIP = warp_width * WIDTH,
+    HEAVY = 128,
+    AT_ONCE = 4
+};
 
 struct sparse_matrix {
     int64_t rows;
@@ -31,13 +38,22 @@ static __device__ void sum_neighbours(float (&sum)[WIDTH], const struct sparse_m
                                       int64_t width, const struct spmm_place &place, int64_t first,
                                       int64_t end, int stride)
 {
-#pragma unroll 4
-    for (int64_t j = first; j < end; j += stride) {
-        float neighbour[WIDTH];
-        load_values<packed>(neighbour, x + matrix.indices[j] * width + place.column, width - place.column);
+    for (int64_t j = first; j < end; j += AT_ONCE * stride) {
+        float neighbours[AT_ONCE][WIDTH], values[AT_ONCE];
 #pragma unroll
-        for (int i = 0; i < WIDTH; i++)
-            sum[i] = fmaf(matrix.values[j], neighbour[i], sum[i]);
+        for (int turn = 0; turn < AT_ONCE; turn++) {
+            const int64_t edge = j + turn * stride;
+            const bool valid = edge < end;
+            const int64_t row = valid ? matrix.indices[edge] : 0;
+            values[turn] = valid ? matrix.values[edge] : 0.0f;
+            load_values<packed>(neighbours[turn], x + row * width + place.column,
+                                valid ? width - place.column : 0);
+        }
+#pragma unroll
+        for (int turn = 0; turn < AT_ONCE; turn++)
+#pragma unroll
+            for (int i = 0; i < WIDTH; i++)
+                sum[i] = fmaf(values[turn], neighbours[turn][i], sum[i]);
     }
     for (int mask = warp_width / 2; mask >= place.lanes; mask /= 2)
 #pragma unroll

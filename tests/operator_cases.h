@@ -334,14 +334,14 @@ static void attention_backward(struct backend *backend, struct tensor *t, struct
                           (struct attention_shape){s[2], s[3], s[4]});
 }
 
-/* ---- decode: rows, capacity, query heads, key heads, head width; slots are as many as rows ---- */
+/* ---- decode: rows, capacity, query heads, key heads, head width, rows without a slot; slots are as many as rows */
 
 static int decode_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("q", CONSTANT, s[0], s[2] * s[4]);
     o[1] = REAL("k_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
     o[2] = REAL("v_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
-    o[3] = INTEGERS("slots", DTYPE_I32, s[0], ONCE, s[0]);
+    o[3] = INTEGERS("slots", DTYPE_I32, s[0], s[5] ? INDEX : ONCE, s[0]);
     o[4] = INTEGERS("lengths", DTYPE_I32, s[0], LENGTH, s[1]);
     o[5] = REAL("out", RESULT, s[0], s[2] * s[4]);
     return 6;
@@ -726,7 +726,7 @@ static const struct operator_family operator_families[] = {
      rope_describe,
      rope_forward,
      rope_backward,
-     {{1, 1, 2}, {31, 3, 10}, {257, 2, 64}},
+     {{1, 1, 2}, {31, 3, 10}, {257, 2, 64}, {9, 5, 128}},
      {{4096, 4, 32}}},
     {"attention",
      attention_describe,
@@ -738,13 +738,22 @@ static const struct operator_family operator_families[] = {
       {66, 2, 3, 3, 31},
       {300, 1, 2, 2, 33},
       {600, 2, 4, 1, 64},
-      {31, 6, 1, 1, 129}},
+      {31, 6, 1, 1, 129},
+      {17, 17, 4, 2, 32, 1},
+      {257, 90, 2, 1, 32},
+      {131, 3, 2, 1, 128},
+      {70, 1, 2, 2, 96}},
      {{4096, 40, 4, 4, 32, 1}, {4096, 40, 8, 8, 16, 1}, {4096, 10, 4, 2, 64, 1}, {4096, 160, 4, 4, 32, 1}}},
     {"attention_decode",
      decode_describe,
      decode_forward,
      NULL,
-     {{1, 1, 1, 1, 1}, {9, 40, 4, 2, 16}, {33, 70, 3, 3, 31}},
+     {{1, 1, 1, 1, 1},
+      {9, 40, 4, 2, 16},
+      {33, 70, 3, 3, 31, 1},
+      {5, 600, 8, 1, 128, 1},
+      {3, 257, 6, 2, 33},
+      {4, 90, 5, 1, 8}},
      {{256, 200, 4, 4, 32}}},
     {"cache_store", cache_describe, cache_forward, NULL, {{1, 1, 1}, {33, 31, 65}}, {{256, 200, 128}}},
     {"cache_share",

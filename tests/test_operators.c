@@ -231,6 +231,29 @@ static void bpr_reference(double **v, size_numbers s)
     }
 }
 
+/* The order from the permutation's own definition, negatives by listing the items that are left. */
+static void triples_reference(double **v, size_numbers s)
+{
+    struct random_stream order = random_stream_open(TRIPLES_SEED, RANDOM_SHUFFLE, TRIPLES_EPOCH, 0);
+    const struct random_permutation permutation = random_permutation_open(&order, (uint32_t)s[0]);
+    for (int64_t place = 0; place < s[0]; place++) {
+        const int64_t first = place - place % s[3], size = s[0] - first < s[3] ? s[0] - first : s[3];
+        const uint32_t pair = random_permutation_at(&permutation, (uint32_t)place);
+        double *triple = v[5] + 3 * first + (place - first);
+        struct random_stream stream =
+            random_stream_open(TRIPLES_SEED, RANDOM_NEGATIVE, TRIPLES_EPOCH, (uint64_t)place);
+        int64_t negative = -1;
+        for (int attempt = 0; attempt < 64 && negative < s[4]; attempt++)
+            negative = (int64_t)random_below(&stream, (uint32_t)s[2]);
+        if (negative < s[4])
+            negative = s[4] + (int64_t)random_below(&stream, (uint32_t)(s[2] - s[4]));
+        triple[0] = v[0][pair];
+        triple[size] = (double)s[1] + v[1][pair];
+        triple[2 * size] = (double)(s[1] + negative);
+        v[6][place] = v[2][pair] / (double)size;
+    }
+}
+
 /* Selection by repeated search. */
 static void topk_reference(double **v, size_numbers s)
 {
@@ -340,6 +363,7 @@ static const struct {
     {"adamw", adamw_reference},
     {"csr_spmm", spmm_reference},
     {"bpr_loss", bpr_reference},
+    {"sample_triples", triples_reference},
     {"topk_masked", topk_reference},
     {"log_softmax_masked", log_softmax_reference},
     {"advance", advance_reference},

@@ -2,7 +2,9 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -118,12 +120,52 @@ static void shuffles_are_uniform(void **state)
     assert_uniform(counts, 24);
 }
 
+/* Where the first two of a few, and of many, come to stand; that every place is taken once. */
+static void permutations_are_uniform(void **state)
+{
+    (void)state;
+    enum { DRAWS = 60000, FEW = 5, MANY = 700, BINS = 10 };
+    int64_t pairs[FEW * (FEW - 1)] = {0}, bins[BINS * BINS] = {0};
+    for (uint64_t i = 0; i < DRAWS; i++) {
+        struct random_stream stream = random_stream_open(3, RANDOM_TEST, 2, i);
+        const struct random_permutation few = random_permutation_open(&stream, FEW);
+        const struct random_permutation many = random_permutation_open(&stream, MANY);
+        const uint32_t first = random_permutation_at(&few, 0), second = random_permutation_at(&few, 1);
+        pairs[first * (FEW - 1) + second - (second > first)]++;
+        bins[random_permutation_at(&many, 0) * BINS / MANY * BINS +
+             random_permutation_at(&many, 1) * BINS / MANY]++;
+    }
+    assert_uniform(pairs, FEW * (FEW - 1));
+    assert_uniform(bins, BINS * BINS);
+}
+
+static void permutations_take_every_place_once(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {1, 2, 3, 255, 256, 257, 511, 1000, 100003};
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
+        struct random_stream stream = random_stream_open(3, RANDOM_TEST, 3, counts[c]);
+        const struct random_permutation permutation = random_permutation_open(&stream, counts[c]);
+        bool *taken = calloc(counts[c], sizeof *taken);
+        for (uint32_t place = 0; place < counts[c]; place++) {
+            const uint32_t value = random_permutation_at(&permutation, place);
+            assert_true(value < counts[c] && !taken[value]);
+            taken[value] = true;
+        }
+        free(taken);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(philox_known_answers), cmocka_unit_test(streams_are_apart),
-        cmocka_unit_test(numbers_are_uniform),  cmocka_unit_test(normals_have_their_moments),
+        cmocka_unit_test(philox_known_answers),
+        cmocka_unit_test(streams_are_apart),
+        cmocka_unit_test(numbers_are_uniform),
+        cmocka_unit_test(normals_have_their_moments),
         cmocka_unit_test(shuffles_are_uniform),
+        cmocka_unit_test(permutations_are_uniform),
+        cmocka_unit_test(permutations_take_every_place_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

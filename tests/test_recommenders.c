@@ -266,13 +266,16 @@ static void test_triples(void **state)
     const int64_t users = fixture.positives.rows, items = fixture.positives.columns, batch = 50;
     struct triple_sampler sampler;
     struct error error = ERROR_INITIALIZER;
-    assert_true(triple_sampler_open(&sampler, &data, 3, 2, &error));
+    struct backend *backend = open_backend(2);
+    assert_true(triple_sampler_open(&sampler, backend, &data, 3, &error));
     assert_int_equal(sampler.count, csr_count(&fixture.positives));
     int32_t *rows = malloc((size_t)(3 * sampler.count) * sizeof *rows);
     real *weights = malloc((size_t)sampler.count * sizeof *weights);
+    struct tensor row_tensor = tensor_1d(rows, DTYPE_I32, DEVICE_CPU, 3 * sampler.count);
+    struct tensor weight_tensor = tensor_1d(weights, DTYPE_REAL, DEVICE_CPU, sampler.count);
     int *seen = calloc((size_t)(users * items), sizeof *seen);
     for (int epoch = 1; epoch <= 3; epoch++) {
-        triple_sampler_epoch(&sampler, epoch, batch, rows, weights);
+        triple_sampler_epoch(&sampler, epoch, batch, &row_tensor, &weight_tensor);
         for (int64_t place = 0; place < sampler.count; place++) {
             const int64_t first = place / batch * batch;
             const int64_t size = sampler.count - first < batch ? sampler.count - first : batch;
@@ -292,6 +295,7 @@ static void test_triples(void **state)
     free(weights);
     free(seen);
     triple_sampler_close(&sampler);
+    backend_close(backend);
     free_fixture(&fixture);
 }
 
@@ -299,26 +303,44 @@ static void test_triples(void **state)
 static void test_negatives_are_uniform(void **state)
 {
     (void)state;
-    enum { DRAWS = 20000 };
+    enum { DRAWS = 20000, USER = 4 };
     struct fixture fixture;
     make_fixture(&fixture);
-    const struct training_set data = training_set_of(&fixture);
-    int64_t counts[256] = {0}, allowed = 0;
-    for (int64_t draw = 0; draw < DRAWS; draw++) {
-        struct random_stream stream = random_stream_open(5, RANDOM_NEGATIVE, 1, (uint64_t)draw);
-        counts[sample_negative(&stream, &data, 4)]++;
-    }
-    for (int32_t item = 0; item < fixture.positives.columns; item++)
-        allowed += !csr_contains_sorted(&fixture.positives, 4, item) &&
-                   !csr_contains_sorted(&fixture.excluded, 4, item);
+    struct csr forbidden;
+    struct error error = ERROR_INITIALIZER;
+    require(csr_union(&forbidden, &fixture.positives, &fixture.excluded, &error), &error);
+    const int32_t users = (int32_t)forbidden.rows, items = (int32_t)forbidden.columns;
+    static int32_t pair_users[DRAWS], pair_items[DRAWS], rows[3 * DRAWS];
+    static real pair_weights[DRAWS], weights[DRAWS];
+    for (int64_t draw = 0; draw < DRAWS; draw++)
+        pair_users[draw] = USER;
+    const struct tensor user_list = tensor_1d(pair_users, DTYPE_I32, DEVICE_CPU, DRAWS);
+    const struct tensor item_list = tensor_1d(pair_items, DTYPE_I32, DEVICE_CPU, DRAWS);
+    const struct tensor weight_list = tensor_1d(pair_weights, DTYPE_REAL, DEVICE_CPU, DRAWS);
+    const struct tensor starts = tensor_1d(forbidden.starts, DTYPE_I64, DEVICE_CPU, users + 1);
+    const struct tensor excluded = tensor_1d(forbidden.indices, DTYPE_I32, DEVICE_CPU, csr_count(&forbidden));
+    struct tensor drawn = tensor_1d(rows, DTYPE_I32, DEVICE_CPU, 3 * DRAWS);
+    struct tensor drawn_weights = tensor_1d(weights, DTYPE_REAL, DEVICE_CPU, DRAWS);
+    struct backend *backend = open_backend(1);
+    op_sample_triples(backend, &drawn, &drawn_weights,
+                      (struct triple_source){&user_list, &item_list, &weight_list, &starts, &excluded, items},
+                      DRAWS, 5, 1);
+    require(backend_synchronize(backend, &error), &error);
+    int64_t counts[256] = {0};
+    for (int64_t draw = 0; draw < DRAWS; draw++)
+        counts[rows[2 * DRAWS + draw] - users]++;
     double statistic = 0.0;
+    const int64_t allowed = items - csr_row_length(&forbidden, USER);
     const double expected = (double)DRAWS / (double)allowed;
-    for (int32_t item = 0; item < fixture.positives.columns; item++)
-        if (!csr_contains_sorted(&fixture.positives, 4, item) &&
-            !csr_contains_sorted(&fixture.excluded, 4, item))
+    for (int32_t item = 0; item < items; item++)
+        if (csr_contains_sorted(&forbidden, USER, item))
+            assert_int_equal(counts[item], 0);
+        else
             statistic += ((double)counts[item] - expected) * ((double)counts[item] - expected) / expected;
     /* Five standard deviations above the mean of a chi-square with allowed - 1 degrees of freedom. */
     assert_true(statistic < (double)(allowed - 1) + 5.0 * sqrt(2.0 * (double)(allowed - 1)));
+    backend_close(backend);
+    csr_free(&forbidden);
     free_fixture(&fixture);
 }
 

@@ -1,39 +1,33 @@
 /*
- * negative_sampling.h: the triples (user, positive, negative) of an epoch, for mini-batch training.
+ * negative_sampling.h: the triples (user, positive, negative) of an epoch, for mini-batch training, drawn on the
+ * device by op_sample_triples.
  *
- * Every positive occurs once an epoch, in an order drawn from (seed, RANDOM_SHUFFLE, epoch). Its negative is
- * uniform over the items that are neither a positive of the user nor excluded for him, drawn from (seed,
- * RANDOM_NEGATIVE, epoch, place in the epoch): the same at any number of threads.
+ * Every positive of a user who has a negative left occurs once an epoch. A negative is uniform over the items that
+ * are neither a positive of the user nor excluded for him.
  */
 #ifndef IDREC_MODELS_RECOMMENDERS_NEGATIVE_SAMPLING_H
 #define IDREC_MODELS_RECOMMENDERS_NEGATIVE_SAMPLING_H
 
-#include "core/random.h"
-#include "core/tensor.h"
+#include "core/arena.h"
 #include "models/recommenders/recommender.h"
 
 struct triple_sampler {
-    const struct training_set *data;
+    struct backend *backend;
     uint64_t seed;
-    int threads;
-    int64_t count;  /* triples of an epoch: the positives of users who have a negative left */
-    int32_t *owner; /* [positives]: the user of each index of data->positives */
-    int32_t *order; /* [count]: indices of data->positives */
+    int64_t items;
+    int64_t count; /* triples of an epoch */
+    struct arena arena;
+    struct tensor users, positives, weights; /* [count]: the pairs that occur */
+    struct tensor starts, excluded;          /* of each user the items that are no negatives */
 };
 
-/* `data` must outlive the sampler. Data without any triple is an error. */
-bool triple_sampler_open(struct triple_sampler *sampler, const struct training_set *data, uint64_t seed,
-                         int threads, struct error *error);
+/* Data without any triple is an error. */
+bool triple_sampler_open(struct triple_sampler *sampler, struct backend *backend,
+                         const struct training_set *data, uint64_t seed, struct error *error);
 void triple_sampler_close(struct triple_sampler *sampler);
 
-/* The triples of an epoch, batch after batch of `batch` triples (the last may be smaller): batch b of n
- * triples holds, from rows[3 * b * batch], n users, then n positives, then n negatives, items counted from
- * data->users as rows of one table of users and items. weights[i] = the positive's weight / n. */
-void triple_sampler_epoch(struct triple_sampler *sampler, int64_t epoch, int64_t batch,
-                          int32_t *rows /* [3 * count] */, real *weights /* [count] */);
-
-/* The random number's uniform item outside of the user's positives and excluded items; the user must have
- * one. */
-int32_t sample_negative(struct random_stream *stream, const struct training_set *data, int32_t user);
+/* The triples of an epoch in batches of `batch`, laid out as op_sample_triples says. */
+void triple_sampler_epoch(const struct triple_sampler *sampler, int64_t epoch, int64_t batch,
+                          struct tensor *rows /* i32 [3 * count] */, struct tensor *weights /* [count] */);
 
 #endif

@@ -50,8 +50,6 @@ void embedding_training_close(struct embedding_training *training)
         return;
     triple_sampler_close(&training->sampler);
     block_sgd_close(training->blocks);
-    free(training->host_rows);
-    free(training->host_weights);
     free(training->host_losses);
     arena_release(&training->arena);
     free(training);
@@ -100,18 +98,14 @@ static bool upload_places(struct embedding_training *training, struct error *err
 bool embedding_training_reserve(struct embedding_training *training, const struct training_set *data,
                                 int64_t edges, struct error *error)
 {
-    if (!triple_sampler_open(&training->sampler, data, training->seed, host_threads(training->backend),
-                             error))
+    if (!triple_sampler_open(&training->sampler, training->backend, data, training->seed, error))
         return false;
     const size_t triples = (size_t)training->sampler.count;
     if (training->settings.batch > training->sampler.count)
         training->settings.batch = training->sampler.count;
-    training->host_rows = malloc(3 * triples * sizeof *training->host_rows);
-    training->host_weights = malloc(triples * sizeof *training->host_weights);
     training->host_losses = malloc(triples * sizeof *training->host_losses);
-    if (!training->host_rows || !training->host_weights || !training->host_losses)
-        return error_memory(error, "the triples of an epoch",
-                            triples * (3 * sizeof(int32_t) + 2 * sizeof(real)), NULL);
+    if (!training->host_losses)
+        return error_memory(error, "the losses of an epoch", triples * sizeof(real), NULL);
     training->arena = arena_measure(training->backend, training->model->name);
     lay_out(training, edges);
     if (!arena_reserve(&training->arena, 0, "lower recommenders.width", error))
@@ -181,9 +175,7 @@ bool train_epoch_by_steps(struct embedding_training *training, int64_t epoch, em
                           double *loss, struct error *error)
 {
     const int64_t triples = training->sampler.count, batch = training->settings.batch;
-    triple_sampler_epoch(&training->sampler, epoch, batch, training->host_rows, training->host_weights);
-    tensor_upload(training->backend, &training->rows, training->host_rows);
-    tensor_upload(training->backend, &training->weights, training->host_weights);
+    triple_sampler_epoch(&training->sampler, epoch, batch, &training->rows, &training->weights);
     for (int64_t first = 0; first < triples; first += batch)
         step(training, first, first + batch <= triples ? batch : triples - first);
     return mean_loss(training, loss, error);

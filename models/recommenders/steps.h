@@ -36,8 +36,7 @@ struct embedding_training {
     struct tensor places;                /* i32 [2 * batch]: 0, 1, 2, ... */
     struct tensor batch_rows, batch_final, batch_gradient; /* [3 * batch, width] */
     struct triple_sampler sampler;
-    int32_t *host_rows;
-    real *host_weights, *host_losses;
+    real *host_losses;
 
     struct csr_tensor graph;                         /* lightgcn: the normalised adjacency */
     struct tensor layer[PROPAGATION_LAYERS_MAXIMUM]; /* lightgcn: [users + items, width], layers 1 .. L */
