@@ -3,18 +3,6 @@
 
 #define UNWRITTEN(name) error_set(&backend->error, ERROR_RUN, "device cuda: %s is not written yet", #name)
 
-void cuda_rope_forward(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *,
-                       int64_t)
-{
-    UNWRITTEN(rope_forward);
-}
-
-void cuda_rope_backward(struct backend *backend, struct tensor *, const struct tensor *,
-                        const struct tensor *, int64_t)
-{
-    UNWRITTEN(rope_backward);
-}
-
 void cuda_attention_forward(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
                             const struct tensor *, const struct tensor *, const struct tensor *,
                             struct attention_shape)
@@ -28,19 +16,6 @@ void cuda_attention_backward(struct backend *backend, struct tensor *, struct te
                              const struct tensor *, struct attention_shape)
 {
     UNWRITTEN(attention_backward);
-}
-
-void cuda_attention_decode(struct backend *backend, struct tensor *, const struct tensor *,
-                           const struct tensor *, const struct tensor *, const struct tensor *,
-                           const struct tensor *, int64_t, struct attention_shape)
-{
-    UNWRITTEN(attention_decode);
-}
-
-void cuda_cache_store(struct backend *backend, struct tensor *, const struct tensor *, const struct tensor *,
-                      const struct tensor *, int64_t)
-{
-    UNWRITTEN(cache_store);
 }
 
 void cuda_topk_masked(struct backend *backend, struct tensor *, struct tensor *, struct tensor *,

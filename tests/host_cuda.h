@@ -138,6 +138,19 @@ inline float rsqrtf(float x)
 {
     return 1.0f / __builtin_sqrtf(x);
 }
+inline void sincospif(float x, float *sine, float *cosine)
+{
+    *sine = (float)__builtin_sin(3.14159265358979323846 * (double)x);
+    *cosine = (float)__builtin_cos(3.14159265358979323846 * (double)x);
+}
+template <typename T> T min(T a, T b)
+{
+    return b < a ? b : a;
+}
+template <typename T> T max(T a, T b)
+{
+    return a < b ? b : a;
+}
 inline int __popc(unsigned bits)
 {
     return __builtin_popcount(bits);
