@@ -47,7 +47,7 @@ struct cache {
 
 static enum dtype storage_of(const struct layer_pass *pass)
 {
-    return pass->weights->embedding.dtype;
+    return transformer_storage(pass->settings);
 }
 
 static int64_t key_width(const struct transformer_settings *settings)
