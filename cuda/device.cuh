@@ -65,8 +65,16 @@ inline unsigned blocks_for(int64_t count, int64_t size)
 
 /* LAUNCH(backend, (kernel<T>), grid, block, dynamic shared bytes, arguments...) */
 #ifdef IDREC_HOST_CUDA
+/* Arguments have their values of now, also when a recorded graph is launched again. */
+template <typename... Parameters, typename... Arguments>
+void launch_on_host(const char *name, dim3 grid, dim3 block, size_t shared, void (*kernel)(Parameters...),
+                    Arguments... arguments)
+{
+    host_cuda::launch(name, grid, block, shared, [=] { kernel(arguments...); });
+}
+
 #define LAUNCH(backend, kernel, grid, block, shared, ...)                                                    \
-    ((void)(backend), host_cuda::launch(#kernel, grid, block, shared, [=] { kernel(__VA_ARGS__); }))
+    ((void)(backend), launch_on_host(#kernel, grid, block, shared, kernel, __VA_ARGS__))
 #else
 template <typename Kernel> bool allow_dynamic_shared(struct backend *backend, Kernel *kernel, size_t bytes)
 {
