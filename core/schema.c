@@ -174,7 +174,8 @@ const struct schema_entry schema[] = {
     INTEGER("recommenders[].width", "64", 1, 65536, "embedding width")
     INTEGER("recommenders[].layers", "3", 0, 64, "lightgcn: propagation layers")
     CHOICE("recommenders[].optimizer", "adam", "adam|sgd",
-           "adam: mini-batches; sgd: bpr_mf, one triple at a time in conflict-free blocks")
+           "adam: mini-batches; sgd: bpr_mf, one triple at a time in conflict-free blocks, by the CPU's cores whatever the "
+           "device")
     NUMBER("recommenders[].learning_rate", "1e-3", 0, 10, "learning rate")
     NUMBER("recommenders[].regularization", "1e-4", 0, 1e3, "L2 regularisation of the embeddings of a batch")
     NUMBER("recommenders[].initial_deviation", "0.1", 0, 10, "standard deviation of the initial embeddings")

@@ -30,6 +30,7 @@ generate: {contexts: 1, max_items: 3}
 augment: {per_user: [2], select_seeds: 2}
 recommenders:
 - {model: bpr_mf, width: 8, epochs: 3, batch: 128}
+- {model: bpr_mf, width: 8, epochs: 3, optimizer: sgd}
 - {model: lightgcn, width: 8, layers: 2, epochs: 3, batch: 128}
 experiment: {seeds: 2, arms: [original, augmented, control.self]}
 evaluate: {k: [5, 10]}
@@ -80,7 +81,7 @@ def test_figures(folder):
     check_losses(folder / "cpu", folder / "cuda", LOSS_TOLERANCE)
     results = [load(folder / "cpu"), load(folder / "cuda")]
     runs = [{(run["recommender"], run["arm"], run["seed"]): run["metrics"] for run in each["runs"]} for each in results]
-    check(runs[0].keys() == runs[1].keys() and len(runs[0]) == 12, f"the same runs: {runs[0].keys() ^ runs[1].keys()}")
+    check(runs[0].keys() == runs[1].keys() and len(runs[0]) == 18, f"the same runs: {runs[0].keys() ^ runs[1].keys()}")
     for which, metrics in runs[0].items():
         for name, expected in metrics.items():
             value = runs[1][which][name]

@@ -2,6 +2,7 @@
 #include "models/recommenders/steps.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool uses_blocks(const struct embedding_training *training)
@@ -13,18 +14,15 @@ static bool prepare(struct embedding_training *training, const struct training_s
 {
     if (!uses_blocks(training))
         return embedding_training_reserve(training, data, 0, error);
-    if (training->backend->device != DEVICE_CPU)
-        return error_set(
-            error, ERROR_USAGE,
-            "bpr_mf: optimizer sgd runs on the cpu only, not on %s; set recommenders.optimizer: adam "
-            "or device: cpu",
-            training->backend->name);
     const int64_t rows = training->users + training->items, width = training->settings.width;
     training->arena = arena_measure(training->backend, "bpr_mf");
     arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
     if (!arena_reserve(&training->arena, 0, "lower recommenders.width", error))
         return false;
     training->parameters = arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
+    const size_t bytes = tensor_bytes(&training->parameters);
+    if (training->backend->device != DEVICE_CPU && !(training->host_table = malloc(bytes)))
+        return error_memory(error, "the embeddings on the host", bytes, "lower recommenders.width");
     return block_sgd_open(&training->blocks, data, training->seed, training->backend->threads, error);
 }
 
@@ -42,19 +40,32 @@ void bpr_mf_step(struct embedding_training *training, int64_t first, int64_t cou
     adam_step(training, &training->gradient);
 }
 
-static bool train_epoch(struct embedding_training *training, int64_t epoch, double *loss, struct error *error)
+/* The cores work on the table whatever the device; a GPU's comes over for the epoch. */
+static bool train_epoch_by_blocks(struct embedding_training *training, int64_t epoch, double *loss,
+                                  struct error *error)
 {
-    if (!uses_blocks(training))
-        return train_epoch_by_steps(training, epoch, bpr_mf_step, loss, error);
-    if (!block_sgd_epoch(training->blocks, epoch, training->parameters.data, training->settings.width,
+    struct tensor *table = &training->parameters;
+    real *host = training->host_table;
+    if (host)
+        tensor_download(training->backend, host, table);
+    if (!backend_synchronize(training->backend, error) ||
+        !block_sgd_epoch(training->blocks, epoch, host ? host : table->data, training->settings.width,
                          training->settings.learning_rate, training->settings.regularization, loss, error))
         return false;
+    if (host)
+        tensor_upload(training->backend, table, host);
     if (!isfinite(*loss))
         return error_set(
             error, ERROR_RUN,
             "bpr_mf: the loss is not a number in epoch %lld; lower recommenders.learning_rate (now %g)",
             (long long)epoch, training->settings.learning_rate);
     return true;
+}
+
+static bool train_epoch(struct embedding_training *training, int64_t epoch, double *loss, struct error *error)
+{
+    return uses_blocks(training) ? train_epoch_by_blocks(training, epoch, loss, error)
+                                 : train_epoch_by_steps(training, epoch, bpr_mf_step, loss, error);
 }
 
 static bool embed(struct embedding_training *training, struct tensor *final, struct error *error)

@@ -50,6 +50,7 @@ void embedding_training_close(struct embedding_training *training)
         return;
     triple_sampler_close(&training->sampler);
     block_sgd_close(training->blocks);
+    free(training->host_table);
     free(training->host_losses);
     arena_release(&training->arena);
     free(training);

@@ -41,6 +41,7 @@ struct embedding_training {
     struct csr_tensor graph;                         /* lightgcn: the normalised adjacency */
     struct tensor layer[PROPAGATION_LAYERS_MAXIMUM]; /* lightgcn: [users + items, width], layers 1 .. L */
     struct block_sgd *blocks;                        /* bpr_mf with optimizer sgd */
+    real *host_table;                                /* the same on a GPU: the table during an epoch */
 };
 
 /* Memory, initial embeddings (normal of settings->initial_deviation, drawn from (seed, RANDOM_INITIALIZE,
