@@ -64,9 +64,20 @@ static void cuda_upload(struct backend *backend, void *to, const void *from, siz
     copy(backend, to, from, bytes, cudaMemcpyHostToDevice);
 }
 
+/* What the kernels that have been waited for say. */
+static void check_reports(struct backend *backend)
+{
+    volatile uint32_t *not_numbers = device_of(backend)->not_numbers;
+    if (*not_numbers && backend->error.kind == ERROR_NONE)
+        error_set(&backend->error, ERROR_RUN,
+                  "op_sample: the logits are not numbers; train the model again with a lower learning rate");
+    *not_numbers = 0;
+}
+
 static void cuda_wait(struct backend *backend)
 {
     cuda_check(backend, cudaStreamSynchronize(device_of(backend)->stream), "kernels");
+    check_reports(backend);
 }
 
 static void cuda_download(struct backend *backend, void *to, const void *from, size_t bytes)
@@ -113,6 +124,7 @@ static uint64_t cuda_mark(struct backend *backend)
 static void cuda_wait_for(struct backend *backend, uint64_t mark)
 {
     cuda_check(backend, cudaEventSynchronize(device_of(backend)->marks[mark % MARKS_KEPT]), "kernels");
+    check_reports(backend);
 }
 
 void *cuda_workspace(struct backend *backend, size_t bytes)
@@ -145,6 +157,8 @@ static void cuda_close(struct backend *backend)
     cuda_matrix_products_close(device);
     if (device->workspace)
         cudaFree(device->workspace);
+    if (device->not_numbers)
+        cudaFreeHost(device->not_numbers);
     for (cudaEvent_t mark : device->marks)
         if (mark)
             cudaEventDestroy(mark);
@@ -278,6 +292,17 @@ static bool create_marks(struct backend *backend)
     return true;
 }
 
+static bool create_reports(struct backend *backend)
+{
+    struct cuda_device *device = device_of(backend);
+    void *memory = NULL;
+    if (!cuda_check(backend, cudaMallocHost(&memory, sizeof *device->not_numbers), "host memory"))
+        return false;
+    device->not_numbers = static_cast<uint32_t *>(memory);
+    *device->not_numbers = 0;
+    return true;
+}
+
 static bool open_device(struct backend *backend)
 {
     struct cuda_device *device = device_of(backend);
@@ -286,7 +311,7 @@ static bool open_device(struct backend *backend)
                     "properties of the GPU") ||
         !check_machine_code(backend) ||
         !cuda_check(backend, cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "stream") ||
-        !create_marks(backend))
+        !create_marks(backend) || !create_reports(backend))
         return false;
     snprintf(backend->address, sizeof backend->address, "cuda:%d", device->index);
     snprintf(backend->description, sizeof backend->description, "%s (%s)", backend->address,

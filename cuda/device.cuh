@@ -34,6 +34,8 @@ struct cuda_device {
     void *workspace;
     size_t workspace_bytes;
     bool capturing;
+    /* What a kernel may report, in host memory, seen by whoever waits for it. */
+    uint32_t *not_numbers; /* 1: op_sample met logits that are not numbers */
 };
 
 inline struct cuda_device *device_of(struct backend *backend)

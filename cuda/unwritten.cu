@@ -17,17 +17,3 @@ void cuda_attention_backward(struct backend *backend, struct tensor *, struct te
 {
     UNWRITTEN(attention_backward);
 }
-
-void cuda_topk_masked(struct backend *backend, struct tensor *, struct tensor *, struct tensor *,
-                      const struct tensor *, const struct tensor *, const struct tensor *,
-                      const struct tensor *)
-{
-    UNWRITTEN(topk_masked);
-}
-
-void cuda_sample(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
-                 const struct tensor *, const struct tensor *, const struct tensor *, int64_t,
-                 struct sampling)
-{
-    UNWRITTEN(sample);
-}
