@@ -2,18 +2,3 @@
 #include "cuda/device.cuh"
 
 #define UNWRITTEN(name) error_set(&backend->error, ERROR_RUN, "device cuda: %s is not written yet", #name)
-
-void cuda_attention_forward(struct backend *backend, struct tensor *, struct tensor *, const struct tensor *,
-                            const struct tensor *, const struct tensor *, const struct tensor *,
-                            struct attention_shape)
-{
-    UNWRITTEN(attention_forward);
-}
-
-void cuda_attention_backward(struct backend *backend, struct tensor *, struct tensor *, struct tensor *,
-                             const struct tensor *, const struct tensor *, const struct tensor *,
-                             const struct tensor *, const struct tensor *, const struct tensor *,
-                             const struct tensor *, struct attention_shape)
-{
-    UNWRITTEN(attention_backward);
-}

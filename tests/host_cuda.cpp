@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -53,12 +54,21 @@ namespace host_cuda
 
 enum state { READY, AT_WARP_BARRIER, AT_BLOCK_BARRIER, DONE };
 
+/* A copy that a thread has started; group: how many it had closed before. */
+struct started_copy {
+    void *to;
+    const void *from;
+    size_t bytes, group;
+};
+
 struct fiber {
     void *stack_pointer; /* of a fiber that is not running */
     char *stack;
     enum state state;
     struct position position;
     uint64_t given; /* to the other lanes */
+    std::deque<started_copy> copies;
+    size_t copy_groups;
 };
 
 #if defined(__x86_64__)
@@ -169,6 +179,8 @@ static void prepare(fiber *f)
         *--top = nullptr;
     f->stack_pointer = top;
     f->state = READY;
+    f->copies.clear();
+    f->copy_groups = 0;
 }
 
 static void resume(fiber *f)
@@ -332,6 +344,42 @@ static unsigned ballot(bool predicate, unsigned mask)
         votes |= (unsigned)first[lane].given << lane;
     warp_barrier();
     return votes;
+}
+
+void give_address(const void *address, const void *(&all)[32])
+{
+    fiber *self = block->running;
+    const fiber *first = self - here->thread.x % warp;
+    self->given = (uint64_t)(uintptr_t)address;
+    warp_barrier();
+    for (unsigned lane = 0; lane < warp; lane++)
+        all[lane] = (const void *)(uintptr_t)first[lane].given;
+}
+
+void copy_later(void *to, const void *from, size_t bytes)
+{
+    if ((uintptr_t)to % bytes != 0 || (uintptr_t)from % bytes != 0)
+        fail("copies to shared memory from or to an address that is no multiple of the size");
+    memset(to, 0xFF, bytes);
+    block->running->copies.push_back({to, from, bytes, block->running->copy_groups});
+}
+
+void close_copy_group()
+{
+    block->running->copy_groups++;
+}
+
+void wait_for_copies(size_t groups)
+{
+    fiber *self = block->running;
+    while (!self->copies.empty() && self->copies.front().group + groups < self->copy_groups) {
+        const started_copy &copy = self->copies.front();
+        if (copy.from)
+            memcpy(copy.to, copy.from, copy.bytes);
+        else
+            memset(copy.to, 0, copy.bytes);
+        self->copies.pop_front();
+    }
 }
 
 void *dynamic_shared()

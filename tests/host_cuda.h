@@ -67,6 +67,13 @@ void warp_barrier();
 /* Every lane gives 8 bytes and gets those of lane `from`. */
 uint64_t exchange(uint64_t value, unsigned from, unsigned mask);
 
+/* Every lane gives an address and sees those of all lanes, until the warp_barrier() that it calls next. */
+void give_address(const void *address, const void *(&all)[32]);
+/* A copy to shared memory that happens when wait_for_copies() lets at most so many groups go on; NULL: zeros. */
+void copy_later(void *to, const void *from, size_t bytes);
+void close_copy_group();
+void wait_for_copies(size_t groups);
+
 template <typename T> T exchange_value(T value, unsigned from, unsigned mask)
 {
     static_assert(sizeof(T) <= sizeof(uint64_t), "lanes exchange up to 8 bytes");
