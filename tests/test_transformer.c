@@ -1,11 +1,5 @@
 #include "golden_transformer.h"
 
-/* Relative to transformers and peft in float64; what is promised is 1e-4. */
-#define TOLERANCE 1e-4 /* f32 against float64; 2.5e-5 is the worst seen, without optimisation */
-
-static const char *const case_names[] = {"plain", "grouped_tied", "bias", "lora_all", "lora_qv"};
-#define CASE_COUNT (sizeof case_names / sizeof *case_names)
-
 static struct backend *backend;
 
 static int set_up(void **state)
@@ -22,113 +16,18 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Equal within TOLERANCE by norm, and element by element relative to the largest. */
-static void assert_close(const char *what, const float *values, const float *expected, int64_t count)
-{
-    double square = 0.0, difference = 0.0, largest = 0.0, worst = 0.0;
-    for (int64_t index = 0; index < count; index++) {
-        const double gap = (double)values[index] - (double)expected[index];
-        square += (double)expected[index] * (double)expected[index];
-        difference += gap * gap;
-        largest = fmax(largest, fabs((double)expected[index]));
-        worst = fmax(worst, isnan(gap) ? INFINITY : fabs(gap));
-    }
-    if (!(sqrt(difference) <= TOLERANCE * sqrt(square)) || !(worst <= TOLERANCE * largest))
-        fail_msg("%s: off by %.3g of its norm, by %.3g of its largest", what, sqrt(difference / square),
-                 worst / largest);
-}
-
-static void assert_gradients(const struct golden *golden, struct transformer *model, const char *kind)
-{
-    int64_t count, compared = 0;
-    const struct parameter *parameters = transformer_parameters(model, &count);
-    for (int64_t index = 0; index < count; index++) {
-        char name[160];
-        snprintf(name, sizeof name, "%s.%s", kind, parameters[index].name);
-        if (!parameters[index].trained) {
-            assert_null(safetensors_find(golden->file, name));
-            assert_int_equal(parameters[index].gradient.rank, 0);
-            assert_int_equal(parameters[index].first_moment.rank, 0);
-            continue;
-        }
-        const struct safetensors_entry *entry = golden_entry(golden, name);
-        assert_close(name, parameters[index].gradient.data, entry->data, entry->count);
-        compared++;
-    }
-    assert_true(compared > 0);
-}
-
-static void clear_gradients(struct transformer *model)
-{
-    int64_t count;
-    struct parameter *parameters = transformer_parameters(model, &count);
-    for (int64_t index = 0; index < count; index++)
-        if (parameters[index].trained)
-            tensor_zero(backend, &parameters[index].gradient);
-}
-
-static double accumulate(struct transformer *model, const struct batch *batch, double dropout, uint64_t step)
-{
-    struct error error = ERROR_INITIALIZER;
-    double loss = 0.0;
-    require(transformer_accumulate(model, batch, dropout, 5, step, &loss, &error), &error);
-    return loss;
-}
-
-/* The gradients of all trained parameters, one after another; malloc'ed. */
-static float *copy_gradients(struct transformer *model, int64_t *length)
-{
-    int64_t count, used = 0;
-    struct parameter *parameters = transformer_parameters(model, &count);
-    *length = 0;
-    for (int64_t index = 0; index < count; index++)
-        *length += parameters[index].trained ? tensor_count(&parameters[index].gradient) : 0;
-    float *values = malloc((size_t)*length * sizeof *values);
-    for (int64_t index = 0; index < count; index++)
-        if (parameters[index].trained) {
-            tensor_download(backend, values + used, &parameters[index].gradient);
-            used += tensor_count(&parameters[index].gradient);
-        }
-    return values;
-}
-
 static void equals_the_goldens(void **state)
 {
     (void)state;
-    for (size_t index = 0; index < CASE_COUNT; index++) {
-        struct golden golden = golden_open(case_names[index]);
-        struct transformer *model = golden_model(&golden, backend);
-        const double *losses = golden_entry(&golden, "losses")->data;
-        assert_near(accumulate(model, &golden.batch, 0.0, 1), losses[0], TOLERANCE * losses[0]);
-        assert_gradients(&golden, model, "gradient");
-        clear_gradients(model);
-        const struct batch sets = golden_sets(&golden);
-        assert_near(accumulate(model, &sets, 0.0, 1), losses[1], TOLERANCE * losses[1]);
-        assert_gradients(&golden, model, "set_gradient");
-        transformer_free(model);
-        golden_close(&golden);
-    }
+    for (size_t index = 0; index < CASE_COUNT; index++)
+        equals_the_golden(case_names[index], backend);
 }
 
 static void logits_equal_the_goldens(void **state)
 {
-    struct error error = ERROR_INITIALIZER;
     (void)state;
-    for (size_t index = 0; index < CASE_COUNT; index++) {
-        struct golden golden = golden_open(case_names[index]);
-        struct transformer *model = golden_model(&golden, backend);
-        const struct safetensors_entry *expected = golden_entry(&golden, "logits");
-        int32_t *rows = malloc((size_t)golden.batch.tokens * sizeof *rows);
-        float *logits = malloc((size_t)expected->count * sizeof *logits);
-        for (int32_t row = 0; row < golden.batch.tokens; row++)
-            rows[row] = row;
-        require(transformer_logits(model, &golden.batch, rows, golden.batch.tokens, logits, &error), &error);
-        assert_close("logits", logits, expected->data, expected->count);
-        free(rows);
-        free(logits);
-        transformer_free(model);
-        golden_close(&golden);
-    }
+    for (size_t index = 0; index < CASE_COUNT; index++)
+        logits_equal_the_golden(case_names[index], backend);
 }
 
 /* Running each layer again, and any number of threads, changes no bit, with all dropouts on. */

@@ -1,0 +1,480 @@
+/*
+ * The language model on the emulated GPU, whose memory host code cannot touch: against the goldens and the CPU in f32, in
+ * bf16 against f32 on the same rounded weights, and what training there promises: no wait in a step, the same bits twice.
+ *
+ *   test_host_cuda_transformer [PATTERN OF TESTS]
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/bf16.h"
+#include "core/file.h"
+#include "models/language/checkpoint.h"
+#include "tests/golden_transformer.h"
+
+static struct backend *cpu, *gpu;
+
+static int set_up(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    cpu = open_backend(1);
+    gpu = backend_open("cuda", 1, &error);
+    require(gpu != NULL, &error);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    backend_close(gpu);
+    backend_close(cpu);
+    return 0;
+}
+
+/* ---- f32 ----------------------------------------------------------------------------------------------- */
+
+static void equals_the_goldens(void **state)
+{
+    (void)state;
+    for (size_t index = 0; index < CASE_COUNT; index++)
+        equals_the_golden(case_names[index], gpu);
+}
+
+static void logits_equal_the_goldens(void **state)
+{
+    (void)state;
+    for (size_t index = 0; index < CASE_COUNT; index++)
+        logits_equal_the_golden(case_names[index], gpu);
+}
+
+/* ---- bf16 ---------------------------------------------------------------------------------------------- */
+
+/* Sum of squared errors over sum of squares. */
+static double normalised_error(const float *values, const float *expected, int64_t count)
+{
+    double square = 0.0, difference = 0.0;
+    for (int64_t index = 0; index < count; index++) {
+        difference += pow((double)values[index] - (double)expected[index], 2.0);
+        square += pow((double)expected[index], 2.0);
+    }
+    return difference / square;
+}
+
+/* Every weight as bf16 holds it. */
+static void round_weights(struct transformer *model)
+{
+    int64_t count;
+    struct parameter *parameters = transformer_parameters(model, &count);
+    for (int64_t index = 0; index < count; index++) {
+        float *values = parameters[index].value.data;
+        for (int64_t element = 0; element < tensor_count(&parameters[index].value); element++)
+            values[element] = bf16_value(bf16_nearest(values[element]));
+    }
+}
+
+/* Normalised mean square errors that are allowed: a single rounding makes 1e-6. The gradients of k's bias, which
+ * softmax takes out but for the turning of positions, are small differences of large numbers. */
+#define BF16_LOGITS_ERROR 3e-4
+#define BF16_GRADIENT_ERROR 3e-3
+#define BF16_KEY_BIAS_ERROR 3e-2
+#define BF16_LOSS_ERROR 2e-3 /* relative */
+
+static void compare_batch(struct transformer *model, struct transformer *expected, const struct batch *batch,
+                          const char *name)
+{
+    const double loss = accumulate(model, batch, 0.0, 1), expected_loss = accumulate(expected, batch, 0.0, 1);
+    assert_near(loss, expected_loss, BF16_LOSS_ERROR * expected_loss);
+    int64_t count;
+    const struct parameter *parameters = transformer_parameters(model, &count);
+    const struct parameter *references = transformer_parameters(expected, &count);
+    for (int64_t index = 0; index < count; index++) {
+        if (!parameters[index].trained)
+            continue;
+        float *gradient = download(gpu, &parameters[index].gradient);
+        const double error = normalised_error(gradient, references[index].gradient.data,
+                                              tensor_count(&parameters[index].gradient));
+        const bool key_bias = strstr(parameters[index].name, "k_proj.bias") != NULL;
+        if (!(error <= (key_bias ? BF16_KEY_BIAS_ERROR : BF16_GRADIENT_ERROR)))
+            fail_msg("%s: the gradient of %s is off by %.3g", name, parameters[index].name, error);
+        free(gradient);
+    }
+    clear_gradients(model);
+    clear_gradients(expected);
+}
+
+/* At the goldens' alpha the adapters are so large that rounding the weights alone changes gradients by a third. */
+static void bf16_equals_f32_on_rounded_weights(void **state)
+{
+    (void)state;
+    for (size_t index = 0; index < CASE_COUNT; index++) {
+        struct golden golden = golden_open(case_names[index]);
+        golden.lora.alpha = 1.0;
+        struct transformer *expected = golden_model(&golden, cpu);
+        golden.settings.precision = PRECISION_BF16;
+        struct transformer *model = golden_model(&golden, gpu);
+        round_weights(expected);
+        float *logits = all_logits(model, &golden.batch), *references = all_logits(expected, &golden.batch);
+        const double error =
+            normalised_error(logits, references, golden.batch.tokens * golden.settings.vocabulary);
+        if (!(error <= BF16_LOGITS_ERROR))
+            fail_msg("%s: logits are off by %.3g", case_names[index], error);
+        const struct batch sets = golden_sets(&golden);
+        compare_batch(model, expected, &golden.batch, case_names[index]);
+        compare_batch(model, expected, &sets, case_names[index]);
+        free(logits);
+        free(references);
+        transformer_free(model);
+        transformer_free(expected);
+        golden_close(&golden);
+    }
+}
+
+static void bf16_takes_half_and_keeps_masters(void **state)
+{
+    (void)state;
+    struct golden golden = golden_open("lora_qv");
+    golden.settings.precision = PRECISION_BF16;
+    struct transformer *model = golden_model(&golden, gpu);
+    int64_t count;
+    const struct parameter *parameters = transformer_parameters(model, &count);
+    for (int64_t index = 0; index < count; index++) {
+        const struct parameter *parameter = &parameters[index];
+        assert_int_equal(parameter->working.dtype, DTYPE_BF16);
+        assert_int_equal(parameter->value.dtype, parameter->trained ? DTYPE_F32 : DTYPE_BF16);
+        assert_true((parameter->working.data == parameter->value.data) == !parameter->trained);
+    }
+    assert_int_equal(transformer_weights_of(model)->layer[1].lora_a[LINEAR_Q].dtype, DTYPE_BF16);
+    transformer_free(model);
+    struct error error = ERROR_INITIALIZER;
+    assert_false(transformer_create(&model, cpu, &golden.settings, NULL, TRAIN_ALL, 8, 1, 1, &error));
+    assert_non_null(strstr(error.message, "language_model.precision"));
+    golden_close(&golden);
+}
+
+/* ---- training ------------------------------------------------------------------------------------------ */
+
+/* All trained values, one after another; malloc'ed. */
+static float *copy_values(struct transformer *model, int64_t *length)
+{
+    int64_t count;
+    const struct parameter *parameters = transformer_parameters(model, &count);
+    float *values = NULL;
+    *length = 0;
+    for (int64_t index = 0; index < count; index++) {
+        if (!parameters[index].trained)
+            continue;
+        const int64_t more = tensor_count(&parameters[index].value);
+        values = realloc(values, (size_t)(*length + more) * sizeof *values);
+        tensor_download(transformer_backend(model), values + *length, &parameters[index].value);
+        *length += more;
+    }
+    return values;
+}
+
+static struct adamw adamw_of(int64_t step)
+{
+    return (struct adamw){0.001f, 0.9f, 0.98f, 1e-8f, 0.1f, step};
+}
+
+enum { STEPS = 10, ACCUMULATED = 2, SHORT_SEQUENCES = 2 };
+
+/* The first sequences only: the emulated GPU is slow. */
+static struct batch shortened(struct batch batch)
+{
+    batch.sequences = SHORT_SEQUENCES;
+    batch.tokens = batch.starts[SHORT_SEQUENCES];
+    return batch;
+}
+
+/* Steps over two batches each, of single targets and of sets, with all dropouts; the loss of each batch is asked for two
+ * batches later, as the trainer does on a GPU. */
+static void train(struct transformer *model, const struct golden *golden, int64_t first_step, int64_t steps,
+                  double *losses)
+{
+    struct error error = ERROR_INITIALIZER;
+    const struct batch batches[ACCUMULATED] = {shortened(golden->batch), shortened(golden_sets(golden))};
+    int64_t taken = 0;
+    for (int64_t step = first_step; step < first_step + steps; step++) {
+        for (int b = 0; b < ACCUMULATED; b++) {
+            const uint64_t draw = (uint64_t)(step * ACCUMULATED + b);
+            require(transformer_accumulate(model, &batches[b], 0.1, 5, draw, NULL, &error), &error);
+            if (transformer_batches_under_way(model) > 2)
+                require(transformer_take_loss(model, &losses[taken++], &error), &error);
+        }
+        require(transformer_step(model, adamw_of(step + 1), 1.0, NULL, &error), &error);
+    }
+    while (transformer_batches_under_way(model) > 0)
+        require(transformer_take_loss(model, &losses[taken++], &error), &error);
+    assert_int_equal(taken, steps * ACCUMULATED);
+}
+
+static struct golden trained_golden(const char *name, enum precision precision)
+{
+    struct golden golden = golden_open(name);
+    golden.lora.dropout = golden.lora.rank > 0 ? 0.2 : 0.0;
+    golden.settings.precision = precision;
+    return golden;
+}
+
+static const char *const trained_names[] = {"bias", "lora_all"};
+
+static void ten_steps_equal_the_cpu(void **state)
+{
+    (void)state;
+    for (int index = 0; index < 2; index++) {
+        double losses[2][STEPS * ACCUMULATED];
+        for (int device = 0; device < 2; device++) {
+            struct golden golden = trained_golden(trained_names[index], PRECISION_F32);
+            struct transformer *model = golden_model(&golden, device ? gpu : cpu);
+            train(model, &golden, 0, STEPS, losses[device]);
+            transformer_free(model);
+            golden_close(&golden);
+        }
+        for (int batch = 0; batch < STEPS * ACCUMULATED; batch++)
+            assert_near(losses[1][batch], losses[0][batch], 1e-4 * losses[0][batch]);
+    }
+}
+
+enum { FEW_STEPS = 2 };
+
+/* What a few steps lead to: the losses, and the trained values (malloc'ed). */
+static float *train_anew(struct golden *golden, double *losses, int64_t *length)
+{
+    struct transformer *model = golden_model(golden, gpu);
+    train(model, golden, 0, FEW_STEPS, losses);
+    float *values = copy_values(model, length);
+    transformer_free(model);
+    return values;
+}
+
+/* Once more, and with each layer run again in backward. */
+static void training_repeats_its_bits(void **state)
+{
+    (void)state;
+    for (enum precision precision = PRECISION_F32; precision <= PRECISION_BF16; precision++) {
+        double losses[FEW_STEPS * ACCUMULATED], again[FEW_STEPS * ACCUMULATED];
+        int64_t length;
+        struct golden golden = trained_golden("lora_all", precision);
+        float *expected = train_anew(&golden, losses, &length);
+        for (int recompute = 0; recompute < 2; recompute++) {
+            golden.settings.recompute = recompute;
+            float *values = train_anew(&golden, again, &length);
+            assert_memory_equal(again, losses, sizeof losses);
+            assert_memory_equal(values, expected, (size_t)length * sizeof(float));
+            free(values);
+        }
+        free(expected);
+        golden_close(&golden);
+    }
+}
+
+static void bf16_resumes_bit_for_bit(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    char folder[] = "/tmp/idrec_test_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *path = path_format("%s/state", folder);
+    struct golden golden = trained_golden("lora_all", PRECISION_BF16);
+    double losses[FEW_STEPS * ACCUMULATED], part[FEW_STEPS * ACCUMULATED];
+    int64_t length;
+    float *expected = train_anew(&golden, losses, &length);
+    struct transformer *first = golden_model(&golden, gpu), *second = golden_model(&golden, gpu);
+    train(first, &golden, 0, 1, part);
+    require(checkpoint_save_state(first, NULL, 0, "{}", path, &error), &error);
+    require(checkpoint_load_state(second, NULL, 0, path, &error), &error);
+    train(second, &golden, 1, FEW_STEPS - 1, part + ACCUMULATED);
+    assert_memory_equal(part, losses, sizeof losses);
+    float *values = copy_values(second, &length);
+    assert_memory_equal(values, expected, (size_t)length * sizeof(float));
+    free(expected);
+    free(values);
+    transformer_free(first);
+    transformer_free(second);
+    require(path_remove(folder, &error), &error);
+    free(path);
+    golden_close(&golden);
+}
+
+/* ---- no wait ------------------------------------------------------------------------------------------- */
+
+static int waits;
+static struct backend real_calls;
+
+static void counted_wait(struct backend *backend)
+{
+    waits++;
+    real_calls.wait(backend);
+}
+
+static void counted_upload(struct backend *backend, void *to, const void *from, size_t bytes)
+{
+    waits++;
+    real_calls.upload(backend, to, from, bytes);
+}
+
+static void counted_download(struct backend *backend, void *to, const void *from, size_t bytes)
+{
+    waits++;
+    real_calls.download(backend, to, from, bytes);
+}
+
+static int queued;
+
+static void counted_queue_upload(struct backend *backend, void *to, const void *from, size_t bytes)
+{
+    queued++;
+    real_calls.queue_upload(backend, to, from, bytes);
+}
+
+static void a_step_waits_for_nothing(void **state)
+{
+    (void)state;
+    struct golden golden = trained_golden("lora_all", PRECISION_BF16);
+    struct transformer *model = golden_model(&golden, gpu);
+    double losses[FEW_STEPS * ACCUMULATED];
+    train(model, &golden, 0, 1, losses); /* scratch memory grows */
+    real_calls = *gpu;
+    gpu->wait = counted_wait;
+    gpu->upload = counted_upload;
+    gpu->download = counted_download;
+    gpu->queue_upload = counted_queue_upload;
+    waits = queued = 0;
+    train(model, &golden, 1, FEW_STEPS, losses);
+    assert_int_equal(waits, 0);
+    assert_int_equal(queued, FEW_STEPS * ACCUMULATED);
+    *gpu = real_calls;
+    transformer_free(model);
+    golden_close(&golden);
+}
+
+/* The check of a step's gradient comes with the loss of the batch before it. */
+static void a_gradient_that_is_not_finite_is_reported(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct golden golden = golden_open("plain");
+    struct transformer *model = golden_model(&golden, gpu);
+    const float infinite = INFINITY;
+    double loss;
+    struct tensor element = transformer_parameter(model, "lm_head.weight")->gradient;
+    require(transformer_accumulate(model, &golden.batch, 0.0, 5, 1, NULL, &error), &error);
+    gpu->upload(gpu, element.data, &infinite, sizeof infinite);
+    require(transformer_step(model, adamw_of(7), 1.0, NULL, &error), &error);
+    require(transformer_accumulate(model, &golden.batch, 0.0, 5, 2, NULL, &error), &error);
+    assert_false(transformer_take_loss(model, &loss, &error));
+    assert_non_null(strstr(error.message, "the gradient is not finite at step 7"));
+    transformer_free(model);
+    golden_close(&golden);
+}
+
+static void too_many_batches_under_way_are_refused(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct golden golden = golden_open("plain");
+    struct transformer *model = golden_model(&golden, gpu);
+    const struct batch short_batch = shortened(golden.batch);
+    for (int batch = 0; batch < BATCHES_UNDER_WAY; batch++)
+        require(transformer_accumulate(model, &short_batch, 0.0, 5, 1, NULL, &error), &error);
+    assert_false(transformer_accumulate(model, &short_batch, 0.0, 5, 1, NULL, &error));
+    assert_non_null(strstr(error.message, "8 batches are under way"));
+    transformer_free(model);
+    golden_close(&golden);
+}
+
+/* ---- sets and files ------------------------------------------------------------------------------------ */
+
+/* More targets than room was set aside for. */
+static void large_sets_find_room(void **state)
+{
+    (void)state;
+    struct golden golden = golden_open("plain");
+    const int64_t tokens = golden.batch.tokens, classes = golden.settings.vocabulary;
+    int64_t *starts = malloc((size_t)(tokens + 1) * sizeof *starts);
+    int32_t *items = malloc((size_t)(tokens * classes) * sizeof *items);
+    starts[0] = 0;
+    for (int64_t token = 0; token < tokens; token++) {
+        starts[token + 1] = starts[token] + (token % 7 == 0 ? 1 : classes - token % 3);
+        for (int64_t item = starts[token]; item < starts[token + 1]; item++)
+            items[item] = (int32_t)(item - starts[token]);
+    }
+    struct batch batch = golden.batch;
+    batch.target = NULL;
+    batch.target_starts = starts;
+    batch.target_items = items;
+    struct transformer *model = golden_model(&golden, gpu), *reference = golden_model(&golden, cpu);
+    const double expected = accumulate(reference, &batch, 0.0, 1);
+    assert_near(accumulate(model, &golden.batch, 0.0, 1), *(double *)golden_entry(&golden, "losses")->data,
+                1e-2);
+    clear_gradients(model);
+    assert_near(accumulate(model, &batch, 0.0, 1), expected, 1e-4 * expected);
+    int64_t length;
+    float *gradients = copy_gradients(model, &length), *references = copy_gradients(reference, &length);
+    assert_close("gradients", gradients, references, length);
+    free(gradients);
+    free(references);
+    free(starts);
+    free(items);
+    transformer_free(model);
+    transformer_free(reference);
+    golden_close(&golden);
+}
+
+/* A frozen base is written in bf16, and read in f32 it is the same; masters are written in f32. */
+static void bf16_files_read_in_f32(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    char folder[] = "/tmp/idrec_test_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *base = path_format("%s/base", folder), *adapter = path_format("%s/adapter", folder);
+    struct golden golden = golden_open("lora_all");
+    struct transformer *expected = golden_model(&golden, cpu), *read;
+    golden.settings.precision = PRECISION_BF16;
+    struct transformer *model = golden_model(&golden, gpu);
+    require(checkpoint_save_base(model, base, &error), &error);
+    require(checkpoint_save_adapter(model, adapter, &error), &error);
+    require(checkpoint_load(&read, cpu, base, adapter, NULL, TRAIN_NOTHING, false, PRECISION_F32, 0, 0, 1,
+                            &error),
+            &error);
+    int64_t count;
+    const struct parameter *values = transformer_parameters(read, &count);
+    const struct parameter *given = transformer_parameters(expected, &count);
+    for (int64_t index = 0; index < count; index++)
+        for (int64_t element = 0; element < tensor_count(&values[index].value); element++) {
+            const float original = ((const float *)given[index].value.data)[element];
+            assert_true(((const float *)values[index].value.data)[element] ==
+                        (given[index].trained ? original : bf16_value(bf16_nearest(original))));
+        }
+    transformer_free(read);
+    transformer_free(model);
+    transformer_free(expected);
+    require(path_remove(folder, &error), &error);
+    free(base);
+    free(adapter);
+    golden_close(&golden);
+}
+
+int main(int argument_count, char **arguments)
+{
+    if (argument_count > 1)
+        cmocka_set_test_filter(arguments[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equals_the_goldens),
+        cmocka_unit_test(logits_equal_the_goldens),
+        cmocka_unit_test(bf16_equals_f32_on_rounded_weights),
+        cmocka_unit_test(bf16_takes_half_and_keeps_masters),
+        cmocka_unit_test(ten_steps_equal_the_cpu),
+        cmocka_unit_test(training_repeats_its_bits),
+        cmocka_unit_test(bf16_resumes_bit_for_bit),
+        cmocka_unit_test(a_step_waits_for_nothing),
+        cmocka_unit_test(a_gradient_that_is_not_finite_is_reported),
+        cmocka_unit_test(too_many_batches_under_way_are_refused),
+        cmocka_unit_test(large_sets_find_room),
+        cmocka_unit_test(bf16_files_read_in_f32),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
