@@ -13,246 +13,25 @@
 
 #include "core/file.h"
 #include "core/interrupt.h"
-#include "core/store.h"
 #include "models/recommenders/block_sgd.h"
-#include "models/recommenders/fit_checkpoint.h"
-#include "models/recommenders/steps.h"
-#include "tests/support.h"
-
-static const char *const golden_path = IDREC_SOURCE_DIR "/tests/goldens/recommenders.h5";
-
-/* A random data set of which the last item of each user is held out. */
-struct fixture {
-    struct csr positives, truth, excluded;
-    float *weights;
-};
-
-static void make_rows(struct csr *rows, int64_t users, int64_t items, uint64_t step, int64_t shortest,
-                      int64_t longest)
-{
-    *rows = (struct csr){.rows = users,
-                         .columns = items,
-                         .starts = calloc((size_t)users + 1, sizeof *rows->starts),
-                         .indices = malloc((size_t)(users * items) * sizeof *rows->indices)};
-    for (int64_t user = 0; user < users; user++) {
-        struct random_stream stream = random_stream_open(11, RANDOM_TEST, step, (uint64_t)user);
-        int64_t left = shortest + random_below(&stream, (uint32_t)(longest - shortest + 1)),
-                filled = rows->starts[user];
-        /* Users prefer items of their own residue class, so that there is something to learn. */
-        for (int32_t item = 0; item < items && left > 0; item++)
-            if (random_below(&stream, item % 4 == user % 4 ? 2 : 12) == 0) {
-                rows->indices[filled++] = item;
-                left--;
-            }
-        if (filled == rows->starts[user])
-            rows->indices[filled++] = (int32_t)(user % items);
-        rows->starts[user + 1] = filled;
-    }
-}
-
-static void make_fixture(struct fixture *fixture)
-{
-    enum { USERS = 90, ITEMS = 120 };
-    make_rows(&fixture->positives, USERS, ITEMS, 0, 6, 20);
-    fixture->truth = (struct csr){.rows = USERS,
-                                  .columns = ITEMS,
-                                  .starts = malloc((USERS + 1) * sizeof(int64_t)),
-                                  .indices = malloc(USERS * sizeof(int32_t))};
-    struct csr *positives = &fixture->positives;
-    int64_t kept = 0, first = 0;
-    for (int64_t user = 0; user < USERS; user++) {
-        const int64_t end = positives->starts[user + 1];
-        fixture->truth.starts[user] = user;
-        fixture->truth.indices[user] = positives->indices[end - 1];
-        positives->starts[user] = kept;
-        for (int64_t index = first; index < end - 1 || index == first; index++)
-            positives->indices[kept++] = positives->indices[index];
-        first = end;
-    }
-    positives->starts[USERS] = kept;
-    fixture->truth.starts[USERS] = USERS;
-    make_rows(&fixture->excluded, USERS, ITEMS, 1, 3, 9);
-    fixture->weights = malloc((size_t)kept * sizeof *fixture->weights);
-    for (int64_t index = 0; index < kept; index++)
-        fixture->weights[index] = 0.25f * (float)(1 + index % 4);
-}
-
-static void free_fixture(struct fixture *fixture)
-{
-    csr_free(&fixture->positives);
-    csr_free(&fixture->truth);
-    csr_free(&fixture->excluded);
-    free(fixture->weights);
-}
-
-static struct training_set training_set_of(const struct fixture *fixture)
-{
-    return (struct training_set){
-        .positives = &fixture->positives, .weights = fixture->weights, .excluded = &fixture->excluded};
-}
-
-static struct recommender_settings settings_of(const char *model, const char *optimizer)
-{
-    struct recommender_settings settings = {.width = 16,
-                                            .layers = 2,
-                                            .learning_rate = 0.01,
-                                            .regularization = 1e-3,
-                                            .initial_deviation = 0.1,
-                                            .batch = 64,
-                                            .epochs = 12,
-                                            .patience = 6,
-                                            .evaluate_every = 2,
-                                            .neighbors = 10,
-                                            .shrinkage = 1.5,
-                                            .similarity = "cosine"};
-    snprintf(settings.model, sizeof settings.model, "%s", model);
-    snprintf(settings.optimizer, sizeof settings.optimizer, "%s", optimizer);
-    if (strcmp(optimizer, "sgd") == 0)
-        settings.learning_rate = 0.1;
-    return settings;
-}
-
-/* The scores of all users, [users, items]; malloc'ed. */
-static real *all_scores(struct recommender *recommender, struct backend *backend, int64_t users)
-{
-    struct error error = ERROR_INITIALIZER;
-    const struct scorer scorer = recommender_scorer(recommender);
-    real *scores = malloc((size_t)(users * scorer.items) * sizeof *scores);
-    int32_t *everyone = malloc((size_t)users * sizeof *everyone);
-    for (int32_t user = 0; user < users; user++)
-        everyone[user] = user;
-    struct tensor block = tensor_2d(scores, DTYPE_REAL, backend->device, users, scorer.items);
-    require(scorer.score(scorer.context, everyone, users, &block, &error), &error);
-    free(everyone);
-    return scores;
-}
-
-static struct recommender *fit(const struct recommender_settings *settings, const struct fixture *fixture,
-                               struct backend *backend, const char *checkpoint, struct fit_report *report)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct recommender *recommender;
-    const struct training_set data = training_set_of(fixture);
-    const struct fit_watch watch = {
-        .truth = &fixture->truth, .mask = &fixture->positives, .metric = METRIC_NDCG, .k = 10};
-    require(
-        recommender_fit(&recommender, backend, settings, &data, &watch, 7, checkpoint, NULL, report, &error),
-        &error);
-    return recommender;
-}
+#include "tests/recommender_cases.h"
 
 /* ---- goldens ------------------------------------------------------------------------------------------- */
-
-enum { GOLDEN_BATCH = 32, GOLDEN_STEPS = 50, GOLDEN_WIDTH = 16 };
-
-static void *golden_array(struct store *golden, const char *name, enum dtype dtype, bool matrix)
-{
-    struct error error = ERROR_INITIALIZER;
-    int64_t rows, columns = matrix;
-    void *data;
-    require(store_read(golden, name, dtype, &rows, &columns, &data, &error), &error);
-    return data;
-}
-
-/* Lays the golden's triples out as triple_sampler_epoch() does. */
-static void load_golden_triples(struct embedding_training *training, struct store *golden)
-{
-    int32_t *users = golden_array(golden, "/triples/users", DTYPE_I32, true);
-    int32_t *positives = golden_array(golden, "/triples/positives", DTYPE_I32, true);
-    int32_t *negatives = golden_array(golden, "/triples/negatives", DTYPE_I32, true);
-    float *weights = golden_array(golden, "/triples/weights", DTYPE_F32, true);
-    static int32_t rows[3 * GOLDEN_STEPS * GOLDEN_BATCH];
-    static real shares[GOLDEN_STEPS * GOLDEN_BATCH];
-    for (int64_t place = 0; place < GOLDEN_STEPS * GOLDEN_BATCH; place++) {
-        int32_t *batch = rows + 3 * (place / GOLDEN_BATCH * GOLDEN_BATCH) + place % GOLDEN_BATCH;
-        batch[0] = users[place];
-        batch[GOLDEN_BATCH] = (int32_t)training->users + positives[place];
-        batch[2 * GOLDEN_BATCH] = (int32_t)training->users + negatives[place];
-        shares[place] = (real)weights[place] / GOLDEN_BATCH;
-    }
-    tensor_upload(training->backend, &training->rows, rows);
-    tensor_upload(training->backend, &training->weights, shares);
-    free(users);
-    free(positives);
-    free(negatives);
-    free(weights);
-}
-
-static void compare_with_golden(struct embedding_training *training, struct store *golden, const char *model,
-                                embedding_step *step)
-{
-    char name[64];
-    snprintf(name, sizeof name, "/%s/losses", model);
-    double *expected = golden_array(golden, name, DTYPE_F64, false);
-    snprintf(name, sizeof name, "/%s/table", model);
-    float *table = golden_array(golden, name, DTYPE_F32, true);
-    for (int64_t batch = 0; batch < GOLDEN_STEPS; batch++) {
-        step(training, batch * GOLDEN_BATCH, GOLDEN_BATCH);
-        const real *losses = (const real *)training->losses.data + batch * GOLDEN_BATCH;
-        double mean = 0.0;
-        for (int place = 0; place < GOLDEN_BATCH; place++)
-            mean += (double)losses[place] / GOLDEN_BATCH;
-        if (fabs(mean - expected[batch]) > 1e-5 * expected[batch])
-            fail_msg("%s step %lld: loss %.9f, golden %.9f", model, (long long)batch + 1, mean,
-                     expected[batch]);
-    }
-    const real *trained = training->parameters.data;
-    for (int64_t place = 0; place < tensor_count(&training->parameters); place++)
-        if (fabs((double)trained[place] - (double)table[place]) > 1e-4)
-            fail_msg("%s: parameter %lld is %g, golden %g", model, (long long)place, (double)trained[place],
-                     (double)table[place]);
-    free(expected);
-    free(table);
-}
-
-static void check_golden(const struct recommender_model *model, embedding_step *step)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct store *golden;
-    struct csr positives;
-    require(store_open(&golden, golden_path, &error), &error);
-    require(store_read_csr(golden, "/positives", &positives, &error), &error);
-    float *weights = golden_array(golden, "/weights", DTYPE_F32, false);
-    float *initial = golden_array(golden, "/initial", DTYPE_F32, true);
-    const struct training_set data = {.positives = &positives, .weights = weights};
-    struct recommender_settings settings = settings_of(model->name, "adam");
-    settings.width = GOLDEN_WIDTH;
-    settings.layers = 3;
-    settings.batch = GOLDEN_BATCH;
-    settings.regularization = 0.02;
-    struct backend *backend = open_backend(2);
-    struct embedding_training *training;
-    require(embedding_training_open(&training, model, backend, &settings, &data, 1, &error), &error);
-    /* An epoch of this data has room for less than 50 batches. */
-    struct arena room = arena_measure(backend, "golden");
-    arena_tensor_1d(&room, DTYPE_REAL, 5 * GOLDEN_STEPS * GOLDEN_BATCH + 256);
-    assert_true(arena_reserve(&room, 0, NULL, &error));
-    training->rows = arena_tensor_1d(&room, DTYPE_I32, 3 * GOLDEN_STEPS * GOLDEN_BATCH);
-    training->weights = arena_tensor_1d(&room, DTYPE_REAL, GOLDEN_STEPS * GOLDEN_BATCH);
-    training->losses = arena_tensor_1d(&room, DTYPE_REAL, GOLDEN_STEPS * GOLDEN_BATCH);
-    for (int64_t place = 0; place < tensor_count(&training->parameters); place++)
-        ((real *)training->parameters.data)[place] = (real)initial[place];
-    load_golden_triples(training, golden);
-    compare_with_golden(training, golden, model->name, step);
-    embedding_training_close(training);
-    arena_release(&room);
-    backend_close(backend);
-    store_close(golden);
-    csr_free(&positives);
-    free(weights);
-    free(initial);
-}
 
 static void test_golden_bpr_mf(void **state)
 {
     (void)state;
-    check_golden(&bpr_mf_model, bpr_mf_step);
+    struct backend *backend = open_backend(2);
+    check_golden(backend, &bpr_mf_model, bpr_mf_step);
+    backend_close(backend);
 }
 
 static void test_golden_lightgcn(void **state)
 {
     (void)state;
-    check_golden(&lightgcn_model, lightgcn_step);
+    struct backend *backend = open_backend(2);
+    check_golden(backend, &lightgcn_model, lightgcn_step);
+    backend_close(backend);
 }
 
 /* ---- triples ------------------------------------------------------------------------------------------- */
@@ -375,40 +154,6 @@ static void test_threads_give_the_same_bits(void **state)
         free(scores[1]);
     }
     free_fixture(&fixture);
-}
-
-/* Scores of the last epoch in a checkpoint: none was judged yet, or one that no later epoch reaches. */
-enum best_of_checkpoint { NO_BEST = 0, UNBEATABLE = 2 };
-
-/* Trains `epochs` epochs by hand and leaves the checkpoint that a killed fit would have left. */
-static void leave_checkpoint(const struct recommender_settings *settings, const struct fixture *fixture,
-                             struct backend *backend, int64_t epochs, enum best_of_checkpoint best_score,
-                             const char *path)
-{
-    struct error error = ERROR_INITIALIZER;
-    const struct training_set data = training_set_of(fixture);
-    const struct fit_watch watch = {
-        .truth = &fixture->truth, .mask = &fixture->positives, .metric = METRIC_NDCG, .k = 10};
-    const struct recommender_model *model =
-        strcmp(settings->model, "lightgcn") == 0 ? &lightgcn_model : &bpr_mf_model;
-    struct embedding_training *training;
-    struct fit_fingerprint fingerprint;
-    struct fit_progress progress = {0};
-    assert_true(fit_fingerprint_compute(&fingerprint, backend, settings, &data, &watch, 7, &error));
-    assert_true(embedding_training_open(&training, model, backend, settings, &data, 7, &error));
-    for (double loss; progress.epoch < epochs;)
-        assert_true(model->train_epoch(training, ++progress.epoch, &loss, &error));
-    real *embeddings = malloc(tensor_bytes(&training->parameters));
-    struct tensor best = training->parameters;
-    best.data = embeddings;
-    if (best_score != NO_BEST) {
-        progress.best_epoch = epochs;
-        progress.best_score = best_score;
-        assert_true(model->embed(training, &best, &error));
-    }
-    require(fit_checkpoint_save(path, &fingerprint, training, &best, &progress, &error), &error);
-    free(embeddings);
-    embedding_training_close(training);
 }
 
 static void test_resume_equals_straight(void **state)

@@ -153,10 +153,28 @@ static bool resume(struct fit *fit, const struct training_set *data, uint64_t se
     return true;
 }
 
+/* What a GPU does not do is said. */
+static void say_where(const struct fit *fit)
+{
+    const struct recommender *recommender = fit->recommender;
+    const struct recommender_settings *settings = &recommender->settings;
+    if (recommender->backend->device == DEVICE_CPU)
+        return;
+    if (recommender->model->fit)
+        log_line(fit->log, "%s: fitted and scored by the host; device %s ranks its scores", settings->model,
+                 recommender->backend->name);
+    else if (strcmp(settings->optimizer, "sgd") == 0)
+        log_line(
+            fit->log,
+            "%s: optimizer sgd trains on the host's cores; device %s ranks (optimizer: adam trains there)",
+            settings->model, recommender->backend->name);
+}
+
 static bool fit_by_epochs(struct fit *fit, const struct training_set *data, uint64_t seed,
                           struct error *error)
 {
     struct recommender *recommender = fit->recommender;
+    say_where(fit);
     const bool done = prepare_embeddings(fit, error) &&
                       embedding_training_open(&fit->training, recommender->model, recommender->backend,
                                               &recommender->settings, data, seed, error) &&
@@ -169,6 +187,7 @@ static bool fit_by_epochs(struct fit *fit, const struct training_set *data, uint
 static bool fit_at_once(struct fit *fit, const struct training_set *data, struct error *error)
 {
     struct recommender *recommender = fit->recommender;
+    say_where(fit);
     return recommender->model->fit(recommender, data, error) &&
            (!fit->watched_users || watched_score(recommender, fit->watch, fit->watched_users,
                                                  fit->watched_count, &fit->progress.best_score, error));

@@ -10,7 +10,7 @@
 
 struct embedding_training;
 
-/* One kind of recommender. A model either is fitted in one go (`fit`) or trained epoch by epoch (the next
+/* One kind of recommender. A model either is fitted in one go on the host (`fit`) or trained epoch by epoch (the next
  * three; see steps.h), after which `parameters` holds embeddings. */
 struct recommender_model {
     const char *name;

@@ -23,9 +23,11 @@ struct training_set {
 
 /* One entry of `recommenders:` in the config. */
 struct recommender_settings {
-    char model[32];        /* "popularity", "item_knn", "bpr_mf", "lightgcn" */
+    /* "popularity", "item_knn": fitted and scored on the host; "bpr_mf", "lightgcn": on the device */
+    char model[32];
     int64_t width, layers; /* embedding width; propagation layers */
-    char optimizer[16];    /* "adam": mini-batches | "sgd": one triple at a time, in conflict-free blocks */
+    /* "adam": mini-batches | "sgd": one triple at a time, in conflict-free blocks, by the host's cores */
+    char optimizer[16];
     double learning_rate, regularization;
     double initial_deviation; /* standard deviation of the initial embeddings */
     int64_t batch, epochs, patience,
