@@ -433,6 +433,27 @@ static void set_backward(struct backend *backend, struct tensor *t, struct tenso
     op_cross_entropy_set(backend, &d[0], &t[3], &t[1], &t[2], &d[3], s[2]);
 }
 
+/* rows, classes, columns named in all; seen through the gradients that it leaves to the other classes */
+static int exclude_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("logits", CONSTANT, s[0], s[1]);
+    o[1] = INTEGERS("begin", DTYPE_I32, s[0], EVEN, s[2] / 2);
+    o[2] = INTEGERS("last", DTYPE_I32, s[0], EVEN, s[2] - 1);
+    o[3] = INTEGERS("columns", DTYPE_I32, s[2], INDEX, s[1] + 1);
+    o[4] = INTEGERS("targets", DTYPE_I32, s[0], CLASS, s[1]);
+    o[5] = REAL("losses", CONSTANT, s[0], 0);
+    o[6] = REAL("weights", CONSTANT, s[0], 0);
+    o[7] = REAL("out", RESULT, s[0], s[1]);
+    return 8;
+}
+
+static void exclude_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_axpby(backend, &t[7], 1.0f, &t[0], 0.0f);
+    op_exclude(backend, &t[7], &t[1], &t[2], &t[3]);
+    op_cross_entropy(backend, &t[7], &t[5], &t[4], &t[6], s[1]);
+}
+
 /* ---- optimisation: elements ---- */
 
 static int squares_describe(struct operand *o, size_numbers s)
@@ -778,14 +799,20 @@ static const struct operator_family operator_families[] = {
      cross_entropy_describe,
      cross_entropy_forward,
      cross_entropy_backward,
-     {{1, 1, 1}, {31, 33, 31}, {65, 257, 257}, {9, 2000, 1999}},
+     {{1, 1, 1}, {31, 33, 31}, {65, 257, 257}, {9, 2000, 1999}, {3, 31, 31}, {5, 2056, 2048}},
      {{2048, 1700, 1700}, {512, 41000, 41000}}},
     {"cross_entropy_set",
      set_describe,
      set_forward,
      set_backward,
-     {{1, 1, 1, 1}, {31, 33, 31, 100}, {65, 257, 257, 300}, {9, 2000, 1999, 50}},
+     {{1, 1, 1, 1}, {31, 33, 31, 100}, {65, 257, 257, 300}, {9, 2000, 1999, 50}, {2, 40, 40, 1300}},
      {{2048, 1700, 1700, 40000}, {512, 41000, 41000, 10000}}},
+    {"exclude",
+     exclude_describe,
+     exclude_forward,
+     NULL,
+     {{1, 1, 1}, {31, 33, 60}, {33, 257, 900}, {65, 31, 40}, {4, 2000, 1500}},
+     {{512, 41000, 60000}}},
     {"sum_of_squares",
      squares_describe,
      squares_forward,
@@ -822,7 +849,13 @@ static const struct operator_family operator_families[] = {
      topk_describe,
      topk_forward,
      NULL,
-     {{1, 1, 1, 1}, {31, 33, 31, 65}, {9, 257, 300, 400}, {5, 3000, 20, 700}},
+     {{1, 1, 1, 1},
+      {31, 33, 31, 65},
+      {9, 257, 300, 400},
+      {5, 3000, 20, 700},
+      {3, 31, 31, 1},
+      {2, 9000, 1000, 900},
+      {2, 5001, 600, 40}},
      {{512, 40000, 20, 20000}, {512, 40000, 200, 20000}}},
     {"sample",
      sample_describe,
@@ -832,13 +865,16 @@ static const struct operator_family operator_families[] = {
       {31, 257, 200, 0, 100, 1},
       {33, 300, 300, 5, 100},
       {9, 1000, 999, 0, 90, 1},
-      {9, 700, 650, 40, 50}},
+      {9, 700, 650, 40, 50},
+      {4, 33, 31, 0, 100},
+      {5, 6000, 6000, 0, 95, 1},
+      {5, 2500, 2499, 2400, 100}},
      {{256, 41000, 41000, 0, 100, 1}, {256, 41000, 41000, 50, 90, 1}, {256, 41000, 41000, 0, 90, 1}}},
     {"log_softmax_masked",
      log_softmax_describe,
      log_softmax_forward,
      NULL,
-     {{1, 1, 1}, {31, 257, 200}, {9, 1000, 1000}},
+     {{1, 1, 1}, {31, 257, 200}, {9, 1000, 1000}, {33, 33, 31}},
      {{256, 41000, 41000}}},
     {"advance",
      advance_describe,

@@ -28,6 +28,7 @@ static const struct stored_operands {
     {"dropout", " x out ", ""},
     {"cross_entropy", " logits scratch ", ""},
     {"cross_entropy_set", " logits scratch ", ""},
+    {"exclude", " logits out ", ""},
 };
 enum { STORED_COUNT = (int)(sizeof stored_operands / sizeof stored_operands[0]) };
 

@@ -1,69 +1,14 @@
 /* op_sample: frequencies against exact probabilities, log-probabilities, independence of the batch. */
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "core/ops.h"
-#include "tests/support.h"
+#include "tests/exact_sampling.h"
 
-enum { CLASSES = 60, USED = 57, WORDS = 2, DRAWS = 20000 };
+enum { DRAWS = 20000 };
 
 struct fixture {
     struct backend *backend;
-    float logits[CLASSES];
-    uint32_t forbidden[WORDS];
+    struct logit_row row;
 };
-
-static void make_row(struct fixture *fixture)
-{
-    struct random_stream random = random_stream_open(1, RANDOM_TEST, 2, 3);
-    for (int c = 0; c < CLASSES; c++)
-        fixture->logits[c] = (float)(1.5 * random_normal(&random));
-    fixture->logits[CLASSES - 1] = 50.0f; /* past the classes used */
-    fixture->logits[7] = fixture->logits[8] = 1.0f;
-    fixture->forbidden[0] = 0x00500421u;
-    fixture->forbidden[1] = 0x00000101u;
-}
-
-static bool allowed(const struct fixture *fixture, bool constrained, int c)
-{
-    return c < USED && !(constrained && (fixture->forbidden[c / 32] >> (c % 32) & 1));
-}
-
-/* rank of class c among the allowed ones: logit descending, class ascending */
-static int rank_of(const struct fixture *fixture, bool constrained, int c)
-{
-    int rank = 0;
-    for (int d = 0; d < USED; d++)
-        if (allowed(fixture, constrained, d) &&
-            (fixture->logits[d] > fixture->logits[c] || (fixture->logits[d] == fixture->logits[c] && d < c)))
-            rank++;
-    return rank;
-}
-
-/* The exact distribution, by definition: temperature, then top-k, then top-p, renormalised. */
-static void exact(const struct fixture *fixture, bool constrained, struct sampling settings,
-                  double *probability)
-{
-    int order[USED], count = 0;
-    for (int c = 0; c < USED; c++)
-        if (allowed(fixture, constrained, c)) {
-            order[rank_of(fixture, constrained, c)] = c;
-            count++;
-        }
-    if (settings.top_k > 0 && settings.top_k < count)
-        count = (int)settings.top_k;
-    double sum = 0.0, kept = 0.0;
-    memset(probability, 0, USED * sizeof *probability);
-    for (int i = 0; i < count; i++)
-        sum += exp((double)fixture->logits[order[i]] / (double)settings.temperature);
-    for (int i = 0; i < count && kept < (double)settings.top_p; i++) {
-        probability[order[i]] = exp((double)fixture->logits[order[i]] / (double)settings.temperature) / sum;
-        kept += probability[order[i]];
-    }
-    for (int c = 0; c < USED; c++)
-        probability[c] /= kept;
-}
 
 struct draws {
     float *logits;
@@ -80,8 +25,8 @@ static struct draws draws_new(const struct fixture *fixture, int64_t rows, int64
                           malloc(n * sizeof(int64_t)),         malloc(n * sizeof(int32_t)),
                           malloc(n * sizeof(int32_t)),         malloc(n * sizeof(float))};
     for (int64_t row = 0; row < rows; row++) {
-        memcpy(draws.logits + row * CLASSES, fixture->logits, sizeof fixture->logits);
-        memcpy(draws.forbidden + row * WORDS, fixture->forbidden, sizeof fixture->forbidden);
+        memcpy(draws.logits + row * CLASSES, fixture->row.logits, sizeof fixture->row.logits);
+        memcpy(draws.forbidden + row * WORDS, fixture->row.forbidden, sizeof fixture->row.forbidden);
         draws.streams[row] = first_stream + row;
         draws.steps[row] = 4;
         draws.tokens[row] = -7;
@@ -122,10 +67,9 @@ static void draw(struct backend *backend, struct draws *draws, int64_t rows, boo
 
 static void check_frequencies(struct fixture *fixture, bool constrained, struct sampling settings)
 {
-    double probability[USED], chi_square = 0.0;
-    int cells = 0;
+    double probability[USED];
     int64_t counts[USED] = {0};
-    exact(fixture, constrained, settings, probability);
+    exact(&fixture->row, constrained, settings, probability);
     struct draws draws = draws_new(fixture, DRAWS, 1000);
     draw(fixture->backend, &draws, DRAWS, constrained, settings);
     for (int i = 0; i < DRAWS; i++) {
@@ -133,16 +77,7 @@ static void check_frequencies(struct fixture *fixture, bool constrained, struct 
         counts[draws.tokens[i]]++;
     }
     draws_free(&draws);
-    for (int c = 0; c < USED; c++) {
-        const double expected = probability[c] * DRAWS;
-        if (expected == 0.0)
-            assert_int_equal(counts[c], 0);
-        if (expected < 5.0)
-            continue;
-        chi_square += ((double)counts[c] - expected) * ((double)counts[c] - expected) / expected;
-        cells++;
-    }
-    assert_true(chi_square < cells + 5.0 * sqrt(2.0 * cells));
+    check_counts(counts, probability, DRAWS);
 }
 
 static void frequencies_are_exact(void **state)
@@ -162,7 +97,7 @@ static void log_probability_is_before_truncation(void **state)
     struct fixture *fixture = *state;
     const struct sampling plain = {1.0f, 1.0f, 0, 1}, cut = {0.7f, 0.9f, 8, 9};
     double probability[USED];
-    exact(fixture, true, plain, probability);
+    exact(&fixture->row, true, plain, probability);
     struct draws draws = draws_new(fixture, 100, 0);
     draw(fixture->backend, &draws, 100, true, cut);
     for (int i = 0; i < 100; i++)
@@ -191,7 +126,7 @@ static void greedy_skipped_and_empty_rows(void **state)
     draws.streams[1] = -1;
     memset(draws.forbidden + 2 * WORDS, 0xFF, WORDS * sizeof(uint32_t));
     draw(fixture->backend, &draws, 3, true, greedy);
-    assert_int_equal(rank_of(fixture, true, draws.tokens[0]), 0);
+    assert_int_equal(rank_of(&fixture->row, true, draws.tokens[0]), 0);
     assert_int_equal(draws.tokens[1], -7);
     assert_int_equal(draws.tokens[2], -1);
     draws_free(&draws);
@@ -223,7 +158,7 @@ int main(int argument_count, char **arguments)
     backend_prepare_process(arguments);
     struct error error = ERROR_INITIALIZER;
     struct fixture fixture = {.backend = backend_open("cpu", 2, &error)};
-    make_row(&fixture);
+    make_row(&fixture.row);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(frequencies_are_exact, &fixture),
         cmocka_unit_test_prestate(log_probability_is_before_truncation, &fixture),
