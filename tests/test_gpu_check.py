@@ -17,6 +17,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(SOURCE / "bench"))
 from gpu import end_to_end, parts, place, runner  # noqa: E402
 
+EMULATED = BUILD / "emulated_gpu"
+IDREC_EMULATED = pathlib.Path(os.environ.get("IDREC_HOST_CUDA", BUILD / "tests" / "idrec_host_cuda"))
 NEED_GPU = {"operators", "sanitizer"}
 failures = []
 
@@ -50,6 +52,19 @@ def check_smoke(scratch, has_gpu):
     check((scratch / "smoke" / "logs.tar.gz").exists(), "there are no logs")
     bits = [figure["value"] for figure in results["end to end"]["figures"] if figure["name"] == "killed and resumed"]
     check(bits and "the same bits" in bits[0], f"a resumed run: {bits}")
+
+
+def check_emulated_gpu(scratch):
+    """The way that a machine with a GPU goes, over the kernels' own source on the host; test_host_cuda_run.py has the rest."""
+    build = scratch / "emulated"
+    build.mkdir()
+    (build / "idrec").symlink_to(IDREC_EMULATED)
+    for path in EMULATED.iterdir():
+        (build / path.name).symlink_to(path)
+    chosen = ["operators", "operator speed", "recommenders"]
+    finished, results = gpu_check(scratch / "gpu", "--smoke", *(f"--only={name}" for name in chosen), build=build)
+    check(finished.returncode == 0, f"--smoke on an emulated GPU ends with {finished.returncode}: {finished.stdout}")
+    check([result["status"] for result in results.values()] == ["ran (small)"] * len(chosen), "parts on an emulated GPU")
 
 
 def check_long(scratch):
@@ -118,8 +133,10 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         check_smoke(scratch, has_gpu)
+        check_emulated_gpu(scratch)
         check_long(scratch)
         check_failing_part(scratch)
+        check(sum(part.budget for part in parts.all_parts()) < 540, "the parts may take more than nine minutes")
         check_without_programs(scratch)
         check_time_limit(scratch)
         check_differences(scratch)
