@@ -5,15 +5,18 @@
 
 #include "core/ops.h"
 
-#define SCORE_BYTES (16 << 20) /* what the scores of one block of users may take */
+/* What the scores of one block of users may take: on a CPU what its caches hold a good part of, on a GPU enough to fill it
+ * for longer than a block's launches and copies last. */
+#define SCORE_BYTES_CPU ((int64_t)16 << 20)
+#define SCORE_BYTES_GPU ((int64_t)256 << 20)
 
 /* The tensors of one block of users, and the mask, on the device. */
 struct ranking {
     struct backend *backend;
     int64_t block; /* users: a multiple of GEMM_ROW_BLOCK, so that scores do not depend on it */
     struct tensor scores, columns, top_scores, ties, mask_rows, mask_starts, mask_indices;
-    real *host_scores;  /* [block, k] */
-    int32_t *host_ties; /* [block] */
+    int32_t *host_columns, *host_ties; /* of allocate_host(): [block, k], [block] */
+    real *host_scores;                 /* likewise: [block, k] */
 };
 
 static bool allocate(struct ranking *ranking, struct tensor *tensor, enum dtype dtype, int64_t rows,
@@ -42,11 +45,12 @@ static bool upload_mask(struct ranking *ranking, const struct csr *mask, struct 
     return true;
 }
 
-/* As many users as there are, or as fit into SCORE_BYTES, in whole row blocks of products. */
-static int64_t block_of(int64_t users, int64_t items)
+/* As many users as there are, or as fit into the scores' bytes, in whole row blocks of products. */
+static int64_t block_of(enum device_kind device, int64_t users, int64_t items)
 {
+    const int64_t bytes = device == DEVICE_CPU ? SCORE_BYTES_CPU : SCORE_BYTES_GPU;
     const int64_t wanted = (users + GEMM_ROW_BLOCK - 1) / GEMM_ROW_BLOCK;
-    const int64_t fitting = SCORE_BYTES / (int64_t)(sizeof(real) * (size_t)items) / GEMM_ROW_BLOCK;
+    const int64_t fitting = bytes / (int64_t)(sizeof(real) * (size_t)items) / GEMM_ROW_BLOCK;
     const int64_t blocks = wanted < fitting ? wanted : fitting;
     return (blocks > 1 ? blocks : 1) * GEMM_ROW_BLOCK;
 }
@@ -54,11 +58,13 @@ static int64_t block_of(int64_t users, int64_t items)
 static bool ranking_open(struct ranking *ranking, struct backend *backend, const struct csr *mask,
                          int64_t users, int64_t items, int64_t k, struct error *error)
 {
-    *ranking = (struct ranking){.backend = backend, .block = block_of(users, items)};
-    ranking->host_scores = malloc((size_t)(ranking->block * k) * sizeof *ranking->host_scores);
-    ranking->host_ties = malloc((size_t)ranking->block * sizeof *ranking->host_ties);
-    if (!ranking->host_scores || !ranking->host_ties)
-        return error_memory(error, "ranking the items", (size_t)(ranking->block * k) * sizeof(real), NULL);
+    *ranking = (struct ranking){.backend = backend, .block = block_of(backend->device, users, items)};
+    const size_t count = (size_t)(ranking->block * k);
+    ranking->host_columns = backend->allocate_host(backend, count * sizeof *ranking->host_columns);
+    ranking->host_scores = backend->allocate_host(backend, count * sizeof *ranking->host_scores);
+    ranking->host_ties = backend->allocate_host(backend, (size_t)ranking->block * sizeof *ranking->host_ties);
+    if (!ranking->host_columns || !ranking->host_scores || !ranking->host_ties)
+        return error_memory(error, "ranking the items", count * sizeof(real), NULL);
     return allocate(ranking, &ranking->scores, DTYPE_REAL, ranking->block, items, error) &&
            allocate(ranking, &ranking->columns, DTYPE_I32, ranking->block, k, error) &&
            allocate(ranking, &ranking->top_scores, DTYPE_REAL, ranking->block, k, error) &&
@@ -74,8 +80,15 @@ static void ranking_close(struct ranking *ranking)
                                 &ranking->mask_indices};
     for (size_t index = 0; index < sizeof tensors / sizeof *tensors; index++)
         backend_release(ranking->backend, tensors[index]->data, tensor_bytes(tensors[index]));
-    free(ranking->host_scores);
-    free(ranking->host_ties);
+    void *host[] = {ranking->host_columns, ranking->host_scores, ranking->host_ties};
+    for (size_t index = 0; index < sizeof host / sizeof *host; index++)
+        if (host[index])
+            ranking->backend->release_host(ranking->backend, host[index]);
+}
+
+static void queue_download(struct backend *backend, void *host, const struct tensor *tensor)
+{
+    backend->queue_download(backend, host, tensor->data, tensor_bytes(tensor));
 }
 
 /* Ranks users[first .. first + count - 1] and copies their lists into top. */
@@ -96,11 +109,12 @@ static bool rank_block(struct top_k *top, struct ranking *ranking, const struct 
     struct tensor ties = tensor_rows(&ranking->ties, 0, count);
     op_topk_masked(backend, &columns, &top_scores, &ties, &scores, &mask_rows, &ranking->mask_starts,
                    &ranking->mask_indices);
-    tensor_download(backend, top->items + first * top->k, &columns);
-    tensor_download(backend, ranking->host_scores, &top_scores);
-    tensor_download(backend, ranking->host_ties, &ties);
+    queue_download(backend, ranking->host_columns, &columns);
+    queue_download(backend, ranking->host_scores, &top_scores);
+    queue_download(backend, ranking->host_ties, &ties);
     if (!backend_synchronize(backend, error))
         return false;
+    memcpy(top->items + first * top->k, ranking->host_columns, tensor_bytes(&columns));
     for (int64_t index = 0; index < count * top->k; index++)
         top->scores[first * top->k + index] = (float)ranking->host_scores[index];
     for (int64_t row = 0; row < count; row++)
