@@ -102,8 +102,8 @@ const struct schema_entry schema[] = {
     CHOICE("language_model.initial", "spectral", "spectral|random",
            "start of pretraining: spectral: the leading singular directions of the train interactions; random: noise")
     CHOICE("language_model.precision", "auto", "auto|f32|bf16",
-           "how activations and the weights that are read are stored in training; auto: f32; bf16: half the memory, and "
-           "products by a GPU's tensor cores; trained weights, their gradients and losses stay f32")
+           "how activations, caches and the weights that are read are stored; auto: f32; bf16: half the memory, and products "
+           "by a GPU's tensor cores; trained weights, their gradients and losses stay f32")
     NUMBER("language_model.norm_epsilon", "1e-5", 1e-12, 1e-1, "epsilon of RMSNorm")
     FILE_PATH("language_model.checkpoint", "null", "text: a Hugging Face folder with config.json and *.safetensors")
 

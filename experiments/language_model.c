@@ -34,20 +34,6 @@ struct prompt_settings language_prompt_settings(const struct run *run, const str
     return settings;
 }
 
-bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
-                         int64_t sequences_maximum, struct error *error)
-{
-    const char *method = config_string(run->config, "finetune.method");
-    char *base = run_path(run, "language_model/%s", strcmp(method, "full") == 0 ? "finetuned" : "base");
-    char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
-    const bool opened = checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING, false,
-                                        PRECISION_F32, tokens_maximum, sequences_maximum, 0, error);
-
-    free(base);
-    free(adapter);
-    return opened;
-}
-
 static bool read_precision(enum precision *precision, const struct run *run, struct error *error)
 {
     const bool bf16 = strcmp(config_string(run->config, "language_model.precision"), "bf16") == 0;
@@ -55,6 +41,23 @@ static bool read_precision(enum precision *precision, const struct run *run, str
     return !bf16 || run->backend->device != DEVICE_CPU ||
            config_complain(run->config, "language_model.precision", error,
                            "is bf16, which is only for GPUs, and the device is the CPU; use f32 or auto");
+}
+
+bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
+                         int64_t sequences_maximum, struct error *error)
+{
+    const char *method = config_string(run->config, "finetune.method");
+    enum precision precision;
+    if (!read_precision(&precision, run, error))
+        return false;
+    char *base = run_path(run, "language_model/%s", strcmp(method, "full") == 0 ? "finetuned" : "base");
+    char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
+    const bool opened = checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING, false,
+                                        precision, tokens_maximum, sequences_maximum, 0, error);
+
+    free(base);
+    free(adapter);
+    return opened;
 }
 
 /* ---- fingerprints ------------------------------------------------------------------------------------- */

@@ -40,8 +40,8 @@ CASES = {
     "qwen3-0.6b-no-qk-norm": Case(151936, 1024, 28, 16, 8, 128, 3072, True, True, 4, 2048, 2048),
     "llama-3.2-1b": Case(128256, 2048, 16, 32, 8, 64, 8192, True, True, 4, 2048, 2048),
     "llama-3.1-8b": Case(128256, 4096, 32, 32, 8, 128, 14336, False, True, 4, 2048, 2048),
-    "ids-lora": Case(41000, 512, 12, 8, 8, 64, 1376, True, True, 76, 20, 400),
-    "ids-full": Case(41000, 512, 12, 8, 8, 64, 1376, True, False, 76, 20, 400),
+    "id-prompts": Case(41000, 512, 12, 8, 8, 64, 1376, True, True, 76, 20, 400),
+    "id-prompts-full": Case(41000, 512, 12, 8, 8, 64, 1376, True, False, 76, 20, 400),
 }
 SMALL = {
     "small-rows": Case(300, 32, 2, 4, 2, 8, 64, False, True, 2, 64, 64),
