@@ -207,4 +207,4 @@ def all_parts():
     return [Part("operators", 40, operators), Part("sanitizer", 80, sanitizer),
             Part("end to end", 90, end_to_end.work), Part("stage costs", 5, end_to_end.stage_costs),
             Part("operator speed", 55, bench_operators), Part("recommenders", 60, recommenders),
-            Part("generation", 100, language.generation)]
+            Part("fine-tuning", 100, language.finetuning), Part("generation", 100, language.generation)]
