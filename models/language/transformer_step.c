@@ -48,11 +48,18 @@ bool transformer_check_step(double square_sum, int64_t step, struct error *error
                      (long long)step);
 }
 
-/* The newest batch under way also brings the step's sum of squares. */
-static bool check_later(struct transformer *model, int64_t step, struct error *error)
+/* The newest batch, when it is under way and brings no other step's sum of squares. */
+static struct batch_slot *slot_before_step(struct transformer *model)
+{
+    if (transformer_batches_under_way(model) == 0)
+        return NULL;
+    struct batch_slot *const slot = &model->slots[(model->batches_begun - 1) % BATCHES_UNDER_WAY];
+    return slot->step == 0 ? slot : NULL;
+}
+
+static bool check_later(struct transformer *model, struct batch_slot *slot, int64_t step, struct error *error)
 {
     struct backend *const backend = model->backend;
-    struct batch_slot *const slot = &model->slots[(model->batches_begun - 1) % BATCHES_UNDER_WAY];
     backend->queue_download(backend, slot->square_sum, model->square_sum.data, sizeof *slot->square_sum);
     slot->step = step;
     slot->mark = backend->mark(backend);
@@ -64,15 +71,14 @@ bool transformer_step(struct transformer *model, struct adamw settings, double c
 {
     struct backend *const backend = model->backend;
     tensor_zero(backend, &model->square_sum);
-    for (int64_t index = 0; index < model->parameter_count; index++)
-        if (model->parameters[index].trained)
-            op_sum_of_squares(backend, &model->square_sum, &model->parameters[index].gradient);
+    op_sum_of_squares(backend, &model->square_sum, &model->trained.gradient);
     op_clip_scale(backend, &model->clip_scale, &model->square_sum, (float)clip_norm);
     update_all(model, settings);
     tensor_zero(backend, &model->trained.gradient);
     transformer_values_changed(model);
-    if (!norm && transformer_batches_under_way(model) > 0)
-        return check_later(model, settings.step, error);
+    struct batch_slot *const slot = norm ? NULL : slot_before_step(model);
+    if (slot)
+        return check_later(model, slot, settings.step, error);
     if (!backend_synchronize(backend, error))
         return false;
     double square_sum = 0.0;
