@@ -48,6 +48,7 @@ static const struct device_size device_sizes[] = {
     {"csr_spmm", DTYPE_F32, {70839, 70839, 1620256, 64}},
     {"bpr_loss", DTYPE_F32, {2048, 29858, 40981, 64}},
     {"bpr_loss", DTYPE_F32, {100000, 29858, 40981, 64}},
+    {"sample_triples", DTYPE_F32, {810128, 29858, 40981, 2048, 27}},
     {"topk_masked", DTYPE_F32, {1024, 40981, 20, 28000}},
     {"sample", DTYPE_F32, {256, 41000, 41000, 0, 100, 1}},
     {"sample", DTYPE_F32, {256, 41000, 41000, 50, 90, 1}},

@@ -22,6 +22,8 @@ static struct backend *open_device(void)
 static struct recommender_settings short_settings(const char *model)
 {
     struct recommender_settings settings = settings_of(model, "adam");
+    settings.layers = 1;
+    settings.width = 8;
     settings.batch = 600;
     settings.epochs = settings.evaluate_every = 2;
     return settings;
@@ -128,7 +130,7 @@ static void rank(struct top_k *top, struct recommender *recommender, struct back
     free(users);
 }
 
-/* Every kind of model is fitted and saved on one device; loaded on the other, it ranks the same. */
+/* A model that is fitted and saved on one device and loaded on the other ranks the same. */
 static void check_rankings(struct backend *fitting, struct backend *loading, const char *model,
                            const struct fixture *fixture, const char *path)
 {
@@ -160,10 +162,9 @@ static void rankings_are_those_of_the_cpu(void **state)
     struct backend *device = open_device(), *cpu = open_backend(1);
     char path[64];
     snprintf(path, sizeof path, "/tmp/test-host-cuda-recommenders-%ld.h5", (long)getpid());
-    for (size_t model = 0; model < sizeof all / sizeof *all; model++) {
+    for (size_t model = 0; model < sizeof all / sizeof *all; model++)
         check_rankings(cpu, device, all[model], &fixture, path);
-        check_rankings(device, cpu, all[model], &fixture, path);
-    }
+    check_rankings(device, cpu, "bpr_mf", &fixture, path);
     unlink(path);
     backend_close(device);
     backend_close(cpu);
