@@ -642,7 +642,8 @@ void op_advance(struct backend *backend, struct decode_rows rows, const struct t
         !LIST_OF(DTYPE_I32, rows.token, count) || !LIST_OF(DTYPE_I32, rows.position, count) ||
         !LIST_OF(DTYPE_I32, rows.length, count) || !LIST_OF(DTYPE_I32, rows.slot, count) ||
         !LIST_OF(DTYPE_I64, rows.stream, count) || !LIST_OF(DTYPE_I32, rows.drawn, count) ||
-        (rows.forbidden && !matrix(backend, where, "rows.forbidden", rows.forbidden, DTYPE_U32, count, ANY)) ||
+        (rows.forbidden &&
+         !matrix(backend, where, "rows.forbidden", rows.forbidden, DTYPE_U32, count, ANY)) ||
         !matrix(backend, where, "rows.log", rows.log, DTYPE_I32, count, ANY) ||
         !MATRIX(rows.log_probability, count, rows.log->shape[1]) ||
         !CONDITION(rows.log->shape[1] > 0, "the log has no columns"))

@@ -576,9 +576,8 @@ enum { TRIPLES_SEED = 5, TRIPLES_EPOCH = 3 };
 
 static void triples_forward(struct backend *backend, struct tensor *t, size_numbers s)
 {
-    op_sample_triples(backend, &t[5], &t[6],
-                      (struct triple_source){&t[0], &t[1], &t[2], &t[3], &t[4], s[2]}, s[3], TRIPLES_SEED,
-                      TRIPLES_EPOCH);
+    op_sample_triples(backend, &t[5], &t[6], (struct triple_source){&t[0], &t[1], &t[2], &t[3], &t[4], s[2]},
+                      s[3], TRIPLES_SEED, TRIPLES_EPOCH);
 }
 
 /* rows, columns, k, masked in all */
