@@ -51,12 +51,9 @@ static __device__ candidate bound_of(const struct row &row, int wanted, candidat
     }
 #pragma unroll
     for (int i = 0; i < PACK; i++)
-        if (i * THREADS < groups)
-            list[i * THREADS + (int)threadIdx.x] = best[i];
+        list[i * THREADS + (int)threadIdx.x] = best[i];
     block_sort(list, groups);
-    const candidate bound = wanted <= groups ? list[wanted - 1] : 0;
-    __syncthreads();
-    return bound;
+    return wanted <= groups ? list[wanted - 1] : 0;
 }
 
 /* Collects the candidates that are not below `bound`, as far as there is room; returns how many there are. */
@@ -88,10 +85,7 @@ static __device__ int select_best(const struct row &row, int wanted, candidate *
     if (found > (unsigned)capacity) {
         struct candidate_range range = {0, 64, found, 0};
         block_narrow(range, (unsigned)(capacity - wanted), (unsigned long long)wanted, [&](auto count) {
-            each_candidate<packed>(row, [&](int, candidate c) {
-                if (c >= bound)
-                    count(c, 1ull);
-            });
+            each_candidate<packed>(row, [&](int, candidate c) { count(c, 1ull); });
         });
         found = collect<packed>(row, least_of(range), list, (unsigned)capacity);
     }
