@@ -2,6 +2,7 @@
  * Recommenders on the CUDA backend whose kernels run on the host (host_cuda.h) and whose memory the host cannot touch:
  * the CPU's goldens and triples, the same bits again and after a resume, saved models, the CPU's rankings.
  */
+#include <omp.h>
 #include <unistd.h>
 
 #include "cuda/backend.h"
@@ -239,5 +240,6 @@ int main(void)
         cmocka_unit_test(fits_repeat_and_resume), cmocka_unit_test(rankings_are_those_of_the_cpu),
         cmocka_unit_test(sgd_is_that_of_the_cpu), cmocka_unit_test(failures_say_what_to_do),
     };
+    omp_set_num_threads(1); /* launches are small: a second thread would only spin */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
