@@ -11,6 +11,7 @@ is 1 when there is one that ACCEPTED does not explain. Nothing in the source tre
 import argparse
 import concurrent.futures
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -226,8 +227,8 @@ class Build:
         for entry in json.loads((self.folder / "compile_commands.json").read_text()):
             if re.search(r"host_cuda(?:_primitives)?\.dir/", entry["command"]):
                 self.compile[pathlib.Path(entry["file"]).name] = entry["command"], entry["file"]
-        self.link = {program: self.link_command(program) for program in (OPERATORS, ROWS, PRIMITIVES)}
 
+    @functools.cache
     def link_command(self, program):
         commands = subprocess.run(
             ["ninja", "-C", str(self.folder), "-t", "commands", f"tests/{program}"],
@@ -251,7 +252,7 @@ class Build:
 
     def link_fault(self, program, unit, scratch):
         """The faulty object first, so that its copies of inline functions are the ones that all others use."""
-        command = re.sub(rf" \S*\.dir/(?:\S*/)?{re.escape(unit)}\.o", "", self.link[program])
+        command = re.sub(rf" \S*\.dir/(?:\S*/)?{re.escape(unit)}\.o", "", self.link_command(program))
         place = re.search(r" \S+\.o\b", command).start()
         command = f"{command[:place]} {scratch / 'unit.o'}{command[place:]}"
         command = command.replace(f"-o tests/{program} ", f"-o {scratch / program} ")
@@ -324,8 +325,10 @@ def tests_of(unit):
     """(program, argument or None) that run the kernels of a file."""
     if unit.endswith(".cpp"):
         return [(PRIMITIVES, None)]
-    parts = [(PRIMITIVES, None)] if unit in FAMILIES_OF_PARTS else []
-    return parts + [(OPERATORS, family) for family in families_of(unit)] + [(ROWS, None)]
+    own = f"test_host_cuda_{pathlib.Path(unit).stem}"
+    programs = [PRIMITIVES] * (unit in FAMILIES_OF_PARTS) + [ROWS]
+    programs += [own] * (SOURCE / "tests" / f"{own}.c").exists()
+    return [(OPERATORS, family) for family in families_of(unit)] + [(program, None) for program in programs]
 
 
 def complaint(result):
