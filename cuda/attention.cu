@@ -8,7 +8,7 @@
 #include "cuda/packs.cuh"
 #include "cuda/softmax.cuh"
 
-enum { THREADS = 256, SIDE = 16, WIDTH_MAXIMUM = 256 };
+enum { THREADS = 256, SIDE = 16, DELTA_VALUES = 8, WIDTH_MAXIMUM = 32 * DELTA_VALUES };
 
 /* WIDTH: of a head, rounded up. Rows in shared memory are four numbers longer, so that reading columns of them meets
  * different banks. */
@@ -233,19 +233,23 @@ __global__ void __launch_bounds__(THREADS, 1)
 
 /* ---- backward ------------------------------------------------------------------------------------------ */
 
-/* A warp for each token and query head. */
-template <typename T>
+/* `lanes` threads for each token and query head, DELTA_VALUES numbers in each. */
+template <typename T, bool packed>
 __global__ void attention_delta_kernel(float *delta, const T *d_out, const T *out, int64_t tokens, int heads,
-                                       int width)
+                                       int width, int lanes)
 {
-    const int64_t index = blockIdx.x * (int64_t)(THREADS / warp_width) + warp_index();
-    if (index >= tokens * heads)
-        return;
-    float sum = 0.0f;
-    for (int column = lane_index(); column < width; column += warp_width)
-        sum += to_float(d_out[index * width + column]) * to_float(out[index * width + column]);
-    sum = warp_sum(sum);
-    if (lane_index() == 0)
+    const int64_t index = (blockIdx.x * (int64_t)THREADS + threadIdx.x) / lanes;
+    const int column = (int)threadIdx.x % lanes * DELTA_VALUES;
+    const bool there = index < tokens * heads;
+    float gradients[DELTA_VALUES], values[DELTA_VALUES], sum = 0.0f;
+    load_values<packed>(gradients, d_out + index * width + column, there ? width - column : 0);
+    load_values<packed>(values, out + index * width + column, there ? width - column : 0);
+#pragma unroll
+    for (int i = 0; i < DELTA_VALUES; i++)
+        sum += gradients[i] * values[i];
+    for (int mask = lanes / 2; mask > 0; mask /= 2)
+        sum += lane_exchange(sum, mask);
+    if (there && column == 0)
         delta[index % heads * tokens + index / heads] = sum;
 }
 
@@ -474,10 +478,14 @@ static attention_gradient<T> gradient_of(struct backend *backend, const struct t
                                          const attention_operands<T> &o)
 {
     const int64_t rows = o.tokens * o.query_heads;
+    const int lanes = lanes_for((o.width + DELTA_VALUES - 1) / DELTA_VALUES);
     float *delta = static_cast<float *>(cuda_workspace(backend, (size_t)rows * sizeof(float)));
     if (delta)
-        LAUNCH(backend, (attention_delta_kernel<T>), dim3(blocks_for(rows, THREADS / warp_width)),
-               dim3(THREADS), 0, delta, data_of<T>(d_out), data_of<T>(out), o.tokens, o.query_heads, o.width);
+        BY_ACCESS(o.width % pack_width<T> == 0 && aligned(d_out, out), {
+            LAUNCH(backend, (attention_delta_kernel<T, packed>), dim3(blocks_for(rows * lanes, THREADS)),
+                   dim3(THREADS), 0, delta, data_of<T>(d_out), data_of<T>(out), o.tokens, o.query_heads,
+                   o.width, lanes);
+        });
     return {data_of<T>(d_out), data_of<float>(log_sum_exp), delta};
 }
 
