@@ -166,7 +166,6 @@ static __device__ struct choice find(const struct row &row, const struct buckets
         if (is_within(range, place))
             buckets.list[atomicAdd(listed, 1u)] = place;
     });
-    __syncthreads();
     block_sort(buckets.list, (int)range.count);
     const auto measure = [&](int i) {
         return by_count ? 1 : row.mass_of(row.logits[candidate_column(buckets.list[i])]);

@@ -138,7 +138,6 @@ __device__ void block_narrow(struct candidate_range &range, unsigned room, unsig
                 atomicAdd(&counts[digit], 1u);
             }
         });
-        __syncthreads();
         const struct crossing digit = block_find(
             DIGITS, [&](int i) { return measures[i]; }, goal - range.before);
         range.prefix =
