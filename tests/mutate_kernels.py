@@ -43,6 +43,7 @@ ACCEPTED = {
     "scan.cu bound: `threadIdx.x == 0` -> `true`": SAME_VALUE,
     "sort.cu barrier: `__syncwarp()` -> `nothing`": "the votes that follow wait too; on a GPU they order no memory",
     "sort.cu bound: `valid` -> `true`": "adds nothing",
+    "warp.cuh bound: `lane_index() == 0` -> `true`": SAME_VALUE,
 }
 
 # What --few runs: (file, kind, which of its kind).

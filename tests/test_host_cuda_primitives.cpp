@@ -65,17 +65,19 @@ static __global__ void warp_kernel(int *out)
     }
 }
 
-/* The same of a block, with the total of the exclusive sum at last. */
+/* The same of a block, with the total of the exclusive sum at last; each function again and again without a barrier of
+ * another one between. */
 static __global__ void block_kernel(int *out)
 {
-    const int threads = (int)blockDim.x;
-    for (int round = 0; round < ROUNDS; round++) {
-        const int value = number_of((int)threadIdx.x, round);
-        int *result = out + round * RESULTS * threads + threadIdx.x;
-        result[SUM * threads] = block_sum(value);
-        result[MAXIMUM * threads] = block_maximum(value);
-        result[BEFORE * threads] = block_exclusive_sum(value, &result[FOURTH * threads]);
-    }
+    const int threads = (int)blockDim.x, thread = (int)threadIdx.x, stride = RESULTS * threads;
+    int *result = out + thread;
+    for (int round = 0; round < ROUNDS; round++)
+        result[round * stride + SUM * threads] = block_sum(number_of(thread, round));
+    for (int round = 0; round < ROUNDS; round++)
+        result[round * stride + MAXIMUM * threads] = block_maximum(number_of(thread, round));
+    for (int round = 0; round < ROUNDS; round++)
+        result[round * stride + BEFORE * threads] =
+            block_exclusive_sum(number_of(thread, round), &result[round * stride + FOURTH * threads]);
 }
 
 /* The results of `thread` among the threads first .. first + size - 1. */
