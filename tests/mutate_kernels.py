@@ -44,6 +44,7 @@ ACCEPTED = {
     "sort.cu barrier: `__syncwarp()` -> `nothing`": "the votes that follow wait too; on a GPU they order no memory",
     "sort.cu bound: `valid` -> `true`": "adds nothing",
     "warp.cuh bound: `lane_index() == 0` -> `true`": SAME_VALUE,
+    "warp.cuh index: `0` -> `0 + 1`": "any warp's maximum fills the unused lanes",
 }
 
 # What --few runs: (file, kind, which of its kind).
