@@ -1,6 +1,6 @@
 /*
  * operators.h: the operators that a backend implements, each with the signature of op_NAME in ops.h. Included
- * by ops.c, backend.c and the backends only. op_linear_* are compositions of the others and no entries here.
+ * by ops.c, backend.c and the backends only. op_linear_* and op_infonce_loss are compositions of the others and no entries here.
  */
 #ifndef IDREC_CORE_OPERATORS_H
 #define IDREC_CORE_OPERATORS_H
@@ -36,6 +36,8 @@
     X(adamw)                                                                                                 \
     X(csr_spmm)                                                                                              \
     X(bpr_loss)                                                                                              \
+    X(unit_rows_forward)                                                                                     \
+    X(unit_rows_backward)                                                                                    \
     X(sample_triples)                                                                                        \
     X(topk_masked)                                                                                           \
     X(sample)                                                                                                \

@@ -562,6 +562,41 @@ void op_bpr_loss(struct backend *backend, struct tensor *losses, struct tensor *
                                  triples);
 }
 
+void op_unit_rows_forward(struct backend *backend, struct tensor *out, struct tensor *inverse_norm,
+                          const struct tensor *x)
+{
+    const char *where = "op_unit_rows_forward";
+    if (!MATRIX(x, ANY, ANY) || !MATRIX(out, x->shape[0], x->shape[1]) || !LIST(inverse_norm, x->shape[0]))
+        return;
+    count_work(backend, 3.0 * elements(x), 2.0 * elements(x));
+    backend->operators->unit_rows_forward(backend, out, inverse_norm, x);
+}
+
+void op_unit_rows_backward(struct backend *backend, struct tensor *d_x, const struct tensor *d_out,
+                           const struct tensor *out, const struct tensor *inverse_norm)
+{
+    const char *where = "op_unit_rows_backward";
+    if (!MATRIX(out, ANY, ANY) || !MATRIX(d_x, out->shape[0], out->shape[1]) ||
+        !MATRIX(d_out, out->shape[0], out->shape[1]) || !LIST(inverse_norm, out->shape[0]))
+        return;
+    count_work(backend, 6.0 * elements(out), 4.0 * elements(out));
+    backend->operators->unit_rows_backward(backend, d_x, d_out, out, inverse_norm);
+}
+
+void op_infonce_loss(struct backend *backend, struct tensor *losses, struct tensor *d_a, struct tensor *d_b,
+                     const struct contrast *contrast)
+{
+    const char *where = "op_infonce_loss";
+    const float sharpness = 1.0f / contrast->temperature;
+    struct tensor *logits = contrast->logits;
+    if (!CONDITION(contrast->temperature > 0.0f, "the temperature must be above 0"))
+        return;
+    op_gemm(backend, logits, contrast->a, PLAIN, contrast->b, TRANSPOSED, sharpness, 0.0f);
+    op_cross_entropy(backend, logits, losses, contrast->positives, contrast->weights, logits->shape[1]);
+    op_gemm(backend, d_a, logits, PLAIN, contrast->b, PLAIN, sharpness, 0.0f);
+    op_gemm(backend, d_b, logits, TRANSPOSED, contrast->a, PLAIN, sharpness, 0.0f);
+}
+
 void op_sample_triples(struct backend *backend, struct tensor *rows, struct tensor *weights,
                        struct triple_source source, int64_t batch, uint64_t seed, uint64_t epoch)
 {

@@ -210,6 +210,26 @@ void op_bpr_loss(struct backend *backend, struct tensor *losses /* [n] */, struc
                  struct tensor *d_positives, struct tensor *d_negatives, const struct tensor *user_table,
                  const struct tensor *item_table, struct triples triples);
 
+/* Rows of unit length: out = x / max(|x|, UNIT_ROWS_SMALLEST), a row at a time. Backward: d_x += . */
+#define UNIT_ROWS_SMALLEST 1e-12
+void op_unit_rows_forward(struct backend *backend, struct tensor *out,
+                          struct tensor *inverse_norm /* [rows] */, const struct tensor *x);
+void op_unit_rows_backward(struct backend *backend, struct tensor *d_x, const struct tensor *d_out,
+                           const struct tensor *out, const struct tensor *inverse_norm);
+
+/* InfoNCE (van den Oord et al. 2018): row i of a against all rows of b, of which b[positives[i]] is the right one:
+ * losses[i] = -log softmax_j(a_i . b_j / temperature)[positives[i]], unweighted; d_a, d_b (overwritten) are the
+ * gradients of sum_i weights[i] losses[i]. Rows are usually of unit length. */
+struct contrast {
+    const struct tensor *a, *b;     /* [n, width], [m, width] */
+    const struct tensor *positives; /* i32 [n] */
+    const struct tensor *weights;   /* [n] */
+    struct tensor *logits;          /* scratch [n, m] */
+    float temperature;
+};
+void op_infonce_loss(struct backend *backend, struct tensor *losses /* [n] */, struct tensor *d_a,
+                     struct tensor *d_b, const struct contrast *contrast);
+
 /* What the triples of an epoch are drawn from. */
 struct triple_source {
     const struct tensor *users, *positives; /* i32 [n]: a user and an item that he has */

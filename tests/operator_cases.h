@@ -507,6 +507,65 @@ static void adamw_forward(struct backend *backend, struct tensor *t, size_number
                             .step = 3});
 }
 
+/* ---- unit_rows: rows, width ---- */
+
+static int unit_rows_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", VARIABLE, s[0], s[1]);
+    o[1] = REAL("out", RESULT, s[0], s[1]);
+    o[2] = REAL("inverse_norm", CONSTANT, s[0], 0);
+    return 3;
+}
+
+static void unit_rows_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_unit_rows_forward(backend, &t[1], &t[2], &t[0]);
+}
+
+static void unit_rows_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)s;
+    op_unit_rows_backward(backend, &d[0], &d[1], &t[1], &t[2]);
+}
+
+/* ---- infonce_loss: rows, width, rows of the other side ---- */
+
+#define INFONCE_TEMPERATURE 2.0f
+
+static int infonce_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("a", VARIABLE, s[0], s[1]);
+    o[1] = REAL("b", VARIABLE, s[2], s[1]);
+    o[2] = INTEGERS("positives", DTYPE_I32, s[0], CLASS, s[2]);
+    o[3] = REAL("losses", RESULT, s[0], 0);
+    o[4] = REAL("logits", CONSTANT, s[0], s[2]);
+    o[5] = REAL("d_a", CONSTANT, s[0], s[1]);
+    o[6] = REAL("d_b", CONSTANT, s[2], s[1]);
+    return 7;
+}
+
+static struct contrast infonce_contrast(struct tensor *t, const struct tensor *weights)
+{
+    return (struct contrast){&t[0], &t[1], &t[2], weights, &t[4], INFONCE_TEMPERATURE};
+}
+
+static void infonce_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    const struct contrast contrast = infonce_contrast(t, &t[3]);
+    op_infonce_loss(backend, &t[3], &t[5], &t[6], &contrast);
+}
+
+static void infonce_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)s;
+    const struct contrast contrast = infonce_contrast(t, &d[3]);
+    op_infonce_loss(backend, &t[3], &t[5], &t[6], &contrast);
+    op_add(backend, &d[0], &d[0], &t[5]);
+    op_add(backend, &d[1], &d[1], &t[6]);
+}
+
 /* ---- recommenders ---- */
 
 /* rows, columns, nonzeros, width, beta of 0.5 */
@@ -838,6 +897,18 @@ static const struct operator_family operator_families[] = {
      bpr_backward,
      {{1, 1, 1, 1}, {257, 31, 33, 65}, {31, 100, 200, 64}},
      {{2048, 30000, 40000, 64}}},
+    {"unit_rows",
+     unit_rows_describe,
+     unit_rows_forward,
+     unit_rows_backward,
+     {{1, 1}, {31, 33}, {257, 64}, {9, 257}},
+     {{4096, 64}}},
+    {"infonce_loss",
+     infonce_describe,
+     infonce_forward,
+     infonce_backward,
+     {{1, 1, 1}, {31, 33, 31}, {33, 64, 65}, {257, 8, 33}},
+     {{2048, 64, 2048}}},
     {"sample_triples",
      triples_describe,
      triples_forward,

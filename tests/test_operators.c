@@ -231,6 +231,31 @@ static void bpr_reference(double **v, size_numbers s)
     }
 }
 
+static void unit_rows_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0]; i++) {
+        double squares = 0.0;
+        for (int64_t c = 0; c < s[1]; c++)
+            squares += v[0][i * s[1] + c] * v[0][i * s[1] + c];
+        for (int64_t c = 0; c < s[1]; c++)
+            v[1][i * s[1] + c] = v[0][i * s[1] + c] / fmax(sqrt(squares), UNIT_ROWS_SMALLEST);
+    }
+}
+
+static void infonce_reference(double **v, size_numbers s)
+{
+    double *logits = malloc((size_t)s[2] * sizeof *logits);
+    for (int64_t i = 0; i < s[0]; i++) {
+        for (int64_t j = 0; j < s[2]; j++) {
+            logits[j] = 0.0;
+            for (int64_t c = 0; c < s[1]; c++)
+                logits[j] += v[0][i * s[1] + c] * v[1][j * s[1] + c] / (double)INFONCE_TEMPERATURE;
+        }
+        v[3][i] = log_sum_exp(logits, s[2]) - logits[(int64_t)v[2][i]];
+    }
+    free(logits);
+}
+
 /* The order from the permutation's own definition, negatives by listing the items that are left. */
 static void triples_reference(double **v, size_numbers s)
 {
@@ -363,6 +388,8 @@ static const struct {
     {"adamw", adamw_reference},
     {"csr_spmm", spmm_reference},
     {"bpr_loss", bpr_reference},
+    {"unit_rows", unit_rows_reference},
+    {"infonce_loss", infonce_reference},
     {"sample_triples", triples_reference},
     {"topk_masked", topk_reference},
     {"log_softmax_masked", log_softmax_reference},
