@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bf16.h"
 #include "core/file.h"
 
 enum { REPEATS_MAXIMUM = 101, REPEATS_MINIMUM = 3, QUEUED_MAXIMUM = 1000, RANDOM_VALUES = 1 << 20 };
@@ -49,13 +50,6 @@ double measure_seconds(struct backend *backend, measured_work *work, void *conte
 
 /* ---- random matrices ----------------------------------------------------------------------------------- */
 
-static uint16_t bf16_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 /* Draws RANDOM_VALUES numbers and repeats them: what a large matrix needs is that no number is special. */
 static void fill_random(void *values, enum dtype dtype, int64_t count)
 {
@@ -64,7 +58,7 @@ static void fill_random(void *values, enum dtype dtype, int64_t count)
     for (int64_t i = 0; i < count && i < RANDOM_VALUES; i++) {
         const float value = (float)random_normal(&stream);
         if (dtype == DTYPE_BF16)
-            ((uint16_t *)values)[i] = bf16_of(value);
+            ((uint16_t *)values)[i] = bf16_nearest(value);
         else
             ((float *)values)[i] = value;
     }

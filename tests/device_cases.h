@@ -8,19 +8,11 @@
 #include "tests/operator_storage.h"
 #include "tests/support.h"
 
-static float float_of(uint16_t stored)
-{
-    const uint32_t bits = (uint32_t)stored << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 static void round_to_bf16(struct tensor *host)
 {
     float *values = host->data;
     for (int64_t i = 0; i < tensor_count(host); i++)
-        values[i] = float_of(bf16_of(values[i]));
+        values[i] = bf16_value(bf16_nearest(values[i]));
 }
 
 /* The tensor's bytes on the host; *values its numbers as double. The caller frees both. */
@@ -39,7 +31,7 @@ static void *download_values(struct backend *backend, const struct tensor *tenso
             (*values)[i] = ((double *)bytes)[i];
             break;
         case DTYPE_BF16:
-            (*values)[i] = (double)float_of(((uint16_t *)bytes)[i]);
+            (*values)[i] = (double)bf16_value(((uint16_t *)bytes)[i]);
             break;
         case DTYPE_I64:
             (*values)[i] = (double)((int64_t *)bytes)[i];

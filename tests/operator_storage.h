@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "core/bf16.h"
 #include "tests/operator_cases.h"
 
 /* The operands that may be bf16; gradients of parameters stay f32. Families that are not listed are f32 only. */
@@ -47,13 +48,6 @@ static bool among(const char *names, const char *name)
     return strstr(names, padded) != NULL;
 }
 
-static uint16_t bf16_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 /* Uploads f32 values of the host into a tensor of the same or of half the width. */
 static void upload_values(struct backend *backend, struct tensor *tensor, const struct tensor *host)
 {
@@ -63,7 +57,7 @@ static void upload_values(struct backend *backend, struct tensor *tensor, const 
     }
     uint16_t *stored = malloc(tensor_bytes(tensor) + 1);
     for (int64_t i = 0; i < tensor_count(tensor); i++)
-        stored[i] = bf16_of(((const float *)host->data)[i]);
+        stored[i] = bf16_nearest(((const float *)host->data)[i]);
     tensor_upload(backend, tensor, stored);
     backend->wait(backend);
     free(stored);
