@@ -292,6 +292,10 @@ static bool measure_steps(struct transformer *model, const struct workload *work
     if (!fastest(&shortest, model, workload, train, way, 1, error))
         return false;
     const double seconds = whole->seconds - shortest.seconds;
+    if (seconds <= 0.0) {
+        printf("  of which steps: too short to be told apart from the reading of contexts\n");
+        return true;
+    }
     const double rate = decoded_bytes(model, workload, train, way, 1) / seconds;
     printf("  of which steps: %.3f s, %.0f tokens/s, %.1f GB/s (%.1f %% of copy)\n", seconds,
            (double)(whole->interactions - shortest.interactions) / seconds, 1e-9 * rate,
