@@ -404,8 +404,8 @@ void *shared(const void *site, size_t bytes)
 /* ---- device memory --------------------------------------------------------------------------------------- */
 
 static std::mutex memory_lock;
-/* An allocation ends, to 16 bytes, where a page begins that nothing may touch. What is mapped beside its bytes must keep
- * its bits. */
+/* An allocation ends where a page begins that nothing may touch; it is a multiple of 16 bytes only when its size is one,
+ * which that of whole packs is. What is mapped before its bytes must keep its bits. */
 struct allocation {
     unsigned char *base;
     size_t bytes, mapped; /* asked for; from base on, without the last page */
@@ -595,7 +595,7 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
-    const size_t kept = (bytes + 15) / 16 * 16 + (bytes == 0 ? 16 : 0);
+    const size_t kept = bytes > 0 ? bytes : 16;
     const size_t mapped = (kept + page_bytes - 1) / page_bytes * page_bytes;
     const std::lock_guard<std::mutex> guard(memory_lock);
     void *base = MAP_FAILED;

@@ -4,8 +4,8 @@
  * only, in an order that the test chooses: a kernel whose result depends on the order has a race.
  *
  * It reports and aborts on: a barrier that only a part of the block reaches, or at two places at once; a lane
- * exchange without all lanes; a launch beyond the limits of a GPU; a write beside an allocation, when that is
- * released. An access from 16 bytes behind one on is a segmentation fault. Shared memory and allocations start as NaN.
+ * exchange without all lanes; a launch beyond the limits of a GPU; a write before an allocation, when that is
+ * released. An access behind one is a segmentation fault. Shared memory and allocations start as NaN.
  * The "device" memory cannot be touched from host code: it is mapped without access except while a kernel or a copy
  * runs.
  *

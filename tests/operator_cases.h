@@ -17,7 +17,9 @@
 enum role { CONSTANT, VARIABLE, RESULT };
 /* INDEX: uniform on -1 .. bound - 1 (on 0 .. when no_gap); STARTS: 0 .. bound ascending, with empty ranges;
  * EVEN: the same with equal ranges; ONCE: distinct, in 0 .. bound - 1; BITS: random words; FREQUENCIES:
- * rope's; COPY: that of the operand `bound`. */
+ * rope's; ASCENDING: 0 .. bound without its middle, again and again; WIDE: normal, a hundred times as large; HOLLOW:
+ * every third row is -infinity and a third of the others' numbers; UNREAD: infinite in the first row; UNWRITTEN: not
+ * numbers. */
 enum filling {
     ZERO,
     NORMAL,
@@ -30,7 +32,12 @@ enum filling {
     ONCE,
     COUNT_UP,
     BITS,
-    FREQUENCIES
+    FREQUENCIES,
+    ASCENDING,
+    WIDE,
+    HOLLOW,
+    UNREAD,
+    UNWRITTEN
 };
 
 struct operand {
@@ -341,7 +348,7 @@ static int decode_describe(struct operand *o, size_numbers s)
     o[0] = REAL("q", CONSTANT, s[0], s[2] * s[4]);
     o[1] = REAL("k_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
     o[2] = REAL("v_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
-    o[3] = INTEGERS("slots", DTYPE_I32, s[0], s[5] ? INDEX : ONCE, s[0]);
+    o[3] = INTEGERS("slots", DTYPE_I32, s[0], s[5] ? INDEX : ONCE, s[5] ? 2 : s[0]);
     o[4] = INTEGERS("lengths", DTYPE_I32, s[0], LENGTH, s[1]);
     o[5] = REAL("out", RESULT, s[0], s[2] * s[4]);
     return 6;
@@ -572,12 +579,13 @@ static void infonce_backward(struct backend *backend, struct tensor *t, struct t
 static int spmm_describe(struct operand *o, size_numbers s)
 {
     o[0] = INTEGERS("starts", DTYPE_I64, s[0] + 1, STARTS, s[2]);
-    o[1] = INTEGERS("indices", DTYPE_I32, s[2], CLASS, s[1]);
+    o[1] = INTEGERS("indices", DTYPE_I32, s[2], s[5] ? LENGTH : CLASS, s[5] ? s[1] - 1 : s[1]);
     o[2] = REAL("values", CONSTANT, s[2], 0);
     o[3] = REAL("x", CONSTANT, s[1], s[3]);
+    if (s[5])
+        o[3].filling = UNREAD;
     o[4] = REAL("out", RESULT, s[0], s[3]);
-    if (s[4])
-        o[4].filling = NORMAL;
+    o[4].filling = s[4] ? NORMAL : UNWRITTEN;
     return 5;
 }
 
@@ -625,7 +633,7 @@ static int triples_describe(struct operand *o, size_numbers s)
     o[1] = INTEGERS("positives", DTYPE_I32, s[0], CLASS, s[2]);
     o[2] = REAL("pair_weights", CONSTANT, s[0], 0);
     o[3] = INTEGERS("starts", DTYPE_I64, s[1] + 1, EVEN, s[1] * s[4]);
-    o[4] = INTEGERS("excluded", DTYPE_I32, s[1] * s[4], COUNT_UP, s[4]);
+    o[4] = INTEGERS("excluded", DTYPE_I32, s[1] * s[4], ASCENDING, s[4]);
     o[5] = (struct operand){"rows", RESULT, DTYPE_I32, 3 * s[0], 0, ZERO, 0};
     o[6] = REAL("weights", RESULT, s[0], 0);
     return 7;
@@ -678,10 +686,12 @@ static void sample_forward(struct backend *backend, struct tensor *t, size_numbe
         (struct sampling){.temperature = 0.75f, .top_p = (float)s[4] / 100.0f, .top_k = s[3], .seed = 17});
 }
 
-/* rows, classes, classes used */
+/* rows, classes, classes used, nothing forbidden, how the logits are filled */
 static int log_softmax_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("logits", CONSTANT, s[0], s[1]);
+    if (s[4])
+        o[0].filling = (enum filling)s[4];
     o[1] = (struct operand){"forbidden", CONSTANT, DTYPE_U32, s[0], s[1] / 32 + 1, BITS, 0};
     o[2] = REAL("out", RESULT, s[0], s[1]);
     return 3;
@@ -690,10 +700,10 @@ static int log_softmax_describe(struct operand *o, size_numbers s)
 static void log_softmax_forward(struct backend *backend, struct tensor *t, size_numbers s)
 {
     op_axpby(backend, &t[2], 1.0f, &t[0], 0.0f);
-    op_log_softmax_masked(backend, &t[2], &t[1], s[2]);
+    op_log_softmax_masked(backend, &t[2], s[3] ? NULL : &t[1], s[2]);
 }
 
-/* rows, tokens, columns of the log, most tokens of a row */
+/* rows, tokens, columns of the log, most tokens of a row, no mask of what is forbidden */
 static int advance_describe(struct operand *o, size_numbers s)
 {
     static const char *const names[] = {"token", "position", "length", "slot", "drawn"};
@@ -722,7 +732,7 @@ static void advance_forward(struct backend *backend, struct tensor *t, size_numb
                                     .slot = &t[3],
                                     .drawn = &t[4],
                                     .stream = &t[5],
-                                    .forbidden = &t[6],
+                                    .forbidden = s[4] ? NULL : &t[6],
                                     .log = &t[7],
                                     .log_probability = &t[8]},
                &t[9], &t[10], ADVANCE_END, s[3]);
@@ -857,7 +867,7 @@ static const struct operator_family operator_families[] = {
      cross_entropy_describe,
      cross_entropy_forward,
      cross_entropy_backward,
-     {{1, 1, 1}, {31, 33, 31}, {65, 257, 257}, {9, 2000, 1999}, {3, 31, 31}, {5, 2056, 2048}},
+     {{1, 1, 1}, {31, 33, 31}, {65, 257, 257}, {9, 2000, 1999}, {3, 31, 31}, {5, 2056, 2048}, {40, 9, 3}},
      {{2048, 1700, 1700}, {512, 41000, 41000}}},
     {"cross_entropy_set",
      set_describe,
@@ -889,7 +899,9 @@ static const struct operator_family operator_families[] = {
       {31, 33, 5, 130, 1},
       {3, 40, 700, 64, 1},
       {9, 31, 1300, 33},
-      {4, 9, 600, 2}},
+      {4, 9, 600, 2},
+      {4, 40, 900, 130, 1},
+      {33, 31, 257, 33, 0, 1}},
      {{70000, 70000, 1600000, 64}}},
     {"bpr_loss",
      bpr_describe,
@@ -913,7 +925,11 @@ static const struct operator_family operator_families[] = {
      triples_describe,
      triples_forward,
      NULL,
-     {{1, 1, 2, 1, 1}, {257, 31, 33, 64, 7}, {1000, 9, 100, 1000, 99}, {700, 65, 1000, 31, 3}},
+     {{1, 1, 2, 1, 1},
+      {257, 31, 33, 64, 7},
+      {1000, 9, 100, 1000, 99},
+      {700, 65, 1000, 31, 3},
+      {1000, 9, 40, 100, 38}},
      {{800000, 30000, 40000, 2048, 30}}},
     {"topk_masked",
      topk_describe,
@@ -944,13 +960,19 @@ static const struct operator_family operator_families[] = {
      log_softmax_describe,
      log_softmax_forward,
      NULL,
-     {{1, 1, 1}, {31, 257, 200}, {9, 1000, 1000}, {33, 33, 31}},
+     {{1, 1, 1},
+      {31, 257, 200},
+      {9, 1000, 1000},
+      {33, 33, 31},
+      {9, 1500, 1499, 0, WIDE},
+      {9, 1500, 1499, 1, HOLLOW},
+      {3, 2000, 1999, 1, WIDE}},
      {{256, 41000, 41000}}},
     {"advance",
      advance_describe,
      advance_forward,
      NULL,
-     {{1, 1, 1, 1}, {257, 31, 3, 5}, {130, 700, 8, 20}},
+     {{1, 1, 1, 1}, {257, 31, 3, 5}, {130, 700, 8, 20}, {31, 33, 4, 5, 1}},
      {{256, 41000, 8, 20}}},
     {"mean_probability",
      mean_describe,
@@ -1000,6 +1022,9 @@ static void fill_integers(struct random_stream *random, const struct operand *op
     case COUNT_UP:
         *value = operand->bound > 0 ? index % operand->bound : index;
         break;
+    case ASCENDING:
+        *value = index % operand->bound + (index % operand->bound >= operand->bound / 2);
+        break;
     case BITS:
         *value = (int64_t)random_word(random);
         break;
@@ -1013,6 +1038,15 @@ static double fill_number(struct random_stream *random, const struct operand *op
     switch (operand->filling) {
     case NORMAL:
         return random_normal(random);
+    case WIDE:
+        return 100.0 * random_normal(random);
+    case HOLLOW:
+        return index / operand->columns % 3 == 1 || random_below(random, 3) == 0 ? -INFINITY
+                                                                                 : random_normal(random);
+    case UNREAD:
+        return index < operand->columns ? INFINITY : random_normal(random);
+    case UNWRITTEN:
+        return NAN;
     case POSITIVE:
         return 0.25 + random_double(random);
     case FREQUENCIES:
