@@ -12,7 +12,7 @@ bool command_recommend(const struct invocation *invocation, struct error *error)
                                         .k = 20};
     if (!invocation->option[0])
         return error_set(error, ERROR_USAGE,
-                         "--recommender is missing; `idrec info %s` lists what the run has",
+                         "--recommender is missing; name one of the folders in %s/recommenders",
                          invocation->words[0]);
     return option_integer(invocation, 2, 1, &request.k, error) && recommend(&request, stdout, error);
 }

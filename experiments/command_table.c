@@ -18,15 +18,17 @@ static const struct argp_option recommend_options[] = {
      0},
     {0}};
 static const struct argp_option synthesize_options[] = {
-    {"users", OPTION_FIRST + 0, "N", 0, "Users", 0},
-    {"items", OPTION_FIRST + 1, "N", 0, "Items", 0},
-    {"interactions", OPTION_FIRST + 2, "MEAN", 0, "Interactions of a user, on average", 0},
-    {"factors", OPTION_FIRST + 3, "N", 0, "Length of the hidden vectors of users and items", 0},
-    {"blocks", OPTION_FIRST + 4, "N", 0, "Blocks of users and of items with a taste in common", 0},
-    {"noise", OPTION_FIRST + 5, "SHARE", 0, "How much of a choice ignores taste, 0 to 1", 0},
-    {"popularity-skew", OPTION_FIRST + 6, "X", 0, "0: all items are equally popular", 0},
-    {"preferred", OPTION_FIRST + 7, "SHARE", 0, "Share of the items that a user truly prefers", 0},
-    {"seed", OPTION_FIRST + 8, "N", 0, "Seed", 0},
+    {"users", OPTION_FIRST + 0, "N", 0, "Users (default 1000)", 0},
+    {"items", OPTION_FIRST + 1, "N", 0, "Items (default 600)", 0},
+    {"interactions", OPTION_FIRST + 2, "MEAN", 0, "Interactions of a user, on average (default 30)", 0},
+    {"factors", OPTION_FIRST + 3, "N", 0, "Length of the hidden vectors of users and items (default 8)", 0},
+    {"blocks", OPTION_FIRST + 4, "N", 0, "Blocks of users and of items with a taste in common (default 10)",
+     0},
+    {"noise", OPTION_FIRST + 5, "SHARE", 0, "How much of a choice ignores taste, 0 to 1 (default 0.1)", 0},
+    {"popularity-skew", OPTION_FIRST + 6, "X", 0, "0: all items are equally popular (default 0.5)", 0},
+    {"preferred", OPTION_FIRST + 7, "SHARE", 0, "Share of the items that a user truly prefers (default 0.1)",
+     0},
+    {"seed", OPTION_FIRST + 8, "N", 0, "Seed (default 1)", 0},
     {0}};
 
 /* Every single stage is called alike. */
@@ -74,7 +76,9 @@ const struct command commands[] = {
      "  idrec info runs/quickstart\n  idrec info runs/quickstart/dataset.h5 --json",
      json_options, 1, 1, command_info},
     {"recommend", "Print the top items of users as tab-separated lines, in the ids of the input", "RUN",
-     "RUN is the folder of a finished run.\n\nExamples:\n"
+     "RUN is the folder of a finished run. A line is user, item, rank and score; items of train and "
+     "validation are left out. The model is that of the arm augmented, or original where there is no such "
+     "arm, and of the lowest seed.\n\nExamples:\n"
      "  idrec recommend runs/quickstart --recommender=lightgcn --k=10\n"
      "  idrec recommend runs/quickstart --recommender=bpr_mf --users=ids.txt",
      recommend_options, 1, 1, command_recommend},

@@ -102,7 +102,19 @@ static herr_t add_object(hid_t file, const char *name, const H5O_info_t *info, v
 
 json_t *describe_hdf5(const char *path, struct error *error)
 {
-    /* Opening it as a store refuses what is no HDF5 file, in the store's own words. */
+    htri_t is_hdf5;
+    H5E_BEGIN_TRY
+    {
+        is_hdf5 = H5Fis_hdf5(path);
+    }
+    H5E_END_TRY
+    if (is_hdf5 == 0) {
+        error_at(
+            error, ERROR_RUN, path, 0,
+            "is neither an HDF5 file nor named *.safetensors; `idrec info --help` says what can be told");
+        return NULL;
+    }
+    /* Opening it as a store refuses what is damaged, in the store's own words. */
     struct store *store;
     if (!store_open(&store, path, error))
         return NULL;

@@ -14,6 +14,7 @@ static void print_help(void)
     for (const struct command *command = commands; command->name; command++)
         printf("  %-11s %s\n", command->name, command->summary);
     printf("\n`idrec COMMAND --help` explains a command, with examples. To begin:\n"
+           "  idrec synthesize runs/quickstart/data.inter\n"
            "  idrec run configs/quickstart.yaml\n\n"
            "Exit status: 0 done, 1 the run failed, 2 bad usage or configuration, 130 interrupted (the state "
            "is saved:\n"

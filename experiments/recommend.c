@@ -46,8 +46,8 @@ static char *find_model(const char *run_folder, const char *recommender, struct 
     }
     error_set(
         error, ERROR_RUN,
-        "%s has no trained model of '%s'; run `idrec train` with it among `recommenders`, or see `idrec info "
-        "%s` for what is there",
+        "%s has no trained model of '%s'; run `idrec train` with it among `recommenders`, or name one of the "
+        "folders in %s/recommenders",
         run_folder, recommender, run_folder);
     return NULL;
 }

@@ -63,7 +63,8 @@ static void write_reading_help(const struct document *document)
                   "Its 95 %% interval comes from a paired bootstrap over seeds and users; p from a paired "
                   "t-test over seeds, corrected by Holm's method for all comparisons of the metric. The "
                   "controls add as many rows for each user, used in the same way: a gain that they have "
-                  "too is none of the language model's. A comparison needs at least five seeds to count.");
+                  "too is none of the language model's. An arm beats another only where there are at least "
+                  "five seeds, the whole interval lies above zero, and the corrected p is below 0.05.");
 }
 
 static void write_report(const struct report *report, const struct document *document)
