@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <map>
@@ -100,9 +101,12 @@ host_cuda_switch:
 #error "host_cuda.cpp switches fibers on x86-64 only"
 #endif
 
+/* A shared array: it ends where a page begins that nothing may touch. */
 struct shared_variable {
-    const void *site;
+    const void *site; /* NULL: the dynamic one */
+    size_t bytes;
     void *memory;
+    bool used; /* by this block */
 };
 
 /* The block that an OS thread runs. */
@@ -118,7 +122,6 @@ struct block_runner {
     size_t scheduler_stack_bytes;
     void *fake_stack;
 #endif
-    std::vector<char> shared_memory;
     size_t shared_used, dynamic_bytes;
     std::vector<shared_variable> shared_variables;
     const char *barrier_file;
@@ -288,10 +291,10 @@ static bool release_block()
 static void run_block(dim3 index, dim3 grid, dim3 size, enum schedule schedule)
 {
     block->shared_used = 0;
-    block->shared_variables.clear();
+    for (shared_variable &variable : block->shared_variables)
+        variable.used = false;
     block->barrier_file = nullptr;
     block->random = index.x * 2654435761u + index.y * 40503u + 12345u;
-    memset(block->shared_memory.data(), 0xFF, block->shared_memory.size());
     for (unsigned i = 0; i < block->count; i++) {
         fiber *f = &block->fibers[i];
         prepare(f);
@@ -382,23 +385,45 @@ void wait_for_copies(size_t groups)
     }
 }
 
+/* Kept for the blocks to come. */
+static shared_variable new_variable(const void *site, size_t bytes)
+{
+    const size_t mapped = (bytes + page_bytes - 1) / page_bytes * page_bytes;
+    char *base = (char *)mmap(nullptr, mapped + page_bytes, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED)
+        fail("no memory for shared arrays");
+    mprotect(base + mapped, page_bytes, PROT_NONE);
+    return {site, bytes, base + mapped - bytes, false};
+}
+
+static void *variable_memory(const void *site, size_t bytes)
+{
+    const auto found = std::find_if(
+        block->shared_variables.begin(), block->shared_variables.end(),
+        [=](const shared_variable &variable) { return variable.site == site && variable.bytes == bytes; });
+    const bool known = found != block->shared_variables.end();
+    if (!known)
+        block->shared_variables.push_back(new_variable(site, bytes));
+    shared_variable &variable = known ? *found : block->shared_variables.back();
+    if (!variable.used) {
+        variable.used = true;
+        memset(variable.memory, 0xFF, bytes);
+        block->shared_used += site ? (bytes + 15) / 16 * 16 : 0;
+        if (block->shared_used > static_shared_maximum)
+            fail("its shared arrays are larger than 48 KiB");
+    }
+    return variable.memory;
+}
+
 void *dynamic_shared()
 {
-    return block->shared_memory.data();
+    return variable_memory(nullptr, block->dynamic_bytes);
 }
 
 void *shared(const void *site, size_t bytes)
 {
-    for (const shared_variable &variable : block->shared_variables)
-        if (variable.site == site)
-            return variable.memory;
-    const size_t rounded = (bytes + 15) / 16 * 16;
-    if (block->shared_used + rounded > static_shared_maximum)
-        fail("its shared arrays are larger than 48 KiB");
-    void *memory = block->shared_memory.data() + block->dynamic_bytes + block->shared_used;
-    block->shared_used += rounded;
-    block->shared_variables.push_back({site, memory});
-    return memory;
+    return variable_memory(site, bytes);
 }
 
 /* ---- device memory --------------------------------------------------------------------------------------- */
@@ -459,7 +484,6 @@ static void run_grid(const char *kernel, dim3 grid, dim3 size, size_t dynamic_by
         block->body = &body;
         block->count = size.x * size.y * size.z;
         block->dynamic_bytes = (dynamic_bytes + 15) / 16 * 16;
-        block->shared_memory.resize(block->dynamic_bytes + static_shared_maximum);
         if (block->fibers.size() < block->count)
             block->fibers.resize(block->count);
 #pragma omp for schedule(dynamic)

@@ -5,7 +5,7 @@
  *
  * It reports and aborts on: a barrier that only a part of the block reaches, or at two places at once; a lane
  * exchange without all lanes; a launch beyond the limits of a GPU; a write before an allocation, when that is
- * released. An access behind one is a segmentation fault. Shared memory and allocations start as NaN.
+ * released. An access behind one, or behind a shared array, is a segmentation fault. Shared memory and allocations start as NaN.
  * The "device" memory cannot be touched from host code: it is mapped without access except while a kernel or a copy
  * runs.
  *

@@ -16,7 +16,7 @@
 
 enum role { CONSTANT, VARIABLE, RESULT };
 /* INDEX: uniform on -1 .. bound - 1 (on 0 .. when no_gap); STARTS: 0 .. bound ascending, with empty ranges;
- * EVEN: the same with equal ranges; ONCE: distinct, in 0 .. bound - 1; BITS: random words; FREQUENCIES:
+ * EVEN: the same with equal ranges; ONCE: distinct, in 0 .. bound - 1; ONCE_OR_NOT: the same with -1 between; BITS: random words; FREQUENCIES:
  * rope's; ASCENDING: 0 .. bound without its middle, again and again; WIDE: normal, a hundred times as large; HOLLOW:
  * every third row is -infinity and a third of the others' numbers; UNREAD: infinite in the first row; UNWRITTEN: not
  * numbers. */
@@ -30,6 +30,7 @@ enum filling {
     STARTS,
     EVEN,
     ONCE,
+    ONCE_OR_NOT,
     COUNT_UP,
     BITS,
     FREQUENCIES,
@@ -341,11 +342,14 @@ static void attention_backward(struct backend *backend, struct tensor *t, struct
                           (struct attention_shape){s[2], s[3], s[4]});
 }
 
-/* ---- decode: rows, capacity, query heads, key heads, head width, rows without a slot; slots are as many as rows */
+/* ---- decode: rows, capacity, query heads, key heads, head width, rows without a slot (2: and large scores); slots are
+ * as many as rows */
 
 static int decode_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("q", CONSTANT, s[0], s[2] * s[4]);
+    if (s[5] > 1)
+        o[0].filling = WIDE;
     o[1] = REAL("k_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
     o[2] = REAL("v_cache", CONSTANT, s[0] * s[1], s[3] * s[4]);
     o[3] = INTEGERS("slots", DTYPE_I32, s[0], s[5] ? INDEX : ONCE, s[5] ? 2 : s[0]);
@@ -365,7 +369,7 @@ static void decode_forward(struct backend *backend, struct tensor *t, size_numbe
 static int cache_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("rows", CONSTANT, s[0], s[2]);
-    o[1] = INTEGERS("slots", DTYPE_I32, s[0], ONCE, s[0]);
+    o[1] = INTEGERS("slots", DTYPE_I32, s[0], s[3] ? ONCE_OR_NOT : ONCE, s[0]);
     o[2] = INTEGERS("positions", DTYPE_I32, s[0], CLASS, s[1]);
     o[3] = REAL("cache", RESULT, s[0] * s[1], s[2]);
     return 4;
@@ -842,9 +846,15 @@ static const struct operator_family operator_families[] = {
       {33, 70, 3, 3, 31, 1},
       {5, 600, 8, 1, 128, 1},
       {3, 257, 6, 2, 33},
-      {4, 90, 5, 1, 8}},
+      {4, 90, 5, 1, 8},
+      {9, 90, 4, 2, 32, 2}},
      {{256, 200, 4, 4, 32}}},
-    {"cache_store", cache_describe, cache_forward, NULL, {{1, 1, 1}, {33, 31, 65}}, {{256, 200, 128}}},
+    {"cache_store",
+     cache_describe,
+     cache_forward,
+     NULL,
+     {{1, 1, 1}, {33, 31, 65}, {33, 9, 64, 1}},
+     {{256, 200, 128}}},
     {"cache_share",
      share_describe,
      share_forward,
@@ -1018,6 +1028,9 @@ static void fill_integers(struct random_stream *random, const struct operand *op
         break;
     case ONCE: /* 7919 is prime: distinct unless it divides the bound */
         *value = index * 7919 % operand->bound;
+        break;
+    case ONCE_OR_NOT:
+        *value = index % 3 == 1 ? -1 : index * 7919 % operand->bound;
         break;
     case COUNT_UP:
         *value = operand->bound > 0 ? index % operand->bound : index;

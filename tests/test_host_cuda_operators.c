@@ -2,13 +2,13 @@
  * The CUDA kernels' own source on the host (host_cuda.h) against the CPU operators, over the whole case list, in f32 and
  * bf16, under four schedules that must give the same bits.
  *
- *   test_host_cuda_operators [FAMILY]
+ *   test_host_cuda_operators [FAMILY [f32 | bf16]]
  */
 #include "cuda/backend.h"
 #include "tests/device_cases.h"
 #include "tests/host_schedule.h"
 
-static const char *only_family;
+static const char *only_family, *only_type;
 
 static void check_case(struct backend *cpu, struct backend *device, const struct operator_family *family,
                        const int64_t *size, bool bf16)
@@ -45,6 +45,8 @@ static void check_case(struct backend *cpu, struct backend *device, const struct
 
 static void check_list(bool bf16)
 {
+    if (only_type && strcmp(only_type, bf16 ? "bf16" : "f32") != 0)
+        return;
     struct error error = ERROR_INITIALIZER;
     struct backend *cpu = open_backend(1), *device = cuda_backend_open(0, &error);
     require(device != NULL, &error);
@@ -74,6 +76,7 @@ static void kernels_equal_the_cpu_in_bf16(void **state)
 int main(int argument_count, char **arguments)
 {
     only_family = argument_count > 1 ? arguments[1] : NULL;
+    only_type = argument_count > 2 ? arguments[2] : NULL;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_equal_the_cpu_in_f32),
         cmocka_unit_test(kernels_equal_the_cpu_in_bf16),

@@ -144,7 +144,7 @@ static void attention_reference(double **v, size_numbers s)
 static void decode_reference(double **v, size_numbers s)
 {
     for (int64_t row = 0; row < s[0]; row++)
-        for (int64_t h = 0; h < s[2]; h++) {
+        for (int64_t h = 0; h < s[2] && v[3][row] >= 0.0; h++) {
             const int64_t place = (row * s[2] + h) * s[4];
             const int64_t keys = ((int64_t)v[3][row] * s[1] * s[3] + h / (s[2] / s[3])) * s[4];
             attend(v[5] + place, v[0] + place, v[1] + keys, v[2] + keys, (int64_t)v[4][row], s[3] * s[4],
@@ -155,7 +155,7 @@ static void decode_reference(double **v, size_numbers s)
 static void cache_reference(double **v, size_numbers s)
 {
     for (int64_t row = 0; row < s[0]; row++)
-        for (int64_t i = 0; i < s[2]; i++)
+        for (int64_t i = 0; i < s[2] && v[1][row] >= 0.0; i++)
             v[3][((int64_t)v[1][row] * s[1] + (int64_t)v[2][row]) * s[2] + i] = v[0][row * s[2] + i];
 }
 
@@ -256,6 +256,14 @@ static void infonce_reference(double **v, size_numbers s)
     free(logits);
 }
 
+static bool is_excluded(const double *items, int64_t count, int64_t item)
+{
+    for (int64_t i = 0; i < count; i++)
+        if ((int64_t)items[i] == item)
+            return true;
+    return false;
+}
+
 /* The order from the permutation's own definition, negatives by listing the items that are left. */
 static void triples_reference(double **v, size_numbers s)
 {
@@ -267,11 +275,15 @@ static void triples_reference(double **v, size_numbers s)
         double *triple = v[5] + 3 * first + (place - first);
         struct random_stream stream =
             random_stream_open(TRIPLES_SEED, RANDOM_NEGATIVE, TRIPLES_EPOCH, (uint64_t)place);
-        int64_t negative = -1;
-        for (int attempt = 0; attempt < 64 && negative < s[4]; attempt++)
+        const double *excluded = v[4] + (int64_t)v[3][(int64_t)v[0][pair]];
+        int64_t negative = (int64_t)random_below(&stream, (uint32_t)s[2]);
+        for (int attempt = 1; attempt < 64 && is_excluded(excluded, s[4], negative); attempt++)
             negative = (int64_t)random_below(&stream, (uint32_t)s[2]);
-        if (negative < s[4])
-            negative = s[4] + (int64_t)random_below(&stream, (uint32_t)(s[2] - s[4]));
+        if (is_excluded(excluded, s[4], negative)) {
+            int64_t before = (int64_t)random_below(&stream, (uint32_t)(s[2] - s[4]));
+            for (negative = 0; before > 0 || is_excluded(excluded, s[4], negative); negative++)
+                before -= !is_excluded(excluded, s[4], negative);
+        }
         triple[0] = v[0][pair];
         triple[size] = (double)s[1] + v[1][pair];
         triple[2 * size] = (double)(s[1] + negative);
@@ -315,7 +327,7 @@ static void log_softmax_reference(double **v, size_numbers s)
         double *out = v[2] + row * s[1];
         for (int64_t c = 0; c < s[1]; c++) {
             const int64_t word = (int64_t)v[1][row * words + c / 32];
-            out[c] = c >= s[2] || (word >> (c % 32) & 1) ? -INFINITY : v[0][row * s[1] + c];
+            out[c] = c >= s[2] || (!s[3] && word >> (c % 32) & 1) ? -INFINITY : v[0][row * s[1] + c];
         }
         const double log_sum = log_sum_exp(out, s[1]);
         for (int64_t c = 0; c < s[1]; c++)
@@ -340,7 +352,8 @@ static void advance_reference(double **v, size_numbers s)
             continue;
         if (token >= 0 && token != ADVANCE_END) {
             double *word = &v[6][row * words + token / 32];
-            *word = (double)((uint32_t)*word | 1u << token % 32);
+            if (!s[4])
+                *word = (double)((uint32_t)*word | 1u << token % 32);
             v[7][place] = v[0][row] = (double)token;
             v[8][place] = v[10][row];
             v[1][row]++;
