@@ -33,15 +33,16 @@ FAMILIES_OF_PARTS = {"scan.cu": ["gather"], "sort.cu": ["gather"], "attention_te
 UNITS_OF_PARTS = {"portable.cuh": ["elementwise.cu"], "mma.cuh": ["attention_tensor_core.cu"]}
 BUILDING_BLOCKS = ("warp.cuh", "scan.cuh", "sort.cuh")
 
-# Faults that no test can notice, and why.
+# Faults that no test can notice, and why. #n: only the n-th of those that read the same.
 SAME_VALUE = "all threads write the same value"
+VOTES_WAIT = "the votes that follow wait too; on a GPU they order no memory"
 NOTHING_TAKEN = "differs only where nothing was taken, and such a sum is not used"
 ACCEPTED = {
     "attention_decode.cu choice: `maxima[i] > -INFINITY` -> `true`": NOTHING_TAKEN,
     "attention_decode.cu choice: `total.sum > 0.0f` -> `true`": "a row reads its own token at least",
     "attention_decode.cu bound: `(first > 0 && first >= last)` -> `false`": "a short cut; a part of no positions is not read",
     "bpr.cu bound: `first == 0` -> `true`": SAME_VALUE,
-    "cross_entropy.cu barrier: `__syncthreads()` -> `nothing`": "only that at a round's begin: the one after it separates the same",
+    "cross_entropy.cu barrier: `__syncthreads()` -> `nothing` #1": "the one after it separates the same",
     "cross_entropy.cu bound: `threadIdx.x == 0` -> `true`": SAME_VALUE,
     "log_softmax.cu choice: `forbidden` -> `true`": "there are no words then: NULL plus 0",
     "softmax.cuh choice: `running.maximum > -INFINITY` -> `true`": NOTHING_TAKEN,
@@ -53,8 +54,10 @@ ACCEPTED = {
     "rmsnorm.cu bound: `place.member == 0` -> `true`": SAME_VALUE,
     "rmsnorm.cu bound: `chunks == 0` -> `true`": "reads twice what is in registers",
     "scan.cu bound: `threadIdx.x == 0` -> `true`": SAME_VALUE,
-    "sort.cu barrier: `__syncwarp()` -> `nothing`": "the votes that follow wait too; on a GPU they order no memory",
+    "sort.cu barrier: `__syncwarp()` -> `nothing` #1": VOTES_WAIT,
+    "sort.cu barrier: `__syncwarp()` -> `nothing` #3": VOTES_WAIT,
     "sort.cu bound: `valid` -> `true`": "adds nothing",
+    "unit_rows.cu bound: `lane_index() == 0` -> `true`": SAME_VALUE,
     "warp.cuh bound: `lane_index() == 0` -> `true`": SAME_VALUE,
     "warp.cuh index: `0` -> `0 + 1`": "any warp's maximum fills the unused lanes",
 }
@@ -76,6 +79,7 @@ class Fault:
         self.path, self.text, self.kind = path, text, kind
         self.begin, self.end, self.replacement = begin, end, replacement
         self.line = text.count("\n", 0, begin) + 1
+        self.number = 1  # among those of the file that read the same
 
     def mutated(self):
         return self.text[: self.begin] + self.replacement + self.text[self.end :]
@@ -226,7 +230,10 @@ def faults_of(path):
             *faults_of_indices(code, begin, body, end),
         ):
             found[first, last, replacement] = Fault(path, text, kind, first, last, replacement)
-    return [found[place] for place in sorted(found)]
+    faults, same = [found[place] for place in sorted(found)], {}
+    for fault in faults:
+        fault.number = same[fault.describe(line=False)] = same.get(fault.describe(line=False), 0) + 1
+    return faults
 
 
 # ---- building and testing ----
@@ -383,7 +390,8 @@ def verdict(build, fault):
         built = built or failure is None
     if not built:
         return "not built", ""
-    reason = ACCEPTED.get(fault.describe(line=False))
+    text = fault.describe(line=False)
+    reason = ACCEPTED.get(text) or ACCEPTED.get(f"{text} #{fault.number}")
     return ("accepted", reason) if reason else ("survived", "")
 
 

@@ -103,6 +103,28 @@ static void bits_do_not_depend_on_alignment(void **state)
     close_device(device);
 }
 
+/* ---- rows of length zero ---- */
+
+static void a_row_of_zeros_stays_one(void **state)
+{
+    (void)state;
+    enum { ROWS = 3, COLUMNS = 12 };
+    static const float zeros[ROWS * COLUMNS];
+    struct backend *device = open_device();
+    struct tensor x = tensor_open(device, ROWS, COLUMNS, 0), out = tensor_open(device, ROWS, COLUMNS, 0);
+    struct tensor inverse_norm = tensor_open(device, ROWS, 0, 0);
+    tensor_upload(device, &x, zeros);
+    op_unit_rows_forward(device, &out, &inverse_norm, &x);
+    float *values = values_of(device, &out);
+    for (int i = 0; i < ROWS * COLUMNS; i++)
+        assert_true(values[i] == 0.0f);
+    free(values);
+    tensor_close(device, &x, 0);
+    tensor_close(device, &out, 0);
+    tensor_close(device, &inverse_norm, 0);
+    close_device(device);
+}
+
 /* ---- sums of look-ups ---- */
 
 enum { TABLE_ROWS = 9, WIDTH = 12, PLACES = 900, FOLLOWED = 4 };
@@ -224,6 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_do_not_depend_on_alignment),
+        cmocka_unit_test(a_row_of_zeros_stays_one),
         cmocka_unit_test(sums_depend_on_their_own_rows_only),
         cmocka_unit_test(conversions_round_as_on_the_CPU),
         cmocka_unit_test(tensors_may_be_empty),
