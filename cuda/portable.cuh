@@ -21,7 +21,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
-#define SHARED_ARRAY(type, name, count) __shared__ type name[count]
+/* Aligned for the widest access, packs.cuh's. */
+#define SHARED_ARRAY(type, name, count) __shared__ __align__(16) type name[count]
 #define DYNAMIC_SHARED(type, name)                                                                           \
     extern __shared__ __align__(16) unsigned char idrec_dynamic_shared[];                                    \
     type *name = reinterpret_cast<type *>(idrec_dynamic_shared)
