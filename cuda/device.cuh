@@ -78,11 +78,20 @@ void launch_on_host(const char *name, dim3 grid, dim3 block, size_t shared, void
 #define LAUNCH(backend, kernel, grid, block, shared, ...)                                                    \
     ((void)(backend), launch_on_host(#kernel, grid, block, shared, kernel, __VA_ARGS__))
 #else
+/* Beyond 48 KiB, static and dynamic together, a kernel must be allowed to. It is allowed all that there is: what one
+ * thread of the host launches must not lower what another is about to. */
 template <typename Kernel> bool allow_dynamic_shared(struct backend *backend, Kernel *kernel, size_t bytes)
 {
-    return bytes <= (48u << 10) ||
-           cuda_check(backend,
-                      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+    cudaFuncAttributes attributes;
+    if (bytes == 0)
+        return true;
+    if (!cuda_check(backend, cudaFuncGetAttributes(&attributes, kernel), "attributes of a kernel"))
+        return false;
+    if (attributes.sharedSizeBytes + bytes <= (48u << 10))
+        return true;
+    const size_t most = device_of(backend)->properties.sharedMemPerBlockOptin - attributes.sharedSizeBytes;
+    return cuda_check(backend,
+                      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)most),
                       "shared memory of a kernel");
 }
 
