@@ -64,13 +64,14 @@ static void cuda_upload(struct backend *backend, void *to, const void *from, siz
     copy(backend, to, from, bytes, cudaMemcpyHostToDevice);
 }
 
-/* What the kernels that have been waited for say. */
+/* What the kernels that have been waited for say. Later ones may be running: nothing is written but to clear a report. */
 static void check_reports(struct backend *backend)
 {
     volatile uint32_t *not_numbers = device_of(backend)->not_numbers;
-    if (*not_numbers && backend->error.kind == ERROR_NONE)
-        error_set(&backend->error, ERROR_RUN,
-                  "op_sample: the logits are not numbers; train the model again with a lower learning rate");
+    if (!*not_numbers)
+        return;
+    error_set(&backend->error, ERROR_RUN,
+              "op_sample: the logits are not numbers; train the model again with a lower learning rate");
     *not_numbers = 0;
 }
 
