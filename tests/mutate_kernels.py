@@ -36,6 +36,7 @@ BUILDING_BLOCKS = ("warp.cuh", "scan.cuh", "sort.cuh")
 # Faults that no test can notice, and why. #n: only the n-th of those that read the same.
 SAME_VALUE = "all threads write the same value"
 VOTES_WAIT = "the votes that follow wait too; on a GPU they order no memory"
+SAME_SUM = "the same whole numbers are added, one by one"
 NOTHING_TAKEN = "differs only where nothing was taken, and such a sum is not used"
 ACCEPTED = {
     "attention_decode.cu choice: `maxima[i] > -INFINITY` -> `true`": NOTHING_TAKEN,
@@ -53,11 +54,14 @@ ACCEPTED = {
     "optimizer.cu bound: `threadIdx.x == 0` -> `true`": SAME_VALUE,
     "rmsnorm.cu bound: `place.member == 0` -> `true`": SAME_VALUE,
     "rmsnorm.cu bound: `chunks == 0` -> `true`": "reads twice what is in registers",
+    "sample.cu bound: `by_column` -> `false` #2": SAME_SUM,
+    "sample.cu bound: `bucket == LAST_BUCKET` -> `false`": SAME_SUM,
     "scan.cu bound: `threadIdx.x == 0` -> `true`": SAME_VALUE,
     "sort.cu barrier: `__syncwarp()` -> `nothing` #1": VOTES_WAIT,
     "sort.cu barrier: `__syncwarp()` -> `nothing` #3": VOTES_WAIT,
     "sort.cu bound: `valid` -> `true`": "adds nothing",
     "unit_rows.cu bound: `lane_index() == 0` -> `true`": SAME_VALUE,
+    "warp.cuh loop: `distance < warp_width` -> `distance + 1 < warp_width`": "distances are powers of two",
     "warp.cuh bound: `lane_index() == 0` -> `true`": SAME_VALUE,
     "warp.cuh index: `0` -> `0 + 1`": "any warp's maximum fills the unused lanes",
 }

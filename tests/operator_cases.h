@@ -847,7 +847,7 @@ static const struct operator_family operator_families[] = {
       {5, 600, 8, 1, 128, 1},
       {3, 257, 6, 2, 33},
       {4, 90, 5, 1, 8},
-      {9, 90, 4, 2, 32, 2}},
+      {9, 300, 4, 2, 32, 2}},
      {{256, 200, 4, 4, 32}}},
     {"cache_store",
      cache_describe,
