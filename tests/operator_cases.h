@@ -355,6 +355,8 @@ static int decode_describe(struct operand *o, size_numbers s)
     o[3] = INTEGERS("slots", DTYPE_I32, s[0], s[5] ? INDEX : ONCE, s[5] ? 2 : s[0]);
     o[4] = INTEGERS("lengths", DTYPE_I32, s[0], LENGTH, s[1]);
     o[5] = REAL("out", RESULT, s[0], s[2] * s[4]);
+    if (s[5]) /* rows without a slot keep what they have */
+        o[5].filling = NORMAL;
     return 6;
 }
 
