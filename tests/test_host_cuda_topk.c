@@ -24,7 +24,7 @@ struct ranking {
 
 static void *device_memory(struct backend *backend, const void *values, size_t bytes)
 {
-    void *memory = backend->allocate(backend, bytes + 1);
+    void *memory = backend->allocate(backend, bytes);
     assert_non_null(memory);
     if (values)
         backend->upload(backend, memory, values, bytes);
