@@ -65,6 +65,8 @@ static __global__ void warp_kernel(int *out)
     }
 }
 
+enum { BELOW = 1 << 20 }; /* numbers less this are below what unwritten shared memory holds, -1 */
+
 /* The same of a block, with the total of the exclusive sum at last; each function again and again without a barrier of
  * another one between. */
 static __global__ void block_kernel(int *out)
@@ -74,7 +76,7 @@ static __global__ void block_kernel(int *out)
     for (int round = 0; round < ROUNDS; round++)
         result[round * stride + SUM * threads] = block_sum(number_of(thread, round));
     for (int round = 0; round < ROUNDS; round++)
-        result[round * stride + MAXIMUM * threads] = block_maximum(number_of(thread, round));
+        result[round * stride + MAXIMUM * threads] = block_maximum(number_of(thread, round) - BELOW) + BELOW;
     for (int round = 0; round < ROUNDS; round++)
         result[round * stride + BEFORE * threads] =
             block_exclusive_sum(number_of(thread, round), &result[round * stride + FOURTH * threads]);
