@@ -57,6 +57,7 @@ ACCEPTED = {
     "sample.cu bound: `by_column` -> `false` #2": SAME_SUM,
     "sample.cu bound: `bucket == LAST_BUCKET` -> `false`": SAME_SUM,
     "sample.cu bound: `threadIdx.x == 0` -> `true` #1": SAME_VALUE,
+    "sample.cu bound: `threadIdx.x == 0` -> `true` #2": SAME_VALUE,
     "scan.cu bound: `threadIdx.x == 0` -> `true`": SAME_VALUE,
     "sort.cu barrier: `__syncwarp()` -> `nothing` #1": VOTES_WAIT,
     "sort.cu barrier: `__syncwarp()` -> `nothing` #3": VOTES_WAIT,
