@@ -194,11 +194,10 @@ __global__ void __launch_bounds__(THREADS, 1)
     const attention_tile place = find_tile<TILE>(o.starts, o.sequences);
     if (place.tile >= place.count)
         return;
-    const int head = (int)blockIdx.y, key_head = head / (o.query_heads / o.key_heads);
-    const int64_t stride = (int64_t)o.query_heads * o.width, key_stride = (int64_t)o.key_heads * o.width;
-    const int64_t first = place.first + place.tile * TILE, offset = first * stride + head * o.width;
+    const int head = (int)blockIdx.y, key_head = o.key_head_of(head);
+    const int64_t first = place.first + place.tile * TILE, offset = o.query_at(first, head);
     const int available = place.length - place.tile * TILE;
-    load_tile<Tiling>(queries, o.q + offset, stride, available, o);
+    load_tile<Tiling>(queries, o.q + offset, o.query_stride(), available, o);
 
     float maximum[ROWS], total[ROWS] = {};
     results<Tiling> sums = {};
@@ -206,17 +205,17 @@ __global__ void __launch_bounds__(THREADS, 1)
     for (int i = 0; i < ROWS; i++)
         maximum[i] = -INFINITY;
     for (int tile = 0; tile <= place.tile; tile++) {
-        const int64_t keys = (place.first + tile * TILE) * key_stride + key_head * o.width;
+        const int64_t keys = o.key_at(place.first + tile * TILE, key_head);
         const int there = place.length - tile * TILE;
         products<Tiling> scores;
         __syncthreads();
-        load_tile<Tiling>(rows, o.k + keys, key_stride, there, o);
+        load_tile<Tiling>(rows, o.k + keys, o.key_stride(), there, o);
         __syncthreads();
         multiply<Tiling>(scores, queries, rows);
         softmax_step<Tiling>(scores, sums, maximum, total, (place.tile - tile) * TILE, o.scale);
         keep_transposed<Tiling>(weights, scores);
         __syncthreads();
-        load_tile<Tiling>(rows, o.v + keys, key_stride, there, o);
+        load_tile<Tiling>(rows, o.v + keys, o.key_stride(), there, o);
         __syncthreads();
         accumulate<Tiling>(sums, weights, rows);
     }
@@ -228,7 +227,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         if (thread_column() == 0 && row < available)
             log_sum_exp[head * o.tokens + first + row] = maximum[i] + logf(total[i]);
     }
-    store_results<Tiling>(out + offset, sums, factors, stride, available, o.width);
+    store_results<Tiling>(out + offset, sums, factors, o.query_stride(), available, o.width);
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------ */
@@ -265,12 +264,11 @@ __global__ void __launch_bounds__(THREADS, 1)
     const attention_tile place = find_tile<TILE>(o.starts, o.sequences);
     if (place.tile >= place.count)
         return;
-    const int head = (int)blockIdx.y, key_head = head / (o.query_heads / o.key_heads);
-    const int64_t stride = (int64_t)o.query_heads * o.width, key_stride = (int64_t)o.key_heads * o.width;
-    const int64_t first = place.first + place.tile * TILE, offset = first * stride + head * o.width;
+    const int head = (int)blockIdx.y, key_head = o.key_head_of(head);
+    const int64_t first = place.first + place.tile * TILE, offset = o.query_at(first, head);
     const int available = place.length - place.tile * TILE;
-    load_tile<Tiling>(queries, o.q + offset, stride, available, o);
-    load_tile<Tiling>(d_outs, g.d_out + offset, stride, available, o);
+    load_tile<Tiling>(queries, o.q + offset, o.query_stride(), available, o);
+    load_tile<Tiling>(d_outs, g.d_out + offset, o.query_stride(), available, o);
 
     float normaliser[ROWS], delta[ROWS], factors[ROWS];
     results<Tiling> sums = {};
@@ -283,12 +281,12 @@ __global__ void __launch_bounds__(THREADS, 1)
         factors[i] = o.scale;
     }
     for (int tile = 0; tile <= place.tile; tile++) {
-        const int64_t from = (place.first + tile * TILE) * key_stride + key_head * o.width;
+        const int64_t from = o.key_at(place.first + tile * TILE, key_head);
         const int there = place.length - tile * TILE, distance = (place.tile - tile) * TILE;
         products<Tiling> scores, d_weights;
         __syncthreads();
-        load_tile<Tiling>(keys, o.k + from, key_stride, there, o);
-        load_tile<Tiling>(values, o.v + from, key_stride, there, o);
+        load_tile<Tiling>(keys, o.k + from, o.key_stride(), there, o);
+        load_tile<Tiling>(values, o.v + from, o.key_stride(), there, o);
         __syncthreads();
         multiply<Tiling>(scores, queries, keys);
         multiply<Tiling>(d_weights, d_outs, values);
@@ -304,7 +302,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         __syncthreads();
         accumulate<Tiling>(sums, weights, keys);
     }
-    store_results<Tiling>(d_q + offset, sums, factors, stride, available, o.width);
+    store_results<Tiling>(d_q + offset, sums, factors, o.query_stride(), available, o.width);
 }
 
 /* scores [keys, queries] become the weights of softmax, d_weights what reaches the scores. */
@@ -341,21 +339,20 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (place.tile >= place.count)
         return;
     const int key_head = (int)blockIdx.y, group = o.query_heads / o.key_heads;
-    const int64_t stride = (int64_t)o.query_heads * o.width, key_stride = (int64_t)o.key_heads * o.width;
-    const int64_t offset = (place.first + place.tile * TILE) * key_stride + key_head * o.width;
+    const int64_t offset = o.key_at(place.first + place.tile * TILE, key_head);
     const int available = place.length - place.tile * TILE;
-    load_tile<Tiling>(keys, o.k + offset, key_stride, available, o);
-    load_tile<Tiling>(values, o.v + offset, key_stride, available, o);
+    load_tile<Tiling>(keys, o.k + offset, o.key_stride(), available, o);
+    load_tile<Tiling>(values, o.v + offset, o.key_stride(), available, o);
 
     results<Tiling> key_sums = {}, value_sums = {};
     for (int head = key_head * group; head < (key_head + 1) * group; head++)
         for (int tile = place.tile; tile < place.count; tile++) {
-            const int64_t token = place.first + tile * TILE, from = token * stride + head * o.width;
+            const int64_t token = place.first + tile * TILE, from = o.query_at(token, head);
             const int there = place.length - tile * TILE;
             products<Tiling> scores, d_weights;
             __syncthreads();
-            load_tile<Tiling>(queries, o.q + from, stride, there, o);
-            load_tile<Tiling>(d_outs, g.d_out + from, stride, there, o);
+            load_tile<Tiling>(queries, o.q + from, o.query_stride(), there, o);
+            load_tile<Tiling>(d_outs, g.d_out + from, o.query_stride(), there, o);
             __syncthreads();
             multiply<Tiling>(scores, keys, queries);
             multiply<Tiling>(d_weights, values, d_outs);
@@ -375,8 +372,8 @@ __global__ void __launch_bounds__(THREADS, 1)
         ones[i] = 1.0f;
         scales[i] = o.scale;
     }
-    store_results<Tiling>(d_k + offset, key_sums, scales, key_stride, available, o.width);
-    store_results<Tiling>(d_v + offset, value_sums, ones, key_stride, available, o.width);
+    store_results<Tiling>(d_k + offset, key_sums, scales, o.key_stride(), available, o.width);
+    store_results<Tiling>(d_v + offset, value_sums, ones, o.key_stride(), available, o.width);
 }
 
 /* ---- operators ----------------------------------------------------------------------------------------- */

@@ -16,6 +16,28 @@ template <typename T> struct attention_operands {
     int sequences, query_heads, key_heads, width;
     float scale;
     bool packed; /* rows of heads can be read 16 bytes at a time */
+
+    __device__ int64_t query_stride() const
+    {
+        return (int64_t)query_heads * width;
+    }
+    __device__ int64_t key_stride() const
+    {
+        return (int64_t)key_heads * width;
+    }
+    __device__ int key_head_of(int head) const
+    {
+        return head / (query_heads / key_heads);
+    }
+    /* The first element of a token's head in q, out and their gradients, and in k, v and theirs. */
+    __device__ int64_t query_at(int64_t token, int head) const
+    {
+        return token * query_stride() + head * width;
+    }
+    __device__ int64_t key_at(int64_t token, int key_head) const
+    {
+        return token * key_stride() + key_head * width;
+    }
 };
 
 /* What backward reads besides. */

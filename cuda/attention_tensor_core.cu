@@ -163,7 +163,7 @@ __device__ static void softmax_step(float (&scores)[tiles][4], float (&sums)[sum
         for (int n = 0; n < tiles; n++)
             largest = fmaxf(largest, fmaxf(scores[n][2 * h], scores[n][2 * h + 1]));
         largest = row_maximum(largest);
-        const float kept = power_of_two((maximum[h] - largest) * scale), shift = largest * scale;
+        const float kept = binary_exponential((maximum[h] - largest) * scale), shift = largest * scale;
         maximum[h] = largest;
         total[h] *= kept;
 #pragma unroll
@@ -175,7 +175,7 @@ __device__ static void softmax_step(float (&scores)[tiles][4], float (&sums)[sum
         for (int n = 0; n < tiles; n++)
 #pragma unroll
             for (int i = 2 * h; i < 2 * h + 2; i++) {
-                scores[n][i] = power_of_two(scores[n][i] * scale - shift);
+                scores[n][i] = binary_exponential(scores[n][i] * scale - shift);
                 total[h] += scores[n][i];
             }
     }
@@ -193,16 +193,15 @@ __global__ void __launch_bounds__(THREADS)
     if (place.tile >= place.count)
         return;
     const int own_tile = place.count - 1 - place.tile, available = place.length - own_tile * TILE;
-    const int head = (int)blockIdx.y, key_head = head / (o.query_heads / o.key_heads);
-    const int64_t stride = (int64_t)o.query_heads * o.width, key_stride = (int64_t)o.key_heads * o.width;
-    const int64_t first = place.first + own_tile * TILE, offset = first * stride + head * o.width;
+    const int head = (int)blockIdx.y, key_head = o.key_head_of(head);
+    const int64_t first = place.first + own_tile * TILE, offset = o.query_at(first, head);
     const auto copy_keys = [&](int tile) {
-        const int64_t from = (place.first + tile * TILE) * key_stride + key_head * o.width;
+        const int64_t from = o.key_at(place.first + tile * TILE, key_head);
         const int there = place.length - tile * TILE, buffer = tile % 2 * size;
-        copy_rows<WIDTH, TILE>(keys + buffer, o.k + from, key_stride, there, o.width);
-        copy_rows<WIDTH, TILE>(values + buffer, o.v + from, key_stride, there, o.width);
+        copy_rows<WIDTH, TILE>(keys + buffer, o.k + from, o.key_stride(), there, o.width);
+        copy_rows<WIDTH, TILE>(values + buffer, o.v + from, o.key_stride(), there, o.width);
     };
-    copy_rows<WIDTH, TILE>(queries, o.q + offset, stride, available, o.width);
+    copy_rows<WIDTH, TILE>(queries, o.q + offset, o.query_stride(), available, o.width);
     close_copies();
     copy_keys(0);
     close_copies();
@@ -235,7 +234,7 @@ __global__ void __launch_bounds__(THREADS)
         if (lane_member() == 0 && row < available)
             log_sum_exp[head * o.tokens + first + row] = maximum[h] * o.scale + logf(total[h]);
     }
-    store_rows<WIDTH>(out + offset, queries, sums, factors, stride, available, o.width);
+    store_rows<WIDTH>(out + offset, queries, sums, factors, o.query_stride(), available, o.width);
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------ */
@@ -253,17 +252,16 @@ __global__ void __launch_bounds__(THREADS)
     if (place.tile >= place.count)
         return;
     const int own_tile = place.count - 1 - place.tile, available = place.length - own_tile * TILE;
-    const int head = (int)blockIdx.y, key_head = head / (o.query_heads / o.key_heads);
-    const int64_t stride = (int64_t)o.query_heads * o.width, key_stride = (int64_t)o.key_heads * o.width;
-    const int64_t first = place.first + own_tile * TILE, offset = first * stride + head * o.width;
+    const int head = (int)blockIdx.y, key_head = o.key_head_of(head);
+    const int64_t first = place.first + own_tile * TILE, offset = o.query_at(first, head);
     const auto copy_keys = [&](int step) {
-        const int64_t from = (place.first + step * KEYS) * key_stride + key_head * o.width;
+        const int64_t from = o.key_at(place.first + step * KEYS, key_head);
         const int there = place.length - step * KEYS, buffer = step % 2 * step_size;
-        copy_rows<WIDTH, KEYS>(keys + buffer, o.k + from, key_stride, there, o.width);
-        copy_rows<WIDTH, KEYS>(values + buffer, o.v + from, key_stride, there, o.width);
+        copy_rows<WIDTH, KEYS>(keys + buffer, o.k + from, o.key_stride(), there, o.width);
+        copy_rows<WIDTH, KEYS>(values + buffer, o.v + from, o.key_stride(), there, o.width);
     };
-    copy_rows<WIDTH, TILE>(queries, o.q + offset, stride, available, o.width);
-    copy_rows<WIDTH, TILE>(d_outs, g.d_out + offset, stride, available, o.width);
+    copy_rows<WIDTH, TILE>(queries, o.q + offset, o.query_stride(), available, o.width);
+    copy_rows<WIDTH, TILE>(d_outs, g.d_out + offset, o.query_stride(), available, o.width);
     close_copies();
     copy_keys(0);
     close_copies();
@@ -298,13 +296,13 @@ __global__ void __launch_bounds__(THREADS)
         for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                scores[n][i] = power_of_two(scores[n][i] * (o.scale * log2_e) - normaliser[i / 2]) *
+                scores[n][i] = binary_exponential(scores[n][i] * (o.scale * log2_e) - normaliser[i / 2]) *
                                (d_weights[n][i] - delta[i / 2]);
         accumulate<WIDTH>(sums, scores, keys + buffer);
         __syncthreads();
     }
     const float factors[2] = {o.scale, o.scale};
-    store_rows<WIDTH>(d_q + offset, queries, sums, factors, stride, available, o.width);
+    store_rows<WIDTH>(d_q + offset, queries, sums, factors, o.query_stride(), available, o.width);
 }
 
 /* Hides queries before the key: of row r of the warp those with column + distance < r. */
@@ -334,15 +332,15 @@ __global__ void __launch_bounds__(THREADS)
     if (place.tile >= place.count)
         return;
     const int key_head = (int)blockIdx.y, group = o.query_heads / o.key_heads;
-    const int64_t stride = (int64_t)o.query_heads * o.width, key_stride = (int64_t)o.key_heads * o.width;
-    const int64_t first = place.first + place.tile * TILE, offset = first * key_stride + key_head * o.width;
+    const int64_t first = place.first + place.tile * TILE, offset = o.key_at(first, key_head);
     const int available = place.length - place.tile * TILE;
     const int head_steps = (available + QUERIES - 1) / QUERIES, steps = group * head_steps;
     const auto copy_queries = [&](int step) {
         const int head = key_head * group + step / head_steps, query = step % head_steps * QUERIES;
-        const int64_t from = (first + query) * stride + head * o.width, buffer = step % 2 * step_size;
-        copy_rows<WIDTH, QUERIES>(queries + buffer, o.q + from, stride, available - query, o.width);
-        copy_rows<WIDTH, QUERIES>(d_outs + buffer, g.d_out + from, stride, available - query, o.width);
+        const int64_t from = o.query_at(first + query, head), buffer = step % 2 * step_size;
+        copy_rows<WIDTH, QUERIES>(queries + buffer, o.q + from, o.query_stride(), available - query, o.width);
+        copy_rows<WIDTH, QUERIES>(d_outs + buffer, g.d_out + from, o.query_stride(), available - query,
+                                  o.width);
         for (int i = (int)threadIdx.x; i < 2 * QUERIES; i += THREADS) {
             const bool there = query + i % QUERIES < available;
             const int64_t index = head * o.tokens + first + (there ? query + i % QUERIES : 0);
@@ -350,8 +348,8 @@ __global__ void __launch_bounds__(THREADS)
                         (i < QUERIES ? g.log_sum_exp : g.delta) + index, there);
         }
     };
-    copy_rows<WIDTH, TILE>(keys, o.k + offset, key_stride, available, o.width);
-    copy_rows<WIDTH, TILE>(values, o.v + offset, key_stride, available, o.width);
+    copy_rows<WIDTH, TILE>(keys, o.k + offset, o.key_stride(), available, o.width);
+    copy_rows<WIDTH, TILE>(values, o.v + offset, o.key_stride(), available, o.width);
     copy_queries(0);
     close_copies();
 
@@ -373,7 +371,7 @@ __global__ void __launch_bounds__(THREADS)
         for (int n = 0; n < QUERIES / 8; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                weights[n][i] = power_of_two(
+                weights[n][i] = binary_exponential(
                     (weights[n][i] * o.scale - normalisers[8 * n + 2 * lane_member() + i % 2]) * log2_e);
         accumulate<WIDTH>(value_sums, weights, d_outs + buffer);
         multiply<WIDTH>(d_weights, value_rows, d_outs + buffer);
@@ -387,8 +385,8 @@ __global__ void __launch_bounds__(THREADS)
         __syncthreads();
     }
     const float ones[2] = {1.0f, 1.0f}, scales[2] = {o.scale, o.scale};
-    store_rows<WIDTH>(d_k + offset, keys, key_sums, scales, key_stride, available, o.width);
-    store_rows<WIDTH>(d_v + offset, values, value_sums, ones, key_stride, available, o.width);
+    store_rows<WIDTH>(d_k + offset, keys, key_sums, scales, o.key_stride(), available, o.width);
+    store_rows<WIDTH>(d_v + offset, values, value_sums, ones, o.key_stride(), available, o.width);
 }
 
 /* ---- what attention.cu calls --------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
 enum { THREADS = 512 };
 
 /* A row of logits on its way to weight (softmax - target). */
-template <typename T> struct row {
+template <typename T> struct loss_row {
     T *logits;
     int64_t classes, classes_used;
     struct running_sum total;
@@ -17,7 +17,7 @@ template <typename T> struct row {
     }
 };
 
-template <typename T, bool packed> __device__ void sum_row(struct row<T> &row)
+template <typename T, bool packed> __device__ void sum_row(struct loss_row<T> &row)
 {
     constexpr int width = pack_width<T>;
     float values[width];
@@ -35,7 +35,7 @@ template <typename T, bool packed> __device__ void sum_row(struct row<T> &row)
 /* Writes the gradients of the targets, each rounded once, and marks them. In a round of THREADS targets the first naming
  * of a class writes for all of them. */
 template <typename T>
-__device__ void write_targets(const struct row<T> &row, const int32_t *targets, int64_t count)
+__device__ void write_targets(const struct loss_row<T> &row, const int32_t *targets, int64_t count)
 {
     SHARED_ARRAY(int32_t, round, THREADS);
     const float share = row.weight / (float)count;
@@ -66,7 +66,7 @@ __device__ void write_targets(const struct row<T> &row, const int32_t *targets, 
 }
 
 /* Every class but the targets. */
-template <typename T, bool packed> __device__ void write_others(const struct row<T> &row)
+template <typename T, bool packed> __device__ void write_others(const struct loss_row<T> &row)
 {
     constexpr int width = pack_width<T>;
     float values[width];
@@ -83,7 +83,7 @@ template <typename T, bool packed> __device__ void write_others(const struct row
 
 /* One block a row; the loss is log-sum-exp - mean of the targets' logits. */
 template <typename T, bool packed>
-__device__ void row_cross_entropy(struct row<T> row, float *loss, const int32_t *targets, int64_t count)
+__device__ void row_cross_entropy(struct loss_row<T> row, float *loss, const int32_t *targets, int64_t count)
 {
     if (count == 0) {
         for (int64_t c = threadIdx.x; c < row.classes; c += THREADS)
@@ -111,7 +111,7 @@ __global__ void cross_entropy_kernel(T *logits, float *losses, const int32_t *ta
 {
     DYNAMIC_SHARED(uint32_t, is_target);
     const int64_t index = blockIdx.x;
-    const struct row<T> row = {
+    const struct loss_row<T> row = {
         logits + index *classes, classes, classes_used, {}, weights[index], is_target
     };
     row_cross_entropy<T, packed>(row, losses + index, targets + index, targets[index] >= 0 ? 1 : 0);
@@ -124,7 +124,7 @@ __global__ void cross_entropy_set_kernel(T *logits, float *losses, const int64_t
 {
     DYNAMIC_SHARED(uint32_t, is_target);
     const int64_t index = blockIdx.x;
-    const struct row<T> row = {
+    const struct loss_row<T> row = {
         logits + index *classes, classes, classes_used, {}, weights[index], is_target
     };
     row_cross_entropy<T, packed>(row, losses + index, targets + starts[index],

@@ -101,7 +101,7 @@ __device__ inline uint32_t two_bf16(float low, float high)
 }
 
 /* 2^x; subnormal results are 0. */
-__device__ inline float power_of_two(float x)
+__device__ inline float binary_exponential(float x)
 {
     float result;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
@@ -195,7 +195,7 @@ inline uint32_t two_bf16(float low, float high)
     return from_float<bf16>(low).bits | (uint32_t)from_float<bf16>(high).bits << 16;
 }
 
-inline float power_of_two(float x)
+inline float binary_exponential(float x)
 {
     return exp2f(x);
 }

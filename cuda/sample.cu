@@ -14,7 +14,7 @@ typedef unsigned long long mass;
 constexpr float unit_mass = 0x1.0p40f; /* of the largest logit */
 constexpr float depth_maximum = 24.0f; /* what is further from the largest logit is in the last bucket */
 
-struct row {
+struct sampled_row {
     const float *logits;
     const uint32_t *forbidden; /* or NULL */
     int64_t classes;
@@ -35,7 +35,8 @@ struct buckets {
 };
 
 /* The order in which the cumulative distribution is inverted: that of columns, or of candidates. */
-template <bool by_column> static __device__ int bucket_of(const struct row &row, float logit, int64_t column)
+template <bool by_column>
+static __device__ int bucket_of(const struct sampled_row &row, float logit, int64_t column)
 {
     if (by_column)
         return (int)(column / row.bucket_columns);
@@ -50,7 +51,8 @@ template <bool by_column> static __device__ candidate place_of(float logit, int6
 
 /* Calls body(column, logits) for packs of columns, -infinity where nothing may be drawn; all lanes of a warp together,
  * on the columns of one tile. */
-template <bool packed, typename Body> static __device__ void each_pack(const struct row &row, Body body)
+template <bool packed, typename Body>
+static __device__ void each_pack(const struct sampled_row &row, Body body)
 {
     float values[PACK];
     for (int64_t tile = warp_index() * TILE; tile < row.classes; tile += THREADS * PACK) {
@@ -67,7 +69,7 @@ template <bool packed, typename Body> static __device__ void each_pack(const str
 }
 
 /* The largest logit; *numbers: whether the sum of exponentials is one. */
-template <bool packed> static __device__ float largest_of(const struct row &row, bool *numbers)
+template <bool packed> static __device__ float largest_of(const struct sampled_row &row, bool *numbers)
 {
     float largest = -INFINITY;
     int strange = 0;
@@ -84,7 +86,7 @@ template <bool packed> static __device__ float largest_of(const struct row &row,
 
 /* Returns the sum of e^(logit - largest). */
 template <bool packed, bool by_column>
-static __device__ double fill_buckets(const struct row &row, const struct buckets &buckets)
+static __device__ double fill_buckets(const struct sampled_row &row, const struct buckets &buckets)
 {
     for (int i = (int)threadIdx.x; i < BUCKETS; i += THREADS) {
         buckets.masses[i] = 0;
@@ -144,7 +146,7 @@ struct choice {
 /* The candidate at which the sum reaches `goal` >= 1, of their masses, or, by_count, of 1 for each; mass_with is that
  * sum. The same in all threads. */
 template <bool packed, bool by_column, bool by_count>
-static __device__ struct choice find(const struct row &row, const struct buckets &buckets, mass goal)
+static __device__ struct choice find(const struct sampled_row &row, const struct buckets &buckets, mass goal)
 {
     SHARED_ARRAY(unsigned, listed, 1);
     const struct crossing bucket = block_find(
@@ -175,7 +177,7 @@ static __device__ struct choice find(const struct row &row, const struct buckets
 }
 
 /* The mass of the candidates that are not behind `last`. */
-template <bool packed> static __device__ mass mass_to(const struct row &row, candidate last)
+template <bool packed> static __device__ mass mass_to(const struct sampled_row &row, candidate last)
 {
     mass sum = 0;
     each_pack<packed>(row, [&](int64_t first, const float(&values)[PACK]) {
@@ -203,7 +205,7 @@ static __device__ mass between(mass value, mass low, mass high)
 
 /* The mass of what top-k and top-p leave, which are the first candidates. */
 template <bool packed>
-static __device__ mass mass_left(const struct row &row, const struct buckets &buckets,
+static __device__ mass mass_left(const struct sampled_row &row, const struct buckets &buckets,
                                  const struct sampling &settings)
 {
     mass left = total_of(buckets.masses);
@@ -226,7 +228,7 @@ static __device__ double uniform_of(uint64_t seed, int32_t step, int64_t stream)
 
 /* Greedy: the first candidate. */
 template <bool packed, bool by_column>
-static __device__ int32_t draw(const struct row &row, const struct buckets &buckets,
+static __device__ int32_t draw(const struct sampled_row &row, const struct buckets &buckets,
                                const struct sampling &settings, double uniform)
 {
     mass goal = 1;
@@ -250,12 +252,12 @@ __global__ void sample_kernel(int32_t *tokens, float *log_probability, uint32_t 
     const struct buckets buckets = {masses, counts, list};
     if (streams[index] < 0)
         return;
-    struct row row = {logits + index * classes,
-                      forbidden ? forbidden + index * words : nullptr,
-                      classes_used,
-                      0.0f,
-                      settings.temperature > 0.0f ? 1.0f / settings.temperature : 1.0f,
-                      bucket_columns};
+    struct sampled_row row = {logits + index * classes,
+                              forbidden ? forbidden + index * words : nullptr,
+                              classes_used,
+                              0.0f,
+                              settings.temperature > 0.0f ? 1.0f / settings.temperature : 1.0f,
+                              bucket_columns};
     bool numbers;
     row.largest = largest_of<packed>(row, &numbers);
     if (!numbers || row.largest == -INFINITY) {

@@ -35,7 +35,7 @@ __device__ inline uint32_t candidate_key(candidate c)
 }
 
 /* The smallest power of two that is not below `count`. */
-__device__ inline int power_of_two(int count)
+__device__ inline int padded_length(int count)
 {
     int power = 1;
     while (power < count)
@@ -43,11 +43,11 @@ __device__ inline int power_of_two(int count)
     return power;
 }
 
-/* Batcher's bitonic sort in shared memory, descending. The list has room for power_of_two(count); what is behind count
+/* Batcher's bitonic sort in shared memory, descending. The list has room for padded_length(count); what is behind count
  * is overwritten with 0. Begins and ends with a barrier. */
 __device__ inline void block_sort(candidate *list, int count)
 {
-    const int length = power_of_two(count);
+    const int length = padded_length(count);
     for (int i = count + (int)threadIdx.x; i < length; i += (int)blockDim.x)
         list[i] = 0;
     for (int size = 2; size <= length; size *= 2)

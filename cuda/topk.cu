@@ -6,14 +6,15 @@
  * it, a few more than wanted where good columns are spread over the groups. */
 enum { THREADS = 512, PACK = 16 / (int)sizeof(float), GROUPS = THREADS * PACK };
 
-struct row {
+struct ranked_row {
     const float *scores;
     const uint32_t *hidden; /* bits, in shared memory */
     int64_t columns;
 };
 
 /* Calls body(i, candidate) for the columns of this thread that are not hidden, i the place in their pack. */
-template <bool packed, typename Body> static __device__ void each_candidate(const struct row &row, Body body)
+template <bool packed, typename Body>
+static __device__ void each_candidate(const struct ranked_row &row, Body body)
 {
     float values[PACK];
     for (int64_t first = (int64_t)threadIdx.x * PACK; first < row.columns; first += GROUPS) {
@@ -38,7 +39,7 @@ static __device__ void hide(uint32_t *hidden, int64_t columns, const int32_t *ma
 
 /* A candidate that at least `wanted` of the row are not below; 0 when the groups do not show one. */
 template <bool packed>
-static __device__ candidate bound_of(const struct row &row, int wanted, candidate *list /* [GROUPS] */)
+static __device__ candidate bound_of(const struct ranked_row &row, int wanted, candidate *list /* [GROUPS] */)
 {
     candidate best[PACK] = {};
     each_candidate<packed>(row, [&](int i, candidate c) { best[i] = best[i] > c ? best[i] : c; });
@@ -58,7 +59,8 @@ static __device__ candidate bound_of(const struct row &row, int wanted, candidat
 
 /* Collects the candidates that are not below `bound`, as far as there is room; returns how many there are. */
 template <bool packed>
-static __device__ unsigned collect(const struct row &row, candidate bound, candidate *list, unsigned capacity)
+static __device__ unsigned collect(const struct ranked_row &row, candidate bound, candidate *list,
+                                   unsigned capacity)
 {
     SHARED_ARRAY(unsigned, count, 1);
     __syncthreads();
@@ -78,7 +80,7 @@ static __device__ unsigned collect(const struct row &row, candidate bound, candi
 
 /* The best `wanted` of the row, or all when there are fewer, sorted; returns how many are in the list. */
 template <bool packed>
-static __device__ int select_best(const struct row &row, int wanted, candidate *list, int capacity)
+static __device__ int select_best(const struct ranked_row &row, int wanted, candidate *list, int capacity)
 {
     const candidate bound = bound_of<packed>(row, wanted, list);
     unsigned found = collect<packed>(row, bound, list, (unsigned)capacity);
@@ -102,7 +104,7 @@ __global__ void topk_masked_kernel(int32_t *top_columns, float *top_scores, int3
     DYNAMIC_SHARED(candidate, list);
     uint32_t *const hidden = reinterpret_cast<uint32_t *>(list + capacity);
     const int64_t index = blockIdx.x, mask = mask_rows[index], first = mask_starts[mask];
-    const struct row row = {scores + index * columns, hidden, columns};
+    const struct ranked_row row = {scores + index * columns, hidden, columns};
     hide(hidden, columns, mask_indices + first, mask_starts[mask + 1] - first);
     const int found = select_best<packed>(row, wanted, list, capacity);
     for (int rank = (int)threadIdx.x; rank < k; rank += THREADS) {

@@ -583,7 +583,7 @@ cudaError_t cudaGetDeviceCount(int *count)
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
 {
-    *properties = {"emulated on the host", memory_maximum(), host_cuda::shared_maximum, 8, 0, 4, 1 << 20};
+    *properties = {"emulated on the host", memory_maximum(), host_cuda::shared_maximum, 8, 0, 4};
     return cudaSuccess;
 }
 

@@ -117,11 +117,6 @@ template <typename T> T __shfl_up_sync(unsigned mask, T value, unsigned distance
     const unsigned lane = host_cuda::lane();
     return host_cuda::exchange_value(value, lane >= distance ? lane - distance : lane, mask);
 }
-template <typename T> T __shfl_down_sync(unsigned mask, T value, unsigned distance)
-{
-    const unsigned lane = host_cuda::lane();
-    return host_cuda::exchange_value(value, lane + distance < 32 ? lane + distance : lane, mask);
-}
 unsigned __ballot_sync(unsigned mask, bool predicate);
 
 template <typename T> T atomicAdd(T *address, T value)
@@ -132,19 +127,7 @@ template <typename T> T atomicOr(T *address, T value)
 {
     return __atomic_fetch_or(address, value, __ATOMIC_RELAXED);
 }
-template <typename T> T atomicMax(T *address, T value)
-{
-    T old = __atomic_load_n(address, __ATOMIC_RELAXED);
-    while (old < value &&
-           !__atomic_compare_exchange_n(address, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        ;
-    return old;
-}
 
-inline float rsqrtf(float x)
-{
-    return 1.0f / __builtin_sqrtf(x);
-}
 inline void sincospif(float x, float *sine, float *cosine)
 {
     *sine = (float)__builtin_sin(3.14159265358979323846 * (double)x);
@@ -161,18 +144,6 @@ template <typename T> T max(T a, T b)
 inline int __popc(unsigned bits)
 {
     return __builtin_popcount(bits);
-}
-inline int __ffs(int bits)
-{
-    return __builtin_ffs(bits);
-}
-inline int __clz(int bits)
-{
-    return bits == 0 ? 32 : __builtin_clz((unsigned)bits);
-}
-template <typename T> T __ldg(const T *address)
-{
-    return *address;
 }
 
 /* ---- the part of the runtime that the backend's host code uses ------------------------------------------ */
@@ -195,7 +166,7 @@ typedef struct host_graph *cudaGraph_t, *cudaGraphExec_t;
 struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem, sharedMemPerBlockOptin;
-    int major, minor, multiProcessorCount, l2CacheSize;
+    int major, minor, multiProcessorCount;
 };
 struct cudaFuncAttributes {
     int unused;
