@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 
-SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
-IDREC = os.environ.get("IDREC", str(SOURCE / "build" / "release" / "idrec"))
+from checking import IDREC
+
 FAILED, USAGE = 1, 2
 
 GOOD_DATA = "user_id:token\titem_id:token\ttimestamp:float\n" + "".join(

@@ -1,7 +1,6 @@
 """The command line: help that teaches, statuses, one-line errors, the lock, skipped and rerun stages, an interrupt."""
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -9,8 +8,8 @@ import sys
 import tempfile
 import time
 
-SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
-IDREC = os.environ.get("IDREC", str(SOURCE / "build" / "release" / "idrec"))
+from checking import IDREC, SOURCE, check, status
+
 COMMANDS = ("run prepare pretrain finetune generate augment train evaluate report config synthesize info recommend "
             "devices").split()
 CONFIG = """\
@@ -24,17 +23,10 @@ generate: {contexts: 1, max_items: 5}
 recommenders: [{model: popularity}]
 experiment: {seeds: 2}
 """
-failures = []
 
 
 def idrec(*arguments, folder=None):
     return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120)
-
-
-def check(condition, what):
-    if not condition:
-        failures.append(what)
-        print(f"failed: {what}")
 
 
 def check_refusal(result, status, *words):
@@ -197,8 +189,7 @@ def main():
         test_run(folder)
         test_published_protocol(folder)
         test_lock_and_interrupt(folder)
-    print(f"{len(failures)} failures")
-    return 1 if failures else 0
+    return status()
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import time
 
-SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
-BUILD = pathlib.Path(os.environ.get("IDREC", SOURCE / "build" / "release" / "idrec")).parent
+from checking import IDREC, SOURCE, check, status
+
+BUILD = pathlib.Path(IDREC).parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(SOURCE / "bench"))
 from gpu import end_to_end, parts, place, runner  # noqa: E402
@@ -20,13 +21,6 @@ from gpu import end_to_end, parts, place, runner  # noqa: E402
 EMULATED = BUILD / "emulated_gpu"
 IDREC_EMULATED = pathlib.Path(os.environ.get("IDREC_HOST_CUDA", BUILD / "tests" / "idrec_host_cuda"))
 NEED_GPU = {"operators", "sanitizer"}
-failures = []
-
-
-def check(condition, what):
-    if not condition:
-        failures.append(what)
-        print(f"failed: {what}")
 
 
 def gpu_check(output, *arguments, build=BUILD):
@@ -142,7 +136,7 @@ def main():
         check_differences(scratch)
         if not has_gpu:
             check_without_gpu(scratch)
-    return 1 if failures else 0
+    return status()
 
 
 if __name__ == "__main__":

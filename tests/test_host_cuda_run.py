@@ -14,11 +14,10 @@ import sys
 import tempfile
 import time
 
-SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
-os.environ["IDREC"] = IDREC = os.environ.get("IDREC_HOST_CUDA", str(SOURCE / "build/release/tests/idrec_host_cuda"))
+from checking import SOURCE, check, status
+from test_kill import differences
 
-from test_kill import differences  # noqa: E402 (it takes the program from IDREC)
-
+IDREC = os.environ.get("IDREC_HOST_CUDA", str(SOURCE / "build/release/tests/idrec_host_cuda"))
 CONFIG = """\
 name: tiny
 data: {path: data.inter}
@@ -38,13 +37,6 @@ evaluate: {k: [5, 10]}
 SAMPLING = ["generate.method=sampling", "generate.samples=2"]
 METRIC_TOLERANCE = 0.02  # near ties may change places
 LOSS_TOLERANCE, BF16_LOSS_TOLERANCE = 1e-3, 2e-2
-failures = []
-
-
-def check(condition, what):
-    if not condition:
-        failures.append(what)
-        print(f"failed: {what}", flush=True)
 
 
 def idrec(folder, command, device, output, *overrides, environment=None):
@@ -206,8 +198,7 @@ def main():
         run(folder, "cuda", "cuda")
         for test in (test_figures, test_bf16, test_names, test_bits, test_sampling, test_recommend, test_kill):
             test(folder)
-    print(f"{len(failures)} failures")
-    return 1 if failures else 0
+    return status()
 
 
 if __name__ == "__main__":

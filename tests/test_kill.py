@@ -5,7 +5,6 @@ ctest kills a small run a few times; `test_kill.py --kills 20` is the long form.
 
 import argparse
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -15,8 +14,8 @@ import sys
 import tempfile
 import time
 
-SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
-IDREC = os.environ.get("IDREC", str(SOURCE / "build" / "release" / "idrec"))
+from checking import IDREC
+
 # What measures time or memory, and nothing else, may differ between two runs.
 MEASURED = {"seconds", "cost", "peak_memory_bytes", "tokens_per_second"}
 

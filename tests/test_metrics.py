@@ -1,6 +1,5 @@
 """The metrics of a small run, recomputed by check_metrics.py from its lists and the very files that it read."""
 
-import os
 import pathlib
 import random
 import subprocess
@@ -8,9 +7,8 @@ import sys
 import tempfile
 
 import check_metrics
+from checking import IDREC
 
-SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
-IDREC = os.environ.get("IDREC", str(SOURCE / "build" / "release" / "idrec"))
 USERS, ITEMS, ROWS, HELD_OUT = 80, 50, 12, 3
 FITS = 2 * 2 * 2
 

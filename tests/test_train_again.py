@@ -4,17 +4,15 @@ loses the folders that are not planned any more. The baseline of the choice unde
 """
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
 
+from checking import IDREC, check, status
 from test_kill import differences
 
-SOURCE = pathlib.Path(os.environ.get("IDREC_SOURCE_DIR", pathlib.Path(__file__).resolve().parent.parent))
-IDREC = os.environ.get("IDREC", str(SOURCE / "build" / "release" / "idrec"))
 CONFIG = """\
 name: again
 data: {path: data.inter}
@@ -31,17 +29,10 @@ evaluate: {k: [10]}
 GROWN = ["experiment.seeds=3", "experiment.arms=[original, augmented, control.random, control.self, control.popularity]",
          "evaluate.k=[5, 10, 20]", "evaluate.metrics=[recall, ndcg, mrr]",
          "recommenders=[{model: bpr_mf, width: 8, epochs: 6}, {model: item_knn}, {model: lightgcn, width: 8, epochs: 4}]"]
-failures = []
 
 
 def idrec(folder, *arguments):
     return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=300)
-
-
-def check(condition, what):
-    if not condition:
-        failures.append(what)
-        print(f"failed: {what}")
 
 
 def run(folder, output, *overrides):
@@ -148,8 +139,7 @@ def main():
         test_recommend(folder)
         test_truth(folder)
         test_baseline_on_validation(folder)
-    print(f"{len(failures)} failures")
-    return 1 if failures else 0
+    return status()
 
 
 if __name__ == "__main__":
