@@ -6,8 +6,8 @@
  *   - they start only through LAUNCH; shared memory comes only from SHARED_ARRAY and DYNAMIC_SHARED;
  *   - lanes exchange values only by the functions of warp.cuh, all 32 of them together;
  *   - blocks have a multiple of 32 threads, and no thread returns before a barrier that others reach;
- *   - no float atomics; no inline PTX but that of mma.cuh, whose functions have a twin on the host. Kernels that need
- *     these stand in files of their own (*_tensor_core.cu), beside a portable one that does the same.
+ *   - no float atomics; no inline PTX but that of mma.cuh, whose functions have a twin on the host. Kernels on tensor
+ *     cores stand in files of their own (*_tensor_core.cu), beside a portable one that does the same.
  */
 #ifndef IDREC_CUDA_PORTABLE_CUH
 #define IDREC_CUDA_PORTABLE_CUH
