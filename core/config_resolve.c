@@ -188,8 +188,9 @@ static bool resolve_list(struct config *config, const struct schema_entry *entry
     return true;
 }
 
+/* `model`: the recommender that the section is of, or NULL. */
 static bool resolve_entry(struct config *config, const struct schema_entry *entry, const char *path,
-                          const struct yaml_node *node, struct error *error)
+                          const struct yaml_node *node, const char *model, struct error *error)
 {
     if (entry->type == SCHEMA_SECTION) {
         const struct yaml_node *section = node && yaml_node_is_null(node) ? NULL : node;
@@ -199,8 +200,8 @@ static bool resolve_entry(struct config *config, const struct schema_entry *entr
         return resolve_section(config, entry->path, path, section, error);
     }
     struct yaml_node *standard = NULL;
-    if (!node && !yaml_tree_read(&standard, config_built_in, false, entry->default_value,
-                                 strlen(entry->default_value), error))
+    const char *text = schema_default(entry, model);
+    if (!node && !yaml_tree_read(&standard, config_built_in, false, text, strlen(text), error))
         return false;
     node = node ? node : standard;
     const bool list = entry->list || entry->type == SCHEMA_MAPPINGS;
@@ -231,6 +232,12 @@ static bool check_keys(const char *pattern, const char *path, const struct yaml_
     return true;
 }
 
+static const char *model_of(const struct yaml_node *node)
+{
+    const struct yaml_node *model = node ? yaml_node_child(node, "model") : NULL;
+    return model && model->kind == YAML_SCALAR ? model->text : NULL;
+}
+
 /* Resolves every key below `pattern`; node is what was written there, or NULL. */
 static bool resolve_section(struct config *config, const char *pattern, const char *path,
                             const struct yaml_node *node, struct error *error)
@@ -244,7 +251,7 @@ static bool resolve_section(struct config *config, const char *pattern, const ch
         char child[CONFIG_PATH_LENGTH];
         const char *key = schema_key(entry->path);
         if (!resolve_entry(config, entry, config_join(child, path, key),
-                           node ? yaml_node_child(node, key) : NULL, error))
+                           node ? yaml_node_child(node, key) : NULL, model_of(node), error))
             return false;
     }
     return true;

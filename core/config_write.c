@@ -163,7 +163,9 @@ static void write_type(FILE *stream, const struct schema_entry *entry)
 
 static void write_key(FILE *stream, const struct schema_entry *entry)
 {
-    fprintf(stream, "| `%s` | `%s` | ", schema_key(entry->path), entry->default_value);
+    fprintf(stream, "| `%s` | ", schema_key(entry->path));
+    schema_write_defaults(stream, entry);
+    fputs(" | ", stream);
     write_type(stream, entry);
     fprintf(stream, " | %s |\n", entry->help);
 }

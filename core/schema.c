@@ -169,23 +169,61 @@ const struct schema_entry schema[] = {
     NUMBER("augment.margin", "1", 0, 100,
            "a candidate is chosen only if its mean gain on validation exceeds this many of its standard errors")
 
-    MAPPINGS("recommenders", "[{model: bpr_mf}, {model: lightgcn}]", "recommenders trained on every arm")
-    CHOICE("recommenders[].model", "bpr_mf", "popularity|item_knn|bpr_mf|lightgcn", "which one")
+    MAPPINGS("recommenders", "[{model: bpr_mf}, {model: lightgcn}]",
+             "Recommenders trained on every arm. `[{model: NAME}]` is enough: defaults that differ between models stand behind the "
+             "general one.")
+    CHOICE("recommenders[].model", "bpr_mf",
+           "popularity|item_knn|ease|slim|als|gf_cf|bpr_mf|lightgcn|sgl|simgcl|xsimgcl|ncl|sasrec|bert4rec|cl4srec",
+           "which one. Of the keys below a model reads those that name it or name none; \"graph\" are lightgcn, sgl, simgcl, "
+           "xsimgcl and ncl, \"sequential\" are sasrec, bert4rec and cl4srec")
     INTEGER("recommenders[].width", "64", 1, 65536, "embedding width")
-    INTEGER("recommenders[].layers", "3", 0, 64, "lightgcn: propagation layers")
+    INTEGER("recommenders[].layers", "3", 0, 64, "graph: propagation layers; sequential: transformer blocks")
     CHOICE("recommenders[].optimizer", "adam", "adam|sgd",
            "adam: mini-batches; sgd: bpr_mf, one triple at a time in conflict-free blocks, by the CPU's cores whatever the "
            "device")
     NUMBER("recommenders[].learning_rate", "1e-3", 0, 10, "learning rate")
-    NUMBER("recommenders[].regularization", "1e-4", 0, 1e3, "L2 regularisation of the embeddings of a batch")
+    NUMBER("recommenders[].regularization", "1e-4", 0, 1e9,
+           "L2 regularisation: of the embeddings of a batch; sequential: of all parameters; ease, slim: of the item weights; "
+           "als: of a row's factors, for each of its interactions")
     NUMBER("recommenders[].initial_deviation", "0.1", 0, 10, "standard deviation of the initial embeddings")
-    INTEGER("recommenders[].batch", "2048", 1, 1e8, "interactions a batch")
-    INTEGER("recommenders[].epochs", "1000", 1, 1e6, "most epochs")
+    INTEGER("recommenders[].batch", "2048", 1, 1e8, "interactions a batch (sequential: see `sequences`)")
+    INTEGER("recommenders[].epochs", "1000", 1, 1e6, "most epochs; als: sweeps over users and items")
     INTEGER("recommenders[].patience", "50", 0, 1e6, "epochs without a better validation score before training stops; 0: never")
     INTEGER("recommenders[].evaluate_every", "5", 1, 1e6, "epochs between two evaluations")
-    INTEGER("recommenders[].neighbors", "100", 1, 1e6, "item_knn: most similar items kept for each item")
+    INTEGER("recommenders[].neighbors", "100", 0, 1e6,
+            "item_knn: most similar items kept for each item; slim: items considered for each item, 0: all")
     NUMBER("recommenders[].shrinkage", "10", 0, 1e6, "item_knn: added to the denominator of a similarity")
-    CHOICE("recommenders[].similarity", "cosine", "cosine|jaccard|conditional", "item_knn: similarity of two items")
+    CHOICE("recommenders[].similarity", "cosine", "cosine|jaccard|conditional|dice|tf_idf|bm25",
+           "item_knn: similarity of two items; tf_idf, bm25: cosine of users' rows weighted so")
+    NUMBER("recommenders[].l1", "1e-3", 0, 1e6, "slim: L1 regularisation of the item weights")
+    NUMBER("recommenders[].confidence", "1", 0, 1e6, "als: an interaction of weight w has confidence 1 + confidence * w")
+    INTEGER("recommenders[].components", "256", 1, 65536, "gf_cf: singular vectors of the ideal low-pass filter")
+    NUMBER("recommenders[].low_pass_weight", "0.3", 0, 1e3, "gf_cf: weight of the ideal low-pass filter beside the linear one")
+    INTEGER("recommenders[].heads", "1", 1, 1024, "sequential: attention heads")
+    INTEGER("recommenders[].length", "200", 1, 65536, "sequential: most items of a sequence, the latest ones are kept")
+    INTEGER("recommenders[].sequences", "128", 1, 1e6, "sequential: users' sequences a batch")
+    NUMBER("recommenders[].dropout", "0.2", 0, 0.99, "sequential: dropout on embeddings and both branches of a block")
+    CHOICE("recommenders[].loss", "cross_entropy", "binary|gbce|cross_entropy|sampled_softmax",
+           "sasrec, cl4srec: cross_entropy: over all items; binary, gbce (calibrated, see `calibration`), sampled_softmax: "
+           "against `negatives`")
+    INTEGER("recommenders[].negatives", "256", 1, 1e6, "sasrec, cl4srec: negatives drawn for each position")
+    NUMBER("recommenders[].calibration", "0.75", 0, 1, "gbce: 0 is binary cross-entropy, 1 calibrates fully")
+    NUMBER("recommenders[].mask_share", "0.2", 0.01, 1, "bert4rec: share of a sequence that is masked")
+    CHOICE("recommenders[].synthetic_position", "prepended", "prepended|appended|inserted|none",
+           "sequential: where synthetic interactions enter a user's sequence; inserted: at places drawn at random")
+    CHOICE("recommenders[].view", "edge_drop", "edge_drop|node_drop|random_walk|crop|mask|reorder|any",
+           "contrasted views; sgl: edge_drop, node_drop or random_walk; cl4srec: crop, mask, reorder or any of these")
+    NUMBER("recommenders[].view_share", "0.1", 0, 1,
+           "sgl: share of edges or nodes dropped; cl4srec: share of a sequence cut off, masked or reordered")
+    NUMBER("recommenders[].contrast_weight", "0.1", 0, 1e6, "weight of the contrastive loss, a mean over the batch")
+    NUMBER("recommenders[].temperature", "0.2", 1e-3, 1e3, "temperature of the contrastive loss")
+    NUMBER("recommenders[].noise", "0.1", 0, 1e3, "simgcl, xsimgcl: length of the noise added at each layer")
+    INTEGER("recommenders[].contrast_layer", "1", 0, 64,
+            "xsimgcl: the layer that is contrasted with the mean; ncl: half the layer that is contrasted with the embedding")
+    NUMBER("recommenders[].item_share", "1.5", 0, 1e3, "ncl: weight of items' contrast beside users'")
+    NUMBER("recommenders[].prototype_weight", "2e-4", 0, 1e6, "ncl: weight of the contrast with prototypes")
+    INTEGER("recommenders[].clusters", "2000", 1, 1e7, "ncl: prototypes of users, and of items")
+    INTEGER("recommenders[].warm_up", "20", 0, 1e6, "ncl: epochs before prototypes count")
 
     SECTION("experiment", "Arms and seeds.")
     CHOICES("experiment.arms", "[original, augmented, control.random, control.popularity, control.itemknn, control.self]",
@@ -205,9 +243,52 @@ const struct schema_entry schema[] = {
     INTEGER("evaluate.resamples", "2000", 100, 1e6, "bootstrap resamples of an interval")
 };
 
+/* What differs from the default for one model, in the order of the schema's keys. */
+static const struct {
+    const char *path, *model, *value;
+} model_defaults[] = {
+    {"recommenders[].layers", "sasrec", "2"},
+    {"recommenders[].layers", "bert4rec", "2"},
+    {"recommenders[].layers", "cl4srec", "2"},
+    {"recommenders[].regularization", "ease", "200"},
+    {"recommenders[].regularization", "slim", "1e-2"},
+    {"recommenders[].regularization", "als", "1e-2"},
+    {"recommenders[].regularization", "sasrec", "0"},
+    {"recommenders[].regularization", "bert4rec", "0"},
+    {"recommenders[].regularization", "cl4srec", "0"},
+    {"recommenders[].initial_deviation", "sasrec", "0.02"},
+    {"recommenders[].initial_deviation", "bert4rec", "0.02"},
+    {"recommenders[].initial_deviation", "cl4srec", "0.02"},
+    {"recommenders[].epochs", "als", "15"},
+    {"recommenders[].view", "cl4srec", "any"},
+    {"recommenders[].view_share", "cl4srec", "0.5"},
+    {"recommenders[].contrast_weight", "simgcl", "0.5"},
+    {"recommenders[].contrast_weight", "xsimgcl", "0.2"},
+    {"recommenders[].contrast_weight", "ncl", "2e-3"},
+    {"recommenders[].temperature", "xsimgcl", "0.15"},
+    {"recommenders[].temperature", "ncl", "0.05"},
+    {"recommenders[].temperature", "cl4srec", "1"},
+    {"recommenders[].noise", "xsimgcl", "0.2"},
+};
 /* clang-format on */
 
 const size_t schema_count = sizeof schema / sizeof *schema;
+
+const char *schema_default(const struct schema_entry *entry, const char *model)
+{
+    for (size_t i = 0; model && i < sizeof model_defaults / sizeof *model_defaults; i++)
+        if (strcmp(model_defaults[i].path, entry->path) == 0 && strcmp(model_defaults[i].model, model) == 0)
+            return model_defaults[i].value;
+    return entry->default_value;
+}
+
+void schema_write_defaults(FILE *stream, const struct schema_entry *entry)
+{
+    fprintf(stream, "`%s`", entry->default_value);
+    for (size_t i = 0; i < sizeof model_defaults / sizeof *model_defaults; i++)
+        if (strcmp(model_defaults[i].path, entry->path) == 0)
+            fprintf(stream, ", %s `%s`", model_defaults[i].model, model_defaults[i].value);
+}
 
 const struct schema_entry *schema_find(const char *pattern)
 {

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum schema_type {
     SCHEMA_SECTION,
@@ -41,6 +42,10 @@ const struct schema_entry *schema_find(const char *pattern);
 bool schema_is_child(const char *parent, const char *pattern);
 /* The last key of a pattern. */
 const char *schema_key(const char *pattern);
+/* The default of a key beside which `model` names a recommender (NULL: none). */
+const char *schema_default(const struct schema_entry *entry, const char *model);
+/* As Markdown: the default, then those of models that have another one. */
+void schema_write_defaults(FILE *stream, const struct schema_entry *entry);
 bool schema_nullable(const struct schema_entry *entry);
 bool schema_allows(const char *choices, const char *text);
 

@@ -21,20 +21,39 @@ struct training_set {
     const struct csr *excluded; /* never drawn as negatives, besides the positives; rows ascend; NULL: none */
 };
 
-/* One entry of `recommenders:` in the config. */
+/* One entry of `recommenders:` in the config, where every member is explained (docs/configuration.md). Fitted and scored
+ * on the host: "popularity", "item_knn", "slim"; everything else on the device, but for optimizer "sgd". */
 struct recommender_settings {
-    /* "popularity", "item_knn": fitted and scored on the host; "bpr_mf", "lightgcn": on the device */
     char model[32];
-    int64_t width, layers; /* embedding width; propagation layers */
-    /* "adam": mini-batches | "sgd": one triple at a time, in conflict-free blocks, by the host's cores */
+    int64_t width, layers;
     char optimizer[16];
-    double learning_rate, regularization;
-    double initial_deviation; /* standard deviation of the initial embeddings */
+    double learning_rate, regularization, initial_deviation;
     int64_t batch, epochs, patience,
-        evaluate_every;  /* patience (0: never stops early) and evaluate_every count epochs */
-    int64_t neighbors;   /* item_knn */
-    double shrinkage;    /* item_knn */
-    char similarity[16]; /* item_knn: "cosine" | "jaccard" | "conditional" */
+        evaluate_every; /* patience (0: never stops early) and the last count epochs */
+
+    int64_t neighbors;      /* item_knn, slim */
+    double shrinkage;       /* item_knn */
+    char similarity[16];    /* item_knn */
+    double l1;              /* slim */
+    double confidence;      /* als */
+    int64_t components;     /* gf_cf */
+    double low_pass_weight; /* gf_cf */
+
+    int64_t heads, length, sequences; /* sequential models: sasrec, bert4rec, cl4srec */
+    double dropout;                   /* sequential */
+    char loss[24];                    /* sasrec, cl4srec */
+    int64_t negatives;                /* sasrec, cl4srec */
+    double calibration;               /* loss gbce */
+    double mask_share;                /* bert4rec */
+    char synthetic_position[16];      /* sequential */
+
+    char view[16];                       /* sgl, cl4srec */
+    double view_share;                   /* sgl, cl4srec */
+    double contrast_weight, temperature; /* sgl, simgcl, xsimgcl, ncl, cl4srec */
+    double noise;                        /* simgcl, xsimgcl */
+    int64_t contrast_layer;              /* xsimgcl, ncl */
+    double item_share, prototype_weight; /* ncl */
+    int64_t clusters, warm_up;           /* ncl */
 };
 
 struct recommender;
