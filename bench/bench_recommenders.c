@@ -210,16 +210,19 @@ static bool train(struct measured_device device, bool whole_epochs, int count, c
 {
     struct files files = {0};
     struct recommender_settings settings;
-    struct embedding_training *training = NULL;
+    struct recommender *recommender = NULL;
+    void *training = NULL;
     struct backend *backend = backend_open(device.name, atoi(values[2]), error);
     const struct training_set data = {.positives = &files.train};
     bool done = backend && read_settings(&settings, count - 3, values + 3, error) &&
                 read_files(&files, values[0], "-", error);
-    done = done &&
-           embedding_training_open(&training, graph_model(&settings) ? &lightgcn_model : &bpr_mf_model,
-                                   backend, &settings, &data, 1, error) &&
-           time_training(training, whole_epochs, device.small, atoll(values[1]), error);
+    done =
+        done &&
+        recommender_create(&recommender, backend, &settings, files.train.rows, files.train.columns, error) &&
+        recommender->model->training_open(&training, recommender, &data, 1, error) &&
+        time_training(training, whole_epochs, device.small, atoll(values[1]), error);
     embedding_training_close(training);
+    recommender_free(recommender);
     csr_free(&files.train);
     backend_close(backend);
     return done;

@@ -76,14 +76,39 @@ static int compare_columns(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-bool csr_sorted(struct csr *sorted, const struct csr *matrix, struct error *error)
+bool csr_copy(struct csr *copy, const struct csr *matrix, struct error *error)
 {
     const int64_t count = csr_count(matrix);
-    if (!csr_allocate(sorted, matrix->rows, matrix->columns, count, error))
+    if (!csr_allocate(copy, matrix->rows, matrix->columns, count, error))
         return false;
-    memcpy(sorted->starts, matrix->starts, ((size_t)matrix->rows + 1) * sizeof *sorted->starts);
+    memcpy(copy->starts, matrix->starts, ((size_t)matrix->rows + 1) * sizeof *copy->starts);
     if (count > 0)
-        memcpy(sorted->indices, matrix->indices, (size_t)count * sizeof *sorted->indices);
+        memcpy(copy->indices, matrix->indices, (size_t)count * sizeof *copy->indices);
+    return true;
+}
+
+bool csr_append(struct csr *result, const struct csr *a, const struct csr *b, struct error *error)
+{
+    if (!csr_allocate(result, a->rows, a->columns, csr_count(a) + csr_count(b), error))
+        return false;
+    int64_t filled = 0;
+    for (int64_t row = 0; row < a->rows; row++)
+        for (int part = 0; part < 2; part++) {
+            const struct csr *from = part == 0 ? a : b;
+            const int64_t length = csr_row_length(from, row);
+            if (length > 0)
+                memcpy(result->indices + filled, from->indices + from->starts[row],
+                       (size_t)length * sizeof *result->indices);
+            filled += length;
+            result->starts[row + 1] = filled;
+        }
+    return true;
+}
+
+bool csr_sorted(struct csr *sorted, const struct csr *matrix, struct error *error)
+{
+    if (!csr_copy(sorted, matrix, error))
+        return false;
 #pragma omp parallel for schedule(dynamic, 1024)
     for (int64_t row = 0; row < matrix->rows; row++)
         qsort(sorted->indices + sorted->starts[row], (size_t)csr_row_length(sorted, row),

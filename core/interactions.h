@@ -36,6 +36,9 @@ bool csr_sorted(struct csr *sorted, const struct csr *matrix, struct error *erro
 bool csr_transpose(struct csr *transposed, const struct csr *matrix, struct error *error);
 /* Row-wise union of two matrices of the same shape whose rows ascend; the result ascends. */
 bool csr_union(struct csr *result, const struct csr *a, const struct csr *b, struct error *error);
+/* Row-wise one behind the other, for two matrices of the same shape. */
+bool csr_append(struct csr *result, const struct csr *a, const struct csr *b, struct error *error);
+bool csr_copy(struct csr *copy, const struct csr *matrix, struct error *error);
 void csr_free(struct csr *matrix);
 
 /* The rows of an input file, in file order, ids already mapped to 0 .. count - 1. */

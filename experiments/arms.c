@@ -53,8 +53,8 @@ bool arm_rows_build(struct arm_rows *arm, const struct csr *train, const struct 
     struct csr sorted = {0};
     bool done = csr_sorted(&sorted, synthetic, error);
     if (positives)
-        done = done && csr_union(&arm->positives, train, &sorted, error) &&
-               weigh_rows(arm, train, weight, error);
+        done = done && csr_copy(&arm->synthetic, synthetic, error) &&
+               csr_union(&arm->positives, train, &sorted, error) && weigh_rows(arm, train, weight, error);
     else
         done = done && csr_sorted(&arm->positives, train, error);
     if (done && excluded)
@@ -68,15 +68,18 @@ void arm_rows_free(struct arm_rows *arm)
 {
     csr_free(&arm->positives);
     csr_free(&arm->excluded);
+    csr_free(&arm->synthetic);
     free(arm->weights);
     arm->weights = NULL;
 }
 
-struct training_set arm_training_set(const struct arm_rows *arm)
+struct training_set arm_training_set(const struct arm_rows *arm, const struct csr *history)
 {
     return (struct training_set){
         .positives = &arm->positives,
         .weights = arm->weights,
         .excluded = arm->excluded.rows > 0 ? &arm->excluded : NULL,
+        .history = history,
+        .synthetic = arm->synthetic.rows > 0 ? &arm->synthetic : NULL,
     };
 }

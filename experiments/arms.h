@@ -27,13 +27,15 @@ bool arm_depends_on_seed(enum arm arm);
 /* A training set that owns its arrays. */
 struct arm_rows {
     struct csr positives, excluded; /* rows ascend; excluded.rows 0: none */
+    struct csr synthetic;           /* those among the positives, in the order given; rows 0: none */
     float *weights;
     int64_t rows_added; /* synthetic rows among the positives or kept out of the negatives */
 };
-/* `synthetic` [users, items] in any order, without rows of train; `train` ascends. */
+/* `synthetic` [users, items], each user's best first, without rows of train; `train` ascends. */
 bool arm_rows_build(struct arm_rows *arm, const struct csr *train, const struct csr *synthetic,
                     enum augmentation_use use, double weight, struct error *error);
 void arm_rows_free(struct arm_rows *arm);
-struct training_set arm_training_set(const struct arm_rows *arm);
+/* `history`: the rows of train in order of time. */
+struct training_set arm_training_set(const struct arm_rows *arm, const struct csr *history);
 
 #endif

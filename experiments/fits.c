@@ -71,7 +71,7 @@ static void describe_judgement(struct fit_work *work)
 /* Everything that decides what the folder will hold: of the fit, and of how it is judged. */
 static bool describe_inputs(struct fit_work *work, struct error *error)
 {
-    struct training_set data = arm_training_set(work->rows);
+    struct training_set data = arm_training_set(work->rows, &work->task->study->dataset.train);
     if (!fit_fingerprint_compute(&work->fingerprint, work->backend,
                                  &work->task->study->contestants[work->task->contestant].settings, &data,
                                  &work->watch, work->task->seed, error))
@@ -128,7 +128,7 @@ static bool find_state(enum fit_state *state, struct fit_work *work, struct erro
 static bool train(struct fit_work *work, struct error *error)
 {
     const struct study *study = work->task->study;
-    struct training_set data = arm_training_set(work->rows);
+    struct training_set data = arm_training_set(work->rows, &work->task->study->dataset.train);
     if (!folder_create(work->folder, error))
         return false;
     char *checkpoint = path_format("%s/checkpoint.h5", work->folder);
@@ -205,7 +205,8 @@ static bool judge_validation(const struct fit_work *work, json_t *metrics, struc
     int64_t most = !trial && study->largest_cut > study->select_cut ? study->largest_cut : study->select_cut;
     struct scorer scorer = recommender_scorer(work->recommender);
     struct top_k top;
-    if (!top_k_rank(&top, work->backend, &scorer, study->validation_users, study->validation_count, most,
+    if (!recommender_set_history(work->recommender, &study->dataset.train, error) ||
+        !top_k_rank(&top, work->backend, &scorer, study->validation_users, study->validation_count, most,
                     work->validation_mask, error))
         return false;
     struct evaluation evaluation;
@@ -223,7 +224,8 @@ static bool judge_test(const struct fit_work *work, json_t *metrics, struct erro
     const struct study *study = work->task->study;
     struct scorer scorer = recommender_scorer(work->recommender);
     struct top_k top;
-    if (!top_k_rank(&top, work->backend, &scorer, study->test_users, study->test_count, study->largest_cut,
+    if (!recommender_set_history(work->recommender, &study->history, error) ||
+        !top_k_rank(&top, work->backend, &scorer, study->test_users, study->test_count, study->largest_cut,
                     work->test_mask, error))
         return false;
     struct evaluation evaluation;

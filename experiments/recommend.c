@@ -106,13 +106,16 @@ static bool list_everyone(struct user_list *list, const struct dataset *dataset,
     return true;
 }
 
-/* Hides what the training of the final model could have known, train and validation, as top_k.tsv does. */
-static bool known_items(struct csr *known, const struct dataset *dataset, struct error *error)
+/* What the final model could have known, train and validation: hidden, as in top_k.tsv, and in order of time the
+ * history of each user. */
+static bool known_items(struct csr *known, struct csr *history, const struct dataset *dataset,
+                        struct error *error)
 {
     struct csr train = {0}, validation = {0};
     const bool done = csr_sorted(&train, &dataset->train, error) &&
                       csr_sorted(&validation, &dataset->validation, error) &&
-                      csr_union(known, &train, &validation, error);
+                      csr_union(known, &train, &validation, error) &&
+                      csr_append(history, &dataset->train, &dataset->validation, error);
     csr_free(&train);
     csr_free(&validation);
     return done;
@@ -145,11 +148,13 @@ static struct backend *open_device(const struct recommend_request *request, stru
 static bool rank_and_print(const char *model, const struct dataset *dataset, const struct user_list *list,
                            const struct recommend_request *request, FILE *out, struct error *error)
 {
-    struct csr known = {0};
+    struct csr known = {0}, history = {0};
     struct recommender *recommender = NULL;
     struct backend *backend = open_device(request, error);
     bool done = backend && recommender_load(&recommender, backend, model, error) &&
-                check_same_data(recommender, model, dataset, error) && known_items(&known, dataset, error);
+                check_same_data(recommender, model, dataset, error) &&
+                known_items(&known, &history, dataset, error) &&
+                recommender_set_history(recommender, &history, error);
     if (done) {
         const struct scorer scorer = recommender_scorer(recommender);
         const int64_t items = dataset->item_ids.count, k = request->k < items ? request->k : items;
@@ -161,6 +166,7 @@ static bool rank_and_print(const char *model, const struct dataset *dataset, con
         }
     }
     csr_free(&known);
+    csr_free(&history);
     recommender_free(recommender);
     backend_close(backend);
     return done && (fflush(out) == 0 || error_system(error, "standard output", "cannot be written", NULL));

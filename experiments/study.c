@@ -15,6 +15,7 @@ static bool load_data(struct study *study, struct error *error)
         csr_sorted(&study->validation, &study->dataset.validation, error) &&
         csr_sorted(&study->test, &study->dataset.test, error) &&
         csr_union(&study->known, &study->train, &study->validation, error) &&
+        csr_append(&study->history, &study->dataset.train, &study->dataset.validation, error) &&
         users_with_truth(&study->validation_users, &study->validation_count, &study->validation, error) &&
         users_with_truth(&study->test_users, &study->test_count, &study->test, error) &&
         augmented_load(&study->lists, augmented, &study->train, error);
@@ -185,6 +186,7 @@ void study_close(struct study *study)
     csr_free(&study->validation);
     csr_free(&study->test);
     csr_free(&study->known);
+    csr_free(&study->history);
     dataset_free(&study->dataset);
     ranked_lists_free(&study->lists);
     free(study->validation_users);
@@ -201,6 +203,5 @@ char *study_fit_folder(const struct study *study, int contestant, const char *ar
 
 bool contestant_is_deterministic(const struct contestant *contestant)
 {
-    return strcmp(contestant->settings.model, "popularity") == 0 ||
-           strcmp(contestant->settings.model, "item_knn") == 0;
+    return recommender_is_deterministic(&contestant->settings);
 }

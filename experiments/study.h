@@ -23,6 +23,7 @@ struct study {
     struct dataset dataset;
     struct csr train, validation, test; /* rows ascend */
     struct csr known;                   /* train and validation: hidden when test is ranked */
+    struct csr history;                 /* the same, in order of time: what users are tested from */
     int32_t *validation_users, *test_users;
     int64_t validation_count, test_count;
     struct ranked_lists lists;

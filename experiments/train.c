@@ -152,6 +152,7 @@ static bool rows_of_self(struct csr *rows, const struct csr *amounts, const stru
     char *path = path_format("%s/model.h5", folder);
     struct recommender *recommender = NULL;
     bool done = recommender_load(&recommender, backend, path, error) &&
+                recommender_set_history(recommender, &task->study->dataset.train, error) &&
                 control_recommender(rows, amounts, &task->study->train, recommender, backend, error);
     recommender_free(recommender);
     free(folder);
@@ -270,7 +271,7 @@ static bool find_neighbor_rows(struct plan *plan, struct error *error)
     struct fit_watch watch = {.k = 1, .metric = METRIC_NDCG};
     struct fit_report report;
     bool done = arm_rows_build(&original, &study->train, NULL, USE_NONE, 1, error);
-    struct training_set data = arm_training_set(&original);
+    struct training_set data = arm_training_set(&original, &study->dataset.train);
     done = done && recommender_fit(&recommender, backend, &settings, &data, &watch, study->first_seed, NULL,
                                    study->run->log, &report, error);
     for (int contestant = 0; done && contestant < study->contestant_count; contestant++) {

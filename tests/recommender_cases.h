@@ -141,6 +141,33 @@ static struct recommender *fit(const struct recommender_settings *settings, cons
     return recommender;
 }
 
+/* A training outside of a fit, with the recommender that it is of. */
+struct open_training {
+    struct recommender *recommender;
+    void *training;
+};
+
+static struct open_training start_training(struct backend *backend,
+                                           const struct recommender_settings *settings,
+                                           const struct training_set *data, uint64_t seed)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct open_training opened;
+    require(recommender_create(&opened.recommender, backend, settings, data->positives->rows,
+                               data->positives->columns, &error),
+            &error);
+    require(
+        opened.recommender->model->training_open(&opened.training, opened.recommender, data, seed, &error),
+        &error);
+    return opened;
+}
+
+static void end_training(struct open_training opened)
+{
+    opened.recommender->model->training_close(opened.training);
+    recommender_free(opened.recommender);
+}
+
 /* ---- goldens ------------------------------------------------------------------------------------------- */
 
 enum { GOLDEN_BATCH = 32, GOLDEN_STEPS = 50, GOLDEN_WIDTH = 16 };
@@ -209,7 +236,7 @@ static void compare_with_golden(struct embedding_training *training, struct stor
     free(table);
 }
 
-static void check_golden(struct backend *backend, const struct recommender_model *model, embedding_step *step)
+static void check_golden(struct backend *backend, const char *model, embedding_step *step)
 {
     struct error error = ERROR_INITIALIZER;
     struct store *golden;
@@ -219,13 +246,13 @@ static void check_golden(struct backend *backend, const struct recommender_model
     float *weights = golden_array(golden, "/weights", DTYPE_F32, false);
     float *initial = golden_array(golden, "/initial", DTYPE_F32, true);
     const struct training_set data = {.positives = &positives, .weights = weights};
-    struct recommender_settings settings = settings_of(model->name, "adam");
+    struct recommender_settings settings = settings_of(model, "adam");
     settings.width = GOLDEN_WIDTH;
     settings.layers = 3;
     settings.batch = GOLDEN_BATCH;
     settings.regularization = 0.02;
-    struct embedding_training *training;
-    require(embedding_training_open(&training, model, backend, &settings, &data, 1, &error), &error);
+    const struct open_training opened = start_training(backend, &settings, &data, 1);
+    struct embedding_training *training = opened.training;
     /* An epoch of this data has room for less than 50 batches. */
     struct arena room = arena_measure(backend, "golden");
     arena_tensor_1d(&room, DTYPE_REAL, 5 * GOLDEN_STEPS * GOLDEN_BATCH + 256);
@@ -235,8 +262,8 @@ static void check_golden(struct backend *backend, const struct recommender_model
     training->losses = arena_tensor_1d(&room, DTYPE_REAL, GOLDEN_STEPS * GOLDEN_BATCH);
     tensor_upload(backend, &training->parameters, initial);
     load_golden_triples(training, golden);
-    compare_with_golden(training, golden, model->name, step);
-    embedding_training_close(training);
+    compare_with_golden(training, golden, model, step);
+    end_training(opened);
     arena_release(&room);
     store_close(golden);
     csr_free(&positives);
@@ -258,25 +285,23 @@ static void leave_checkpoint(const struct recommender_settings *settings, const 
     const struct training_set data = training_set_of(fixture);
     const struct fit_watch watch = {
         .truth = &fixture->truth, .mask = &fixture->positives, .metric = METRIC_NDCG, .k = 10};
-    const struct recommender_model *model =
-        strcmp(settings->model, "lightgcn") == 0 ? &lightgcn_model : &bpr_mf_model;
-    struct embedding_training *training;
     struct fit_fingerprint fingerprint;
     struct fit_progress progress = {0};
     assert_true(fit_fingerprint_compute(&fingerprint, backend, settings, &data, &watch, 7, &error));
-    assert_true(embedding_training_open(&training, model, backend, settings, &data, 7, &error));
+    const struct open_training opened = start_training(backend, settings, &data, 7);
+    const struct recommender_model *model = opened.recommender->model;
     for (double loss; progress.epoch < epochs;)
-        assert_true(model->train_epoch(training, ++progress.epoch, &loss, &error));
-    struct tensor best = training->parameters;
-    best.data = backend_allocate(backend, tensor_bytes(&best));
+        assert_true(model->train_epoch(opened.training, ++progress.epoch, &loss, &error));
     if (best_score != NO_BEST) {
         progress.best_epoch = epochs;
         progress.best_score = best_score;
-        assert_true(model->embed(training, &best, &error));
+        assert_true(model->publish(opened.training, &error));
     }
-    require(fit_checkpoint_save(path, &fingerprint, training, &best, &progress, &error), &error);
-    backend_release(backend, best.data, tensor_bytes(&best));
-    embedding_training_close(training);
+    const struct training_state training_state = model->training_state(opened.training);
+    require(fit_checkpoint_save(path, &fingerprint, backend, &training_state,
+                                model->published(opened.recommender), &progress, &error),
+            &error);
+    end_training(opened);
 }
 
 #endif

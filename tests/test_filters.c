@@ -169,10 +169,10 @@ static void test_arm_rows(void **state)
     arm_rows_free(&arm);
     assert_true(arm_rows_build(&arm, &train, &lists.items, USE_EXCLUDE_FROM_NEGATIVES, 1, &error));
     assert_int_equal(csr_count(&arm.positives), 7);
-    assert_non_null(arm_training_set(&arm).excluded);
+    assert_non_null(arm_training_set(&arm, &train).excluded);
     arm_rows_free(&arm);
     assert_true(arm_rows_build(&arm, &train, NULL, USE_NONE, 1, &error));
-    assert_null(arm_training_set(&arm).excluded);
+    assert_null(arm_training_set(&arm, &train).excluded);
     arm_rows_free(&arm);
 }
 

@@ -39,8 +39,8 @@ static void goldens_hold(void **state)
 {
     (void)state;
     struct backend *device = open_device();
-    check_golden(device, &bpr_mf_model, bpr_mf_step);
-    check_golden(device, &lightgcn_model, lightgcn_step);
+    check_golden(device, "bpr_mf", bpr_mf_step);
+    check_golden(device, "lightgcn", lightgcn_step);
     backend_close(device);
 }
 
@@ -186,15 +186,14 @@ static void sgd_is_that_of_the_cpu(void **state)
     struct backend *const backends[] = {cpu, device};
     for (int b = 0; b < 2; b++) {
         struct error error = ERROR_INITIALIZER;
-        struct embedding_training *training;
+        const struct open_training opened = start_training(backends[b], &settings, &data, 7);
+        struct embedding_training *training = opened.training;
         double loss;
-        require(embedding_training_open(&training, &bpr_mf_model, backends[b], &settings, &data, 7, &error),
-                &error);
         for (int64_t epoch = 1; epoch <= settings.epochs; epoch++)
             require(bpr_mf_model.train_epoch(training, epoch, &loss, &error), &error);
         tables[b] = malloc(tensor_bytes(&training->parameters));
         tensor_download(backends[b], tables[b], &training->parameters);
-        embedding_training_close(training);
+        end_training(opened);
     }
     assert_memory_equal(tables[0], tables[1],
                         (size_t)((fixture.positives.rows + fixture.positives.columns) * settings.width) *

@@ -62,23 +62,34 @@ static bool train_epoch_by_blocks(struct embedding_training *training, int64_t e
     return true;
 }
 
-static bool train_epoch(struct embedding_training *training, int64_t epoch, double *loss, struct error *error)
+static bool training_open(void **training, struct recommender *recommender, const struct training_set *data,
+                          uint64_t seed, struct error *error)
+{
+    return embedding_training_open(training, recommender, data, seed, prepare, error);
+}
+
+static bool train_epoch(void *training, int64_t epoch, double *loss, struct error *error)
 {
     return uses_blocks(training) ? train_epoch_by_blocks(training, epoch, loss, error)
                                  : train_epoch_by_steps(training, epoch, bpr_mf_step, loss, error);
 }
 
-static bool embed(struct embedding_training *training, struct tensor *final, struct error *error)
+static bool publish(void *training, struct error *error)
 {
-    training->backend->copy(training->backend, final->data, training->parameters.data, tensor_bytes(final));
-    return backend_synchronize(training->backend, error);
+    const struct embedding_training *trained = training;
+    struct backend *backend = trained->backend;
+    backend->copy(backend, trained->final->data, trained->parameters.data, tensor_bytes(trained->final));
+    return backend_synchronize(backend, error);
 }
 
 const struct recommender_model bpr_mf_model = {
     .name = "bpr_mf",
-    .prepare = prepare,
+    .training_open = training_open,
     .train_epoch = train_epoch,
-    .embed = embed,
+    .publish = publish,
+    .training_state = embedding_training_state,
+    .training_close = embedding_training_close,
+    .published = embeddings_published,
     .score = embeddings_score,
     .save = embeddings_save,
     .load = embeddings_load,

@@ -29,6 +29,12 @@ bool embeddings_create(struct embeddings **embeddings, struct backend *backend, 
     return true;
 }
 
+struct tensor *embeddings_published(struct recommender *recommender)
+{
+    struct embeddings *embeddings = recommender->parameters;
+    return &embeddings->table;
+}
+
 void embeddings_release(void *parameters)
 {
     struct embeddings *embeddings = parameters;

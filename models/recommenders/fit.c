@@ -12,13 +12,13 @@ static const double checkpoint_interval = 60.0; /* seconds */
 /* A fit under way. */
 struct fit {
     struct recommender *recommender;
-    struct embedding_training *training;
+    void *training; /* the model's own */
     const struct fit_watch *watch;
     int32_t *watched_users; /* users with truth; NULL: nothing to watch */
     int64_t watched_count;
-    struct tensor *final; /* the recommender's table: the embeddings that score now */
+    struct tensor *published; /* what the recommender scores with now */
     struct arena best_arena;
-    struct tensor best; /* [users + items, width]: those of progress.best_epoch */
+    struct tensor best; /* like it, of progress.best_epoch */
     struct fit_progress progress;
     const char *checkpoint;
     struct fit_fingerprint fingerprint;
@@ -41,25 +41,24 @@ static bool watched_score(struct recommender *recommender, const struct fit_watc
     return true;
 }
 
-static void copy_embeddings(const struct fit *fit, struct tensor *to, const struct tensor *from)
+static void copy_published(const struct fit *fit, struct tensor *to, const struct tensor *from)
 {
     struct backend *backend = fit->recommender->backend;
     backend->copy(backend, to->data, from->data, tensor_bytes(to));
 }
 
-/* Scores the embeddings of the epoch just done; better ones than ever before are kept. Of equal scores the
- * earlier epoch stays. */
+/* Scores the epoch just done; what is better than ever before is kept. Of equal scores the earlier epoch stays. */
 static bool judge_epoch(struct fit *fit, double loss, struct error *error)
 {
     struct fit_progress *progress = &fit->progress;
     double score;
-    if (!fit->training->model->embed(fit->training, fit->final, error) ||
+    if (!fit->recommender->model->publish(fit->training, error) ||
         !watched_score(fit->recommender, fit->watch, fit->watched_users, fit->watched_count, &score, error))
         return false;
     if (progress->best_epoch == 0 || score > progress->best_score) {
         progress->best_epoch = progress->epoch;
         progress->best_score = score;
-        copy_embeddings(fit, &fit->best, fit->final);
+        copy_published(fit, &fit->best, fit->published);
     }
     const char *const names[] = {"loss", metric_name(fit->watch->metric)};
     const double values[] = {loss, score};
@@ -82,8 +81,9 @@ static bool save_state(struct fit *fit, struct error *error)
     struct fit_progress progress = fit->progress;
     progress.seconds += clock_seconds() - fit->started;
     fit->saved = clock_seconds();
-    return fit_checkpoint_save(fit->checkpoint, &fit->fingerprint, fit->training, &fit->best, &progress,
-                               error);
+    const struct training_state state = fit->recommender->model->training_state(fit->training);
+    return fit_checkpoint_save(fit->checkpoint, &fit->fingerprint, fit->recommender->backend, &state,
+                               &fit->best, &progress, error);
 }
 
 /* Between two epochs: writes a checkpoint when one is due or a signal has arrived. */
@@ -101,7 +101,7 @@ static bool train_epochs(struct fit *fit, struct error *error)
     struct fit_progress *progress = &fit->progress;
     while (!is_over(fit)) {
         double loss;
-        if (!fit->training->model->train_epoch(fit->training, progress->epoch + 1, &loss, error))
+        if (!fit->recommender->model->train_epoch(fit->training, progress->epoch + 1, &loss, error))
             return false;
         progress->epoch++;
         const bool judged =
@@ -112,28 +112,26 @@ static bool train_epochs(struct fit *fit, struct error *error)
             return false;
     }
     if (fit->watched_users) {
-        copy_embeddings(fit, fit->final, &fit->best);
+        copy_published(fit, fit->published, &fit->best);
         return backend_synchronize(fit->recommender->backend, error);
     }
     progress->best_epoch = progress->epoch;
-    return fit->training->model->embed(fit->training, fit->final, error);
+    return fit->recommender->model->publish(fit->training, error);
 }
 
-static bool prepare_embeddings(struct fit *fit, struct error *error)
+static bool open_training(struct fit *fit, const struct training_set *data, uint64_t seed,
+                          struct error *error)
 {
     struct recommender *recommender = fit->recommender;
-    const int64_t rows = recommender->users + recommender->items, width = recommender->settings.width;
-    struct embeddings *embeddings;
-    if (!embeddings_create(&embeddings, recommender->backend, recommender->users, recommender->items, width,
-                           error))
+    if (!recommender->model->training_open(&fit->training, recommender, data, seed, error))
         return false;
-    recommender->parameters = embeddings;
-    fit->final = &embeddings->table;
-    fit->best_arena = arena_measure(recommender->backend, "best embeddings");
-    arena_tensor_2d(&fit->best_arena, DTYPE_REAL, rows, width);
+    fit->published = recommender->model->published(recommender);
+    const int64_t rows = fit->published->shape[0], columns = fit->published->shape[1];
+    fit->best_arena = arena_measure(recommender->backend, "best parameters");
+    arena_tensor_2d(&fit->best_arena, DTYPE_REAL, rows, columns);
     if (!arena_reserve(&fit->best_arena, 0, "lower recommenders.width", error))
         return false;
-    fit->best = arena_tensor_2d(&fit->best_arena, DTYPE_REAL, rows, width);
+    fit->best = arena_tensor_2d(&fit->best_arena, DTYPE_REAL, rows, columns);
     return true;
 }
 
@@ -142,10 +140,11 @@ static bool resume(struct fit *fit, const struct training_set *data, uint64_t se
     if (!fit->checkpoint)
         return true;
     bool found;
+    const struct training_state state = fit->recommender->model->training_state(fit->training);
     if (!fit_fingerprint_compute(&fit->fingerprint, fit->recommender->backend, &fit->recommender->settings,
                                  data, fit->watch, seed, error) ||
-        !fit_checkpoint_load(fit->checkpoint, &fit->fingerprint, fit->training, &fit->best, &fit->progress,
-                             &found, error))
+        !fit_checkpoint_load(fit->checkpoint, &fit->fingerprint, fit->recommender->backend, &state,
+                             &fit->best, &fit->progress, &found, error))
         return false;
     if (found)
         log_line(fit->log, "%s: goes on after epoch %lld", fit->recommender->settings.model,
@@ -173,13 +172,11 @@ static void say_where(const struct fit *fit)
 static bool fit_by_epochs(struct fit *fit, const struct training_set *data, uint64_t seed,
                           struct error *error)
 {
-    struct recommender *recommender = fit->recommender;
     say_where(fit);
-    const bool done = prepare_embeddings(fit, error) &&
-                      embedding_training_open(&fit->training, recommender->model, recommender->backend,
-                                              &recommender->settings, data, seed, error) &&
-                      resume(fit, data, seed, error) && train_epochs(fit, error);
-    embedding_training_close(fit->training);
+    const bool done =
+        open_training(fit, data, seed, error) && resume(fit, data, seed, error) && train_epochs(fit, error);
+    if (fit->training)
+        fit->recommender->model->training_close(fit->training);
     arena_release(&fit->best_arena);
     return done;
 }

@@ -36,9 +36,15 @@ bool fit_fingerprint_compute(struct fit_fingerprint *fingerprint, const struct b
     XXH3_128bits_update(state, text, strlen(text));
     free(text);
     XXH3_128bits_update(state, backend->name, strlen(backend->name));
+    if (backend->fast)
+        XXH3_128bits_update(state, "fast", strlen("fast"));
     XXH3_128bits_update(state, &seed, sizeof seed);
     hash_csr(state, data->positives);
     hash_csr(state, data->excluded);
+    if (recommender_reads_history(settings)) {
+        hash_csr(state, data->history);
+        hash_csr(state, data->synthetic);
+    }
     if (data->weights)
         XXH3_128bits_update(state, data->weights, (size_t)csr_count(data->positives) * sizeof *data->weights);
     hash_watch(state, watch);
@@ -81,51 +87,47 @@ static bool read_tensor(struct store *store, const char *name, struct backend *b
                             name);
 }
 
-static bool write_all(struct store *store, const struct fit_fingerprint *fingerprint,
-                      struct embedding_training *training, const struct tensor *best,
+static bool write_all(struct store *store, const struct fit_fingerprint *fingerprint, struct backend *backend,
+                      const struct training_state *state, const struct tensor *best,
                       const struct fit_progress *progress, struct error *error)
 {
-    struct tensor *state[3];
-    const int count = embedding_training_state(training, state);
-    for (int place = 0; place < count; place++)
-        if (!write_tensor(store, state_names[place], training->backend, state[place], error))
+    for (int place = 0; place < state->count; place++)
+        if (!write_tensor(store, state_names[place], backend, state->tensors[place], error))
             return false;
-    return (progress->best_epoch == 0 || write_tensor(store, "/best", training->backend, best, error)) &&
+    return (progress->best_epoch == 0 || write_tensor(store, "/best", backend, best, error)) &&
            store_set_string(store, "/", "fingerprint", fingerprint->digits, error) &&
-           store_set_integer(store, "/", "step", training->step, error) &&
+           store_set_integer(store, "/", "step", *state->step, error) &&
            store_set_integer(store, "/", "epoch", progress->epoch, error) &&
            store_set_integer(store, "/", "best_epoch", progress->best_epoch, error) &&
            store_set_number(store, "/", "best_score", progress->best_score, error) &&
            store_set_number(store, "/", "seconds", progress->seconds, error);
 }
 
-bool fit_checkpoint_save(const char *path, const struct fit_fingerprint *fingerprint,
-                         struct embedding_training *training, const struct tensor *best,
+bool fit_checkpoint_save(const char *path, const struct fit_fingerprint *fingerprint, struct backend *backend,
+                         const struct training_state *state, const struct tensor *best,
                          const struct fit_progress *progress, struct error *error)
 {
     struct store *store;
     if (!store_create(&store, path, error))
         return false;
-    if (write_all(store, fingerprint, training, best, progress, error))
+    if (write_all(store, fingerprint, backend, state, best, progress, error))
         return store_commit(store, error);
     store_close(store);
     return false;
 }
 
-static bool read_all(struct store *store, struct embedding_training *training, struct tensor *best,
-                     struct fit_progress *progress, struct error *error)
+static bool read_all(struct store *store, struct backend *backend, const struct training_state *state,
+                     struct tensor *best, struct fit_progress *progress, struct error *error)
 {
-    struct tensor *state[3];
-    const int count = embedding_training_state(training, state);
-    for (int place = 0; place < count; place++)
-        if (!read_tensor(store, state_names[place], training->backend, state[place], error))
+    for (int place = 0; place < state->count; place++)
+        if (!read_tensor(store, state_names[place], backend, state->tensors[place], error))
             return false;
-    return store_get_integer(store, "/", "step", &training->step, error) &&
+    return store_get_integer(store, "/", "step", state->step, error) &&
            store_get_integer(store, "/", "epoch", &progress->epoch, error) &&
            store_get_integer(store, "/", "best_epoch", &progress->best_epoch, error) &&
            store_get_number(store, "/", "best_score", &progress->best_score, error) &&
            store_get_number(store, "/", "seconds", &progress->seconds, error) &&
-           (progress->best_epoch == 0 || read_tensor(store, "/best", training->backend, best, error));
+           (progress->best_epoch == 0 || read_tensor(store, "/best", backend, best, error));
 }
 
 /* *store: NULL where no checkpoint of this very fit is there. */
@@ -159,15 +161,15 @@ bool fit_checkpoint_is_own(bool *own, const char *path, const struct fit_fingerp
     return done;
 }
 
-bool fit_checkpoint_load(const char *path, const struct fit_fingerprint *fingerprint,
-                         struct embedding_training *training, struct tensor *best,
+bool fit_checkpoint_load(const char *path, const struct fit_fingerprint *fingerprint, struct backend *backend,
+                         const struct training_state *state, struct tensor *best,
                          struct fit_progress *progress, bool *found, struct error *error)
 {
     struct store *store;
     bool done = open_own(&store, path, fingerprint, error);
     *found = store != NULL;
     if (*found)
-        done = read_all(store, training, best, progress, error);
+        done = read_all(store, backend, state, best, progress, error);
     store_close(store);
     return done;
 }

@@ -6,7 +6,7 @@
 #ifndef IDREC_MODELS_RECOMMENDERS_FIT_CHECKPOINT_H
 #define IDREC_MODELS_RECOMMENDERS_FIT_CHECKPOINT_H
 
-#include "models/recommenders/steps.h"
+#include "models/recommenders/model.h"
 
 /* Where a fit stands. */
 struct fit_progress {
@@ -21,17 +21,17 @@ bool fit_fingerprint_compute(struct fit_fingerprint *fingerprint, const struct b
                              const struct recommender_settings *settings, const struct training_set *data,
                              const struct fit_watch *watch, uint64_t seed, struct error *error);
 
-/* `best` holds the embeddings of best_epoch; it is neither written nor read while best_epoch is 0. */
-bool fit_checkpoint_save(const char *path, const struct fit_fingerprint *fingerprint,
-                         struct embedding_training *training, const struct tensor *best,
+/* `best` is what scored best, at best_epoch; it is neither written nor read while best_epoch is 0. */
+bool fit_checkpoint_save(const char *path, const struct fit_fingerprint *fingerprint, struct backend *backend,
+                         const struct training_state *state, const struct tensor *best,
                          const struct fit_progress *progress, struct error *error);
 
 /* *own: whether a checkpoint of this very fit is there. */
 bool fit_checkpoint_is_own(bool *own, const char *path, const struct fit_fingerprint *fingerprint,
                            struct error *error);
 /* *found: whether a checkpoint of this very fit was there and has been read. */
-bool fit_checkpoint_load(const char *path, const struct fit_fingerprint *fingerprint,
-                         struct embedding_training *training, struct tensor *best,
+bool fit_checkpoint_load(const char *path, const struct fit_fingerprint *fingerprint, struct backend *backend,
+                         const struct training_state *state, struct tensor *best,
                          struct fit_progress *progress, bool *found, struct error *error);
 
 #endif

@@ -320,5 +320,10 @@ static bool load(struct recommender *recommender, struct store *store, struct er
                      "/items/targets/similarity", error);
 }
 
-const struct recommender_model item_knn_model = {
-    .name = "item_knn", .fit = fit, .score = score, .save = save, .load = load, .release = release};
+const struct recommender_model item_knn_model = {.name = "item_knn",
+                                                 .deterministic = true,
+                                                 .fit = fit,
+                                                 .score = score,
+                                                 .save = save,
+                                                 .load = load,
+                                                 .release = release};

@@ -168,26 +168,36 @@ void lightgcn_step(struct embedding_training *training, int64_t first, int64_t c
     adam_step(training, d_parameters);
 }
 
-static bool train_epoch(struct embedding_training *training, int64_t epoch, double *loss, struct error *error)
+static bool training_open(void **training, struct recommender *recommender, const struct training_set *data,
+                          uint64_t seed, struct error *error)
+{
+    return embedding_training_open(training, recommender, data, seed, prepare, error);
+}
+
+static bool train_epoch(void *training, int64_t epoch, double *loss, struct error *error)
 {
     return train_epoch_by_steps(training, epoch, lightgcn_step, loss, error);
 }
 
-static bool embed(struct embedding_training *training, struct tensor *final, struct error *error)
+static bool publish(void *training, struct error *error)
 {
-    const float share = 1.0f / (float)(training->settings.layers + 1);
-    propagate(training);
-    op_axpby(training->backend, final, share, &training->parameters, 0.0f);
-    for (int64_t layer = 0; layer < training->settings.layers; layer++)
-        op_axpby(training->backend, final, share, &training->layer[layer], 1.0f);
-    return backend_synchronize(training->backend, error);
+    struct embedding_training *trained = training;
+    const float share = 1.0f / (float)(trained->settings.layers + 1);
+    propagate(trained);
+    op_axpby(trained->backend, trained->final, share, &trained->parameters, 0.0f);
+    for (int64_t layer = 0; layer < trained->settings.layers; layer++)
+        op_axpby(trained->backend, trained->final, share, &trained->layer[layer], 1.0f);
+    return backend_synchronize(trained->backend, error);
 }
 
 const struct recommender_model lightgcn_model = {
     .name = "lightgcn",
-    .prepare = prepare,
+    .training_open = training_open,
     .train_epoch = train_epoch,
-    .embed = embed,
+    .publish = publish,
+    .training_state = embedding_training_state,
+    .training_close = embedding_training_close,
+    .published = embeddings_published,
     .score = embeddings_score,
     .save = embeddings_save,
     .load = embeddings_load,

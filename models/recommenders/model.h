@@ -8,22 +8,35 @@
 #include "core/store.h"
 #include "models/recommenders/recommender.h"
 
-struct embedding_training;
+/* What a training is between two epochs: its tensors, at most 3, and the number of optimizer steps taken. */
+struct training_state {
+    int64_t *step;
+    int count;
+    struct tensor *tensors[3];
+};
 
-/* One kind of recommender. A model either is fitted in one go on the host (`fit`) or trained epoch by epoch (the next
- * three; see steps.h), after which `parameters` holds embeddings. */
+/* One kind of recommender. A model either is fitted in one go (`fit`) or trained epoch by epoch, by the five that follow
+ * it; a training is the model's own, see steps.h. */
 struct recommender_model {
     const char *name;
+    bool deterministic; /* a fit is the same whatever the seed */
+    bool sequential;    /* reads training_set.history and .synthetic, and scores users from their history */
     bool (*fit)(struct recommender *recommender, const struct training_set *data, struct error *error);
 
-    bool (*prepare)(struct embedding_training *training, const struct training_set *data,
-                    struct error *error);
-    /* Trains epoch `epoch` (from 1); *loss is the mean over its triples. */
-    bool (*train_epoch)(struct embedding_training *training, int64_t epoch, double *loss,
-                        struct error *error);
-    /* Fills final [users + items, width] with the embeddings that score. */
-    bool (*embed)(struct embedding_training *training, struct tensor *final, struct error *error);
+    /* Makes the recommender's parameters too, which publish() fills. `data` must outlive the training. */
+    bool (*training_open)(void **training, struct recommender *recommender, const struct training_set *data,
+                          uint64_t seed, struct error *error);
+    /* Trains epoch `epoch` (from 1); *loss is the mean over what it is made of. */
+    bool (*train_epoch)(void *training, int64_t epoch, double *loss, struct error *error);
+    /* From now on the recommender scores with what the training has reached. */
+    bool (*publish)(void *training, struct error *error);
+    struct training_state (*training_state)(void *training);
+    void (*training_close)(void *training);
+    /* The tensor, of rank 2, that publish() fills: all that the scores depend on besides the data. */
+    struct tensor *(*published)(struct recommender *recommender);
 
+    /* Scores users from these rows from now on; see recommender_set_history(). Sequential models only. */
+    bool (*set_history)(struct recommender *recommender, const struct csr *history, struct error *error);
     /* The scorer's function; context is the recommender. */
     bool (*score)(void *context, const int32_t *users, int64_t count, struct tensor *scores,
                   struct error *error);
@@ -41,6 +54,9 @@ struct recommender {
 };
 
 extern const struct recommender_model popularity_model, item_knn_model, bpr_mf_model, lightgcn_model;
+
+/* NULL when there is none of that name. */
+const struct recommender_model *recommender_model_find(const char *name);
 
 /* Threads for loops on the host. */
 int host_threads(const struct backend *backend);
@@ -79,6 +95,7 @@ bool embeddings_score(void *context, const int32_t *users, int64_t count, struct
                       struct error *error);
 bool embeddings_save(const struct recommender *recommender, struct store *store, struct error *error);
 bool embeddings_load(struct recommender *recommender, struct store *store, struct error *error);
+struct tensor *embeddings_published(struct recommender *recommender);
 void embeddings_release(void *parameters);
 
 /* ---- scoring on the host (host_scores.c): for popularity and item_knn --------------------------------- */

@@ -72,5 +72,10 @@ static bool load(struct recommender *recommender, struct store *store, struct er
                      (long long)rows, (long long)recommender->items);
 }
 
-const struct recommender_model popularity_model = {
-    .name = "popularity", .fit = fit, .score = score, .save = save, .load = load, .release = release};
+const struct recommender_model popularity_model = {.name = "popularity",
+                                                   .deterministic = true,
+                                                   .fit = fit,
+                                                   .score = score,
+                                                   .save = save,
+                                                   .load = load,
+                                                   .release = release};

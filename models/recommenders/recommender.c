@@ -12,7 +12,7 @@ int host_threads(const struct backend *backend)
     return backend->threads > 0 ? backend->threads : omp_get_max_threads();
 }
 
-static const struct recommender_model *find_model(const char *name)
+const struct recommender_model *recommender_model_find(const char *name)
 {
     const struct recommender_model *const models[] = {&popularity_model, &item_knn_model, &bpr_mf_model,
                                                       &lightgcn_model};
@@ -26,11 +26,12 @@ bool recommender_create(struct recommender **recommender, struct backend *backen
                         const struct recommender_settings *settings, int64_t users, int64_t items,
                         struct error *error)
 {
-    const struct recommender_model *model = find_model(settings->model);
+    const struct recommender_model *model = recommender_model_find(settings->model);
     if (!model)
-        return error_set(error, ERROR_USAGE,
-                         "unknown recommender '%s'; use popularity, item_knn, bpr_mf or lightgcn",
-                         settings->model);
+        return error_set(
+            error, ERROR_USAGE,
+            "recommender '%s' is not known; see recommenders[].model in `idrec config --reference`",
+            settings->model);
     *recommender = malloc(sizeof **recommender);
     if (!*recommender)
         return error_memory(error, "a recommender", sizeof **recommender, NULL);
@@ -50,6 +51,23 @@ void recommender_free(struct recommender *recommender)
 bool recommender_fits(const struct recommender *recommender, int64_t users, int64_t items)
 {
     return recommender->users == users && recommender->items == items;
+}
+
+bool recommender_reads_history(const struct recommender_settings *settings)
+{
+    const struct recommender_model *model = recommender_model_find(settings->model);
+    return model && model->sequential;
+}
+
+bool recommender_is_deterministic(const struct recommender_settings *settings)
+{
+    const struct recommender_model *model = recommender_model_find(settings->model);
+    return model && model->deterministic;
+}
+
+bool recommender_set_history(struct recommender *recommender, const struct csr *history, struct error *error)
+{
+    return !recommender->model->set_history || recommender->model->set_history(recommender, history, error);
 }
 
 bool training_set_check(const struct training_set *data, struct error *error)

@@ -19,6 +19,10 @@ struct training_set {
     const struct csr *positives; /* [users, items], rows ascend: real and synthetic rows */
     const float *weights;       /* one an index of positives, of its ranking loss and its edge; NULL: all 1 */
     const struct csr *excluded; /* never drawn as negatives, besides the positives; rows ascend; NULL: none */
+
+    /* For models that read_history: together the rows of positives. NULL: only the other models can be trained. */
+    const struct csr *history;   /* the real rows, in order of time */
+    const struct csr *synthetic; /* each user's best first; NULL: none */
 };
 
 /* One entry of `recommenders:` in the config, where every member is explained (docs/configuration.md). Fitted and scored
@@ -80,6 +84,15 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
                      const struct recommender_settings *settings, const struct training_set *data,
                      const struct fit_watch *watch, uint64_t seed, const char *checkpoint, struct log *log,
                      struct fit_report *report, struct error *error);
+
+/* Sequential models score what comes after a user's history, with its synthetic rows among it as recommenders.
+ * synthetic_position says: that of the training set until this has been called, from then on `history` [users, items], in
+ * order of time, which may go on beyond the training set's (a test item comes after the validation item). Other models
+ * ignore it. `history` must outlive the scorer. */
+bool recommender_set_history(struct recommender *recommender, const struct csr *history, struct error *error);
+bool recommender_reads_history(const struct recommender_settings *settings);
+/* Whether fits on the same data are the same whatever the seed. */
+bool recommender_is_deterministic(const struct recommender_settings *settings);
 
 /* Scores against all items; see core/evaluate.h. The scorer lives as long as the recommender. */
 struct scorer recommender_scorer(struct recommender *recommender);

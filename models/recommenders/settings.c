@@ -4,58 +4,66 @@
 #include "core/config.h"
 #include "core/file.h"
 #include "models/recommenders/model.h"
+#include "models/recommenders/settings.h"
 
 /* Every setting under the name that the config, model.h5 and a checkpoint know it by. */
 struct field {
     const char *name;
     enum { TEXT, INTEGER, NUMBER } kind;
     size_t offset, size;
+    const char *readers; /* the models whose fits depend on it, a blank before and behind each; NULL: all */
 };
 
-#define FIELD(kind, member)                                                                                  \
+#define FIELD(kind, member, readers)                                                                         \
     {                                                                                                        \
 #member, kind, offsetof(struct recommender_settings, member),                                        \
-            sizeof((struct recommender_settings *)0)->member                                                 \
+            sizeof((struct recommender_settings *)0)->member, readers                                        \
     }
 
+#define GRAPH " lightgcn sgl simgcl xsimgcl ncl "
+#define SEQUENTIAL " sasrec bert4rec cl4srec "
+#define BY_GRADIENT " bpr_mf" GRAPH SEQUENTIAL
+#define EPOCHWISE BY_GRADIENT " als "
+#define CONTRASTIVE " sgl simgcl xsimgcl ncl cl4srec "
+
 static const struct field fields[] = {
-    FIELD(TEXT, model),
-    FIELD(INTEGER, width),
-    FIELD(INTEGER, layers),
-    FIELD(TEXT, optimizer),
-    FIELD(NUMBER, learning_rate),
-    FIELD(NUMBER, regularization),
-    FIELD(NUMBER, initial_deviation),
-    FIELD(INTEGER, batch),
-    FIELD(INTEGER, epochs),
-    FIELD(INTEGER, patience),
-    FIELD(INTEGER, evaluate_every),
-    FIELD(INTEGER, neighbors),
-    FIELD(NUMBER, shrinkage),
-    FIELD(TEXT, similarity),
-    FIELD(NUMBER, l1),
-    FIELD(NUMBER, confidence),
-    FIELD(INTEGER, components),
-    FIELD(NUMBER, low_pass_weight),
-    FIELD(INTEGER, heads),
-    FIELD(INTEGER, length),
-    FIELD(INTEGER, sequences),
-    FIELD(NUMBER, dropout),
-    FIELD(TEXT, loss),
-    FIELD(INTEGER, negatives),
-    FIELD(NUMBER, calibration),
-    FIELD(NUMBER, mask_share),
-    FIELD(TEXT, synthetic_position),
-    FIELD(TEXT, view),
-    FIELD(NUMBER, view_share),
-    FIELD(NUMBER, contrast_weight),
-    FIELD(NUMBER, temperature),
-    FIELD(NUMBER, noise),
-    FIELD(INTEGER, contrast_layer),
-    FIELD(NUMBER, item_share),
-    FIELD(NUMBER, prototype_weight),
-    FIELD(INTEGER, clusters),
-    FIELD(INTEGER, warm_up),
+    FIELD(TEXT, model, NULL),
+    FIELD(INTEGER, width, EPOCHWISE),
+    FIELD(INTEGER, layers, GRAPH SEQUENTIAL),
+    FIELD(TEXT, optimizer, " bpr_mf "),
+    FIELD(NUMBER, learning_rate, BY_GRADIENT),
+    FIELD(NUMBER, regularization, EPOCHWISE " ease slim "),
+    FIELD(NUMBER, initial_deviation, EPOCHWISE),
+    FIELD(INTEGER, batch, " bpr_mf" GRAPH),
+    FIELD(INTEGER, epochs, EPOCHWISE),
+    FIELD(INTEGER, patience, EPOCHWISE),
+    FIELD(INTEGER, evaluate_every, EPOCHWISE),
+    FIELD(INTEGER, neighbors, " item_knn slim "),
+    FIELD(NUMBER, shrinkage, " item_knn "),
+    FIELD(TEXT, similarity, " item_knn "),
+    FIELD(NUMBER, l1, " slim "),
+    FIELD(NUMBER, confidence, " als "),
+    FIELD(INTEGER, components, " gf_cf "),
+    FIELD(NUMBER, low_pass_weight, " gf_cf "),
+    FIELD(INTEGER, heads, SEQUENTIAL),
+    FIELD(INTEGER, length, SEQUENTIAL),
+    FIELD(INTEGER, sequences, SEQUENTIAL),
+    FIELD(NUMBER, dropout, SEQUENTIAL),
+    FIELD(TEXT, loss, " sasrec cl4srec "),
+    FIELD(INTEGER, negatives, " sasrec cl4srec "),
+    FIELD(NUMBER, calibration, " sasrec cl4srec "),
+    FIELD(NUMBER, mask_share, " bert4rec "),
+    FIELD(TEXT, synthetic_position, SEQUENTIAL),
+    FIELD(TEXT, view, " sgl cl4srec "),
+    FIELD(NUMBER, view_share, " sgl cl4srec "),
+    FIELD(NUMBER, contrast_weight, CONTRASTIVE),
+    FIELD(NUMBER, temperature, CONTRASTIVE),
+    FIELD(NUMBER, noise, " simgcl xsimgcl "),
+    FIELD(INTEGER, contrast_layer, " xsimgcl ncl "),
+    FIELD(NUMBER, item_share, " ncl "),
+    FIELD(NUMBER, prototype_weight, " ncl "),
+    FIELD(INTEGER, clusters, " ncl "),
+    FIELD(INTEGER, warm_up, " ncl "),
 };
 enum { FIELD_COUNT = sizeof fields / sizeof *fields };
 
@@ -156,4 +164,66 @@ char *settings_text(const struct recommender_settings *settings)
         line = longer;
     }
     return line;
+}
+
+/* ---- one setting by its name --------------------------------------------------------------------------- */
+
+static const struct field *find_field(const char *name)
+{
+    for (int place = 0; place < FIELD_COUNT; place++)
+        if (strcmp(fields[place].name, name) == 0)
+            return &fields[place];
+    return NULL;
+}
+
+const char *recommender_setting_name(int place)
+{
+    return place < FIELD_COUNT ? fields[place].name : NULL;
+}
+
+bool recommender_reads_setting(const char *model, const char *name)
+{
+    const struct field *field = find_field(name);
+    if (!field || !field->readers)
+        return field != NULL;
+    char word[64];
+    snprintf(word, sizeof word, " %s ", model);
+    return strstr(field->readers, word) != NULL;
+}
+
+bool recommender_setting_put(struct recommender_settings *settings, const char *name, const char *text,
+                             struct error *error)
+{
+    const struct field *field = find_field(name);
+    if (!field)
+        return error_set(error, ERROR_USAGE, "recommenders: '%s' is not a setting", name);
+    if (field->kind == TEXT)
+        return set_text(field, settings, text, error);
+    char *end;
+    const double number = strtod(text, &end);
+    if (end == text || *end != '\0' || (field->kind == INTEGER && number != (double)(int64_t)number))
+        return error_set(error, ERROR_USAGE, "recommenders: '%s' is no value of %s", text, name);
+    if (field->kind == INTEGER)
+        *integer_of(field, settings) = (int64_t)number;
+    else
+        *number_of(field, settings) = number;
+    return true;
+}
+
+char *recommender_setting_text(const struct recommender_settings *settings, const char *name)
+{
+    const struct field *field = find_field(name);
+    if (!field)
+        return NULL;
+    if (field->kind == TEXT)
+        return path_format("%s", text_of(field, settings));
+    if (field->kind == INTEGER)
+        return path_format("%lld", (long long)*integer_of(field, settings));
+    char text[32];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, *number_of(field, settings));
+        if (strtod(text, NULL) == *number_of(field, settings))
+            break;
+    }
+    return path_format("%s", text);
 }

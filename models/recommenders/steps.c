@@ -24,36 +24,47 @@ static bool initialize_parameters(struct embedding_training *training, struct er
     return backend_synchronize(training->backend, error);
 }
 
-bool embedding_training_open(struct embedding_training **training, const struct recommender_model *model,
-                             struct backend *backend, const struct recommender_settings *settings,
-                             const struct training_set *data, uint64_t seed, struct error *error)
+bool embedding_training_open(void **training, struct recommender *recommender,
+                             const struct training_set *data, uint64_t seed, embedding_prepare *prepare,
+                             struct error *error)
 {
-    *training = calloc(1, sizeof **training);
-    if (!*training)
-        return error_memory(error, "a training", sizeof **training, NULL);
-    **training = (struct embedding_training){.model = model,
-                                             .backend = backend,
-                                             .settings = *settings,
-                                             .seed = seed,
-                                             .users = data->positives->rows,
-                                             .items = data->positives->columns};
-    if (model->prepare(*training, data, error) && initialize_parameters(*training, error))
-        return true;
-    embedding_training_close(*training);
+    struct embeddings *embeddings;
+    struct embedding_training *opened = calloc(1, sizeof *opened);
     *training = NULL;
-    return false;
+    if (!opened)
+        return error_memory(error, "a training", sizeof *opened, NULL);
+    *opened = (struct embedding_training){.backend = recommender->backend,
+                                          .settings = recommender->settings,
+                                          .seed = seed,
+                                          .users = recommender->users,
+                                          .items = recommender->items};
+    bool done = embeddings_create(&embeddings, recommender->backend, recommender->users, recommender->items,
+                                  recommender->settings.width, error);
+    if (done) {
+        recommender->parameters = embeddings;
+        opened->final = &embeddings->table;
+        done = prepare(opened, data, error) && initialize_parameters(opened, error);
+    }
+    if (done)
+        *training = opened;
+    else
+        embedding_training_close(opened);
+    return done;
 }
 
-void embedding_training_close(struct embedding_training *training)
+void embedding_training_close(void *training)
 {
-    if (!training)
+    struct embedding_training *closed = training;
+    if (!closed)
         return;
-    triple_sampler_close(&training->sampler);
-    block_sgd_close(training->blocks);
-    free(training->host_table);
-    free(training->host_losses);
-    arena_release(&training->arena);
-    free(training);
+    if (closed->release_own)
+        closed->release_own(closed->own);
+    triple_sampler_close(&closed->sampler);
+    block_sgd_close(closed->blocks);
+    free(closed->host_table);
+    free(closed->host_losses);
+    arena_release(&closed->arena);
+    free(closed);
 }
 
 static void lay_out(struct embedding_training *training, int64_t edges)
@@ -107,7 +118,7 @@ bool embedding_training_reserve(struct embedding_training *training, const struc
     training->host_losses = malloc(triples * sizeof *training->host_losses);
     if (!training->host_losses)
         return error_memory(error, "the losses of an epoch", triples * sizeof(real), NULL);
-    training->arena = arena_measure(training->backend, training->model->name);
+    training->arena = arena_measure(training->backend, training->settings.model);
     lay_out(training, edges);
     if (!arena_reserve(&training->arena, 0, "lower recommenders.width", error))
         return false;
@@ -115,12 +126,13 @@ bool embedding_training_reserve(struct embedding_training *training, const struc
     return upload_places(training, error);
 }
 
-int embedding_training_state(struct embedding_training *training, struct tensor *state[3])
+struct training_state embedding_training_state(void *training)
 {
-    state[0] = &training->parameters;
-    state[1] = &training->first_moment;
-    state[2] = &training->second_moment;
-    return training->first_moment.rank == 0 ? 1 : 3;
+    struct embedding_training *embedding = training;
+    return (struct training_state){
+        .step = &embedding->step,
+        .count = embedding->first_moment.rank == 0 ? 1 : 3,
+        .tensors = {&embedding->parameters, &embedding->first_moment, &embedding->second_moment}};
 }
 
 void batch_loss(struct embedding_training *training, int64_t first, int64_t count)

@@ -21,7 +21,6 @@ enum { PROPAGATION_LAYERS_MAXIMUM = 8 };
 struct block_sgd; /* see block_sgd.h */
 
 struct embedding_training {
-    const struct recommender_model *model;
     struct backend *backend;
     struct recommender_settings settings;
     uint64_t seed;
@@ -38,26 +37,33 @@ struct embedding_training {
     struct triple_sampler sampler;
     real *host_losses;
 
-    struct csr_tensor graph;                         /* lightgcn: the normalised adjacency */
-    struct tensor layer[PROPAGATION_LAYERS_MAXIMUM]; /* lightgcn: [users + items, width], layers 1 .. L */
+    struct tensor *final; /* [users + items, width]: the recommender's embeddings */
+
+    struct csr_tensor graph;                         /* of graph models: the normalised adjacency */
+    struct tensor layer[PROPAGATION_LAYERS_MAXIMUM]; /* of these: [users + items, width], layers 1 .. L */
     struct block_sgd *blocks;                        /* bpr_mf with optimizer sgd */
     real *host_table;                                /* the same on a GPU: the table during an epoch */
+
+    void *own; /* of other models: what they have besides */
+    void (*release_own)(void *own);
 };
 
-/* Memory, initial embeddings (normal of settings->initial_deviation, drawn from (seed, RANDOM_INITIALIZE,
- * row)) and what the model prepares. `data` must outlive the training. */
-bool embedding_training_open(struct embedding_training **training, const struct recommender_model *model,
-                             struct backend *backend, const struct recommender_settings *settings,
-                             const struct training_set *data, uint64_t seed, struct error *error);
-void embedding_training_close(struct embedding_training *training);
+/* Reserves a model's memory and fills what stays the same throughout the training. */
+typedef bool embedding_prepare(struct embedding_training *training, const struct training_set *data,
+                               struct error *error);
+
+/* A training for the recommender, whose parameters it makes: memory and what `prepare` does, then initial embeddings
+ * (normal of settings->initial_deviation, drawn from (seed, RANDOM_INITIALIZE, row)). `data` must outlive it. */
+bool embedding_training_open(void **training, struct recommender *recommender,
+                             const struct training_set *data, uint64_t seed, embedding_prepare *prepare,
+                             struct error *error);
+void embedding_training_close(void *training);
+struct training_state embedding_training_state(void *training);
 
 /* For prepare(): opens the sampler and reserves the tables, Adam's moments, an epoch's triples, a batch's
  * rows, and, unless `edges` is 0, the graph of so many edges and the layers. */
 bool embedding_training_reserve(struct embedding_training *training, const struct training_set *data,
                                 int64_t edges, struct error *error);
-
-/* The tensors that, with `step`, are the whole state between two epochs. Returns their number, at most 3. */
-int embedding_training_state(struct embedding_training *training, struct tensor *state[3]);
 
 /* A step of a model over triples first .. first + count - 1 of the epoch (count <= settings.batch, first a
  * multiple of settings.batch); losses[first ..] are written. Errors are the backend's. */
