@@ -76,6 +76,11 @@ static bool is_over(const struct fit *fit)
             progress->epoch - progress->best_epoch >= settings->patience);
 }
 
+static bool is_paused(const struct fit *fit)
+{
+    return fit->watch->pause_after > 0 && fit->progress.epoch >= fit->watch->pause_after && !is_over(fit);
+}
+
 static bool save_state(struct fit *fit, struct error *error)
 {
     struct fit_progress progress = fit->progress;
@@ -86,10 +91,11 @@ static bool save_state(struct fit *fit, struct error *error)
                                &fit->best, &progress, error);
 }
 
-/* Between two epochs: writes a checkpoint when one is due or a signal has arrived. */
+/* Between two epochs: writes a checkpoint when one is due, before a pause, or when a signal has arrived. */
 static bool safe_point(struct fit *fit, struct error *error)
 {
-    const bool due = interrupt_requested() || clock_seconds() - fit->saved >= checkpoint_interval;
+    const bool due =
+        is_paused(fit) || interrupt_requested() || clock_seconds() - fit->saved >= checkpoint_interval;
     if (fit->checkpoint && due && !save_state(fit, error))
         return false;
     return interrupt_check(error);
@@ -99,7 +105,7 @@ static bool train_epochs(struct fit *fit, struct error *error)
 {
     const struct recommender_settings *settings = &fit->recommender->settings;
     struct fit_progress *progress = &fit->progress;
-    while (!is_over(fit)) {
+    while (!is_over(fit) && !is_paused(fit)) {
         double loss;
         if (!fit->recommender->model->train_epoch(fit->training, progress->epoch + 1, &loss, error))
             return false;
@@ -146,7 +152,7 @@ static bool resume(struct fit *fit, const struct training_set *data, uint64_t se
         !fit_checkpoint_load(fit->checkpoint, &fit->fingerprint, fit->recommender->backend, &state,
                              &fit->best, &fit->progress, &found, error))
         return false;
-    if (found)
+    if (found && fit->watch->pause_after == 0)
         log_line(fit->log, "%s: goes on after epoch %lld", fit->recommender->settings.model,
                  (long long)fit->progress.epoch);
     return true;
@@ -159,9 +165,9 @@ static void say_where(const struct fit *fit)
     const struct recommender_settings *settings = &recommender->settings;
     if (recommender->backend->device == DEVICE_CPU)
         return;
-    if (recommender->model->fit)
-        log_line(fit->log, "%s: fitted and scored by the host; device %s ranks its scores", settings->model,
-                 recommender->backend->name);
+    if (recommender->model->host_work)
+        log_line(fit->log, "%s: %s by the host; device %s does the rest", settings->model,
+                 recommender->model->host_work, recommender->backend->name);
     else if (strcmp(settings->optimizer, "sgd") == 0)
         log_line(
             fit->log,
@@ -181,11 +187,11 @@ static bool fit_by_epochs(struct fit *fit, const struct training_set *data, uint
     return done;
 }
 
-static bool fit_at_once(struct fit *fit, const struct training_set *data, struct error *error)
+static bool fit_at_once(struct fit *fit, const struct training_set *data, uint64_t seed, struct error *error)
 {
     struct recommender *recommender = fit->recommender;
     say_where(fit);
-    return recommender->model->fit(recommender, data, error) &&
+    return recommender->model->fit(recommender, data, seed, error) &&
            (!fit->watched_users || watched_score(recommender, fit->watch, fit->watched_users,
                                                  fit->watched_count, &fit->progress.best_score, error));
 }
@@ -218,7 +224,7 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
         done = error_set(error, ERROR_RUN,
                          "nobody has a validation item, so there is nothing to stop at; check data.split");
     if (done)
-        done = fit.recommender->model->fit ? fit_at_once(&fit, data, error)
+        done = fit.recommender->model->fit ? fit_at_once(&fit, data, seed, error)
                                            : fit_by_epochs(&fit, data, seed, error);
     free(fit.watched_users);
     if (!done) {

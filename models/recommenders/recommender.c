@@ -59,6 +59,12 @@ bool recommender_reads_history(const struct recommender_settings *settings)
     return model && model->sequential;
 }
 
+bool recommender_has_epochs(const struct recommender_settings *settings)
+{
+    const struct recommender_model *model = recommender_model_find(settings->model);
+    return model && !model->fit;
+}
+
 bool recommender_is_deterministic(const struct recommender_settings *settings)
 {
     const struct recommender_model *model = recommender_model_find(settings->model);

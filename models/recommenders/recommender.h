@@ -75,11 +75,14 @@ struct fit_watch {
     const struct csr *truth, *mask; /* rows ascend */
     enum metric metric;
     int64_t k;
+    int64_t pause_after; /* epochs; 0: never. What comes after is left to a later call, see recommender_fit() */
 };
 
 /* Fits from scratch, or goes on from `checkpoint` (a path, NULL: none) when a checkpoint of the same fit is
  * there; writes one there every minute or so. A resumed fit has the bits of one that was never stopped.
- * SIGINT and SIGTERM let the epoch under way end, write a checkpoint and end in ERROR_INTERRUPTED. */
+ * SIGINT and SIGTERM let the epoch under way end, write a checkpoint and end in ERROR_INTERRUPTED. A pause of the
+ * watch writes one too and leaves the recommender with the best epoch so far: a later call with a later pause, or none,
+ * goes on from there. */
 bool recommender_fit(struct recommender **recommender, struct backend *backend,
                      const struct recommender_settings *settings, const struct training_set *data,
                      const struct fit_watch *watch, uint64_t seed, const char *checkpoint, struct log *log,
@@ -91,6 +94,8 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
  * ignore it. `history` must outlive the scorer. */
 bool recommender_set_history(struct recommender *recommender, const struct csr *history, struct error *error);
 bool recommender_reads_history(const struct recommender_settings *settings);
+/* Whether it is trained by epochs, rather than fitted at once. */
+bool recommender_has_epochs(const struct recommender_settings *settings);
 /* Whether fits on the same data are the same whatever the seed. */
 bool recommender_is_deterministic(const struct recommender_settings *settings);
 
