@@ -21,7 +21,9 @@ struct recommender_model {
     const char *name;
     bool deterministic; /* a fit is the same whatever the seed */
     bool sequential;    /* reads training_set.history and .synthetic, and scores users from their history */
-    bool (*fit)(struct recommender *recommender, const struct training_set *data, struct error *error);
+    const char *host_work; /* what the host does of it whatever the device, for people; NULL: nothing */
+    bool (*fit)(struct recommender *recommender, const struct training_set *data, uint64_t seed,
+                struct error *error);
 
     /* Makes the recommender's parameters too, which publish() fills. `data` must outlive the training. */
     bool (*training_open)(void **training, struct recommender *recommender, const struct training_set *data,
@@ -53,7 +55,8 @@ struct recommender {
     void *parameters; /* the model's own; NULL before fit or load */
 };
 
-extern const struct recommender_model popularity_model, item_knn_model, bpr_mf_model, lightgcn_model;
+extern const struct recommender_model popularity_model, item_knn_model, ease_model, slim_model, als_model, gf_cf_model,
+    bpr_mf_model, lightgcn_model;
 
 /* NULL when there is none of that name. */
 const struct recommender_model *recommender_model_find(const char *name);

@@ -17,8 +17,10 @@ static void release(void *parameters)
     free(popularity);
 }
 
-static bool fit(struct recommender *recommender, const struct training_set *data, struct error *error)
+static bool fit(struct recommender *recommender, const struct training_set *data, uint64_t seed,
+                struct error *error)
 {
+    (void)seed;
     const size_t items = (size_t)recommender->items;
     struct popularity *popularity = calloc(1, sizeof *popularity);
     double *sums = calloc(items + 1, sizeof *sums);
@@ -74,6 +76,7 @@ static bool load(struct recommender *recommender, struct store *store, struct er
 
 const struct recommender_model popularity_model = {.name = "popularity",
                                                    .deterministic = true,
+                                                   .host_work = "fitted and scored",
                                                    .fit = fit,
                                                    .score = score,
                                                    .save = save,
