@@ -38,6 +38,9 @@ struct backend {
     char description[288]; /* for people: "cpu", "cuda:0 (NVIDIA H200)" */
     enum device_kind device;
     int threads; /* OpenMP threads of the host */
+    /* A GPU's matrix products may round f32 operands to TF32 (10 bits after the point) and add up in any order: faster,
+     * but neither with the CPU's precision nor with the same bits in each run. Off, unless the caller sets it. */
+    bool fast;
 
     /* 256-byte aligned; NULL when there is not enough. */
     void *(*allocate)(struct backend *backend, size_t bytes);

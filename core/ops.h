@@ -35,7 +35,9 @@ enum transpose { PLAIN, TRANSPOSED };
 
 /* c [m, n] = alpha * op(a) op(b) + beta * c, where op(a) is [m, k] and op(b) is [k, n].
  * A row of c has the same bits whatever the other rows of a hold, for every m that is a multiple of
- * GEMM_ROW_BLOCK: callers that need this (generation, ranking) pad their batches. */
+ * GEMM_ROW_BLOCK: callers that need this (generation, ranking) pad their batches. On a GPU that holds for one m at a
+ * time: the library takes its algorithm by m, n and k, so a row's last bits may differ between two m. Twice the same
+ * product has the same bits there too, unless backend->fast. */
 #define GEMM_ROW_BLOCK 64
 void op_gemm(struct backend *backend, struct tensor *c, const struct tensor *a, enum transpose transpose_a,
              const struct tensor *b, enum transpose transpose_b, float alpha, float beta);

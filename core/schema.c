@@ -57,6 +57,9 @@ const struct schema_entry schema[] = {
            "auto: a GPU where one is built in and answers, else the CPU; cuda: the first GPU; cuda:N: the one that "
            "`idrec devices` lists by that number")
     INTEGER("threads", "0", 0, 4096, "CPU threads; 0: all")
+    BOOLEAN("fast", "false",
+            "a GPU's matrix products of f32 by TF32 tensor cores (operands rounded to 10 bits after the point), sums in any "
+            "order: results are less precise and no longer the same in each run; changes nothing on the CPU")
     FILE_PATH("output", "null", "folder of the run; null: runs/NAME below the current folder")
 
     SECTION("data", "The interactions: where they are, how they are read, filtered and split.")
@@ -140,7 +143,8 @@ const struct schema_entry schema[] = {
     INTEGER("generate.max_items", "20", 1, 1e5, "items of a list")
     BOOLEAN("generate.constrained", "true", "only items that the user has not interacted with can be drawn; false: "
                                             "anything, and what is invalid is counted")
-    INTEGER("generate.batch", "256", 1, 1e6, "sequences decoded together; does not change the result")
+    INTEGER("generate.batch", "256", 1, 1e6,
+            "sequences decoded together; does not change the result on the CPU, and on a GPU only by rounding")
 
     SECTION("augment", "Filters and choice of what is added to the recommenders' training data.")
     CHOICE("augment.select", "validation", "validation|fixed",

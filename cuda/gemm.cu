@@ -9,7 +9,7 @@ enum { PLANS = 4096, WORKSPACE_BYTES = 64 << 20 };
 /* Everything that the choice of an algorithm may depend on. */
 struct product_shape {
     int64_t m, n, k;
-    int transpose_a, transpose_b, operand_dtype, result_dtype, alignment, accumulates;
+    int transpose_a, transpose_b, operand_dtype, result_dtype, alignment, accumulates, fast;
 };
 
 struct plan {
@@ -86,11 +86,13 @@ static bool describe(struct backend *backend, struct plan *plan)
     const cublasOperation_t second = shape->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cudaDataType_t operand = library_type(shape->operand_dtype),
                          result = library_type(shape->result_dtype);
+    const cublasComputeType_t arithmetic =
+        shape->fast && operand == CUDA_R_32F ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     const uint64_t b_rows = (uint64_t)(shape->transpose_b ? shape->k : shape->n);
     const uint64_t b_columns = (uint64_t)(shape->transpose_b ? shape->n : shape->k);
     const uint64_t a_rows = (uint64_t)(shape->transpose_a ? shape->m : shape->k);
     const uint64_t a_columns = (uint64_t)(shape->transpose_a ? shape->k : shape->m);
-    return check(backend, cublasLtMatmulDescCreate(&plan->description, CUBLAS_COMPUTE_32F, CUDA_R_32F),
+    return check(backend, cublasLtMatmulDescCreate(&plan->description, arithmetic, CUDA_R_32F),
                  "description") &&
            check(backend,
                  cublasLtMatmulDescSetAttribute(plan->description, CUBLASLT_MATMUL_DESC_TRANSA, &first,
@@ -110,11 +112,14 @@ static bool describe(struct backend *backend, struct plan *plan)
                "layout");
 }
 
-/* Sums that are split over k must not be added in the order in which they happen to be ready. */
+/* Unless the backend is fast, sums that are split over k are kept apart in f32 and added by a step of its own, in one
+ * order: never in the order in which they happen to be ready, nor rounded to bf16 in between. */
 static bool choose_algorithm(struct backend *backend, struct matrix_products *products, struct plan *plan)
 {
     const size_t workspace_bytes = WORKSPACE_BYTES;
-    const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    const uint32_t reductions = plan->shape.fast
+                                    ? CUBLASLT_REDUCTION_SCHEME_MASK
+                                    : CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const uint32_t alignment = (uint32_t)plan->shape.alignment;
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t found;
@@ -208,6 +213,7 @@ void cuda_gemm(struct backend *backend, struct tensor *c, const struct tensor *a
     shape.result_dtype = c->dtype;
     shape.alignment = common_alignment(a, b, c);
     shape.accumulates = beta != 0.0f;
+    shape.fast = backend->fast;
     if (shape.m == 0 || shape.n == 0)
         return;
     const struct plan *plan = plan_of(backend, products, &shape);

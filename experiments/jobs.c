@@ -65,6 +65,7 @@ static void *worker(void *argument)
         queue_report(queue, false, &error);
         return NULL;
     }
+    backend->fast = queue->run->backend->fast;
     queue_work(queue, backend);
     pthread_mutex_lock(&queue->lock);
     queue->memory_peak += backend->memory.peak;

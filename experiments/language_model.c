@@ -80,6 +80,8 @@ bool language_fingerprint(uint64_t *hash, const struct run *run, const char *tex
         return error_memory(error, "a hash", sizeof *hash, NULL);
     XXH3_64bits_reset(state);
     XXH3_64bits_update(state, text, strlen(text) + 1);
+    if (run->backend->fast)
+        XXH3_64bits_update(state, "fast", sizeof "fast");
     for (; *sections; sections++) {
         char *settings = config_canonical(run->config, *sections);
         XXH3_64bits_update(state, settings, strlen(settings) + 1);

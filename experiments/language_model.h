@@ -15,8 +15,8 @@ struct vocabulary language_vocabulary(const struct run *run, const struct datase
 /* length_maximum is prompts.length, or what the longest train list needs if that is less. */
 struct prompt_settings language_prompt_settings(const struct run *run, const struct dataset *dataset);
 
-/* The hash of a text, of sections of the configuration and of the contents of files of the run's folder,
- * which may be absent; both lists end with NULL. What is half done goes on only where it is the same. */
+/* The hash of a text, of whether the device is fast, of sections of the configuration and of the contents of files of the
+ * run's folder, which may be absent; both lists end with NULL. What is half done goes on only where it is the same. */
 bool language_fingerprint(uint64_t *hash, const struct run *run, const char *text,
                           const char *const *sections, const char *const *files, struct error *error);
 

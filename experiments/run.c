@@ -29,13 +29,15 @@ static bool write_config(const struct run *run, struct error *error)
     return done;
 }
 
-/* Says which device the run is on, once and whenever it is another; and why `auto` is not a GPU where it might be. */
+/* Says which device the run is on and what `fast` does there, once and whenever that is another; and why `auto` is not a
+ * GPU where it might be. */
 static void describe_device(const struct run *run)
 {
     const struct backend *backend = run->backend;
     struct error reason = ERROR_INITIALIZER;
-    json_t *device = json_pack("{s:s, s:s, s:i, s:i}", "name", backend->name, "description",
-                               backend->description, "threads", backend->threads, "ranks", 1);
+    const bool fast = config_boolean(run->config, "fast");
+    json_t *device = json_pack("{s:s, s:s, s:i, s:i, s:b}", "name", backend->name, "description",
+                               backend->description, "threads", backend->threads, "ranks", 1, "fast", fast);
     const bool known = json_equal(device, manifest_get(run->manifest, "device"));
     manifest_set(run->manifest, "device", device);
     if (known)
@@ -46,6 +48,11 @@ static void describe_device(const struct run *run)
                  reason.message);
     else
         log_line(run->log, "device: %s, %d threads", backend->description, backend->threads);
+    if (fast)
+        log_line(run->log, backend->fast
+                               ? "fast: products of f32 by TF32, sums in any order; results are less "
+                                 "precise and differ from run to run"
+                               : "fast: changes nothing on the CPU");
 }
 
 static bool write_description(const struct run *run, struct error *error)
@@ -67,6 +74,8 @@ bool run_open(struct run *run, const char *config_path, int override_count, char
     if (done) {
         run->backend = backend_open(config_string(run->config, "device"),
                                     (int)config_integer(run->config, "threads"), error);
+        if (run->backend)
+            run->backend->fast = run->backend->device == DEVICE_CUDA && config_boolean(run->config, "fast");
         run->folder = config_is_null(run->config, "output")
                           ? path_format("runs/%s", config_string(run->config, "name"))
                           : config_file_path(run->config, "output");

@@ -21,18 +21,21 @@ const struct stage stages[STAGE_COUNT] = {
                  .outputs = {"dataset.h5"}},
     [PRETRAIN] = {.name = "pretrain",
                   .work = stage_pretrain,
+                  .by_device = true,
                   .reads = READS(PREPARE),
                   .settings = {"seed", "language_model", "prompts", "pretrain"},
                   .outputs = {"language_model/base"},
                   .state = {"language_model/pretrain_state"}},
     [FINETUNE] = {.name = "finetune",
                   .work = stage_finetune,
+                  .by_device = true,
                   .reads = READS(PREPARE) | READS(PRETRAIN),
                   .settings = {"seed", "language_model", "prompts", "finetune"},
                   .outputs = {"language_model/adapter", "language_model/finetuned"},
                   .state = {"language_model/finetune_state"}},
     [GENERATE] = {.name = "generate",
                   .work = stage_generate,
+                  .by_device = true,
                   .reads = READS(PREPARE) | READS(PRETRAIN) | READS(FINETUNE),
                   .settings = {"seed", "language_model", "prompts", "finetune.method", "generate"},
                   .outputs = {"generated.h5"},
@@ -44,6 +47,7 @@ const struct stage stages[STAGE_COUNT] = {
                  .outputs = {"augmented.h5"}},
     [TRAIN] = {.name = "train",
                .work = stage_train,
+               .by_device = true,
                .reads = READS(PREPARE) | READS(AUGMENT),
                .settings = {"seed", "augment", "recommenders", "experiment", "evaluate"},
                .outputs = {"recommenders"},
@@ -121,6 +125,8 @@ bool stage_inputs_hash(const struct run *run, int number, char digits[33], struc
         add_text(state, canonical);
         free(canonical);
     }
+    if (stage->by_device && config_boolean(run->config, "fast"))
+        add_text(state, "fast");
     for (int i = 0; i < number; i++)
         if (stage->reads & READS(i))
             add_text(state, manifest_outputs_hash(run->manifest, stages[i].name));

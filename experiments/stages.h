@@ -1,7 +1,7 @@
 /*
  * stages.h: the table of the stages: what each reads and writes. The hash of a stage's inputs covers the
- * parts of the configuration that it reads, the outputs of the stages that it reads, for `prepare` the bytes
- * of the data files, and for `evaluate` those of the truth about artificial data.
+ * parts of the configuration that it reads, `fast`, the outputs of the stages that it reads, for `prepare` the
+ * bytes of the data files, and for `evaluate` those of the truth about artificial data.
  */
 #ifndef IDREC_EXPERIMENTS_STAGES_H
 #define IDREC_EXPERIMENTS_STAGES_H
@@ -17,6 +17,7 @@ struct stage {
     const char *settings[STAGE_PATHS_MAXIMUM + 1]; /* parts of the configuration, NULL-ended */
     const char *outputs[STAGE_PATHS_MAXIMUM + 1];  /* below the run's folder, NULL-ended */
     const char *state[2];                          /* what an interrupted stage leaves to go on from */
+    bool by_device;     /* it holds figures that a device computes, which `fast` may change */
     bool keeps_outputs; /* sorts out itself which older outputs other inputs would give as well */
 };
 

@@ -1,5 +1,6 @@
 """The whole experiment on the emulated GPU (idrec_host_cuda: the kernels' own source on the host): figures equal to those of
-the CPU within a tolerance, the same bits in two runs, the same bits after a kill; what a GPU that is missing or full says.
+the CPU within a tolerance, the same bits in two runs, the same bits after a kill; what `fast` changes; what a GPU that is
+missing or full says.
 Needs h5diff (Debian: hdf5-tools).
 """
 
@@ -36,7 +37,7 @@ evaluate: {k: [5, 10]}
 """
 SAMPLING = ["generate.method=sampling", "generate.samples=2"]
 METRIC_TOLERANCE = 0.02  # near ties may change places
-LOSS_TOLERANCE, BF16_LOSS_TOLERANCE = 1e-3, 2e-2
+LOSS_TOLERANCE, FAST_LOSS_TOLERANCE, BF16_LOSS_TOLERANCE = 1e-3, 5e-3, 2e-2
 
 
 def idrec(folder, command, device, output, *overrides, environment=None):
@@ -87,6 +88,34 @@ def test_bf16(folder):
         run(folder, "cuda", "bf16", "language_model.precision=bf16", command=stage)
     check_losses(folder / "cpu", folder / "bf16", BF16_LOSS_TOLERANCE)
     check(losses(folder / "cuda")[:2] != losses(folder / "bf16")[:2], "bf16 rounds")
+
+
+def inputs(folder):
+    return {stage: record["inputs"] for stage, record in load(folder, "manifest.json")["stages"].items()}
+
+
+def test_fast(folder):
+    """Other figures on the GPU, in stages that run again; the same on the CPU; a word about it on both."""
+    shutil.copytree(folder / "cuda", folder / "fast-cuda")
+    run(folder, "cuda", "fast-cuda", "fast=true")
+    for stage in ("prepare", "pretrain"):
+        run(folder, "cpu", "fast-cpu", "fast=true", command=stage)
+    for output in ("fast-cpu", "fast-cuda"):
+        check(load(folder / output, "manifest.json")["device"]["fast"], f"manifest.json of {output}")
+    check((folder / "fast-cpu/log.txt").read_text().count("fast: changes nothing on the CPU") == 1, "log.txt of the CPU")
+    found, expected = losses(folder / "fast-cpu"), losses(folder / "cpu")
+    check(found == expected[: len(found)] and len(found) > 2, "fast on the CPU: the same losses")
+    check((folder / "fast-cuda/log.txt").read_text().count("fast: products of f32 by TF32") == 1, "log.txt of the GPU")
+    before, after = inputs(folder / "cuda"), inputs(folder / "fast-cuda")
+    for stage in ("pretrain", "finetune", "generate", "train"):
+        check(before[stage] != after[stage], f"fast: {stage} runs again")
+    check(before["prepare"] == after["prepare"], "fast: prepare stays as it is")
+    latest = losses(folder / "fast-cuda")[len(losses(folder / "cuda")) :]
+    differing = 0
+    for (stage, key, expected), (_, _, value) in zip(losses(folder / "cuda"), latest):
+        differing += value != expected
+        check(math.isclose(value, expected, rel_tol=FAST_LOSS_TOLERANCE), f"fast {stage} {key}: {value}, not {expected}")
+    check(differing > 2, f"fast rounds: {differing} losses of {len(latest)} differ")
 
 
 def test_names(folder):
@@ -196,7 +225,7 @@ def main():
         test_refusals(folder)
         run(folder, "cpu", "cpu")
         run(folder, "cuda", "cuda")
-        for test in (test_figures, test_bf16, test_names, test_bits, test_sampling, test_recommend, test_kill):
+        for test in (test_figures, test_bf16, test_fast, test_names, test_bits, test_sampling, test_recommend, test_kill):
             test(folder)
     return status()
 
