@@ -24,7 +24,12 @@ enum random_purpose {
     RANDOM_CONTROL,
     RANDOM_BOOTSTRAP,
     RANDOM_SYNTHESIZE,
-    RANDOM_TEST
+    RANDOM_TEST,
+    RANDOM_NOISE,
+    RANDOM_TUNE,
+    RANDOM_PLACE,
+    RANDOM_MASK,
+    RANDOM_VIEW
 };
 
 /* A stream of numbers: 4 words a counter value, 2^32 counter values a (seed, purpose, step, index). */
