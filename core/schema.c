@@ -245,6 +245,20 @@ const struct schema_entry schema[] = {
     CHOICE("evaluate.mask", "original", "original|augmented",
            "original: only real train items are hidden from the ranking; augmented: synthetic ones too")
     INTEGER("evaluate.resamples", "2000", 100, 1e6, "bootstrap resamples of an interval")
+
+    SECTION("recipe", "Published figures that the experiment is to reach. Only `idrec reproduce` reads them; see reproduction.md.")
+    STRING("recipe.recommender", "null",
+           "whose figures they are, by its folder's name: the model, with -2, -3, ... where a model repeats; null: the only one's")
+    MAPPINGS("recipe.expected", "[]", "the published figures")
+    STRING("recipe.expected[].metric", "null", "as in results.json, such as ndcg@20; the cut must be among `evaluate.k`")
+    NUMBER("recipe.expected[].value", "null", 0, 1, "the figure as published")
+    NUMBER("recipe.expected[].tolerance", "0.01", 0, 1,
+           "a figure counts as reached from value * (1 - tolerance) on, whatever it is above")
+    NUMBER("recipe.expected[].measured", "null", 0, 1, "what this recipe reached on `recipe.machine`; null: not measured")
+    STRING("recipe.source", "null", "who published the figures, and where")
+    STRING("recipe.published_protocol", "null", "how they were obtained: split, ranking, on what the epoch was chosen")
+    NUMBER("recipe.minutes", "null", 0, 1e6, "how long the run took on `recipe.machine`, or is expected to take")
+    STRING("recipe.machine", "null", "processors or GPU that `minutes` and `measured` belong to")
 };
 
 /* What differs from the default for one model, in the order of the schema's keys. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "experiments/filter_settings.h"
+#include "experiments/recipe.h"
 #include "experiments/study.h"
 
 static bool is(const struct config *config, const char *path, const char *choice)
@@ -131,5 +132,6 @@ static bool check_augmentation(const struct config *config, struct error *error)
 bool check_config(const struct config *config, struct error *error)
 {
     return check_name(config, error) && check_split(config, error) && check_language_model(config, error) &&
-           check_prompts(config, error) && check_lists(config, error) && check_augmentation(config, error);
+           check_prompts(config, error) && check_lists(config, error) && check_augmentation(config, error) &&
+           (!recipe_is_there(config) || recipe_read(&(struct recipe){0}, config, error));
 }

@@ -10,6 +10,11 @@ static const struct argp_option config_options[] = {
      0},
     {0}};
 static const struct argp_option json_options[] = {{"json", OPTION_FIRST + 0, NULL, 0, "Print JSON", 0}, {0}};
+static const struct argp_option reproduce_options[] = {
+    {"list", OPTION_FIRST + 0, NULL, 0, "Tell what recipes there are, and run nothing", 0},
+    {"markdown", OPTION_FIRST + 1, NULL, 0, "Print the table as Markdown", 0},
+    {"json", OPTION_FIRST + 2, NULL, 0, "Print JSON", 0},
+    {0}};
 static const struct argp_option recommend_options[] = {
     {"recommender", OPTION_FIRST + 0, "NAME", 0, "Which one of the run, for example lightgcn (needed)", 0},
     {"users", OPTION_FIRST + 1, "FILE", 0, "Ids of users, one a line; all users when not given", 0},
@@ -75,6 +80,17 @@ const struct command commands[] = {
      "PATH: an HDF5 file, a safetensors file, a checkpoint's folder or a run's folder.\n\nExamples:\n"
      "  idrec info runs/quickstart\n  idrec info runs/quickstart/dataset.h5 --json",
      json_options, 1, 1, command_info},
+    {"reproduce", "Run recipes of published figures and compare", "RECIPE ... [key.path=value ...]",
+     "RECIPE is a configuration with a section `recipe` (docs/reproduction.md). It is run as by `idrec run`: what is done "
+     "already is not done again. A line of the table is a published figure, what the arm `original` reached (the mean "
+     "over its seeds), the difference and the verdict: reached, exceeded (above the tolerance, which counts as reached; "
+     "look at the protocols) or missed. RUN/reproduction.json holds the same. Overrides belong to all recipes.\n\n"
+     "Examples:\n"
+     "  idrec reproduce --list\n"
+     "  idrec reproduce configs/recommenders/gowalla-bpr-mf.yaml\n"
+     "  idrec reproduce configs/recommenders/*.yaml device=cuda\n\n"
+     "Exit status 1: a figure was missed.",
+     reproduce_options, 0, WORDS_MAXIMUM, command_reproduce},
     {"recommend", "Print the top items of users as tab-separated lines, in the ids of the input", "RUN",
      "RUN is the folder of a finished run. A line is user, item, rank and score; items of train and "
      "validation are left out. The model is that of the arm augmented, or original where there is no such "

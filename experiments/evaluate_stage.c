@@ -94,7 +94,8 @@ static bool fill_results(json_t *results, const struct study *study, struct erro
     json_object_set_new(results, "selection", selections);
     json_t *generation = NULL, *popularity = NULL, *truth = NULL;
     bool done = add_runs(runs, study, error) && add_comparisons(comparisons, study, error) &&
-                add_selections(selections, study, error) && generation_json(&generation, study, error) &&
+                add_selections(selections, study, error) &&
+                (study->arm_count == 1 || generation_json(&generation, study, error)) &&
                 popularity_json(&popularity, study, selections, error) &&
                 truth_json(&truth, study, selections, error);
     if (generation != NULL)

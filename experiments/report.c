@@ -4,17 +4,28 @@
 #include "core/file.h"
 #include "experiments/report.h"
 
-static void write_what_was_run(const struct report *report, const struct document *document)
+static void write_subject(const struct report *report, const struct document *document)
 {
     const struct config *config = report->run->config;
+    const long long seeds = config_integer(config, "experiment.seeds");
+    if (json_has(report->results, "generation"))
+        document_paragraph(
+            document,
+            "Interactions made up by a language model of ids (%s, %s) are added to the training data of "
+            "recommenders and compared with the original data and with controls that add as many rows. "
+            "%lld seeds, full ranking, means over all users with test items.",
+            config_string(config, "language_model.vocabulary"), config_string(config, "generate.method"), seeds);
+    else
+        document_paragraph(document,
+                           "Recommenders trained on the original data alone. %lld seeds, full ranking, means "
+                           "over all users with test items.",
+                           seeds);
+}
+
+static void write_what_was_run(const struct report *report, const struct document *document)
+{
     const json_t *dataset = json_object_get(report->results, "dataset");
-    document_paragraph(
-        document,
-        "Interactions made up by a language model of ids (%s, %s) are added to the training data of "
-        "recommenders and compared with the original data and with controls that add as many rows. "
-        "%lld seeds, full ranking, means over all users with test items.",
-        config_string(config, "language_model.vocabulary"), config_string(config, "generate.method"),
-        (long long)config_integer(config, "experiment.seeds"));
+    write_subject(report, document);
     if (strcmp(json_text_at(report->results, "protocol"), "clean") != 0)
         document_paragraph(document,
                            "Protocol test_selected: the best epoch was chosen on TEST. These figures are too "
@@ -75,7 +86,8 @@ static void write_report(const struct report *report, const struct document *doc
     report_selection(report, document);
     report_generation(report, document);
     report_cost(report, document);
-    write_reading_help(document);
+    if (json_has(report->results, "generation"))
+        write_reading_help(document);
     document_end(document);
 }
 

@@ -88,6 +88,8 @@ static void truth_table(const struct report *report, const struct document *docu
 void report_generation(const struct report *report, const struct document *document)
 {
     const json_t *generation = json_object_get(report->results, "generation");
+    if (generation == NULL)
+        return;
     document_heading(document, 2, "Synthetic interactions");
     document_paragraph(document,
                        "Counts of generation and of the filters. in_test counts accepted rows that equal a "

@@ -65,6 +65,12 @@ static bool write_description(const struct run *run, struct error *error)
     return manifest_save(run->manifest, error);
 }
 
+char *run_folder(const struct config *config)
+{
+    return config_is_null(config, "output") ? path_format("runs/%s", config_string(config, "name"))
+                                            : config_file_path(config, "output");
+}
+
 bool run_open(struct run *run, const char *config_path, int override_count, char *const *overrides,
               struct error *error)
 {
@@ -76,9 +82,7 @@ bool run_open(struct run *run, const char *config_path, int override_count, char
                                     (int)config_integer(run->config, "threads"), error);
         if (run->backend)
             run->backend->fast = run->backend->device == DEVICE_CUDA && config_boolean(run->config, "fast");
-        run->folder = config_is_null(run->config, "output")
-                          ? path_format("runs/%s", config_string(run->config, "name"))
-                          : config_file_path(run->config, "output");
+        run->folder = run_folder(run->config);
         done = run->backend && folder_create(run->folder, error) &&
                manifest_open(&run->manifest, run->folder, error);
     }
@@ -253,8 +257,8 @@ bool run_stage(struct run *run, const char *stage, bool through, struct error *e
         return error_set(error, ERROR_USAGE, "%s: no such stage", stage);
     unsigned needed = 1U << last;
     for (int i = last; i >= 0; i--)
-        if (through || (needed & (1U << i)))
-            needed |= stages[i].reads | (1U << i);
+        if ((needed & (1U << i)) || (through && !stage_is_left_out(run->config, i)))
+            needed |= stage_reads(run->config, i) | (1U << i);
     for (int i = 0; i <= last; i++)
         if ((needed & (1U << i)) && !run_one(run, i, through || i == last, stage, error))
             return false;

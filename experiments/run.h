@@ -24,6 +24,8 @@ struct run {
 bool run_open(struct run *run, const char *config_path, int override_count, char *const *overrides,
               struct error *error);
 void run_close(struct run *run);
+/* Where the experiment of a configuration keeps its results; malloc'ed. */
+char *run_folder(const struct config *config);
 /* A malloc'ed path below the run's folder. */
 char *run_path(const struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -21,6 +21,7 @@ const struct stage stages[STAGE_COUNT] = {
                  .outputs = {"dataset.h5"}},
     [PRETRAIN] = {.name = "pretrain",
                   .work = stage_pretrain,
+                  .synthetic = true,
                   .by_device = true,
                   .reads = READS(PREPARE),
                   .settings = {"seed", "language_model", "prompts", "pretrain"},
@@ -28,6 +29,7 @@ const struct stage stages[STAGE_COUNT] = {
                   .state = {"language_model/pretrain_state"}},
     [FINETUNE] = {.name = "finetune",
                   .work = stage_finetune,
+                  .synthetic = true,
                   .by_device = true,
                   .reads = READS(PREPARE) | READS(PRETRAIN),
                   .settings = {"seed", "language_model", "prompts", "finetune"},
@@ -35,6 +37,7 @@ const struct stage stages[STAGE_COUNT] = {
                   .state = {"language_model/finetune_state"}},
     [GENERATE] = {.name = "generate",
                   .work = stage_generate,
+                  .synthetic = true,
                   .by_device = true,
                   .reads = READS(PREPARE) | READS(PRETRAIN) | READS(FINETUNE),
                   .settings = {"seed", "language_model", "prompts", "finetune.method", "generate"},
@@ -42,6 +45,7 @@ const struct stage stages[STAGE_COUNT] = {
                   .state = {"generated_parts"}},
     [AUGMENT] = {.name = "augment",
                  .work = stage_augment,
+                 .synthetic = true,
                  .reads = READS(PREPARE) | READS(GENERATE),
                  .settings = {"language_model.vocabulary", "generate", "augment.filters", "augment.weight"},
                  .outputs = {"augmented.h5"}},
@@ -70,6 +74,24 @@ int stage_number(const char *name)
         if (strcmp(stages[i].name, name) == 0)
             return i;
     return -1;
+}
+
+bool stage_is_left_out(const struct config *config, int number)
+{
+    bool original_alone = true;
+    for (int i = 0; i < (int)config_length(config, "experiment.arms"); i++)
+        original_alone =
+            original_alone && strcmp(config_string(config, "experiment.arms[%d]", i), "original") == 0;
+    return stages[number].synthetic && original_alone;
+}
+
+unsigned stage_reads(const struct config *config, int number)
+{
+    unsigned reads = stages[number].reads;
+    for (int i = 0; i < STAGE_COUNT; i++)
+        if (!stages[number].synthetic && stage_is_left_out(config, i))
+            reads &= ~READS(i);
+    return reads;
 }
 
 static void add_text(XXH3_state_t *state, const char *text)
@@ -114,6 +136,7 @@ static bool add_truth(XXH3_state_t *state, const struct config *config, struct e
 bool stage_inputs_hash(const struct run *run, int number, char digits[33], struct error *error)
 {
     const struct stage *stage = &stages[number];
+    const unsigned reads = stage_reads(run->config, number);
     XXH3_state_t *state = XXH3_createState();
     if (!state)
         return error_memory(error, "a hash", 0, NULL);
@@ -128,7 +151,7 @@ bool stage_inputs_hash(const struct run *run, int number, char digits[33], struc
     if (stage->by_device && config_boolean(run->config, "fast"))
         add_text(state, "fast");
     for (int i = 0; i < number; i++)
-        if (stage->reads & READS(i))
+        if (reads & READS(i))
             add_text(state, manifest_outputs_hash(run->manifest, stages[i].name));
     const bool done = (number != PREPARE || add_data_files(state, run->config, error)) &&
                       (number != EVALUATE || add_truth(state, run->config, error));

@@ -18,6 +18,7 @@ struct stage {
     const char *outputs[STAGE_PATHS_MAXIMUM + 1];  /* below the run's folder, NULL-ended */
     const char *state[2];                          /* what an interrupted stage leaves to go on from */
     bool by_device;     /* it holds figures that a device computes, which `fast` may change */
+    bool synthetic;     /* serves the synthetic rows: left out where nothing but the arm `original` is asked for */
     bool keeps_outputs; /* sorts out itself which older outputs other inputs would give as well */
 };
 
@@ -27,6 +28,9 @@ extern const char artefact_version[];
 
 /* The number of a stage, or -1. */
 int stage_number(const char *name);
+/* Whether the experiment needs no such stage, and a bit mask of the stages that stage `number` reads in it. */
+bool stage_is_left_out(const struct config *config, int number);
+unsigned stage_reads(const struct config *config, int number);
 /* The hash of the inputs of stage `number`, 32 digits. The stages that it reads must be complete. */
 bool stage_inputs_hash(const struct run *run, int number, char digits[33], struct error *error);
 

@@ -6,9 +6,30 @@
 #include "core/file.h"
 #include "experiments/augmented.h"
 
+static bool empty_lists(struct ranked_lists *lists, const struct csr *train, struct error *error)
+{
+    const size_t starts = (size_t)train->rows + 1;
+    *lists = (struct ranked_lists){.items = {.rows = train->rows, .columns = train->columns}};
+    lists->items.starts = calloc(starts, sizeof *lists->items.starts);
+    lists->items.indices = malloc(sizeof *lists->items.indices);
+    return (lists->items.starts && lists->items.indices) ||
+           error_memory(error, "lists of synthetic rows", starts * sizeof *lists->items.starts, NULL);
+}
+
+/* An experiment with nothing but the original arm has no synthetic rows. */
+static bool load_lists(struct study *study, struct error *error)
+{
+    if (study->arm_count == 1)
+        return empty_lists(&study->lists, &study->train, error);
+    char *path = run_path(study->run, "augmented.h5");
+    const bool done = augmented_load(&study->lists, path, &study->train, error);
+    free(path);
+    return done;
+}
+
 static bool load_data(struct study *study, struct error *error)
 {
-    char *dataset = run_path(study->run, "dataset.h5"), *augmented = run_path(study->run, "augmented.h5");
+    char *dataset = run_path(study->run, "dataset.h5");
     bool done =
         dataset_load(&study->dataset, dataset, error) &&
         csr_sorted(&study->train, &study->dataset.train, error) &&
@@ -18,9 +39,8 @@ static bool load_data(struct study *study, struct error *error)
         csr_append(&study->history, &study->dataset.train, &study->dataset.validation, error) &&
         users_with_truth(&study->validation_users, &study->validation_count, &study->validation, error) &&
         users_with_truth(&study->test_users, &study->test_count, &study->test, error) &&
-        augmented_load(&study->lists, augmented, &study->train, error);
+        load_lists(study, error);
     free(dataset);
-    free(augmented);
     if (done && ((study->validation_count == 0 && study_needs_validation(study)) || study->test_count == 0))
         return config_complain(
             study->config, "data.split.ratios", error,
