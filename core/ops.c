@@ -594,7 +594,8 @@ void op_infonce_loss(struct backend *backend, struct tensor *losses, struct tens
     op_gemm(backend, logits, contrast->a, PLAIN, contrast->b, TRANSPOSED, sharpness, 0.0f);
     op_cross_entropy(backend, logits, losses, contrast->positives, contrast->weights, logits->shape[1]);
     op_gemm(backend, d_a, logits, PLAIN, contrast->b, PLAIN, sharpness, 0.0f);
-    op_gemm(backend, d_b, logits, TRANSPOSED, contrast->a, PLAIN, sharpness, 0.0f);
+    op_gemm(backend, d_b, logits, TRANSPOSED, contrast->a, PLAIN, sharpness,
+            contrast->accumulate ? 1.0f : 0.0f);
 }
 
 void op_sample_triples(struct backend *backend, struct tensor *rows, struct tensor *weights,

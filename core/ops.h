@@ -221,13 +221,15 @@ void op_unit_rows_backward(struct backend *backend, struct tensor *d_x, const st
 
 /* InfoNCE (van den Oord et al. 2018): row i of a against all rows of b, of which b[positives[i]] is the right one:
  * losses[i] = -log softmax_j(a_i . b_j / temperature)[positives[i]], unweighted; d_a, d_b (overwritten) are the
- * gradients of sum_i weights[i] losses[i]. Rows are usually of unit length. */
+ * gradients of sum_i weights[i] losses[i]. Rows are usually of unit length. So that n may be cut into blocks, d_b may
+ * accumulate. */
 struct contrast {
     const struct tensor *a, *b;     /* [n, width], [m, width] */
     const struct tensor *positives; /* i32 [n] */
     const struct tensor *weights;   /* [n] */
     struct tensor *logits;          /* scratch [n, m] */
     float temperature;
+    bool accumulate; /* d_b += */
 };
 void op_infonce_loss(struct backend *backend, struct tensor *losses /* [n] */, struct tensor *d_a,
                      struct tensor *d_b, const struct contrast *contrast);

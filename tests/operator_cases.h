@@ -560,7 +560,7 @@ static int infonce_describe(struct operand *o, size_numbers s)
 
 static struct contrast infonce_contrast(struct tensor *t, const struct tensor *weights)
 {
-    return (struct contrast){&t[0], &t[1], &t[2], weights, &t[4], INFONCE_TEMPERATURE};
+    return (struct contrast){&t[0], &t[1], &t[2], weights, &t[4], INFONCE_TEMPERATURE, false};
 }
 
 static void infonce_forward(struct backend *backend, struct tensor *t, size_numbers s)
