@@ -29,7 +29,8 @@ enum random_purpose {
     RANDOM_TUNE,
     RANDOM_PLACE,
     RANDOM_MASK,
-    RANDOM_VIEW
+    RANDOM_VIEW,
+    RANDOM_CLUSTER
 };
 
 /* A stream of numbers: 4 words a counter value, 2^32 counter values a (seed, purpose, step, index). */
