@@ -186,16 +186,33 @@ double clock_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-int64_t peak_memory_bytes(void)
+/* The first number after `key` in a file of lines, or -1. */
+static int64_t number_in_file(const char *path, const char *key)
 {
-    FILE *stream = fopen("/proc/self/status", "r");
+    FILE *stream = fopen(path, "r");
     if (!stream)
-        return 0;
+        return -1;
     char line[256];
-    long long kibibytes = 0;
+    const size_t length = strlen(key);
+    long long number = -1;
     while (fgets(line, sizeof line, stream))
-        if (sscanf(line, "VmHWM: %lld", &kibibytes) == 1)
+        if (strncmp(line, key, length) == 0 && sscanf(line + length, "%lld", &number) == 1)
             break;
     fclose(stream);
-    return (int64_t)kibibytes * 1024;
+    return (int64_t)number;
+}
+
+int64_t peak_memory_bytes(void)
+{
+    const int64_t kibibytes = number_in_file("/proc/self/status", "VmHWM:");
+    return kibibytes > 0 ? kibibytes * 1024 : 0;
+}
+
+int64_t available_memory_bytes(void)
+{
+    const int64_t kibibytes = number_in_file("/proc/meminfo", "MemAvailable:");
+    const int64_t limit = number_in_file("/sys/fs/cgroup/memory.max", "");
+    const int64_t used = number_in_file("/sys/fs/cgroup/memory.current", "");
+    const int64_t available = kibibytes > 0 ? kibibytes * 1024 : INT64_MAX;
+    return limit >= 0 && used >= 0 && limit - used < available ? limit - used : available;
 }

@@ -28,5 +28,7 @@ bool file_hash(const char *path, char digits[33], struct error *error);
 /* Seconds on a monotonic clock; bytes of this process's peak resident memory. */
 double clock_seconds(void);
 int64_t peak_memory_bytes(void);
+/* Bytes of the host's memory that can still be used, by this process's control group too; INT64_MAX: not known. */
+int64_t available_memory_bytes(void);
 
 #endif

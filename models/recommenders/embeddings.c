@@ -73,10 +73,9 @@ static bool reserve_scratch(struct embeddings *embeddings, int64_t rows, struct 
 
 /* All rows of scores take part in the product, so that a user's scores do not depend on how many were asked
  * for. */
-bool embeddings_score(void *context, const int32_t *users, int64_t count, struct tensor *scores,
-                      struct error *error)
+bool embeddings_multiply(struct embeddings *embeddings, const int32_t *users, int64_t count,
+                         struct tensor *scores, float beta, struct error *error)
 {
-    struct embeddings *embeddings = ((const struct recommender *)context)->parameters;
     const int64_t rows = scores->shape[0];
     if (!reserve_scratch(embeddings, rows, error))
         return false;
@@ -88,13 +87,35 @@ bool embeddings_score(void *context, const int32_t *users, int64_t count, struct
     const struct tensor items = tensor_rows(&embeddings->table, embeddings->users, embeddings->items);
     tensor_upload(embeddings->backend, &indices, embeddings->host_users);
     op_gather(embeddings->backend, &user_rows, &embeddings->table, &indices);
-    op_gemm(embeddings->backend, scores, &user_rows, PLAIN, &items, TRANSPOSED, 1.0f, 0.0f);
+    op_gemm(embeddings->backend, scores, &user_rows, PLAIN, &items, TRANSPOSED, 1.0f, beta);
     return backend_synchronize(embeddings->backend, error);
 }
 
-bool embeddings_save(const struct recommender *recommender, struct store *store, struct error *error)
+bool embeddings_score(void *context, const int32_t *users, int64_t count, struct tensor *scores,
+                      struct error *error)
 {
-    const struct embeddings *embeddings = recommender->parameters;
+    return embeddings_multiply(((const struct recommender *)context)->parameters, users, count, scores, 0.0f,
+                               error);
+}
+
+bool embeddings_upload(struct embeddings *embeddings, const double *users, const double *items,
+                       struct error *error)
+{
+    const int64_t user_values = embeddings->users * embeddings->width,
+                  count = tensor_count(&embeddings->table);
+    real *host = malloc(tensor_bytes(&embeddings->table));
+    if (!host)
+        return error_memory(error, "embeddings", tensor_bytes(&embeddings->table), NULL);
+    for (int64_t i = 0; i < count; i++)
+        host[i] = (real)(i < user_values ? users[i] : items[i - user_values]);
+    tensor_upload(embeddings->backend, &embeddings->table, host);
+    const bool done = backend_synchronize(embeddings->backend, error);
+    free(host);
+    return done;
+}
+
+bool embeddings_write(const struct embeddings *embeddings, struct store *store, struct error *error)
+{
     const size_t bytes = tensor_bytes(&embeddings->table);
     real *host = malloc(bytes);
     if (!host)
@@ -109,10 +130,14 @@ bool embeddings_save(const struct recommender *recommender, struct store *store,
     return saved;
 }
 
-static bool load_part(struct recommender *recommender, struct store *store, const char *name, int64_t first,
+bool embeddings_save(const struct recommender *recommender, struct store *store, struct error *error)
+{
+    return embeddings_write(recommender->parameters, store, error);
+}
+
+static bool read_part(struct embeddings *embeddings, struct store *store, const char *name, int64_t first,
                       int64_t count, struct error *error)
 {
-    struct embeddings *embeddings = recommender->parameters;
     int64_t rows, columns = embeddings->width;
     void *host;
     if (!store_read(store, name, DTYPE_REAL, &rows, &columns, &host, error))
@@ -122,12 +147,18 @@ static bool load_part(struct recommender *recommender, struct store *store, cons
         struct tensor part = tensor_rows(&embeddings->table, first, count);
         tensor_upload(embeddings->backend, &part, host);
     } else {
-        error_set(error, ERROR_RUN, "%s of a saved %s is %lld x %lld, expected %lld x %lld; train it again",
-                  name, recommender->settings.model, (long long)rows, (long long)columns, (long long)count,
-                  (long long)embeddings->width);
+        error_set(error, ERROR_RUN,
+                  "%s of a saved model is %lld x %lld, expected %lld x %lld; train it again", name,
+                  (long long)rows, (long long)columns, (long long)count, (long long)embeddings->width);
     }
     free(host);
     return fits && backend_synchronize(embeddings->backend, error);
+}
+
+bool embeddings_read(struct embeddings *embeddings, struct store *store, struct error *error)
+{
+    return read_part(embeddings, store, "/users/embedding", 0, embeddings->users, error) &&
+           read_part(embeddings, store, "/items/embedding", embeddings->users, embeddings->items, error);
 }
 
 bool embeddings_load(struct recommender *recommender, struct store *store, struct error *error)
@@ -137,6 +168,5 @@ bool embeddings_load(struct recommender *recommender, struct store *store, struc
                            recommender->settings.width, error))
         return false;
     recommender->parameters = embeddings;
-    return load_part(recommender, store, "/users/embedding", 0, recommender->users, error) &&
-           load_part(recommender, store, "/items/embedding", recommender->users, recommender->items, error);
+    return embeddings_read(embeddings, store, error);
 }

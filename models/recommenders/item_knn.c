@@ -178,6 +178,23 @@ static bool find_all_neighbors(struct neighbor_search *search, struct error *err
                         (size_t)search->items * (sizeof(double) + sizeof(struct candidate)), NULL);
 }
 
+/* Takes the unused places out of search->found. */
+static void close_gaps(struct neighbor_search *search)
+{
+    struct sparse_matrix *found = &search->found;
+    int64_t kept = 0;
+    for (int64_t target = 0; target < search->items; target++) {
+        const int64_t first = target * search->neighbors;
+        found->starts[target] = kept;
+        for (int64_t place = first; place < first + search->neighbors && found->indices[place] >= 0;
+             place++) {
+            found->indices[kept] = found->indices[place];
+            found->values[kept++] = found->values[place];
+        }
+    }
+    found->starts[search->items] = kept;
+}
+
 static bool search_open(struct neighbor_search *search, const struct recommender *recommender,
                         const struct training_set *data, struct error *error)
 {
@@ -215,9 +232,12 @@ static bool fit(struct recommender *recommender, const struct training_set *data
 {
     (void)seed;
     struct neighbor_search search = {0};
-    const bool done = item_weights_create(recommender, data, error) &&
-                      search_open(&search, recommender, data, error) && find_all_neighbors(&search, error) &&
-                      item_weights_collect(recommender, &search.found, search.neighbors, error);
+    bool done = item_weights_create(recommender, data, error) &&
+                search_open(&search, recommender, data, error) && find_all_neighbors(&search, error);
+    if (done) {
+        close_gaps(&search);
+        done = item_weights_set(recommender, &search.found, error);
+    }
     search_close(&search);
     return done;
 }

@@ -19,46 +19,41 @@ bool item_weights_create(struct recommender *recommender, const struct training_
     return sparse_matrix_of_training(&weights->history, data, error);
 }
 
-void item_weights_release(void *parameters)
+void item_weights_free(struct item_weights *weights)
 {
-    struct item_weights *weights = parameters;
-    if (!weights)
-        return;
     sparse_matrix_free(&weights->history);
     sparse_matrix_free(&weights->targets);
-    free(weights);
 }
 
-bool item_weights_collect(struct recommender *recommender, struct sparse_matrix *sources, int64_t most,
-                          struct error *error)
+void item_weights_release(void *parameters)
+{
+    if (parameters)
+        item_weights_free(parameters);
+    free(parameters);
+}
+
+bool item_weights_set(struct recommender *recommender, const struct sparse_matrix *sources,
+                      struct error *error)
 {
     struct item_weights *weights = recommender->parameters;
-    int64_t kept = 0;
-    for (int64_t target = 0; target < sources->rows; target++) {
-        const int64_t first = target * most;
-        sources->starts[target] = kept;
-        for (int64_t place = first; place < first + most && sources->indices[place] >= 0; place++) {
-            sources->indices[kept] = sources->indices[place];
-            sources->values[kept++] = sources->values[place];
-        }
-    }
-    sources->starts[sources->rows] = kept;
-    const bool done = sparse_matrix_transpose(&weights->targets, sources, error);
-    sparse_matrix_free(sources);
-    return done;
+    return sparse_matrix_transpose(&weights->targets, sources, error);
 }
 
-static void score_row(const struct recommender *recommender, int32_t user, real *row)
+void item_weights_multiply(const struct item_weights *weights, int32_t user, real *row)
 {
-    const struct item_weights *weights = recommender->parameters;
     const struct sparse_matrix *history = &weights->history, *targets = &weights->targets;
-    memset(row, 0, (size_t)recommender->items * sizeof *row);
+    memset(row, 0, (size_t)history->columns * sizeof *row);
     for (int64_t index = history->starts[user]; index < history->starts[user + 1]; index++) {
         const int32_t source = history->indices[index];
         const real weight = history->values[index];
         for (int64_t place = targets->starts[source]; place < targets->starts[source + 1]; place++)
             row[targets->indices[place]] += weight * targets->values[place];
     }
+}
+
+static void score_row(const struct recommender *recommender, int32_t user, real *row)
+{
+    item_weights_multiply(recommender->parameters, user, row);
 }
 
 bool item_weights_score(void *context, const int32_t *users, int64_t count, struct tensor *scores,

@@ -13,14 +13,18 @@ struct item_weights {
     struct sparse_matrix targets; /* W [items, items]: of source items, their targets */
 };
 
+/* row [items] = x_u W. */
+void item_weights_multiply(const struct item_weights *weights, int32_t user, real *row);
+void item_weights_free(struct item_weights *weights);
+
 /* Makes the recommender's parameters, with the history alone. */
 bool item_weights_create(struct recommender *recommender, const struct training_set *data,
                          struct error *error);
-/* Takes over W^T, of which each target has `most` places in `sources`, unused ones with the index -1; starts are not read.
- * Frees it. */
-bool item_weights_collect(struct recommender *recommender, struct sparse_matrix *sources, int64_t most,
-                          struct error *error);
+/* W = the transpose of `sources` [items, items]: of target items, their sources. */
+bool item_weights_set(struct recommender *recommender, const struct sparse_matrix *sources,
+                      struct error *error);
 
+/* As functions of a model whose parameters are item_weights. */
 bool item_weights_score(void *context, const int32_t *users, int64_t count, struct tensor *scores,
                         struct error *error);
 bool item_weights_save(const struct recommender *recommender, struct store *store, struct error *error);

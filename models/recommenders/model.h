@@ -94,6 +94,17 @@ struct embeddings {
 
 bool embeddings_create(struct embeddings **embeddings, struct backend *backend, int64_t users, int64_t items,
                        int64_t width, struct error *error);
+/* scores = users' rows times items' rows + beta * scores. */
+bool embeddings_multiply(struct embeddings *embeddings, const int32_t *users, int64_t count,
+                         struct tensor *scores, float beta, struct error *error);
+/* From users [users, width] and items [items, width] on the host. */
+bool embeddings_upload(struct embeddings *embeddings, const double *users, const double *items,
+                       struct error *error);
+/* /users/embedding and /items/embedding. */
+bool embeddings_write(const struct embeddings *embeddings, struct store *store, struct error *error);
+bool embeddings_read(struct embeddings *embeddings, struct store *store, struct error *error);
+
+/* As functions of a model whose parameters are embeddings. */
 bool embeddings_score(void *context, const int32_t *users, int64_t count, struct tensor *scores,
                       struct error *error);
 bool embeddings_save(const struct recommender *recommender, struct store *store, struct error *error);

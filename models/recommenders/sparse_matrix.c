@@ -79,6 +79,65 @@ void sparse_matrix_gram_row(double *sum, const struct sparse_matrix *history,
     }
 }
 
+/* Row `item` of X^T X into `gram`, or, when gram->indices is NULL, its length into gram->starts. sum is zero on entry and
+ * exit. */
+static void gram_row(struct sparse_matrix *gram, const struct sparse_matrix *history,
+                     const struct sparse_matrix *audience, int64_t item, double *sum)
+{
+    int64_t filled = gram->indices ? gram->starts[item] : 0;
+    sparse_matrix_gram_row(sum, history, audience, item);
+    for (int64_t other = 0; other < gram->columns; other++) {
+        if (sum[other] == 0.0)
+            continue;
+        if (gram->indices) {
+            gram->indices[filled] = (int32_t)other;
+            gram->values[filled] = (real)sum[other];
+        }
+        filled++;
+        sum[other] = 0.0;
+    }
+    if (!gram->indices)
+        gram->starts[item + 1] = filled;
+}
+
+static bool gram_rows(struct sparse_matrix *gram, const struct sparse_matrix *history,
+                      const struct sparse_matrix *audience, int threads, struct error *error)
+{
+    bool allocated = true;
+#pragma omp parallel reduction(&& : allocated) num_threads(threads)
+    {
+        double *sum = calloc((size_t)gram->columns, sizeof *sum);
+        allocated = sum != NULL;
+#pragma omp for schedule(dynamic, 16)
+        for (int64_t item = 0; item < gram->rows; item++)
+            if (sum)
+                gram_row(gram, history, audience, item, sum);
+        free(sum);
+    }
+    return allocated ||
+           error_memory(error, "a row of items by items", (size_t)gram->columns * sizeof(double), NULL);
+}
+
+bool sparse_matrix_gram(struct sparse_matrix *gram, const struct sparse_matrix *history,
+                        const struct sparse_matrix *audience, int threads, struct error *error)
+{
+    const int64_t items = history->columns;
+    struct sparse_matrix lengths = {
+        .rows = items, .columns = items, .starts = calloc((size_t)items + 1, sizeof *lengths.starts)};
+    bool done =
+        lengths.starts || error_memory(error, "items by items", (size_t)items * sizeof *lengths.starts, NULL);
+    done = done && gram_rows(&lengths, history, audience, threads, error);
+    for (int64_t item = 0; item < items && done; item++)
+        lengths.starts[item + 1] += lengths.starts[item];
+    done = done && sparse_matrix_allocate(gram, items, items, sparse_matrix_count(&lengths), error);
+    if (done) {
+        memcpy(gram->starts, lengths.starts, (size_t)(items + 1) * sizeof *gram->starts);
+        done = gram_rows(gram, history, audience, threads, error);
+    }
+    sparse_matrix_free(&lengths);
+    return done;
+}
+
 bool sparse_matrix_save(const struct sparse_matrix *matrix, struct store *store, const char *name,
                         struct error *error)
 {

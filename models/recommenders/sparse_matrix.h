@@ -32,6 +32,10 @@ bool sparse_matrix_transpose(struct sparse_matrix *transposed, const struct spar
 void sparse_matrix_gram_row(double *sum, const struct sparse_matrix *history,
                             const struct sparse_matrix *audience, int64_t item);
 
+/* All of it: X^T X [items, items], rows ascend. */
+bool sparse_matrix_gram(struct sparse_matrix *gram, const struct sparse_matrix *history,
+                        const struct sparse_matrix *audience, int threads, struct error *error);
+
 /* As group NAME of the store, with the values in NAME/weight. Loading checks the shape. */
 bool sparse_matrix_save(const struct sparse_matrix *matrix, struct store *store, const char *name,
                         struct error *error);

@@ -1,0 +1,59 @@
+#include "core/dense.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { GRAM_ROWS = 8 }; /* rows of a Gram matrix that are summed in one pass over a */
+
+void dense_gram(double *gram, const double *a, int64_t rows, int64_t width, int threads)
+{
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t first = 0; first < width; first += GRAM_ROWS) {
+        const int64_t end = first + GRAM_ROWS < width ? first + GRAM_ROWS : width;
+        memset(gram + first * width, 0, (size_t)((end - first) * width) * sizeof *gram);
+        for (int64_t r = 0; r < rows; r++) {
+            const double *row = a + r * width;
+            for (int64_t i = first; i < end; i++)
+                for (int64_t j = 0; j <= i; j++)
+                    gram[i * width + j] += row[i] * row[j];
+        }
+    }
+}
+
+void dense_cholesky(double *a, int64_t width, double *column)
+{
+    const double least = 1e-12 * (a[0] > 0 ? a[0] : 1);
+    for (int64_t k = 0; k < width; k++) {
+        const double pivot = a[k * width + k];
+        const double root = pivot > least ? sqrt(pivot) : 0;
+        a[k * width + k] = root;
+        for (int64_t i = k + 1; i < width; i++)
+            column[i] = a[i * width + k] = root > 0 ? a[i * width + k] / root : 0;
+        for (int64_t i = k + 1; i < width; i++) {
+            double *row = a + i * width;
+            for (int64_t j = k + 1; j <= i; j++)
+                row[j] -= column[i] * column[j];
+        }
+    }
+}
+
+void dense_solve_lower(double *x, const double *factor, int64_t width)
+{
+    for (int64_t j = 0; j < width; j++) {
+        const double *row = factor + j * width;
+        double value = x[j];
+        for (int64_t k = 0; k < j; k++)
+            value -= row[k] * x[k];
+        x[j] = row[j] > 0 ? value / row[j] : 0;
+    }
+}
+
+void dense_solve_lower_transposed(double *x, const double *factor, int64_t width)
+{
+    for (int64_t j = width - 1; j >= 0; j--) {
+        const double *row = factor + j * width;
+        x[j] = row[j] > 0 ? x[j] / row[j] : 0;
+        for (int64_t k = 0; k < j; k++)
+            x[k] -= row[k] * x[j];
+    }
+}

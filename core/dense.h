@@ -1,0 +1,21 @@
+/*
+ * dense.h: small dense linear algebra on the host in double precision, row-major. The bits of a result do not depend on the
+ * number of threads.
+ */
+#ifndef IDREC_CORE_DENSE_H
+#define IDREC_CORE_DENSE_H
+
+#include <stdint.h>
+
+/* The lower triangle of gram [width, width] = a^T a, a [rows, width]. */
+void dense_gram(double *gram, const double *a, int64_t rows, int64_t width, int threads);
+
+/* In place, the lower triangle: a = L L^T (Golub and Van Loan, "Matrix Computations", 4.2). A pivot that is nearly 0 beside
+ * a[0] gives a column of zeros. column [width] is scratch. */
+void dense_cholesky(double *a, int64_t width, double *column);
+
+/* x = L^-1 x, then x = L^-T x; a zero on the diagonal gives 0. */
+void dense_solve_lower(double *x, const double *factor, int64_t width);
+void dense_solve_lower_transposed(double *x, const double *factor, int64_t width);
+
+#endif
