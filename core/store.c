@@ -1,13 +1,17 @@
 #include "core/store.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <hdf5.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/file.h"
 
 struct store {
-    char *path;
+    char *path, *temporary; /* temporary: NULL where the file is built in memory */
     hid_t file;
     bool writing;
 };
@@ -69,10 +73,45 @@ bool store_create(struct store **store, const char *path, struct error *error)
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_core(access, 1 << 20, false);
     (*store)->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    const bool created = (*store)->file >= 0 || complain(*store, "/", "cannot create an HDF5 file", error);
     H5Pclose(access);
-    if ((*store)->file >= 0)
+    if (created)
         return true;
-    complain(*store, "/", "cannot create an HDF5 file", error);
+    store_close(*store);
+    *store = NULL;
+    return false;
+}
+
+/* Reserves disk space beyond the end of a file, where the file system can; 0 or the system's reason. */
+static int reserve_disk(const char *path, int64_t bytes)
+{
+    const int descriptor = open(path, O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return errno;
+    const int reason = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) == 0 ? 0 : errno;
+    close(descriptor);
+    return reason == EOPNOTSUPP ? 0 : reason;
+}
+
+bool store_create_large(struct store **store, const char *path, int64_t bytes, struct error *error)
+{
+    if (!make_store(store, path, true, error))
+        return false;
+    (*store)->temporary = path_format("%s.tmp", path);
+    /* Created by the system's own call first: its reason is clearer than the library's. */
+    const int descriptor = open((*store)->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (descriptor >= 0 && close(descriptor) == 0)
+        (*store)->file = H5Fcreate((*store)->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    else
+        error_system(error, path, "cannot write this file", "choose a folder that can be written");
+    const int reason = (*store)->file >= 0 ? reserve_disk((*store)->temporary, bytes) : 0;
+    if ((*store)->file >= 0 && reason == 0)
+        return true;
+    if ((*store)->file < 0)
+        complain(*store, "/", "cannot create an HDF5 file", error);
+    else
+        error_at(error, ERROR_RUN, path, 0, "%.1f MiB cannot be reserved (%s); free disk space or write less",
+                 (double)bytes / 1048576.0, strerror(reason));
     store_close(*store);
     *store = NULL;
     return false;
@@ -90,7 +129,6 @@ bool store_open(struct store **store, const char *path, struct error *error)
         const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
         H5Pset_file_locking(access, false, true);
         (*store)->file = H5Fopen(path, H5F_ACC_RDONLY, access);
-        H5Pclose(access);
         if ((*store)->file < 0) {
             char message[256];
             library_message(message);
@@ -98,6 +136,7 @@ bool store_open(struct store **store, const char *path, struct error *error)
                      "is not an HDF5 file, or is damaged or cut off (%s); remove it and make it again",
                      message);
         }
+        H5Pclose(access);
     }
     if ((*store)->file >= 0)
         return true;
@@ -106,8 +145,37 @@ bool store_open(struct store **store, const char *path, struct error *error)
     return false;
 }
 
+/* Gives back what was reserved and not used, and sees the file to the disk. */
+static bool settle(const char *path)
+{
+    struct stat status;
+    const int descriptor = open(path, O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return false;
+    const bool settled = fstat(descriptor, &status) == 0 && ftruncate(descriptor, status.st_size) == 0 &&
+                         fsync(descriptor) == 0;
+    const int reason = errno;
+    close(descriptor);
+    errno = reason;
+    return settled;
+}
+
+/* Closes and renames a file that was built on disk. */
+static bool commit_large(struct store *store, struct error *error)
+{
+    bool done = H5Fclose(store->file) >= 0 || complain(store, "/", "cannot finish this file", error);
+    store->file = H5I_INVALID_HID;
+    done = done && ((settle(store->temporary) && rename(store->temporary, store->path) == 0) ||
+                    error_system(error, store->path, "cannot write this file",
+                                 "free disk space or choose another folder"));
+    store_close(store);
+    return done;
+}
+
 bool store_commit(struct store *store, struct error *error)
 {
+    if (store->temporary)
+        return commit_large(store, error);
     bool done = false;
     void *image = NULL;
     ssize_t size = -1;
@@ -133,6 +201,9 @@ void store_close(struct store *store)
         return;
     if (store->file >= 0)
         H5Fclose(store->file);
+    if (store->temporary)
+        unlink(store->temporary); /* gone already after a commit */
+    free(store->temporary);
     free(store->path);
     free(store);
 }
@@ -202,6 +273,48 @@ bool store_write(struct store *store, const char *name, enum dtype dtype, int64_
                  const void *data, struct error *error)
 {
     return write_array(store, name, memory_type(dtype), rows, columns, data, error);
+}
+
+/* An array of which rows are written as they come: all of its space is there from the start, and nothing of it is filled. */
+static hid_t create_rows(const struct store *store, const char *name, hid_t type, int64_t rows,
+                         int64_t columns)
+{
+    const hsize_t shape[2] = {(hsize_t)rows, (hsize_t)columns};
+    hsize_t chunk[2] = {(1 << 18) / (shape[1] * H5Tget_size(type)) + 1, shape[1]};
+    if (chunk[0] > shape[0])
+        chunk[0] = shape[0];
+    const hid_t space = H5Screate_simple(2, shape, NULL);
+    const hid_t links = H5Pcreate(H5P_LINK_CREATE), properties = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_create_intermediate_group(links, 1);
+    H5Pset_obj_track_times(properties, false);
+    H5Pset_chunk(properties, 2, chunk);
+    H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY);
+    H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER);
+    const hid_t set = H5Dcreate2(store->file, name, type, space, links, properties, H5P_DEFAULT);
+    H5Pclose(properties);
+    H5Pclose(links);
+    H5Sclose(space);
+    return set;
+}
+
+bool store_write_rows(struct store *store, const char *name, enum dtype dtype, int64_t rows, int64_t columns,
+                      int64_t first, int64_t count, const void *data, struct error *error)
+{
+    const hid_t type = memory_type(dtype);
+    const hid_t set =
+        first == 0 ? create_rows(store, name, type, rows, columns) : H5Dopen2(store->file, name, H5P_DEFAULT);
+    if (set < 0)
+        return complain(store, name, "cannot write this data set", error);
+    const hsize_t place[2] = {(hsize_t)first, 0}, shape[2] = {(hsize_t)count, (hsize_t)columns};
+    const hid_t target = H5Dget_space(set), source = H5Screate_simple(2, shape, NULL);
+    const bool written = H5Sselect_hyperslab(target, H5S_SELECT_SET, place, NULL, shape, NULL) >= 0 &&
+                         H5Dwrite(set, type, source, target, H5P_DEFAULT, data) >= 0;
+    if (!written)
+        complain(store, name, "cannot write this data set", error);
+    H5Sclose(source);
+    H5Sclose(target);
+    const bool closed = H5Dclose(set) >= 0;
+    return written && (closed || complain(store, name, "cannot write this data set", error));
 }
 
 /* H5Lexists() wants every group on the way to exist. */

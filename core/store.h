@@ -20,6 +20,9 @@ struct store;
 bool store_is_thread_safe(void);
 
 bool store_create(struct store **store, const char *path, struct error *error);
+/* The same for what memory should not hold: arrays go to the temporary file as they are written. `bytes` of disk are
+ * reserved first, so that a full disk is told before anything is computed. */
+bool store_create_large(struct store **store, const char *path, int64_t bytes, struct error *error);
 bool store_open(struct store **store, const char *path, struct error *error); /* for reading */
 /* Flushes, closes and renames to the final place; frees the store. On failure nothing is left behind. */
 bool store_commit(struct store *store, struct error *error);
@@ -29,6 +32,9 @@ void store_close(struct store *store);
 /* Missing groups of the name are created. rank 1 or 2; columns is 0 for rank 1. */
 bool store_write(struct store *store, const char *name, enum dtype dtype, int64_t rows, int64_t columns,
                  const void *data, struct error *error);
+/* Rows first .. first + count - 1 of a matrix of `rows` x `columns`, which the call with first 0 creates, not compressed. */
+bool store_write_rows(struct store *store, const char *name, enum dtype dtype, int64_t rows, int64_t columns,
+                      int64_t first, int64_t count, const void *data, struct error *error);
 /* Allocates *data with malloc. columns 0: rank 1 is expected; otherwise rank 2 with *columns set. */
 bool store_read(struct store *store, const char *name, enum dtype dtype, int64_t *rows, int64_t *columns,
                 void **data, struct error *error);

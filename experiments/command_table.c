@@ -21,6 +21,18 @@ static const struct argp_option recommend_options[] = {
     {"k", OPTION_FIRST + 2, "K", 0, "Items for each user (default 20)", 0},
     {"device", OPTION_FIRST + 3, "NAME", 0, "auto, cpu, cuda or cuda:N (default: as the run was configured)",
      0},
+    {"arm", OPTION_FIRST + 4, "ARM", 0, "What it trained on (default: augmented, else original)", 0},
+    {"seed", OPTION_FIRST + 5, "N", 0, "Which of its trainings (default: the lowest seed)", 0},
+    {0}};
+static const struct argp_option export_options[] = {
+    {"recommender", OPTION_FIRST + 0, "NAME", 0, "Which one of the run, for example lightgcn (needed)", 0},
+    {"output", OPTION_FIRST + 1, "FILE", 0, "The HDF5 file to write (needed)", 0},
+    {"users", OPTION_FIRST + 2, "FILE", 0, "Ids of users, one a line; all users when not given", 0},
+    {"scores", OPTION_FIRST + 3, NULL, 0, "Write the score of every item for each user too", 0},
+    {"device", OPTION_FIRST + 4, "NAME", 0, "auto, cpu, cuda or cuda:N (default: as the run was configured)",
+     0},
+    {"arm", OPTION_FIRST + 5, "ARM", 0, "What it trained on (default: augmented, else original)", 0},
+    {"seed", OPTION_FIRST + 6, "N", 0, "Which of its trainings (default: the lowest seed)", 0},
     {0}};
 static const struct argp_option synthesize_options[] = {
     {"users", OPTION_FIRST + 0, "N", 0, "Users (default 1000)", 0},
@@ -93,11 +105,21 @@ const struct command commands[] = {
      reproduce_options, 0, WORDS_MAXIMUM, command_reproduce},
     {"recommend", "Print the top items of users as tab-separated lines, in the ids of the input", "RUN",
      "RUN is the folder of a finished run. A line is user, item, rank and score; items of train and "
-     "validation are left out. The model is that of the arm augmented, or original where there is no such "
-     "arm, and of the lowest seed.\n\nExamples:\n"
+     "validation are left out. K may be up to the number of items; a user who has fewer left gets a shorter "
+     "list. `idrec info RUN` lists the recommenders, arms and seeds.\n\nExamples:\n"
      "  idrec recommend runs/quickstart --recommender=lightgcn --k=10\n"
-     "  idrec recommend runs/quickstart --recommender=bpr_mf --users=ids.txt",
+     "  idrec recommend runs/quickstart --recommender=bpr_mf --users=ids.txt\n"
+     "  idrec recommend runs/quickstart --recommender=bpr_mf --arm=original --seed=2",
      recommend_options, 1, 1, command_recommend},
+    {"export", "Write a recommender's vectors and scores as HDF5, for other programs", "RUN",
+     "RUN is the folder of a finished run. The file holds ids, the vectors of users and items, whose inner "
+     "products are the scores, and the items that each user is known to have had (docs/data-formats.md). "
+     "With --scores it holds the score of every item too: users x items x 4 bytes on disk, a block at a time in "
+     "memory. Models without vectors (popularity, item_knn, ease, slim) need --scores.\n\nExamples:\n"
+     "  idrec export runs/quickstart --recommender=lightgcn --output=lightgcn.h5\n"
+     "  idrec export runs/quickstart --recommender=item_knn --users=ids.txt --scores --output=scores.h5\n"
+     "  python3 docs/examples/nearest_neighbours.py lightgcn.h5 --user=12\n",
+     export_options, 1, 1, command_export},
     {"devices", "Tell which devices are there, what was built in, and why something is not", "",
      "Examples:\n  idrec devices\n  idrec devices --json", json_options, 0, 0, command_devices},
     {0}};

@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "experiments/command.h"
 #include "experiments/info_hdf5.h"
+#include "experiments/trained.h"
 #include "models/language/safetensors.h"
 
 static json_t *describe_safetensors(const char *path, struct error *error)
@@ -57,7 +58,7 @@ static json_t *describe_checkpoint(const char *folder, const char *settings_name
     return result;
 }
 
-/* The manifest without the long list of outputs, and what each file of the first level weighs. */
+/* The manifest without the long list of outputs, and the trained models: arms and seeds of each recommender. */
 static json_t *describe_run(const char *folder, struct error *error)
 {
     json_t *manifest = load_json(folder, "manifest.json", error);
@@ -77,6 +78,7 @@ static json_t *describe_run(const char *folder, struct error *error)
     }
     json_object_set_new(manifest, "stages", stages);
     json_object_set_new(manifest, "kind", json_string("run"));
+    json_object_set_new(manifest, "recommenders", trained_models(folder));
     return manifest;
 }
 

@@ -2,21 +2,12 @@
 #ifndef IDREC_EXPERIMENTS_RECOMMEND_H
 #define IDREC_EXPERIMENTS_RECOMMEND_H
 
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 
-#include "core/error.h"
+#include "experiments/trained.h"
 
-struct recommend_request {
-    const char *run_folder, *recommender;
-    const char *users_file; /* ids, one a line; NULL: all users */
-    const char *device;     /* as in the configuration; NULL: that of the run's */
-    int64_t k;
-};
-
-/* Writes `user<TAB>item<TAB>rank<TAB>score` in raw ids, known items left out. The train stage of the run must be
- * complete and of the data set that the folder holds. */
-bool recommend(const struct recommend_request *request, FILE *out, struct error *error);
+/* Writes `user<TAB>item<TAB>rank<TAB>score` in raw ids, known items left out. More items than there are is ERROR_USAGE; the
+ * lists of users who have fewer left are shorter, which stderr is told. */
+bool recommend(const struct trained_request *request, int64_t k, FILE *out, struct error *error);
 
 #endif

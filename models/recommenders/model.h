@@ -15,6 +15,15 @@ struct training_state {
     struct tensor *tensors[3];
 };
 
+/* Vectors of users and items, as a model that is not made of `struct embeddings` gives them. */
+struct recommender_vectors {
+    int64_t (*width)(const struct recommender *recommender);
+    /* vectors [count, width] on the host; a sequential model's are those after the history that is set. */
+    bool (*users)(struct recommender *recommender, const int32_t *users, int64_t count, real *vectors,
+                  struct error *error);
+    bool (*items)(struct recommender *recommender, real *vectors /* [items, width] */, struct error *error);
+};
+
 /* One kind of recommender. A model either is fitted in one go (`fit`) or trained epoch by epoch, by the five that follow
  * it; a training is the model's own, see steps.h. */
 struct recommender_model {
@@ -42,6 +51,8 @@ struct recommender_model {
     /* The scorer's function; context is the recommender. */
     bool (*score)(void *context, const int32_t *users, int64_t count, struct tensor *scores,
                   struct error *error);
+    /* See recommender_vector_width(). NULL: those of `struct embeddings` where `score` is embeddings_score(), else none. */
+    const struct recommender_vectors *vectors;
     bool (*save)(const struct recommender *recommender, struct store *store, struct error *error);
     bool (*load)(struct recommender *recommender, struct store *store, struct error *error);
     void (*release)(void *parameters);

@@ -102,6 +102,13 @@ bool recommender_is_deterministic(const struct recommender_settings *settings);
 /* Scores against all items; see core/evaluate.h. The scorer lives as long as the recommender. */
 struct scorer recommender_scorer(struct recommender *recommender);
 
+/* Vectors of users and items whose inner product is the score, for an index of nearest neighbours: real [count, width] on
+ * the host. Width 0: the model has none, and the other two must not be called. */
+int64_t recommender_vector_width(const struct recommender *recommender);
+bool recommender_user_vectors(struct recommender *recommender, const int32_t *users, int64_t count,
+                              real *vectors, struct error *error);
+bool recommender_item_vectors(struct recommender *recommender, real *vectors, struct error *error);
+
 /* model.h5: settings as attributes, parameters as arrays; /users/embedding and /items/embedding hold the
  * final embeddings where the model has them. */
 bool recommender_save(const struct recommender *recommender, const char *path, struct error *error);
