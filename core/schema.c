@@ -14,6 +14,7 @@
 #define NUMBER(path, value, low, high, help) {SCHEMA_NUMBER, false, path, value, low, high, NULL, help},
 #define NUMBERS(path, value, low, high, help) {SCHEMA_NUMBER, true, path, value, low, high, NULL, help},
 #define STRING(path, value, help) {SCHEMA_STRING, false, path, value, 0, 0, NULL, help},
+#define STRINGS(path, value, help) {SCHEMA_STRING, true, path, value, 0, 0, NULL, help},
 #define FILE_PATH(path, value, help) {SCHEMA_PATH, false, path, value, 0, 0, NULL, help},
 #define CHOICE(path, value, choices, help) {SCHEMA_STRING, false, path, value, 0, 0, choices, help},
 #define CHOICES(path, value, choices, help) {SCHEMA_STRING, true, path, value, 0, 0, choices, help},
@@ -235,6 +236,29 @@ const struct schema_entry schema[] = {
             "training sets that are compared; the controls add as many rows as `augmented` does")
     INTEGER("experiment.seeds", "5", 1, 10000, "training seeds of every recommender in every arm")
     INTEGER("experiment.parallel", "0", 0, 4096, "trainings at a time; 0: as many as threads, and 4 on a GPU")
+
+    SECTION("tune", "The search for better settings of the recommenders: `idrec tune`; see tuning.md.")
+    MAPPINGS("tune.space", "[]", "settings that are searched; each needs `low` and `high`, or `values`")
+    STRING("tune.space[].key", "null", "a key of `recommenders[]`, but model, epochs, patience and evaluate_every")
+    STRING("tune.space[].recommender", "null",
+           "the only one whose setting it is, by its folder's name: the model, with -2, -3, ... where a model repeats; null: "
+           "of all that read the key")
+    NUMBER("tune.space[].low", "null", -1e9, 1e9, "lowest value")
+    NUMBER("tune.space[].high", "null", -1e9, 1e9, "highest value")
+    CHOICE("tune.space[].scale", "linear", "linear|log", "how values are spread between both; whole numbers stay whole")
+    STRINGS("tune.space[].values", "[]", "values to choose from, instead of `low` and `high`")
+    CHOICE("tune.method", "halving", "halving|random",
+           "halving: all trials begin with `first_epochs`, and the best of each rung go on; random: each trains to its end")
+    INTEGER("tune.trials", "32", 1, 10000, "trials for each recommender in each arm; the first is the configuration as written")
+    INTEGER("tune.reduction", "3", 2, 100,
+            "halving: one trial of this many goes on to the next rung, which trains this many times as long")
+    INTEGER("tune.first_epochs", "5", 1, 1e6, "halving: epochs of the first rung, rounded up to `evaluate_every`")
+    CHOICES("tune.arms", "[original]",
+            "original|augmented|control.random|control.popularity|control.itemknn|control.permuted",
+            "arms that are tuned, each with the same trials; original is always among them. An arm that is not takes what was "
+            "found for original")
+    BOOLEAN("tune.use", "false",
+            "train every recommender in every arm with the best settings found; `idrec run` then tunes before it trains")
 
     SECTION("evaluate", "Metrics and the rules of their computation.")
     INTEGERS("evaluate.k", "[10, 20]", 1, 1000, "cuts of the ranking, at most 8")

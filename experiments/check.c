@@ -5,7 +5,7 @@
 
 #include "experiments/filter_settings.h"
 #include "experiments/recipe.h"
-#include "experiments/study.h"
+#include "experiments/tune_settings.h"
 
 static bool is(const struct config *config, const char *path, const char *choice)
 {
@@ -117,14 +117,16 @@ static bool check_validation(const struct config *config, const struct study *st
                            "a provided split: data.split.validation_ratio)");
 }
 
-static bool check_augmentation(const struct config *config, struct error *error)
+static bool check_study(const struct config *config, struct error *error)
 {
     struct filter filters[FILTERS_MAXIMUM];
     int filter_count;
     struct study study;
     if (!filter_settings_read(filters, &filter_count, config, error))
         return false;
-    const bool done = study_settings_read(&study, config, error) && check_validation(config, &study, error);
+    struct tune_settings tune;
+    const bool done = study_settings_read(&study, config, error) && check_validation(config, &study, error) &&
+                      tune_settings_read(&tune, &study, error);
     study_close(&study);
     return done;
 }
@@ -132,6 +134,6 @@ static bool check_augmentation(const struct config *config, struct error *error)
 bool check_config(const struct config *config, struct error *error)
 {
     return check_name(config, error) && check_split(config, error) && check_language_model(config, error) &&
-           check_prompts(config, error) && check_lists(config, error) && check_augmentation(config, error) &&
+           check_prompts(config, error) && check_lists(config, error) && check_study(config, error) &&
            (!recipe_is_there(config) || recipe_read(&(struct recipe){0}, config, error));
 }

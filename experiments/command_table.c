@@ -75,6 +75,22 @@ const struct command commands[] = {
     STAGE("generate", "Generate interactions for every user",
           "configs/datasets/ml-100k.yaml generate.max_items=50"),
     STAGE("augment", "Filter what was generated", "configs/datasets/ml-100k.yaml augment.weight=0.5"),
+    {"tune", "Search for better settings of the recommenders", "CONFIG [key.path=value ...]",
+     OVERRIDES
+     "  idrec tune configs/tune-ml-100k.yaml\n"
+     "  idrec tune my.yaml tune.trials=64 tune.method=random\n"
+     "  idrec tune my.yaml 'tune.space=[{key: learning_rate, low: 1.0e-4, high: 1.0e-1, scale: log}]'\n\n"
+     "tune.space says which settings are searched, and between which values or among which. The stages that "
+     "are needed are done first. The first trial is the configuration as written, the others are drawn at "
+     "random; each trains on the arm's rows and is judged by augment.select_metric on validation. Test is not "
+     "read. With tune.method halving all begin with tune.first_epochs, and the best third of each rung goes on "
+     "where it stopped; with random, each trains to its end. The best ten are printed. trials.tsv, with all of "
+     "them, and best.yaml, for `extends:` or to be copied, are in RUN/tune/RECOMMENDER/ARM.\n\n"
+     "tune.arms: [original, augmented] searches again after augmentation, with the same trials and the same "
+     "budget. With tune.use: true `idrec run` tunes before it trains, and every arm trains with what was found "
+     "for it. A search that was stopped goes on where it was; its result is the same, and with any "
+     "experiment.parallel. docs/tuning.md has an example from beginning to end.",
+     NULL, 1, WORDS_MAXIMUM, command_stage},
     STAGE("train", "Train the recommenders on every arm",
           "configs/datasets/ml-100k.yaml experiment.seeds=10"),
     STAGE("evaluate", "Compare the arms: results.json", "configs/datasets/ml-100k.yaml"),

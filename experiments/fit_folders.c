@@ -23,7 +23,8 @@ bool fit_folders_plan(json_t *planned, const char *label, const char *arm, uint6
 
 bool fit_folders_plan_file(json_t *planned, const char *label, const char *name, struct error *error)
 {
-    return add(planned, path_format("%s/%s", label, name), error);
+    return add(planned, path_format("%s", label), error) &&
+           add(planned, path_format("%s/%s", label, name), error);
 }
 
 enum { LEVEL_OF_FITS = 3 };
@@ -44,9 +45,10 @@ static bool visit(const FTSENT *entry, const json_t *planned, size_t folder_leng
     return keep || path_remove(entry->fts_path, error);
 }
 
-bool fit_folders_remove_others(const json_t *planned, const struct run *run, struct error *error)
+bool fit_folders_remove_others(const json_t *planned, const struct run *run, const char *folder,
+                               struct error *error)
 {
-    char *const roots[] = {run_path(run, "recommenders"), NULL};
+    char *const roots[] = {run_path(run, "%s", folder), NULL};
     FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
     bool done = walk != NULL || error_system(error, roots[0], "cannot read this", NULL);
     for (FTSENT *entry; done && (entry = fts_read(walk)) != NULL;) {

@@ -72,9 +72,8 @@ static void describe_judgement(struct fit_work *work)
 static bool describe_inputs(struct fit_work *work, struct error *error)
 {
     struct training_set data = arm_training_set(work->rows, &work->task->study->dataset.train);
-    if (!fit_fingerprint_compute(&work->fingerprint, work->backend,
-                                 &work->task->study->contestants[work->task->contestant].settings, &data,
-                                 &work->watch, work->task->seed, error))
+    if (!fit_fingerprint_compute(&work->fingerprint, work->backend, work->task->settings, &data, &work->watch,
+                                 work->task->seed, error))
         return false;
     snprintf(work->inputs, sizeof work->inputs, "%s version %s", work->fingerprint.digits, artefact_version);
     describe_judgement(work);
@@ -127,14 +126,12 @@ static bool find_state(enum fit_state *state, struct fit_work *work, struct erro
 
 static bool train(struct fit_work *work, struct error *error)
 {
-    const struct study *study = work->task->study;
     struct training_set data = arm_training_set(work->rows, &work->task->study->dataset.train);
     if (!folder_create(work->folder, error))
         return false;
     char *checkpoint = path_format("%s/checkpoint.h5", work->folder);
     struct log *log = log_open(work->folder);
-    bool done = recommender_fit(&work->recommender, work->backend,
-                                &study->contestants[work->task->contestant].settings, &data, &work->watch,
+    bool done = recommender_fit(&work->recommender, work->backend, work->task->settings, &data, &work->watch,
                                 work->task->seed, checkpoint, log, &work->report, error);
     log_close(log);
     free(checkpoint);

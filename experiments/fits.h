@@ -13,7 +13,8 @@
 struct fit_task {
     const struct study *study;
     int contestant;
-    char arm[CHOICE_NAME_SIZE + 16]; /* the folder: an arm's name or that of a choice on trial */
+    const struct recommender_settings *settings; /* what is fitted */
+    char arm[CHOICE_NAME_SIZE + 16];             /* the folder: an arm's name or that of a choice on trial */
     uint64_t seed;
     bool trial; /* only the score of the choice is wanted: no model.h5, no top_k.tsv, test is not read */
 };
@@ -21,7 +22,7 @@ struct fit_task {
 bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct backend *backend,
              struct error *error);
 
-/* Makes the folder of an arm from that of another fit that has the same result. */
+/* Makes the folder of an arm from that of another fit that has the same result. task->settings is not read. */
 bool fit_copy(const struct fit_task *task, const char *source_arm, uint64_t source_seed, struct error *error);
 
 /* metrics.json of a complete fit; a new reference. */

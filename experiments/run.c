@@ -257,8 +257,8 @@ bool run_stage(struct run *run, const char *stage, bool through, struct error *e
         return error_set(error, ERROR_USAGE, "%s: no such stage", stage);
     unsigned needed = 1U << last;
     for (int i = last; i >= 0; i--)
-        if ((needed & (1U << i)) || (through && !stage_is_left_out(run->config, i)))
-            needed |= stage_reads(run->config, i) | (1U << i);
+        if (needed & (1U << i))
+            needed |= stage_reads(run->config, i);
     for (int i = 0; i <= last; i++)
         if ((needed & (1U << i)) && !run_one(run, i, through || i == last, stage, error))
             return false;
@@ -295,7 +295,7 @@ json_t *run_cost_table(const struct run *run)
     for (int i = 0; i < stage_number("evaluate"); i++) {
         json_t *record = manifest_stage(run->manifest, stages[i].name);
         json_t *cost = json_object_get(record, "cost");
-        if (cost && json_is_true(json_object_get(record, "complete")))
+        if (cost && json_is_true(json_object_get(record, "complete")) && !stage_is_left_out(run->config, i))
             json_array_append(table, cost);
     }
     return table;

@@ -42,11 +42,12 @@ stage_function stage_pretrain; /* language_model/base/ */
 stage_function stage_finetune; /* language_model/adapter/ */
 stage_function stage_generate; /* generated.h5 */
 stage_function stage_augment;  /* augmented.h5 */
+stage_function stage_tune;     /* tune/, tune_candidates/ */
 stage_function stage_train;    /* recommenders/ */
 stage_function stage_evaluate; /* results.json */
 stage_function stage_report;   /* report.md, report.html, plots/ */
 
-/* Runs `stage` ("prepare" ... "report"), or with through=true every stage up to and with it. A stage whose
+/* Runs `stage` ("prepare" ... "report"), or with through=true every stage that it needs, too. A stage whose
  * inputs' hash is in the manifest and whose outputs are there is skipped. */
 bool run_stage(struct run *run, const char *stage, bool through, struct error *error);
 

@@ -58,7 +58,7 @@ void selection_folder(char *name, size_t size, const struct choice *choice)
 /* The fit that the trials are compared with has chosen its epoch as they have: on validation. */
 static void baseline_folder(char *name, size_t size, const struct study *study)
 {
-    if (study->test_selected)
+    if (study_tries_none(study))
         selection_folder(name, size, &study->choices[0]);
     else
         snprintf(name, size, "%s", arm_name(ARM_ORIGINAL));
@@ -196,7 +196,8 @@ static bool write_selection(const struct study *study, int contestant, json_t *r
     json_object_set_new(record, "controls", json_string(control));
     json_object_set_new(record, "reason", json_string(reason));
     char *text = json_dumps(record, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    char *path = run_path(study->run, "recommenders/%s/selection.json", study->contestants[contestant].label);
+    char *path = run_path(study->run, "%s/%s/selection.json", study->fits_folder,
+                          study->contestants[contestant].label);
     bool done = text != NULL ? file_write(path, text, strlen(text), error)
                              : error_memory(error, "selection.json", 0, NULL);
     log_line(study->run->log, "%s: %s", study->contestants[contestant].label, reason);

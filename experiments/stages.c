@@ -8,7 +8,7 @@
 #include "experiments/manifest.h"
 #include "experiments/truth.h"
 
-enum { PREPARE, PRETRAIN, FINETUNE, GENERATE, AUGMENT, TRAIN, EVALUATE, REPORT };
+enum { PREPARE, PRETRAIN, FINETUNE, GENERATE, AUGMENT, TUNE, TRAIN, EVALUATE, REPORT };
 
 #define READS(stage) (1U << (stage))
 
@@ -49,21 +49,29 @@ const struct stage stages[STAGE_COUNT] = {
                  .reads = READS(PREPARE) | READS(GENERATE),
                  .settings = {"language_model.vocabulary", "generate", "augment.filters", "augment.weight"},
                  .outputs = {"augmented.h5"}},
+    [TUNE] = {.name = "tune",
+              .work = stage_tune,
+              .by_device = true,
+              .reads = READS(PREPARE) | READS(AUGMENT),
+              .settings = {"seed", "augment", "recommenders", "experiment.arms", "evaluate", "tune"},
+              .outputs = {"tune", "tune_candidates"},
+              .keeps_outputs = true},
     [TRAIN] = {.name = "train",
                .work = stage_train,
                .by_device = true,
-               .reads = READS(PREPARE) | READS(AUGMENT),
+               .reads = READS(PREPARE) | READS(AUGMENT) | READS(TUNE),
                .settings = {"seed", "augment", "recommenders", "experiment", "evaluate"},
                .outputs = {"recommenders"},
                .keeps_outputs = true},
     [EVALUATE] = {.name = "evaluate",
                   .work = stage_evaluate,
-                  .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TRAIN),
+                  .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TUNE) | READS(TRAIN),
                   .settings = {"seed", "augment", "recommenders", "experiment", "evaluate"},
                   .outputs = {"results.json"}},
     [REPORT] = {.name = "report",
                 .work = stage_report,
-                .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TRAIN) | READS(EVALUATE),
+                .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TUNE) | READS(TRAIN) |
+                         READS(EVALUATE),
                 .settings = {"name", "augment", "recommenders", "experiment", "evaluate"},
                 .outputs = {"report.md", "report.html", "plots"}},
 };
@@ -76,13 +84,19 @@ int stage_number(const char *name)
     return -1;
 }
 
+/* Whether a list of arms holds nothing but the original one. */
+static bool is_original_alone(const struct config *config, const char *list)
+{
+    for (int i = 0; i < (int)config_length(config, "%s", list); i++)
+        if (strcmp(config_string(config, "%s[%d]", list, i), "original") != 0)
+            return false;
+    return true;
+}
+
 bool stage_is_left_out(const struct config *config, int number)
 {
-    bool original_alone = true;
-    for (int i = 0; i < (int)config_length(config, "experiment.arms"); i++)
-        original_alone =
-            original_alone && strcmp(config_string(config, "experiment.arms[%d]", i), "original") == 0;
-    return stages[number].synthetic && original_alone;
+    return (stages[number].synthetic && is_original_alone(config, "experiment.arms")) ||
+           (number == TUNE && !config_boolean(config, "tune.use"));
 }
 
 unsigned stage_reads(const struct config *config, int number)
@@ -91,6 +105,8 @@ unsigned stage_reads(const struct config *config, int number)
     for (int i = 0; i < STAGE_COUNT; i++)
         if (!stages[number].synthetic && stage_is_left_out(config, i))
             reads &= ~READS(i);
+    if (number == TUNE && is_original_alone(config, "tune.arms"))
+        reads &= ~READS(AUGMENT);
     return reads;
 }
 

@@ -27,20 +27,25 @@ static bool load_lists(struct study *study, struct error *error)
     return done;
 }
 
-static bool load_data(struct study *study, struct error *error)
+static bool load_dataset(struct study *study, struct error *error)
 {
-    char *dataset = run_path(study->run, "dataset.h5");
-    bool done =
-        dataset_load(&study->dataset, dataset, error) &&
+    char *path = run_path(study->run, "dataset.h5");
+    const bool done =
+        dataset_load(&study->dataset, path, error) &&
         csr_sorted(&study->train, &study->dataset.train, error) &&
         csr_sorted(&study->validation, &study->dataset.validation, error) &&
-        csr_sorted(&study->test, &study->dataset.test, error) &&
-        csr_union(&study->known, &study->train, &study->validation, error) &&
-        csr_append(&study->history, &study->dataset.train, &study->dataset.validation, error) &&
-        users_with_truth(&study->validation_users, &study->validation_count, &study->validation, error) &&
-        users_with_truth(&study->test_users, &study->test_count, &study->test, error) &&
-        load_lists(study, error);
-    free(dataset);
+        users_with_truth(&study->validation_users, &study->validation_count, &study->validation, error);
+    free(path);
+    return done;
+}
+
+static bool load_data(struct study *study, struct error *error)
+{
+    bool done = load_dataset(study, error) && csr_sorted(&study->test, &study->dataset.test, error) &&
+                csr_union(&study->known, &study->train, &study->validation, error) &&
+                csr_append(&study->history, &study->dataset.train, &study->dataset.validation, error) &&
+                users_with_truth(&study->test_users, &study->test_count, &study->test, error) &&
+                load_lists(study, error);
     if (done && ((study->validation_count == 0 && study_needs_validation(study)) || study->test_count == 0))
         return config_complain(
             study->config, "data.split.ratios", error,
@@ -63,6 +68,8 @@ static bool read_contestants(struct study *study, struct error *error)
         struct contestant *contestant = &study->contestants[i];
         if (!recommender_settings_read(&contestant->settings, config, i, error))
             return false;
+        for (int arm = 0; arm < ARM_COUNT; arm++)
+            contestant->arm_settings[arm] = contestant->settings;
         int place = 1;
         for (int before = 0; before < i; before++)
             place += strcmp(study->contestants[before].settings.model, contestant->settings.model) == 0;
@@ -77,6 +84,11 @@ static bool read_contestants(struct study *study, struct error *error)
 bool study_needs_validation(const struct study *study)
 {
     return !study->test_selected || (study->select && study->arm_count > 1);
+}
+
+bool study_tries_none(const struct study *study)
+{
+    return study->test_selected || study->candidates_only;
 }
 
 bool study_has_arm(const struct study *study, enum arm arm)
@@ -187,7 +199,7 @@ static void read_selection(struct study *study)
 
 bool study_settings_read(struct study *study, const struct config *config, struct error *error)
 {
-    *study = (struct study){.config = config};
+    *study = (struct study){.config = config, .fits_folder = "recommenders"};
     read_arms(study);
     read_selection(study);
     return read_contestants(study, error) && read_evaluation(study, error) && read_choices(study, error);
@@ -198,6 +210,28 @@ bool study_open(struct study *study, const struct run *run, struct error *error)
     bool done = study_settings_read(study, run->config, error);
     study->run = run;
     return done && load_data(study, error);
+}
+
+/* What is not there cannot decide anything. */
+static void drop_test(struct study *study)
+{
+    csr_free(&study->dataset.test);
+    study->dataset.test = (struct csr){0};
+}
+
+bool study_open_for_tuning(struct study *study, const struct run *run, bool synthetic, struct error *error)
+{
+    bool done = study_settings_read(study, run->config, error);
+    study->run = run;
+    study->candidates_only = true;
+    study->fits_folder = "tune_candidates";
+    done = done && load_dataset(study, error);
+    drop_test(study);
+    if (done && study->validation_count == 0)
+        return config_complain(
+            study->config, "data.split.ratios", error,
+            "validation holds no interactions, on which trials are judged; raise its ratio");
+    return done && (synthetic ? load_lists(study, error) : empty_lists(&study->lists, &study->train, error));
 }
 
 void study_close(struct study *study)
@@ -217,8 +251,8 @@ void study_close(struct study *study)
 
 char *study_fit_folder(const struct study *study, int contestant, const char *arm, uint64_t seed)
 {
-    return run_path(study->run, "recommenders/%s/%s/seed-%llu", study->contestants[contestant].label, arm,
-                    (unsigned long long)seed);
+    return run_path(study->run, "%s/%s/%s/seed-%llu", study->fits_folder,
+                    study->contestants[contestant].label, arm, (unsigned long long)seed);
 }
 
 bool contestant_is_deterministic(const struct contestant *contestant)

@@ -14,12 +14,14 @@ enum { CUTS_MAXIMUM = 8 };
  */
 struct contestant {
     char label[48];
-    struct recommender_settings settings;
+    struct recommender_settings settings;                /* as written */
+    struct recommender_settings arm_settings[ARM_COUNT]; /* what an arm trains with: as written, or tuned */
 };
 
 struct study {
     const struct config *config;
     const struct run *run;
+    const char *fits_folder; /* below the run's: recommenders */
     struct dataset dataset;
     struct csr train, validation, test; /* rows ascend */
     struct csr known;                   /* train and validation: hidden when test is ranked */
@@ -37,6 +39,7 @@ struct study {
     int cut_count;
     int64_t cuts[CUTS_MAXIMUM], largest_cut;
     bool test_selected, mask_augmented;
+    bool candidates_only; /* for tuning: no fits but of the candidates of the choice, none among them; no test */
 
     bool select; /* on validation; false: the first choice */
     int64_t select_seeds, select_cut;
@@ -50,13 +53,17 @@ struct study {
 bool study_settings_read(struct study *study, const struct config *config, struct error *error);
 /* The settings, dataset.h5 and augmented.h5. */
 bool study_open(struct study *study, const struct run *run, struct error *error);
+/* The same for tuning, with candidates_only and without test. `synthetic`: with augmented.h5. */
+bool study_open_for_tuning(struct study *study, const struct run *run, bool synthetic, struct error *error);
 void study_close(struct study *study);
 
-/* recommenders/LABEL/ARM/seed-N, malloc'ed; `arm` may be a choice's folder. */
+/* FITS_FOLDER/LABEL/ARM/seed-N, malloc'ed; `arm` may be a choice's folder. */
 char *study_fit_folder(const struct study *study, int contestant, const char *arm, uint64_t seed);
 bool study_has_arm(const struct study *study, enum arm arm);
 /* Whether epochs or the use of synthetic rows are chosen on validation, which must then hold interactions. */
 bool study_needs_validation(const struct study *study);
+/* Whether the candidates are compared with a trial of none, rather than with the original arm. */
+bool study_tries_none(const struct study *study);
 /* Fits of these models are the same whatever the seed, as long as their rows are. */
 bool contestant_is_deterministic(const struct contestant *contestant);
 

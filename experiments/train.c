@@ -2,17 +2,18 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "experiments/controls.h"
 #include "experiments/fit_folders.h"
 #include "experiments/fits.h"
 #include "experiments/jobs.h"
-#include "experiments/selection.h"
+#include "experiments/train.h"
+#include "experiments/training_rows.h"
+#include "experiments/tuning.h"
 
 /* One fit that is to be done, or copied from one that has the same result. */
 struct planned_fit {
     struct fit_task task;
-    enum arm arm;
-    int choice; /* on trial, an index of study->choices; -1: an arm */
+    enum arm arm, settings_arm; /* whose rows it trains on; with whose settings */
+    int choice;                 /* on trial, an index of study->choices; -1: an arm */
 };
 
 struct plan {
@@ -41,13 +42,15 @@ static bool plan_add(struct plan *plan, struct planned_fit fit, struct error *er
         plan->capacity = capacity;
     }
     fit.task.study = plan->study;
+    fit.task.settings = &plan->study->contestants[fit.task.contestant].arm_settings[fit.settings_arm];
     plan->fits[plan->count++] = fit;
     return plan_folder(plan, &fit.task, error);
 }
 
 static bool plan_arm(struct plan *plan, int contestant, enum arm arm, uint64_t seed, struct error *error)
 {
-    struct planned_fit fit = {.task = {.contestant = contestant, .seed = seed}, .arm = arm, .choice = -1};
+    struct planned_fit fit = {
+        .task = {.contestant = contestant, .seed = seed}, .arm = arm, .settings_arm = arm, .choice = -1};
     snprintf(fit.task.arm, sizeof fit.task.arm, "%s", arm_name(arm));
     return plan_add(plan, fit, error);
 }
@@ -56,6 +59,7 @@ static bool plan_trial(struct plan *plan, int contestant, int choice, uint64_t s
 {
     struct planned_fit fit = {.task = {.contestant = contestant, .seed = seed, .trial = true},
                               .arm = ARM_AUGMENTED,
+                              .settings_arm = ARM_ORIGINAL,
                               .choice = choice};
     selection_folder(fit.task.arm, sizeof fit.task.arm, &plan->study->choices[choice]);
     return plan_add(plan, fit, error);
@@ -83,7 +87,7 @@ static bool is_copy(const struct study *study, int contestant, enum arm arm, uin
 static bool plan_originals(struct plan *plan, int contestant, struct error *error)
 {
     const struct study *study = plan->study;
-    bool is_baseline = selects(study) && !study->test_selected;
+    bool is_baseline = selects(study) && !study_tries_none(study);
     int64_t seeds = is_baseline && study->select_seeds > study->seeds ? study->select_seeds : study->seeds;
     for (int64_t s = 0; s < seeds; s++) {
         uint64_t seed = study->first_seed + (uint64_t)s;
@@ -94,11 +98,9 @@ static bool plan_originals(struct plan *plan, int contestant, struct error *erro
     return true;
 }
 
-/* The original arm stands for the choice of none, except under test_selected, where it stops on test: none is
- * then on trial as well and stops on validation as the other choices do. */
 static bool is_on_trial(const struct study *study, const struct choice *choice)
 {
-    return choice->use != USE_NONE || study->test_selected;
+    return choice->use != USE_NONE || study_tries_none(study);
 }
 
 static bool plan_trials(struct plan *plan, int contestant, struct error *error)
@@ -115,18 +117,15 @@ static bool plan_trials(struct plan *plan, int contestant, struct error *error)
 static bool plan_selection(struct plan *plan, struct error *error)
 {
     for (int contestant = 0; contestant < plan->study->contestant_count; contestant++)
-        if (!plan_originals(plan, contestant, error) ||
+        if ((!plan->study->candidates_only && !plan_originals(plan, contestant, error)) ||
             (selects(plan->study) && !plan_trials(plan, contestant, error)))
             return false;
     return true;
 }
 
-/* Whether an arm trains on nothing but the original rows. */
 static bool adds_nothing(const struct plan *plan, int contestant, enum arm arm)
 {
-    const struct selection *selection = &plan->selections[contestant];
-    const struct choice *choice = arm == ARM_AUGMENTED ? &selection->chosen : &selection->control;
-    return choice->use == USE_NONE;
+    return arm_adds_nothing(arm, &plan->selections[contestant]);
 }
 
 static bool plan_arms(struct plan *plan, struct error *error)
@@ -145,69 +144,21 @@ static bool plan_arms(struct plan *plan, struct error *error)
     return true;
 }
 
-static bool rows_of_self(struct csr *rows, const struct csr *amounts, const struct fit_task *task,
-                         struct backend *backend, struct error *error)
-{
-    char *folder = study_fit_folder(task->study, task->contestant, arm_name(ARM_ORIGINAL), task->seed);
-    char *path = path_format("%s/model.h5", folder);
-    struct recommender *recommender = NULL;
-    bool done = recommender_load(&recommender, backend, path, error) &&
-                recommender_set_history(recommender, &task->study->dataset.train, error) &&
-                control_recommender(rows, amounts, &task->study->train, recommender, backend, error);
-    recommender_free(recommender);
-    free(folder);
-    free(path);
-    return done;
-}
-
-/* The synthetic rows of a control arm; the caller frees them. */
-static bool rows_of_control(struct csr *rows, const struct plan *plan, const struct planned_fit *fit,
-                            const struct csr *amounts, struct backend *backend, struct error *error)
-{
-    const struct study *study = plan->study;
-    uint64_t seed = fit->task.seed;
-    switch (fit->arm) {
-    case ARM_RANDOM:
-        return control_random(rows, amounts, &study->train, seed, error);
-    case ARM_POPULARITY:
-        return control_popularity(rows, amounts, &study->train, seed, error);
-    case ARM_PERMUTED:
-        return control_permuted(rows, amounts, &study->train, &study->lists, seed, error);
-    case ARM_SELF:
-        return rows_of_self(rows, amounts, &fit->task, backend, error);
-    default:
-        return csr_sorted(rows, &plan->neighbor_rows[fit->task.contestant], error);
-    }
-}
-
-static bool rows_of_fit(struct arm_rows *rows, const struct plan *plan, const struct planned_fit *fit,
-                        struct backend *backend, struct error *error)
-{
-    const struct study *study = plan->study;
-    struct choice choice = {.use = USE_NONE};
-    if (fit->choice >= 0)
-        choice = study->choices[fit->choice];
-    else if (fit->arm == ARM_AUGMENTED)
-        choice = plan->selections[fit->task.contestant].chosen;
-    else if (fit->arm != ARM_ORIGINAL)
-        choice = plan->selections[fit->task.contestant].control;
-    struct csr generated = {0}, control = {0};
-    bool is_control = fit->arm != ARM_ORIGINAL && fit->arm != ARM_AUGMENTED;
-    bool done = choice_rows(&generated, &choice, &study->lists, &study->train, error) &&
-                (!is_control || rows_of_control(&control, plan, fit, &generated, backend, error)) &&
-                arm_rows_build(rows, &study->train, is_control ? &control : &generated, choice.use,
-                               study->weight, error);
-    csr_free(&generated);
-    csr_free(&control);
-    return done;
-}
-
 static bool do_fit(void *context, int64_t index, struct backend *backend, struct error *error)
 {
     const struct plan *plan = context;
     const struct planned_fit *fit = &plan->fits[index];
+    const int contestant = fit->task.contestant;
+    struct choice choice = {.use = USE_NONE};
+    if (fit->choice >= 0)
+        choice = plan->study->choices[fit->choice];
+    else if (fit->arm != ARM_ORIGINAL)
+        choice = arm_choice(fit->arm, &plan->selections[contestant]);
     struct arm_rows rows = {0};
-    bool done = rows_of_fit(&rows, plan, fit, backend, error) && fit_run(&fit->task, &rows, backend, error);
+    bool done =
+        training_rows_build(&rows, plan->study, contestant, fit->arm, &choice, fit->task.seed,
+                            plan->neighbor_rows ? &plan->neighbor_rows[contestant] : NULL, backend, error) &&
+        fit_run(&fit->task, &rows, backend, error);
     arm_rows_free(&rows);
     return done;
 }
@@ -243,51 +194,7 @@ static bool copy_results(const struct plan *plan, int first_arm, int arm_count, 
     return true;
 }
 
-/* The settings of `recommenders:` where item_knn is among them, else the usual ones. */
-static struct recommender_settings neighbor_settings(const struct study *study)
-{
-    for (int i = 0; i < study->contestant_count; i++)
-        if (strcmp(study->contestants[i].settings.model, "item_knn") == 0)
-            return study->contestants[i].settings;
-    return (struct recommender_settings){.model = "item_knn",
-                                         .optimizer = "adam",
-                                         .similarity = "cosine",
-                                         .neighbors = 100,
-                                         .shrinkage = 10,
-                                         .width = 1,
-                                         .batch = 1,
-                                         .epochs = 1,
-                                         .evaluate_every = 1};
-}
-
-/* One item_knn gives the rows of control.itemknn of all recommenders and seeds. */
-static bool find_neighbor_rows(struct plan *plan, struct error *error)
-{
-    const struct study *study = plan->study;
-    struct backend *backend = study->run->backend;
-    struct recommender_settings settings = neighbor_settings(study);
-    struct arm_rows original = {0};
-    struct recommender *recommender = NULL;
-    struct fit_watch watch = {.k = 1, .metric = METRIC_NDCG};
-    struct fit_report report;
-    bool done = arm_rows_build(&original, &study->train, NULL, USE_NONE, 1, error);
-    struct training_set data = arm_training_set(&original, &study->dataset.train);
-    done = done && recommender_fit(&recommender, backend, &settings, &data, &watch, study->first_seed, NULL,
-                                   study->run->log, &report, error);
-    for (int contestant = 0; done && contestant < study->contestant_count; contestant++) {
-        struct csr amounts = {0};
-        done = choice_rows(&amounts, &plan->selections[contestant].control, &study->lists, &study->train,
-                           error) &&
-               control_recommender(&plan->neighbor_rows[contestant], &amounts, &study->train, recommender,
-                                   backend, error);
-        csr_free(&amounts);
-    }
-    recommender_free(recommender);
-    arm_rows_free(&original);
-    return done;
-}
-
-static bool train_arms(struct plan *plan, struct error *error)
+static bool select_choices(struct plan *plan, struct error *error)
 {
     const struct study *study = plan->study;
     for (int contestant = 0; contestant < study->contestant_count; contestant++)
@@ -295,7 +202,15 @@ static bool train_arms(struct plan *plan, struct error *error)
             !fit_folders_plan_file(plan->folders, study->contestants[contestant].label, "selection.json",
                                    error))
             return false;
-    return (!study_has_arm(study, ARM_ITEM_KNN) || find_neighbor_rows(plan, error)) &&
+    return true;
+}
+
+static bool train_arms(struct plan *plan, struct error *error)
+{
+    const struct study *study = plan->study;
+    return select_choices(plan, error) &&
+           (!study_has_arm(study, ARM_ITEM_KNN) ||
+            neighbor_rows_find(plan->neighbor_rows, study, plan->selections, error)) &&
            plan_arms(plan, error) && do_plan(plan, "fits of arms", error) &&
            copy_results(plan, 1, study->arm_count, error);
 }
@@ -304,7 +219,7 @@ static bool do_all(struct plan *plan, struct error *error)
 {
     return plan_selection(plan, error) && do_plan(plan, "fits", error) && copy_results(plan, 0, 1, error) &&
            (!chooses(plan->study) || train_arms(plan, error)) &&
-           fit_folders_remove_others(plan->folders, plan->study->run, error);
+           fit_folders_remove_others(plan->folders, plan->study->run, plan->study->fits_folder, error);
 }
 
 static bool train_all(const struct study *study, struct error *error)
@@ -325,11 +240,37 @@ static bool train_all(const struct study *study, struct error *error)
     return done;
 }
 
+bool train_candidates(struct selection *selections, const struct study *study, struct error *error)
+{
+    struct plan plan = {.study = study, .folders = json_object(), .selections = selections};
+    bool done = plan.folders || error_memory(error, "the plan of fits", 0, NULL);
+    for (int contestant = 0; done && contestant < study->contestant_count; contestant++) {
+        char *folder =
+            run_path(study->run, "%s/%s", study->fits_folder, study->contestants[contestant].label);
+        done = folder_create(folder, error);
+        free(folder);
+    }
+    done = done && plan_selection(&plan, error) && do_plan(&plan, "fits of candidates", error) &&
+           select_choices(&plan, error) &&
+           fit_folders_remove_others(plan.folders, study->run, study->fits_folder, error);
+    free(plan.fits);
+    json_decref(plan.folders);
+    return done;
+}
+
+/* With the settings that were found for each arm, where that is asked for. */
+static bool use_tuning(struct study *study, struct error *error)
+{
+    struct tune_settings settings;
+    return tune_settings_read(&settings, study, error) &&
+           (!settings.use || tuning_use(study, &settings, error));
+}
+
 bool stage_train(struct run *run, struct stage_cost *cost, struct error *error)
 {
     *cost = (struct stage_cost){0};
     struct study study;
-    bool done = study_open(&study, run, error) && train_all(&study, error);
+    bool done = study_open(&study, run, error) && use_tuning(&study, error) && train_all(&study, error);
     study_close(&study);
     return done;
 }
