@@ -18,6 +18,10 @@
     X(scatter_add)                                                                                           \
     X(rmsnorm_forward)                                                                                       \
     X(rmsnorm_backward)                                                                                      \
+    X(layernorm_forward)                                                                                     \
+    X(layernorm_backward)                                                                                    \
+    X(activation_forward)                                                                                    \
+    X(activation_backward)                                                                                   \
     X(rope_forward)                                                                                          \
     X(rope_backward)                                                                                         \
     X(attention_forward)                                                                                     \
@@ -39,6 +43,11 @@
     X(unit_rows_forward)                                                                                     \
     X(unit_rows_backward)                                                                                    \
     X(sample_triples)                                                                                        \
+    X(candidate_logits_forward)                                                                              \
+    X(candidate_logits_backward)                                                                             \
+    X(binary_cross_entropy)                                                                                  \
+    X(sample_negatives)                                                                                      \
+    X(row_noise)                                                                                             \
     X(topk_masked)                                                                                           \
     X(sample)                                                                                                \
     X(advance)                                                                                               \

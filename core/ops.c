@@ -285,6 +285,60 @@ void op_rmsnorm_backward(struct backend *backend, struct tensor *d_x, struct ten
     backend->operators->rmsnorm_backward(backend, d_x, d_weight, d_out, x, weight, inverse_rms);
 }
 
+void op_layernorm_forward(struct backend *backend, struct tensor *out, struct tensor *mean,
+                          struct tensor *inverse_deviation, const struct tensor *x,
+                          const struct tensor *weight, const struct tensor *bias, float epsilon)
+{
+    const char *where = "op_layernorm_forward";
+    if (!MATRIX(x, ANY, ANY) || !MATRIX(out, x->shape[0], x->shape[1]) || !LIST(weight, x->shape[1]) ||
+        !LIST(bias, x->shape[1]) || !LIST(mean, x->shape[0]) || !LIST(inverse_deviation, x->shape[0]))
+        return;
+    count_work(backend, 7.0 * elements(x), 2.0 * elements(x));
+    backend->operators->layernorm_forward(backend, out, mean, inverse_deviation, x, weight, bias, epsilon);
+}
+
+void op_layernorm_backward(struct backend *backend, struct tensor *d_x, struct tensor *d_weight,
+                           struct tensor *d_bias, const struct tensor *d_out, const struct tensor *x,
+                           const struct tensor *weight, const struct tensor *mean,
+                           const struct tensor *inverse_deviation)
+{
+    const char *where = "op_layernorm_backward";
+    if (!MATRIX(x, ANY, ANY) || !MATRIX(d_x, x->shape[0], x->shape[1]) ||
+        !MATRIX(d_out, x->shape[0], x->shape[1]) || !LIST(weight, x->shape[1]) ||
+        !LIST(d_weight, x->shape[1]) || !LIST(d_bias, x->shape[1]) || !LIST(mean, x->shape[0]) ||
+        !LIST(inverse_deviation, x->shape[0]))
+        return;
+    count_work(backend, 13.0 * elements(x), 4.0 * elements(x));
+    backend->operators->layernorm_backward(backend, d_x, d_weight, d_bias, d_out, x, weight, mean,
+                                           inverse_deviation);
+}
+
+static bool check_activation(struct backend *backend, const char *where, enum activation activation)
+{
+    return CONDITION(activation == ACTIVATION_RELU || activation == ACTIVATION_GELU,
+                     "the activation must be ACTIVATION_RELU or ACTIVATION_GELU");
+}
+
+void op_activation_forward(struct backend *backend, struct tensor *out, const struct tensor *x,
+                           enum activation activation)
+{
+    const char *where = "op_activation_forward";
+    if (!ALIKE(x, x) || !ALIKE(out, x) || !check_activation(backend, where, activation))
+        return;
+    count_work(backend, (activation == ACTIVATION_RELU ? 1.0 : 6.0) * elements(x), 2.0 * elements(x));
+    backend->operators->activation_forward(backend, out, x, activation);
+}
+
+void op_activation_backward(struct backend *backend, struct tensor *d_x, const struct tensor *d_out,
+                            const struct tensor *x, enum activation activation)
+{
+    const char *where = "op_activation_backward";
+    if (!ALIKE(x, x) || !ALIKE(d_x, x) || !ALIKE(d_out, x) || !check_activation(backend, where, activation))
+        return;
+    count_work(backend, (activation == ACTIVATION_RELU ? 1.0 : 10.0) * elements(x), 3.0 * elements(x));
+    backend->operators->activation_backward(backend, d_x, d_out, x, activation);
+}
+
 static bool check_rope(struct backend *backend, const char *where, const struct tensor *x,
                        const struct tensor *positions, const struct tensor *frequencies, int64_t head_width)
 {
@@ -334,11 +388,13 @@ static bool check_attention(struct backend *backend, const char *where, const st
            CONDITION(starts->shape[0] >= 1, "starts must hold one more than the number of sequences");
 }
 
-/* Of the scores that causality leaves, taking sequences of equal length. */
-static double attention_operations(const struct tensor *q, const struct tensor *starts)
+/* Of the scores that are seen, taking sequences of equal length. */
+static double attention_operations(const struct tensor *q, const struct tensor *starts,
+                                   struct attention_shape shape)
 {
     const double sequences = (double)(starts->shape[0] > 1 ? starts->shape[0] - 1 : 1);
-    return 2.0 * elements(q) * ((double)q->shape[0] / sequences + 1.0);
+    const double length = (double)q->shape[0] / sequences;
+    return 4.0 * elements(q) * (shape.bidirectional ? length : (length + 1.0) / 2.0);
 }
 
 void op_attention_forward(struct backend *backend, struct tensor *out, struct tensor *log_sum_exp,
@@ -347,7 +403,7 @@ void op_attention_forward(struct backend *backend, struct tensor *out, struct te
 {
     if (!check_attention(backend, "op_attention_forward", out, log_sum_exp, q, k, v, starts, shape))
         return;
-    count_work(backend, attention_operations(q, starts), 2.0 * elements(q) + 2.0 * elements(k));
+    count_work(backend, attention_operations(q, starts, shape), 2.0 * elements(q) + 2.0 * elements(k));
     backend->operators->attention_forward(backend, out, log_sum_exp, q, k, v, starts, shape);
 }
 
@@ -362,7 +418,7 @@ void op_attention_backward(struct backend *backend, struct tensor *d_q, struct t
         !STORED_MATRIX(d_q, q->shape[0], q->shape[1]) || !STORED_MATRIX(d_out, q->shape[0], q->shape[1]) ||
         !STORED_MATRIX(d_k, k->shape[0], k->shape[1]) || !STORED_MATRIX(d_v, k->shape[0], k->shape[1]))
         return;
-    count_work(backend, 2.5 * attention_operations(q, starts), 4.0 * elements(q) + 4.0 * elements(k));
+    count_work(backend, 2.5 * attention_operations(q, starts, shape), 4.0 * elements(q) + 4.0 * elements(k));
     backend->operators->attention_backward(backend, d_q, d_k, d_v, d_out, out, log_sum_exp, q, k, v, starts,
                                            shape);
 }
@@ -613,6 +669,77 @@ void op_sample_triples(struct backend *backend, struct tensor *rows, struct tens
         return;
     count_work(backend, 0.0, 8.0 * (double)count);
     backend->operators->sample_triples(backend, rows, weights, source, batch, seed, epoch);
+}
+
+static bool check_candidates(struct backend *backend, const char *where, const struct tensor *logits,
+                             const struct tensor *x, const struct tensor *table,
+                             const struct tensor *candidates)
+{
+    return MATRIX(x, ANY, ANY) && MATRIX(table, ANY, x->shape[1]) && MATRIX(logits, x->shape[0], ANY) &&
+           matrix(backend, where, "candidates", candidates, DTYPE_I32, logits->shape[0], logits->shape[1]) &&
+           CONDITION(tensor_count(logits) <= INT32_MAX,
+                     "rows and candidates must be fewer than 2^31 together");
+}
+
+void op_candidate_logits_forward(struct backend *backend, struct tensor *logits, const struct tensor *x,
+                                 const struct tensor *table, const struct tensor *candidates)
+{
+    if (!check_candidates(backend, "op_candidate_logits_forward", logits, x, table, candidates))
+        return;
+    const double products = elements(logits) * (double)x->shape[1];
+    count_work(backend, 2.0 * products, products + 2.0 * elements(logits) + elements(x));
+    backend->operators->candidate_logits_forward(backend, logits, x, table, candidates);
+}
+
+void op_candidate_logits_backward(struct backend *backend, struct tensor *d_x, struct tensor *d_table,
+                                  const struct tensor *d_logits, const struct tensor *x,
+                                  const struct tensor *table, const struct tensor *candidates)
+{
+    const char *where = "op_candidate_logits_backward";
+    if (!check_candidates(backend, where, d_logits, x, table, candidates) ||
+        !MATRIX(d_x, x->shape[0], x->shape[1]) || !MATRIX(d_table, table->shape[0], table->shape[1]))
+        return;
+    const double products = elements(d_logits) * (double)x->shape[1];
+    count_work(backend, 4.0 * products,
+               2.0 * products + 4.0 * elements(d_logits) + elements(x) + 2.0 * elements(table));
+    backend->operators->candidate_logits_backward(backend, d_x, d_table, d_logits, x, table, candidates);
+}
+
+void op_binary_cross_entropy(struct backend *backend, struct tensor *logits, struct tensor *losses,
+                             const struct tensor *weights, float positive_power)
+{
+    const char *where = "op_binary_cross_entropy";
+    if (!MATRIX(logits, ANY, ANY) || !LIST(losses, logits->shape[0]) || !LIST(weights, logits->shape[0]) ||
+        !CONDITION(logits->shape[1] >= 1, "logits must have a column for the positive"))
+        return;
+    count_work(backend, 7.0 * elements(logits), 2.0 * elements(logits));
+    backend->operators->binary_cross_entropy(backend, logits, losses, weights, positive_power);
+}
+
+void op_sample_negatives(struct backend *backend, struct tensor *candidates, struct negative_source source,
+                         uint64_t seed, uint64_t step)
+{
+    const char *where = "op_sample_negatives";
+    if (!matrix(backend, where, "candidates", candidates, DTYPE_I32, ANY, ANY) ||
+        !LIST_OF(DTYPE_I32, source.positives, candidates->shape[0]) ||
+        !LIST_OF(DTYPE_I32, source.owners, candidates->shape[0]) || !LIST_OF(DTYPE_I64, source.starts, ANY) ||
+        !LIST_OF(DTYPE_I32, source.excluded, ANY) ||
+        !CONDITION(candidates->shape[1] >= 1, "candidates must have a column for the positive") ||
+        !CONDITION(source.items >= 1 && source.items <= INT32_MAX, "items must be in 1 .. 2^31 - 1"))
+        return;
+    count_work(backend, 0.0, elements(candidates));
+    backend->operators->sample_negatives(backend, candidates, source, seed, step);
+}
+
+void op_row_noise(struct backend *backend, struct tensor *out, const struct tensor *x, float magnitude,
+                  uint64_t seed, uint64_t step, uint64_t site)
+{
+    const char *where = "op_row_noise";
+    if (!MATRIX(x, ANY, ANY) || !MATRIX(out, x->shape[0], x->shape[1]) ||
+        !CONDITION(site < UINT64_C(1) << 24, "site must be below 2^24"))
+        return;
+    count_work(backend, 5.0 * elements(x), 2.0 * elements(x));
+    backend->operators->row_noise(backend, out, x, magnitude, seed, step, site);
 }
 
 void op_topk_masked(struct backend *backend, struct tensor *top_columns, struct tensor *top_scores,

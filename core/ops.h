@@ -14,8 +14,9 @@
  * Storage. On a GPU what flows through the transformer may be stored in bf16, all of one call alike: x, y, out, gate,
  * up, q, k, v, the caches, logits of the two cross-entropies and of op_exclude, weights, biases and tables that are read,
  * and the gradients of all these that are not a parameter's. Always f32: gradients of parameters (d_weight, d_bias, the
- * table of op_scatter_add), inverse_rms, log_sum_exp, losses, weights of losses, frequencies, and everything of
- * optimisation, recommenders and sampling. op_gemm takes a and b alike and c alike or f32. Sums are f32.
+ * table of op_scatter_add), inverse_rms, log_sum_exp, losses, weights of losses, frequencies, layer normalisation,
+ * activations, and everything of optimisation, recommenders and sampling. op_gemm takes a and b alike and c alike or f32.
+ * Sums are f32.
  * Everything is deterministic: the bits of a result depend neither on the number of threads nor, row for row,
  * on which other rows are in the batch (op_gemm: see there).
  */
@@ -96,6 +97,26 @@ void op_rmsnorm_backward(struct backend *backend, struct tensor *d_x, struct ten
                          const struct tensor *d_out, const struct tensor *x, const struct tensor *weight,
                          const struct tensor *inverse_rms);
 
+/* Layer normalisation (Ba, Kiros and Hinton 2016): out = (x - mean) * inverse_deviation * weight + bias, a row at a
+ * time, where inverse_deviation = 1 / sqrt(variance + epsilon) and the variance divides by the width. */
+void op_layernorm_forward(struct backend *backend, struct tensor *out, struct tensor *mean /* [rows] */,
+                          struct tensor *inverse_deviation /* [rows] */, const struct tensor *x,
+                          const struct tensor *weight, const struct tensor *bias, float epsilon);
+/* d_x, d_weight, d_bias +=. */
+void op_layernorm_backward(struct backend *backend, struct tensor *d_x, struct tensor *d_weight,
+                           struct tensor *d_bias, const struct tensor *d_out, const struct tensor *x,
+                           const struct tensor *weight, const struct tensor *mean,
+                           const struct tensor *inverse_deviation);
+
+/* Element by element. relu(x) = max(x, 0), whose derivative at 0 is 0; gelu(x) = x Phi(x) with the normal distribution
+ * function Phi (Hendrycks and Gimpel 2016; exact, not their approximation by tanh). Backward overwrites d_x, which may
+ * be d_out. */
+enum activation { ACTIVATION_RELU, ACTIVATION_GELU };
+void op_activation_forward(struct backend *backend, struct tensor *out, const struct tensor *x,
+                           enum activation activation);
+void op_activation_backward(struct backend *backend, struct tensor *d_x, const struct tensor *d_out,
+                            const struct tensor *x, enum activation activation);
+
 /* Rotary position embedding in place (Su et al. 2021), Llama's half-split pairing: dimensions i and
  * i + head_width / 2 of each head of x [tokens, heads * head_width] turn by position * frequencies[i]. */
 void op_rope_forward(struct backend *backend, struct tensor *x,
@@ -104,11 +125,13 @@ void op_rope_forward(struct backend *backend, struct tensor *x,
 void op_rope_backward(struct backend *backend, struct tensor *d_x, const struct tensor *positions,
                       const struct tensor *frequencies, int64_t head_width);
 
-/* Causal grouped-query attention over packed sequences without padding. Sequence s occupies the tokens
- * starts[s] .. starts[s + 1] - 1. Query head h reads key/value head h / (query_heads / key_heads).
- * Scores are scaled by 1 / sqrt(head_width). log_sum_exp [query_heads, tokens] is kept for backward. */
+/* Grouped-query attention over packed sequences without padding. Sequence s occupies the tokens starts[s] ..
+ * starts[s + 1] - 1; a token attends to those of its sequence up to itself, or to all of them when bidirectional.
+ * Query head h reads key/value head h / (query_heads / key_heads). Scores are scaled by 1 / sqrt(head_width).
+ * log_sum_exp [query_heads, tokens] is kept for backward. */
 struct attention_shape {
     int64_t query_heads, key_heads, head_width;
+    bool bidirectional; /* op_attention_decode has no use for it */
 };
 void op_attention_forward(struct backend *backend,
                           struct tensor *out /* [tokens, query_heads * head_width] */,
@@ -251,6 +274,47 @@ struct triple_source {
 void op_sample_triples(struct backend *backend, struct tensor *rows /* i32 [3 * n] */,
                        struct tensor *weights /* [n] */, struct triple_source source, int64_t batch,
                        uint64_t seed, uint64_t epoch);
+
+/* Scores of a few candidates a row: logits[r, j] = x[r] . table[candidates[r, j]]; index -1 gives EXCLUDED_LOGIT and no
+ * gradient. Backward: d_x is overwritten, d_table +=. rows * k < 2^31. */
+void op_candidate_logits_forward(struct backend *backend, struct tensor *logits /* [rows, k] */,
+                                 const struct tensor *x /* [rows, width] */,
+                                 const struct tensor *table /* [n, width] */,
+                                 const struct tensor *candidates /* i32 [rows, k] */);
+void op_candidate_logits_backward(struct backend *backend, struct tensor *d_x, struct tensor *d_table,
+                                  const struct tensor *d_logits, const struct tensor *x,
+                                  const struct tensor *table, const struct tensor *candidates);
+
+/* Binary cross-entropy of a positive, column 0, and negatives, the other columns of logits [rows, k], k >= 1:
+ * losses[r] = positive_power * softplus(-s_0) + sum_{j >= 1} softplus(s_j), unweighted. In place: logits become
+ * weights[r] times its gradient. A power of 1 is the loss of SASRec (Kang and McAuley 2018); beta, with which
+ * sigmoid(s_0)^beta takes the place of sigmoid(s_0), is gBCE (Petrov and Macdonald 2023). EXCLUDED_LOGIT contributes
+ * nothing. */
+void op_binary_cross_entropy(struct backend *backend, struct tensor *logits,
+                             struct tensor *losses /* [rows] */, const struct tensor *weights /* [rows] */,
+                             float positive_power);
+
+/* What negatives of rows are drawn from. */
+struct negative_source {
+    const struct tensor *positives; /* i32 [rows], taken as they are */
+    const struct tensor *owners;    /* i32 [rows]: whose excluded items count */
+    const struct tensor *starts,
+        *excluded; /* i64 [owners + 1], i32: of each owner the items that are no negatives, ascending,
+                    * each once, never all items */
+    int64_t items;
+};
+/* candidates[r, 0] = positives[r]; candidates[r, j] for j >= 1 is uniform, with replacement, over the items not excluded
+ * for the row's owner. Columns come in groups of NEGATIVES_TOGETHER, each drawn from (seed, RANDOM_NEGATIVE, step,
+ * number of the group over all rows). */
+#define NEGATIVES_TOGETHER 8
+void op_sample_negatives(struct backend *backend, struct tensor *candidates /* i32 [rows, 1 + k] */,
+                         struct negative_source source, uint64_t seed, uint64_t step);
+
+/* The noise of SimGCL (Yu et al. 2022): out = x + magnitude * sign(x) * u / |u|, a row at a time, with u uniform on (0, 1]
+ * in each element, drawn from (seed, RANDOM_NOISE, step, site and row). sign(0) = 0; a row without zeros moves by
+ * exactly `magnitude`. out may be x. Its backward is the identity. site < 2^24. */
+void op_row_noise(struct backend *backend, struct tensor *out, const struct tensor *x, float magnitude,
+                  uint64_t seed, uint64_t step, uint64_t site);
 
 /* For each row of scores [rows, columns] the k best columns that are not masked, by score descending, ties by
  * column ascending. Row r is masked at mask_indices[mask_starts[mask_rows[r]] ..]. Missing ranks hold -1 and

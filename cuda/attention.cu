@@ -1,5 +1,5 @@
 /*
- * Causal attention by tiles of tokens (Dao et al., "FlashAttention", 2022), in f32 arithmetic for any storage. A block
+ * Attention by tiles of tokens (Dao et al., "FlashAttention", 2022), in f32 arithmetic for any storage. A block
  * has 256 threads as 16 x 16; a thread holds ROWS x ROWS products of a tile, or ROWS rows and every 16th column of a
  * result. Each result belongs to one block, which sums it up in a fixed order.
  */
@@ -150,22 +150,37 @@ __device__ static void store_results(T *to, const results<Tiling> &values,
         }
 }
 
+/* What a tile of queries sees of a tile of keys: how many tiles of keys there are to go over, and the last key of one of
+ * them that a row sees. `distance` is from the first key of the tile to the first query, `there` how many of the keys
+ * there are; behind a causal query are none that are not. */
+template <typename T>
+__device__ static int tiles_seen(const attention_operands<T> &o, const attention_tile &place)
+{
+    return o.bidirectional ? place.count : place.tile + 1;
+}
+
+template <typename T>
+__device__ static int last_key(const attention_operands<T> &o, int row, int distance, int there)
+{
+    return o.bidirectional ? there - 1 : row + distance;
+}
+
 /* ---- forward ------------------------------------------------------------------------------------------- */
 
-/* The scores become e^(scale * score - maximum), of keys up to the query; what was summed so far is brought to the new
- * maximum. Rows see key 0 in their first tile, so that their maximum is a number. */
-template <typename Tiling>
+/* The scores become e^(scale * score - maximum), of keys that the query sees; what was summed so far is brought to the
+ * new maximum. Rows see key 0 in their first tile, so that their maximum is a number. */
+template <typename T, typename Tiling>
 __device__ static void softmax_step(products<Tiling> &scores, results<Tiling> &sums,
                                     float (&maximum)[Tiling::ROWS], float (&total)[Tiling::ROWS],
-                                    int distance, float scale)
+                                    const attention_operands<T> &o, int distance, int there)
 {
 #pragma unroll
     for (int i = 0; i < Tiling::ROWS; i++) {
-        const int visible = thread_row() * Tiling::ROWS + i + distance;
+        const int last = last_key(o, thread_row() * Tiling::ROWS + i, distance, there);
         float largest = -INFINITY, sum = 0.0f;
 #pragma unroll
         for (int j = 0; j < Tiling::ROWS; j++) {
-            scores[i][j] = thread_column() + SIDE * j <= visible ? scores[i][j] * scale : -INFINITY;
+            scores[i][j] = thread_column() + SIDE * j <= last ? scores[i][j] * o.scale : -INFINITY;
             largest = fmaxf(largest, scores[i][j]);
         }
         largest = fmaxf(maximum[i], row_maximum(largest));
@@ -204,7 +219,7 @@ __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll
     for (int i = 0; i < ROWS; i++)
         maximum[i] = -INFINITY;
-    for (int tile = 0; tile <= place.tile; tile++) {
+    for (int tile = 0; tile < tiles_seen(o, place); tile++) {
         const int64_t keys = o.key_at(place.first + tile * TILE, key_head);
         const int there = place.length - tile * TILE;
         products<Tiling> scores;
@@ -212,7 +227,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         load_tile<Tiling>(rows, o.k + keys, o.key_stride(), there, o);
         __syncthreads();
         multiply<Tiling>(scores, queries, rows);
-        softmax_step<Tiling>(scores, sums, maximum, total, (place.tile - tile) * TILE, o.scale);
+        softmax_step<T, Tiling>(scores, sums, maximum, total, o, (place.tile - tile) * TILE, there);
         keep_transposed<Tiling>(weights, scores);
         __syncthreads();
         load_tile<Tiling>(rows, o.v + keys, o.key_stride(), there, o);
@@ -280,7 +295,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         delta[i] = row < available ? g.delta[index] : 0.0f;
         factors[i] = o.scale;
     }
-    for (int tile = 0; tile <= place.tile; tile++) {
+    for (int tile = 0; tile < tiles_seen(o, place); tile++) {
         const int64_t from = o.key_at(place.first + tile * TILE, key_head);
         const int there = place.length - tile * TILE, distance = (place.tile - tile) * TILE;
         products<Tiling> scores, d_weights;
@@ -294,7 +309,8 @@ __global__ void __launch_bounds__(THREADS, 1)
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
             for (int j = 0; j < ROWS; j++) {
-                const bool visible = thread_column() + SIDE * j <= thread_row() * ROWS + i + distance;
+                const bool visible =
+                    thread_column() + SIDE * j <= last_key(o, thread_row() * ROWS + i, distance, there);
                 const float weight = visible ? exponential(scores[i][j] * o.scale - normaliser[i]) : 0.0f;
                 scores[i][j] = weight * (d_weights[i][j] - delta[i]);
             }
@@ -319,7 +335,8 @@ __device__ static void differentiate_scores(products<Tiling> &scores, products<T
         const float delta = query < available ? g.delta[statistics + query] : 0.0f;
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
-            const bool visible = thread_row() * ROWS + i <= query + distance && query < available;
+            const int key = thread_row() * ROWS + i;
+            const bool visible = query < available && (o.bidirectional || key <= query + distance);
             scores[i][j] = visible ? exponential(scores[i][j] * o.scale - normaliser) : 0.0f;
             d_weights[i][j] = scores[i][j] * (d_weights[i][j] - delta);
         }
@@ -346,7 +363,7 @@ __global__ void __launch_bounds__(THREADS, 1)
 
     results<Tiling> key_sums = {}, value_sums = {};
     for (int head = key_head * group; head < (key_head + 1) * group; head++)
-        for (int tile = place.tile; tile < place.count; tile++) {
+        for (int tile = o.bidirectional ? 0 : place.tile; tile < place.count; tile++) {
             const int64_t token = place.first + tile * TILE, from = o.query_at(token, head);
             const int there = place.length - tile * TILE;
             products<Tiling> scores, d_weights;
@@ -412,6 +429,7 @@ static attention_operands<T> operands_of(const struct tensor *q, const struct te
     o.key_heads = (int)shape.key_heads;
     o.width = (int)shape.head_width;
     o.scale = 1.0f / sqrtf((float)shape.head_width);
+    o.bidirectional = shape.bidirectional;
     o.packed = shape.head_width % pack_width<T> == 0 && aligned(q, k, v);
     return o;
 }

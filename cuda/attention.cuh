@@ -15,6 +15,7 @@ template <typename T> struct attention_operands {
     int64_t tokens;
     int sequences, query_heads, key_heads, width;
     float scale;
+    bool bidirectional;
     bool packed; /* rows of heads can be read 16 bytes at a time */
 
     __device__ int64_t query_stride() const
@@ -80,7 +81,7 @@ template <int TILE> __device__ inline attention_tile find_tile(const int32_t *st
     return found;
 }
 
-/* attention_tensor_core.cu: the same in bf16 on tensor cores, for heads that this takes. */
+/* attention_tensor_core.cu: the same in bf16 on tensor cores, for heads that this takes, causal only. */
 bool tensor_cores_take(const attention_operands<bf16> &operands);
 void attention_forward_on_tensor_cores(struct backend *backend, bf16 *out, float *log_sum_exp,
                                        const attention_operands<bf16> &operands);

@@ -1,5 +1,5 @@
 /*
- * The attention of attention.cu in bf16 on tensor cores (Dao, "FlashAttention-2", 2023), for heads up to 128 wide of a
+ * The causal attention of attention.cu in bf16 on tensor cores (Dao, "FlashAttention-2", 2023), for heads up to 128 wide of a
  * multiple of 8. A block of four warps has 64 rows (queries, or keys for their gradients), a warp 16 of them; what it
  * runs over comes to shared memory by asynchronous copies, one step ahead. Weights of softmax pass from one product to
  * the next in registers.
@@ -411,7 +411,7 @@ __global__ void __launch_bounds__(THREADS)
 
 bool tensor_cores_take(const attention_operands<bf16> &o)
 {
-    return o.packed && o.width <= WIDTH_MAXIMUM;
+    return o.packed && o.width <= WIDTH_MAXIMUM && !o.bidirectional;
 }
 
 void attention_forward_on_tensor_cores(struct backend *backend, bf16 *out, float *log_sum_exp,

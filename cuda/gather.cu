@@ -41,29 +41,6 @@ struct segments {
     uint32_t unused;
 };
 
-__global__ void number_indices_kernel(uint32_t *keys, uint32_t *places, const int32_t *indices, int64_t count,
-                                      uint32_t unused)
-{
-    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count)
-        return;
-    keys[i] = indices[i] < 0 ? unused : (uint32_t)indices[i];
-    places[i] = (uint32_t)i;
-}
-
-/* The first place from `low` on, up to `high`, whose key is not below `key`. */
-static __device__ int64_t lower_bound(const uint32_t *keys, uint32_t key, int64_t low, int64_t high)
-{
-    while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (keys[middle] < key)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static __device__ bool begins_segment(const struct segments &sorted, int64_t place)
 {
     return place == 0 || sorted.keys[place - 1] != sorted.keys[place];
@@ -76,7 +53,7 @@ static __device__ bool begins_chunk(const struct segments &sorted, int64_t place
         return true;
     if (place < CHUNK || sorted.keys[place - CHUNK] != key)
         return false;
-    return (place - lower_bound(sorted.keys, key, 0, place)) % CHUNK == 0;
+    return (place - first_place(sorted.keys, key, 0, place)) % CHUNK == 0;
 }
 
 /* Where the sum of a chunk of a long segment is kept, among 2 * slots rows: whole chunks do not overlap, and neither
@@ -98,7 +75,7 @@ __global__ void add_chunks_kernel(float *table, float *partial, const T *rows, s
         return;
     const uint32_t key = sorted.keys[place];
     const int64_t last = place + CHUNK < sorted.count ? place + CHUNK : sorted.count;
-    const int64_t end = lower_bound(sorted.keys, key + 1, place + 1, last);
+    const int64_t end = first_place(sorted.keys, key + 1, place + 1, last);
     const bool alone = begins_segment(sorted, place) && (end == sorted.count || sorted.keys[end] != key);
     float *target =
         alone ? table + key * width : partial + slot_of(sorted, place, end == place + CHUNK) * width;
@@ -136,7 +113,7 @@ __global__ void add_long_segments_kernel(float *table, const float *partial, str
     if (begin == sorted.count)
         return;
     const uint32_t key = sorted.keys[begin];
-    const int64_t end = lower_bound(sorted.keys, key + 1, begin, sorted.count);
+    const int64_t end = first_place(sorted.keys, key + 1, begin, sorted.count);
     const int64_t column = ((int64_t)blockIdx.y * LANES + lane) * SUM_WIDTH;
     float sum[SUM_WIDTH] = {};
 #pragma unroll 4
@@ -185,19 +162,14 @@ void cuda_scatter_add(struct backend *backend, struct tensor *table, const struc
     const uint32_t unused = (uint32_t)table->shape[0];
     if (count == 0 || width == 0)
         return;
-    const size_t list_bytes = ((size_t)count * sizeof(uint32_t) + 255) / 256 * 256;
+    const size_t sort_bytes = index_sort_bytes(count);
     const size_t partial_bytes = 2 * (size_t)(count / CHUNK + 1) * (size_t)width * sizeof(float);
-    unsigned char *memory = static_cast<unsigned char *>(
-        cuda_workspace(backend, 2 * list_bytes + radix_sort_bytes(count) + partial_bytes));
+    unsigned char *memory = static_cast<unsigned char *>(cuda_workspace(backend, sort_bytes + partial_bytes));
     if (!memory)
         return;
-    uint32_t *keys = reinterpret_cast<uint32_t *>(memory);
-    uint32_t *places = reinterpret_cast<uint32_t *>(memory + list_bytes);
-    void *sort_memory = memory + 2 * list_bytes;
-    float *partial = reinterpret_cast<float *>(memory + 2 * list_bytes + radix_sort_bytes(count));
-    LAUNCH(backend, number_indices_kernel, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0, keys, places,
-           data_of<int32_t>(indices), count, unused);
-    const struct sorted_pairs sorted = radix_sort(backend, keys, places, count, bits_of(unused), sort_memory);
+    float *partial = reinterpret_cast<float *>(memory + sort_bytes);
+    const struct sorted_pairs sorted =
+        sort_indices(backend, data_of<int32_t>(indices), count, unused, memory);
     const struct segments segments = {sorted.keys, sorted.values, count, unused};
     BY_STORAGE(rows, { add_segments<T>(backend, table, partial, rows, segments); });
 }

@@ -129,3 +129,29 @@ struct sorted_pairs radix_sort(struct backend *backend, uint32_t *keys, uint32_t
     }
     return from;
 }
+
+__global__ void number_indices_kernel(uint32_t *keys, uint32_t *places, const int32_t *indices, int64_t count,
+                                      uint32_t bound)
+{
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count)
+        return;
+    keys[i] = indices[i] < 0 ? bound : (uint32_t)indices[i];
+    places[i] = (uint32_t)i;
+}
+
+size_t index_sort_bytes(int64_t count)
+{
+    return 2 * list_bytes(count) + radix_sort_bytes(count);
+}
+
+struct sorted_pairs sort_indices(struct backend *backend, const int32_t *indices, int64_t count,
+                                 int64_t bound, void *memory)
+{
+    unsigned char *next = static_cast<unsigned char *>(memory);
+    uint32_t *keys = reinterpret_cast<uint32_t *>(next);
+    uint32_t *places = reinterpret_cast<uint32_t *>(next + list_bytes(count));
+    LAUNCH(backend, number_indices_kernel, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0, keys, places,
+           indices, count, (uint32_t)bound);
+    return radix_sort(backend, keys, places, count, bits_of((uint64_t)bound), next + 2 * list_bytes(count));
+}

@@ -27,4 +27,23 @@ size_t radix_sort_bytes(int64_t count);
 struct sorted_pairs radix_sort(struct backend *backend, uint32_t *keys, uint32_t *values, int64_t count,
                                int bits, void *memory);
 
+/* The rows of a table that are named, ascending, each with where it was named, in that order; an index of -1 comes last,
+ * as row `bound`. `memory` holds index_sort_bytes(count), a multiple of 256, and then the result. */
+size_t index_sort_bytes(int64_t count);
+struct sorted_pairs sort_indices(struct backend *backend, const int32_t *indices, int64_t count,
+                                 int64_t bound, void *memory);
+
+/* The first place from `low` on, up to `high`, whose key is not below `key`. */
+__device__ inline int64_t first_place(const uint32_t *keys, uint32_t key, int64_t low, int64_t high)
+{
+    while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (keys[middle] < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 #endif

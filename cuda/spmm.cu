@@ -32,7 +32,8 @@ struct spmm_place {
     }
 };
 
-/* The sum over neighbours first, first + stride, ... of all groups of the warp, in all of them. */
+/* The sum over neighbours first, first + stride, ... of all groups of the warp, in all of them. An index of -1 names
+ * none. */
 template <bool packed>
 static __device__ void sum_neighbours(float (&sum)[WIDTH], const struct sparse_matrix &matrix, const float *x,
                                       int64_t width, const struct spmm_place &place, int64_t first,
@@ -43,8 +44,8 @@ static __device__ void sum_neighbours(float (&sum)[WIDTH], const struct sparse_m
 #pragma unroll
         for (int turn = 0; turn < AT_ONCE; turn++) {
             const int64_t edge = j + turn * stride;
-            const bool valid = edge < end;
-            const int64_t row = valid ? matrix.indices[edge] : 0;
+            const int64_t row = edge < end ? matrix.indices[edge] : -1;
+            const bool valid = row >= 0;
             values[turn] = valid ? matrix.values[edge] : 0.0f;
             load_values<packed>(neighbours[turn], x + row * width + place.column,
                                 valid ? width - place.column : 0);

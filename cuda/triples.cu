@@ -1,7 +1,7 @@
-#include "core/random_stream.h"
+#include "core/negatives.h"
 #include "cuda/device.cuh"
 
-enum { THREADS = 256, REJECTIONS_MAXIMUM = 64 };
+enum { THREADS = 256 };
 
 struct pair_list {
     const int32_t *users, *positives;
@@ -11,50 +11,6 @@ struct pair_list {
     int64_t count;
     int32_t user_count, item_count;
 };
-
-/* What is not a negative of a user. */
-struct excluded_items {
-    const int32_t *items;
-    int64_t count;
-};
-
-static __device__ bool contains(const struct excluded_items &excluded, int32_t item)
-{
-    int64_t low = 0, high = excluded.count;
-    while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (excluded.items[middle] < item)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < excluded.count && excluded.items[low] == item;
-}
-
-/* The item that has `before` allowed ones before it. */
-static __device__ int32_t allowed_item(const struct excluded_items &excluded, int64_t before)
-{
-    int64_t low = 0, high = excluded.count;
-    while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (excluded.items[middle] - middle <= before)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return (int32_t)(before + low);
-}
-
-static __device__ int32_t draw_negative(struct random_stream *stream, const struct excluded_items &excluded,
-                                        int32_t items)
-{
-    for (int attempt = 0; attempt < REJECTIONS_MAXIMUM; attempt++) {
-        const int32_t item = (int32_t)random_below(stream, (uint32_t)items);
-        if (!contains(excluded, item))
-            return item;
-    }
-    return allowed_item(excluded, random_below(stream, (uint32_t)(items - excluded.count)));
-}
 
 /* A thread a triple. */
 __global__ void sample_triples_kernel(int32_t *rows, float *weights, struct pair_list pairs,
@@ -74,7 +30,7 @@ __global__ void sample_triples_kernel(int32_t *rows, float *weights, struct pair
     int32_t *triple = rows + 3 * first + (place - first);
     triple[0] = user;
     triple[size] = pairs.user_count + pairs.positives[pair];
-    triple[2 * size] = pairs.user_count + draw_negative(&stream, excluded, pairs.item_count);
+    triple[2 * size] = pairs.user_count + draw_negative(&stream, &excluded, pairs.item_count);
     weights[place] = pairs.weights[pair] / (float)size;
 }
 

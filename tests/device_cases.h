@@ -87,7 +87,7 @@ static double normalised_error(const double *found, const double *expected, int6
         error += (found[i] - expected[i]) * (found[i] - expected[i]);
         norm += expected[i] * expected[i];
     }
-    return error / (norm + 1e-12 * (double)count);
+    return count == 0 ? 0.0 : error / (norm + 1e-12 * (double)count);
 }
 
 static double tensor_error(struct backend *cpu, const struct tensor *expected, struct backend *device,

@@ -18,8 +18,8 @@ enum role { CONSTANT, VARIABLE, RESULT };
 /* INDEX: uniform on -1 .. bound - 1 (on 0 .. when no_gap); STARTS: 0 .. bound ascending, with empty ranges;
  * EVEN: the same with equal ranges; ONCE: distinct, in 0 .. bound - 1; ONCE_OR_NOT: the same with -1 between; BITS: random words; FREQUENCIES:
  * rope's; ASCENDING: 0 .. bound without its middle, again and again; WIDE: normal, a hundred times as large; HOLLOW:
- * every third row is -infinity and a third of the others' numbers; UNREAD: infinite in the first row; UNWRITTEN: not
- * numbers. */
+ * every third row is -infinity and a third of the others' numbers; GAPS: normal, a third of them 0; UNREAD: infinite in
+ * the first row; UNWRITTEN: not numbers. */
 enum filling {
     ZERO,
     NORMAL,
@@ -37,6 +37,7 @@ enum filling {
     ASCENDING,
     WIDE,
     HOLLOW,
+    GAPS,
     UNREAD,
     UNWRITTEN
 };
@@ -50,7 +51,7 @@ struct operand {
     int64_t bound;
 };
 
-enum { OPERANDS_MAXIMUM = 14, SIZES_MAXIMUM = 12, SIZE_NUMBERS = 6 };
+enum { OPERANDS_MAXIMUM = 14, SIZES_MAXIMUM = 18, SIZE_NUMBERS = 6 };
 typedef const int64_t size_numbers[SIZE_NUMBERS];
 
 struct operator_family {
@@ -182,6 +183,32 @@ static void swiglu_backward(struct backend *backend, struct tensor *t, struct te
     op_swiglu_backward(backend, &d[0], &d[1], &d[2], &t[0], &t[1]);
 }
 
+/* columns, rows, gelu, large numbers */
+static int activation_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", VARIABLE, s[1], s[0]);
+    if (s[3])
+        o[0].filling = WIDE;
+    o[1] = REAL("out", RESULT, s[1], s[0]);
+    return 2;
+}
+
+static enum activation activation_of(size_numbers s)
+{
+    return s[2] ? ACTIVATION_GELU : ACTIVATION_RELU;
+}
+
+static void activation_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_activation_forward(backend, &t[1], &t[0], activation_of(s));
+}
+
+static void activation_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    op_axpby(backend, &d[0], 1.0f, &d[1], 0.0f);
+    op_activation_backward(backend, &d[0], &d[0], &t[0], activation_of(s));
+}
+
 static int dropout_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("x", VARIABLE, s[0], s[1]);
@@ -293,6 +320,31 @@ static void rmsnorm_backward(struct backend *backend, struct tensor *t, struct t
     op_rmsnorm_backward(backend, &d[0], &d[1], &d[2], &t[0], &t[1], &t[3]);
 }
 
+/* ---- layernorm: width, rows ---- */
+
+static int layernorm_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", VARIABLE, s[1], s[0]);
+    o[1] = REAL("weight", VARIABLE, s[0], 0);
+    o[2] = REAL("bias", VARIABLE, s[0], 0);
+    o[3] = REAL("out", RESULT, s[1], s[0]);
+    o[4] = REAL("mean", CONSTANT, s[1], 0);
+    o[5] = REAL("inverse_deviation", CONSTANT, s[1], 0);
+    return 6;
+}
+
+static void layernorm_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_layernorm_forward(backend, &t[3], &t[4], &t[5], &t[0], &t[1], &t[2], 1e-5f);
+}
+
+static void layernorm_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)s;
+    op_layernorm_backward(backend, &d[0], &d[1], &d[2], &d[3], &t[0], &t[1], &t[4], &t[5]);
+}
+
 /* ---- rope: tokens, heads, head width ---- */
 
 static int rope_describe(struct operand *o, size_numbers s)
@@ -317,29 +369,35 @@ static void rope_backward(struct backend *backend, struct tensor *t, struct tens
     op_rope_backward(backend, &d[0], &t[1], &t[2], s[2]);
 }
 
-/* ---- attention: tokens, sequences, query heads, key heads, head width, equal lengths ---- */
+/* ---- attention: tokens, sequences, query heads, key heads, head width, equal lengths + bidirectional ---- */
+
+enum { EQUAL_LENGTHS = 1, BIDIRECTIONAL = 2 };
 
 static int attention_describe(struct operand *o, size_numbers s)
 {
     o[0] = REAL("q", VARIABLE, s[0], s[2] * s[4]);
     o[1] = REAL("k", VARIABLE, s[0], s[3] * s[4]);
     o[2] = REAL("v", VARIABLE, s[0], s[3] * s[4]);
-    o[3] = INTEGERS("starts", DTYPE_I32, s[1] + 1, s[5] ? EVEN : STARTS, s[0]);
+    o[3] = INTEGERS("starts", DTYPE_I32, s[1] + 1, s[5] & EQUAL_LENGTHS ? EVEN : STARTS, s[0]);
     o[4] = REAL("out", RESULT, s[0], s[2] * s[4]);
     o[5] = REAL("log_sum_exp", CONSTANT, s[2], s[0]);
     return 6;
 }
 
+static struct attention_shape attention_shape_of(size_numbers s)
+{
+    return (struct attention_shape){s[2], s[3], s[4], .bidirectional = s[5] & BIDIRECTIONAL};
+}
+
 static void attention_forward(struct backend *backend, struct tensor *t, size_numbers s)
 {
-    op_attention_forward(backend, &t[4], &t[5], &t[0], &t[1], &t[2], &t[3],
-                         (struct attention_shape){s[2], s[3], s[4]});
+    op_attention_forward(backend, &t[4], &t[5], &t[0], &t[1], &t[2], &t[3], attention_shape_of(s));
 }
 
 static void attention_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
 {
     op_attention_backward(backend, &d[0], &d[1], &d[2], &d[4], &t[4], &t[5], &t[0], &t[1], &t[2], &t[3],
-                          (struct attention_shape){s[2], s[3], s[4]});
+                          attention_shape_of(s));
 }
 
 /* ---- decode: rows, capacity, query heads, key heads, head width, rows without a slot (2: and large scores); slots are
@@ -365,7 +423,7 @@ static int decode_describe(struct operand *o, size_numbers s)
 static void decode_forward(struct backend *backend, struct tensor *t, size_numbers s)
 {
     op_attention_decode(backend, &t[5], &t[0], &t[1], &t[2], &t[3], &t[4], s[1],
-                        (struct attention_shape){s[2], s[3], s[4]});
+                        (struct attention_shape){s[2], s[3], s[4], .bidirectional = false});
 }
 
 static int cache_describe(struct operand *o, size_numbers s)
@@ -653,6 +711,123 @@ static void triples_forward(struct backend *backend, struct tensor *t, size_numb
                       s[3], TRIPLES_SEED, TRIPLES_EPOCH);
 }
 
+/* width, rows, candidates a row, rows of the table. What d_x holds before must not matter. */
+static int candidates_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", VARIABLE, s[1], s[0]);
+    o[1] = REAL("table", VARIABLE, s[3], s[0]);
+    o[2] = (struct operand){"candidates", CONSTANT, DTYPE_I32, s[1], s[2], CLASS, s[3]};
+    o[3] = REAL("logits", RESULT, s[1], s[2]);
+    return 4;
+}
+
+static void candidates_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_candidate_logits_forward(backend, &t[3], &t[0], &t[1], &t[2]);
+}
+
+static void candidates_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    (void)s;
+    op_axpby(backend, &d[0], 1.0f, &t[0], 0.0f);
+    op_candidate_logits_backward(backend, &d[0], &d[1], &d[3], &t[0], &t[1], &t[2]);
+}
+
+/* The same with candidates of -1, seen through the loss that they must not touch. */
+static int candidate_loss_describe(struct operand *o, size_numbers s)
+{
+    candidates_describe(o, s);
+    o[2].filling = INDEX;
+    o[3].role = CONSTANT;
+    o[4] = REAL("losses", RESULT, s[1], 0);
+    return 5;
+}
+
+static void candidate_loss_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    candidates_forward(backend, t, s);
+    op_binary_cross_entropy(backend, &t[3], &t[4], &t[4], 1.0f);
+}
+
+static void candidate_loss_backward(struct backend *backend, struct tensor *t, struct tensor *d,
+                                    size_numbers s)
+{
+    candidates_forward(backend, t, s);
+    op_binary_cross_entropy(backend, &t[3], &t[4], &d[4], 1.0f);
+    op_candidate_logits_backward(backend, &d[0], &d[1], &t[3], &t[0], &t[1], &t[2]);
+}
+
+/* columns, rows, columns excluded in all, percent of the positive's power, large numbers */
+static int binary_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("logits", VARIABLE, s[1], s[0]);
+    if (s[4])
+        o[0].filling = WIDE;
+    o[1] = INTEGERS("begin", DTYPE_I32, s[1], EVEN, s[2] / 2);
+    o[2] = INTEGERS("last", DTYPE_I32, s[1], EVEN, s[2] - 1);
+    o[3] = INTEGERS("columns", DTYPE_I32, s[2], INDEX, s[0] + 1);
+    o[4] = REAL("losses", RESULT, s[1], 0);
+    o[5] = REAL("scratch", CONSTANT, s[1], s[0]);
+    return 6;
+}
+
+static void binary_run(struct backend *backend, struct tensor *logits, struct tensor *t,
+                       const struct tensor *weights, size_numbers s)
+{
+    op_axpby(backend, logits, 1.0f, &t[0], 0.0f);
+    op_exclude(backend, logits, &t[1], &t[2], &t[3]);
+    op_binary_cross_entropy(backend, logits, &t[4], weights, (float)s[3] / 100.0f);
+}
+
+static void binary_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    binary_run(backend, &t[5], t, &t[4], s);
+}
+
+static void binary_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
+{
+    binary_run(backend, &d[0], t, &d[4], s);
+}
+
+/* items, rows, negatives a row, owners, how many of the first items are excluded for every owner */
+static int negatives_describe(struct operand *o, size_numbers s)
+{
+    o[0] = INTEGERS("positives", DTYPE_I32, s[1], CLASS, s[0]);
+    o[1] = INTEGERS("owners", DTYPE_I32, s[1], CLASS, s[3]);
+    o[2] = INTEGERS("starts", DTYPE_I64, s[3] + 1, EVEN, s[3] * s[4]);
+    o[3] = INTEGERS("excluded", DTYPE_I32, s[3] * s[4], ASCENDING, s[4]);
+    o[4] = (struct operand){"candidates", RESULT, DTYPE_I32, s[1], 1 + s[2], ZERO, 0};
+    return 5;
+}
+
+enum { NEGATIVES_SEED = 9, NEGATIVES_STEP = 4 };
+
+static void negatives_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_sample_negatives(backend, &t[4], (struct negative_source){&t[0], &t[1], &t[2], &t[3], s[0]},
+                        NEGATIVES_SEED, NEGATIVES_STEP);
+}
+
+/* columns, rows, in place */
+static int row_noise_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", CONSTANT, s[1], s[0]);
+    o[0].filling = GAPS;
+    o[1] = REAL("out", RESULT, s[1], s[0]);
+    return 2;
+}
+
+enum { NOISE_SEED = 3, NOISE_STEP = 5, NOISE_SITE = 7 };
+#define NOISE_MAGNITUDE 0.5f
+
+static void row_noise_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    if (s[2])
+        op_axpby(backend, &t[1], 1.0f, &t[0], 0.0f);
+    op_row_noise(backend, &t[1], s[2] ? &t[1] : &t[0], NOISE_MAGNITUDE, NOISE_SEED, NOISE_STEP, NOISE_SITE);
+}
+
 /* rows, columns, k, masked in all */
 static int topk_describe(struct operand *o, size_numbers s)
 {
@@ -817,6 +992,12 @@ static const struct operator_family operator_families[] = {
      rmsnorm_backward,
      {{1, 4}, {31, 33}, {33, 64}, {257, 130}, {31, 520}, {3, 2049}, {5, 4104}, {2, 4097}, {2, 8200}},
      {{4096, 128}}},
+    {"layernorm",
+     layernorm_describe,
+     layernorm_forward,
+     layernorm_backward,
+     {{1, 1}, {33, 31}, {64, 257}, {130, 600}, {257, 9}, {520, 31}, {2049, 3}, {33, 0}},
+     {{64, 15000}, {128, 15000}}},
     {"rope",
      rope_describe,
      rope_forward,
@@ -837,8 +1018,19 @@ static const struct operator_family operator_families[] = {
       {40, 30, 4, 2, 32, 1},
       {257, 90, 2, 1, 32},
       {131, 3, 2, 1, 128},
-      {70, 1, 2, 2, 96}},
-     {{4096, 40, 4, 4, 32, 1}, {4096, 40, 8, 8, 16, 1}, {4096, 10, 4, 2, 64, 1}, {4096, 160, 4, 4, 32, 1}}},
+      {70, 1, 2, 2, 96},
+      {33, 3, 2, 1, 8, BIDIRECTIONAL},
+      {257, 5, 4, 2, 16, BIDIRECTIONAL},
+      {300, 1, 2, 2, 33, BIDIRECTIONAL},
+      {257, 90, 2, 1, 32, BIDIRECTIONAL},
+      {31, 6, 1, 1, 129, BIDIRECTIONAL},
+      {128, 2, 2, 1, 64, EQUAL_LENGTHS + BIDIRECTIONAL}},
+     {{4096, 40, 4, 4, 32, 1},
+      {4096, 40, 8, 8, 16, 1},
+      {4096, 10, 4, 2, 64, 1},
+      {4096, 160, 4, 4, 32, 1},
+      {15000, 100, 1, 1, 64, EQUAL_LENGTHS},
+      {15000, 100, 2, 2, 32, EQUAL_LENGTHS + BIDIRECTIONAL}}},
     {"attention_decode",
      decode_describe,
      decode_forward,
@@ -869,6 +1061,12 @@ static const struct operator_family operator_families[] = {
      swiglu_backward,
      {{1, 1}, {33, 31}, {257, 65}, {31, 264}},
      {{4096, 352}}},
+    {"activation",
+     activation_describe,
+     activation_forward,
+     activation_backward,
+     {{1, 1}, {1, 1, 1}, {33, 31}, {31, 33, 1}, {257, 65, 1}, {264, 31, 0, 1}, {264, 31, 1, 1}, {33, 0, 1}},
+     {{64, 15000}, {256, 15000, 1}}},
     {"dropout",
      dropout_describe,
      dropout_forward,
@@ -943,6 +1141,53 @@ static const struct operator_family operator_families[] = {
       {700, 65, 1000, 31, 3},
       {1000, 9, 40, 100, 38}},
      {{800000, 30000, 40000, 2048, 30}}},
+    {"candidate_logits",
+     candidates_describe,
+     candidates_forward,
+     candidates_backward,
+     {{1, 1, 1, 1},
+      {33, 31, 5, 31},
+      {64, 33, 257, 65},
+      {31, 257, 33, 300},
+      {8, 257, 31, 2},
+      {130, 9, 31, 1000},
+      {65, 0, 3, 9}},
+     {{64, 15000, 257, 41000}, {128, 15000, 257, 3400}}},
+    {"candidate_loss",
+     candidate_loss_describe,
+     candidate_loss_forward,
+     candidate_loss_backward,
+     {{1, 1, 1, 1}, {33, 31, 5, 3}, {64, 33, 40, 65}, {31, 257, 3, 1}, {130, 9, 31, 1000}, {65, 0, 3, 9}},
+     {{64, 15000, 257, 41000}}},
+    {"binary_cross_entropy",
+     binary_describe,
+     binary_forward,
+     binary_backward,
+     {{1, 1, 1, 100},
+      {2, 31, 40, 100},
+      {257, 33, 900, 75},
+      {33, 257, 60, 50},
+      {1500, 3, 700, 100},
+      {31, 33, 40, 100, 1},
+      {33, 0, 1, 100}},
+     {{257, 15000, 1, 100}}},
+    {"sample_negatives",
+     negatives_describe,
+     negatives_forward,
+     NULL,
+     {{2, 1, 1, 1, 1},
+      {40, 31, 33, 9, 38},
+      {1000, 257, 9, 31, 7},
+      {100, 33, 257, 3, 99},
+      {33, 9, 0, 2, 5},
+      {65, 0, 3, 2, 1}},
+     {{41000, 15000, 256, 600, 150}}},
+    {"row_noise",
+     row_noise_describe,
+     row_noise_forward,
+     NULL,
+     {{1, 1}, {33, 31}, {64, 257, 1}, {257, 33}, {130, 9, 1}, {33, 0}},
+     {{64, 70000}}},
     {"topk_masked",
      topk_describe,
      topk_forward,
@@ -1058,6 +1303,8 @@ static double fill_number(struct random_stream *random, const struct operand *op
     case HOLLOW:
         return index / operand->columns % 3 == 1 || random_below(random, 3) == 0 ? -INFINITY
                                                                                  : random_normal(random);
+    case GAPS:
+        return random_below(random, 3) == 0 ? 0.0 : random_normal(random);
     case UNREAD:
         return index < operand->columns ? INFINITY : random_normal(random);
     case UNWRITTEN:

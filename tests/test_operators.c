@@ -62,6 +62,14 @@ static void swiglu_reference(double **v, size_numbers s)
         v[2][i] = v[0][i] / (1.0 + exp(-v[0][i])) * v[1][i];
 }
 
+static void activation_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0] * s[1]; i++) {
+        const double x = v[0][i];
+        v[1][i] = s[2] ? x * 0.5 * erfc(-x / sqrt(2.0)) : fmax(x, 0.0);
+    }
+}
+
 static void linear_reference(double **v, size_numbers s)
 {
     const double scale = 0.5;
@@ -92,6 +100,20 @@ static void rmsnorm_reference(double **v, size_numbers s)
             squares += v[0][i * s[1] + j] * v[0][i * s[1] + j];
         for (int64_t j = 0; j < s[1]; j++)
             v[2][i * s[1] + j] = v[0][i * s[1] + j] / sqrt(squares / (double)s[1] + 1e-5) * v[1][j];
+    }
+}
+
+static void layernorm_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[1]; i++) {
+        const double *x = v[0] + i * s[0];
+        double mean = 0.0, variance = 0.0;
+        for (int64_t j = 0; j < s[0]; j++)
+            mean += x[j] / (double)s[0];
+        for (int64_t j = 0; j < s[0]; j++)
+            variance += (x[j] - mean) * (x[j] - mean) / (double)s[0];
+        for (int64_t j = 0; j < s[0]; j++)
+            v[3][i * s[0] + j] = (x[j] - mean) / sqrt(variance + 1e-5) * v[1][j] + v[2][j];
     }
 }
 
@@ -131,12 +153,13 @@ static void attention_reference(double **v, size_numbers s)
     const int64_t query_stride = s[2] * s[4], key_stride = s[3] * s[4];
     for (int64_t sequence = 0; sequence < s[1]; sequence++) {
         const int64_t first = (int64_t)v[3][sequence];
-        for (int64_t token = first; token < (int64_t)v[3][sequence + 1]; token++)
+        const int64_t end = (int64_t)v[3][sequence + 1];
+        for (int64_t token = first; token < end; token++)
             for (int64_t h = 0; h < s[2]; h++) {
                 const int64_t place = token * query_stride + h * s[4];
                 const int64_t keys = first * key_stride + h / (s[2] / s[3]) * s[4];
-                attend(v[4] + place, v[0] + place, v[1] + keys, v[2] + keys, token - first + 1, key_stride,
-                       s[4]);
+                attend(v[4] + place, v[0] + place, v[1] + keys, v[2] + keys,
+                       (s[5] & BIDIRECTIONAL ? end : token + 1) - first, key_stride, s[4]);
             }
     }
 }
@@ -264,7 +287,22 @@ static bool is_excluded(const double *items, int64_t count, int64_t item)
     return false;
 }
 
-/* The order from the permutation's own definition, negatives by listing the items that are left. */
+/* By listing the items that are left. */
+static double draw_reference(struct random_stream *stream, const double *excluded, int64_t count,
+                             int64_t items)
+{
+    int64_t negative = (int64_t)random_below(stream, (uint32_t)items);
+    for (int attempt = 1; attempt < 64 && is_excluded(excluded, count, negative); attempt++)
+        negative = (int64_t)random_below(stream, (uint32_t)items);
+    if (!is_excluded(excluded, count, negative))
+        return (double)negative;
+    int64_t before = (int64_t)random_below(stream, (uint32_t)(items - count));
+    for (negative = 0; before > 0 || is_excluded(excluded, count, negative); negative++)
+        before -= !is_excluded(excluded, count, negative);
+    return (double)negative;
+}
+
+/* The order from the permutation's own definition. */
 static void triples_reference(double **v, size_numbers s)
 {
     struct random_stream order = random_stream_open(TRIPLES_SEED, RANDOM_SHUFFLE, TRIPLES_EPOCH, 0);
@@ -276,18 +314,91 @@ static void triples_reference(double **v, size_numbers s)
         struct random_stream stream =
             random_stream_open(TRIPLES_SEED, RANDOM_NEGATIVE, TRIPLES_EPOCH, (uint64_t)place);
         const double *excluded = v[4] + (int64_t)v[3][(int64_t)v[0][pair]];
-        int64_t negative = (int64_t)random_below(&stream, (uint32_t)s[2]);
-        for (int attempt = 1; attempt < 64 && is_excluded(excluded, s[4], negative); attempt++)
-            negative = (int64_t)random_below(&stream, (uint32_t)s[2]);
-        if (is_excluded(excluded, s[4], negative)) {
-            int64_t before = (int64_t)random_below(&stream, (uint32_t)(s[2] - s[4]));
-            for (negative = 0; before > 0 || is_excluded(excluded, s[4], negative); negative++)
-                before -= !is_excluded(excluded, s[4], negative);
-        }
         triple[0] = v[0][pair];
         triple[size] = (double)s[1] + v[1][pair];
-        triple[2 * size] = (double)(s[1] + negative);
+        triple[2 * size] = (double)s[1] + draw_reference(&stream, excluded, s[4], s[2]);
         v[6][place] = v[2][pair] / (double)size;
+    }
+}
+
+static void candidates_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[1] * s[2]; i++) {
+        v[3][i] = v[2][i] < 0.0 ? (double)EXCLUDED_LOGIT : 0.0;
+        for (int64_t c = 0; c < s[0] && v[2][i] >= 0.0; c++)
+            v[3][i] += v[0][i / s[2] * s[0] + c] * v[1][(int64_t)v[2][i] * s[0] + c];
+    }
+}
+
+static double softplus(double x)
+{
+    return x > 30.0 ? x : log1p(exp(x));
+}
+
+static void candidate_loss_reference(double **v, size_numbers s)
+{
+    candidates_reference(v, s);
+    for (int64_t row = 0; row < s[1]; row++) {
+        v[4][row] = 0.0;
+        for (int64_t j = 0; j < s[2]; j++) {
+            const double score = v[3][row * s[2] + j];
+            v[4][row] += v[2][row * s[2] + j] < 0.0 ? 0.0 : softplus(j == 0 ? -score : score);
+        }
+    }
+}
+
+static void binary_reference(double **v, size_numbers s)
+{
+    for (int64_t row = 0; row < s[1]; row++) {
+        const double *scores = v[0] + row * s[0], power = (double)s[3] / 100.0;
+        v[4][row] = 0.0;
+        for (int64_t c = 0; c < s[0]; c++) {
+            bool out = false;
+            for (int64_t i = (int64_t)v[1][row]; i <= (int64_t)v[2][row]; i++)
+                out |= (int64_t)v[3][i] == c;
+            if (!out)
+                v[4][row] += c == 0 ? power * softplus(-scores[0]) : softplus(scores[c]);
+        }
+    }
+}
+
+static void negatives_reference(double **v, size_numbers s)
+{
+    const int64_t groups = (s[2] + NEGATIVES_TOGETHER - 1) / NEGATIVES_TOGETHER;
+    struct random_stream stream;
+    for (int64_t row = 0; row < s[1]; row++) {
+        double *chosen = v[4] + row * (1 + s[2]);
+        chosen[0] = v[0][row];
+        for (int64_t j = 0; j < s[2]; j++) {
+            if (j % NEGATIVES_TOGETHER == 0)
+                stream = random_stream_open(NEGATIVES_SEED, RANDOM_NEGATIVE, NEGATIVES_STEP,
+                                            (uint64_t)(row * groups + j / NEGATIVES_TOGETHER));
+            chosen[1 + j] = draw_reference(&stream, v[3] + (int64_t)v[2][(int64_t)v[1][row]], s[4], s[0]);
+        }
+    }
+}
+
+/* u of a column: word c % 64 / 16 of the Philox block c / 64 * 16 + c % 16. */
+static double noise_uniform(int64_t row, int64_t column)
+{
+    const uint32_t key[2] = {NOISE_SEED, 0};
+    const uint32_t counter[4] = {(uint32_t)(column / 64 * 16 + column % 16), (uint32_t)row, NOISE_STEP,
+                                 RANDOM_NOISE | NOISE_SITE << 8};
+    uint32_t words[4];
+    philox4x32(counter, key, words);
+    return ((double)(words[column % 64 / 16] >> 8) + 1.0) / 16777216.0;
+}
+
+static void row_noise_reference(double **v, size_numbers s)
+{
+    for (int64_t row = 0; row < s[1]; row++) {
+        double squares = 0.0;
+        for (int64_t c = 0; c < s[0]; c++)
+            squares += pow(noise_uniform(row, c), 2.0);
+        for (int64_t c = 0; c < s[0]; c++) {
+            const double x = v[0][row * s[0] + c], sign = (double)(x > 0.0) - (double)(x < 0.0);
+            v[1][row * s[0] + c] = x + sign * (double)NOISE_MAGNITUDE * noise_uniform(row, c) / sqrt(squares);
+        }
     }
 }
 
@@ -385,9 +496,11 @@ static const struct {
     {"axpby", axpby_reference},
     {"convert", convert_reference},
     {"bias", bias_reference},
+    {"activation", activation_reference},
     {"linear", linear_reference},
     {"gather", gather_reference},
     {"rmsnorm", rmsnorm_reference},
+    {"layernorm", layernorm_reference},
     {"rope", rope_reference},
     {"attention", attention_reference},
     {"attention_decode", decode_reference},
@@ -404,6 +517,11 @@ static const struct {
     {"unit_rows", unit_rows_reference},
     {"infonce_loss", infonce_reference},
     {"sample_triples", triples_reference},
+    {"candidate_logits", candidates_reference},
+    {"candidate_loss", candidate_loss_reference},
+    {"binary_cross_entropy", binary_reference},
+    {"sample_negatives", negatives_reference},
+    {"row_noise", row_noise_reference},
     {"topk_masked", topk_reference},
     {"log_softmax_masked", log_softmax_reference},
     {"advance", advance_reference},

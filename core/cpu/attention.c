@@ -20,7 +20,14 @@ struct piece {
     int64_t head_width, padded_width, padded_length;
     int64_t q_stride, k_stride;
     real scale;
+    bool bidirectional;
 };
+
+/* How many of the piece's keys a row sees, from the first on. */
+static int64_t keys_seen(const struct piece *piece, int64_t row)
+{
+    return piece->bidirectional ? piece->length : minimum_of(row + 1, piece->length);
+}
 
 struct layout {
     int64_t tokens, sequences, longest;
@@ -56,6 +63,7 @@ static struct piece piece_of(const struct layout *layout, int64_t index)
         .q_stride = shape->query_heads * shape->head_width,
         .k_stride = shape->key_heads * shape->head_width,
         .scale = 1 / real_sqrt((real)shape->head_width),
+        .bidirectional = shape->bidirectional,
     };
 }
 
@@ -134,7 +142,7 @@ static void attend_rows(struct running_softmax *running, const struct piece *pie
     real scores[TILE_ROWS * KEY_BLOCK];
     const real *rows[TILE_ROWS];
     tile_rows(rows, q, piece->q_stride, row, piece->length);
-    const int64_t end = minimum_of(row + TILE_ROWS, piece->length);
+    const int64_t end = keys_seen(piece, row + TILE_ROWS - 1);
     for (int r = 0; r < TILE_ROWS; r++) {
         running->maximum[r] = -INFINITY;
         running->sum[r] = 0;
@@ -144,8 +152,8 @@ static void attend_rows(struct running_softmax *running, const struct piece *pie
         const int64_t count = minimum_of(KEY_BLOCK, end - key);
         tile_scores(scores, KEY_BLOCK, rows, keys + key, piece->padded_length, piece->head_width, count);
         for (int r = 0; r < TILE_ROWS; r++)
-            softmax_row(running, r, scores + r * KEY_BLOCK, count, minimum_of(count, row + r + 1 - key),
-                        piece);
+            softmax_row(running, r, scores + r * KEY_BLOCK, count,
+                        minimum_of(count, keys_seen(piece, row + r) - key), piece);
         tile_combine(running->out, (struct coefficients){scores, KEY_BLOCK, 1}, count,
                      values + key * piece->padded_width, piece->padded_width);
     }
@@ -264,7 +272,7 @@ static void block_gradients(const struct backward_scratch *scratch, const struct
     }
     for (int64_t row = 0; row < block->rows; row++) {
         real *p = scratch->probability + row * KEY_BLOCK, *d = scratch->d_score + row * KEY_BLOCK;
-        const int64_t visible = minimum_of(count, block->first + row + 1 - key);
+        const int64_t visible = minimum_of(count, keys_seen(piece, block->first + row) - key);
         const int64_t padded = round_up(count, VECTOR_LANES);
         const real log_sum_exp = block->log_sum_exp[row], delta = block->delta[row], scale = piece->scale;
         for (int64_t j = visible > 0 ? visible : 0; j < padded; j++)
@@ -310,7 +318,7 @@ static void differentiate_block(const struct backward_tensors *t, const struct b
             delta += t->d_out[place + row * piece->q_stride + i] * t->out[place + row * piece->q_stride + i];
         block->delta[row] = delta;
     }
-    const int64_t end = block->first + block->rows;
+    const int64_t end = keys_seen(piece, block->first + block->rows - 1);
     for (int64_t key = 0; key < end; key += KEY_BLOCK) {
         const int64_t count = minimum_of(KEY_BLOCK, end - key);
         block_gradients(scratch, piece, block, key, count);

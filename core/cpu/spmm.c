@@ -1,4 +1,4 @@
-#include <string.h>
+#include "core/cpu/spmm.h"
 
 #include "core/cpu/cpu.h"
 #include "core/cpu/vector_math.h"
@@ -40,23 +40,24 @@ static void multiply_row_rest(real *out, const real *x, const int32_t *indices, 
     }
 }
 
+void cpu_multiply_row(real *out, const real *x, const int32_t *indices, const real *values, int64_t count,
+                      int64_t left, int64_t width, real beta)
+{
+    int64_t column = 0;
+    for (; column + STRIP <= width; column += STRIP)
+        multiply_row_strip(out + column, x + column, indices, values, count, left, width, beta);
+    if (column < width)
+        multiply_row_rest(out + column, x + column, indices, values, count, width, width - column, beta);
+}
+
 void cpu_csr_spmm(struct backend *backend, struct tensor *out, const struct csr_tensor *matrix,
                   const struct tensor *x, float beta)
 {
     const int64_t width = out->shape[1], *starts = matrix->starts.data;
-    const real *source = x->data;
 #pragma omp parallel for schedule(dynamic, 64) num_threads(backend->threads)
-    for (int64_t row = 0; row < matrix->rows; row++) {
-        const int32_t *indices = (const int32_t *)matrix->indices.data + starts[row];
-        const real *values = (const real *)matrix->values.data + starts[row];
-        const int64_t count = starts[row + 1] - starts[row];
-        real *target = (real *)out->data + row * width;
-        int64_t column = 0;
-        for (; column + STRIP <= width; column += STRIP)
-            multiply_row_strip(target + column, source + column, indices, values, count,
-                               starts[matrix->rows] - starts[row], width, (real)beta);
-        if (column < width)
-            multiply_row_rest(target + column, source + column, indices, values, count, width, width - column,
-                              (real)beta);
-    }
+    for (int64_t row = 0; row < matrix->rows; row++)
+        cpu_multiply_row((real *)out->data + row * width, x->data,
+                         (const int32_t *)matrix->indices.data + starts[row],
+                         (const real *)matrix->values.data + starts[row], starts[row + 1] - starts[row],
+                         starts[matrix->rows] - starts[row], width, (real)beta);
 }

@@ -1,47 +1,7 @@
 #include "core/cpu/cpu.h"
+#include "core/negatives.h"
 
-enum { REJECTIONS_MAXIMUM = 64, TOGETHER = 128 };
-
-/* The first place of an ascending list whose item is not below `item`. */
-static int64_t lower_bound(const int32_t *items, int64_t count, int32_t item)
-{
-    int64_t low = 0, high = count;
-    while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (items[middle] < item)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* The item that has `before` allowed ones before it. */
-static int32_t allowed_item(const int32_t *excluded, int64_t count, int64_t before)
-{
-    int64_t low = 0, high = count;
-    while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (excluded[middle] - middle <= before)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return (int32_t)(before + low);
-}
-
-/* By rejection, which only a user who has nearly all items makes long; then among those left. */
-static int32_t draw_negative(struct random_stream *stream, const int32_t *excluded, int64_t count,
-                             int64_t items)
-{
-    for (int attempt = 0; attempt < REJECTIONS_MAXIMUM; attempt++) {
-        const int32_t item = (int32_t)random_below(stream, (uint32_t)items);
-        const int64_t place = lower_bound(excluded, count, item);
-        if (place == count || excluded[place] != item)
-            return item;
-    }
-    return allowed_item(excluded, count, random_below(stream, (uint32_t)(items - count)));
-}
+enum { TOGETHER = 128 };
 
 /* An epoch's drawing on the host. */
 struct drawing {
@@ -60,14 +20,14 @@ static void draw_triple(const struct drawing *drawing, int64_t place, uint32_t p
     const int64_t first = place / drawing->batch * drawing->batch;
     const int64_t size = minimum_of(drawing->batch, drawing->count - first);
     const int32_t user = drawing->users[pair];
-    const int64_t begin = drawing->starts[user], excluded = drawing->starts[user + 1] - begin;
+    const int64_t begin = drawing->starts[user];
+    const struct excluded_items excluded = {drawing->excluded + begin, drawing->starts[user + 1] - begin};
     struct random_stream stream =
         random_stream_open(drawing->seed, RANDOM_NEGATIVE, drawing->epoch, (uint64_t)place);
     int32_t *triple = drawing->rows + 3 * first + (place - first);
     triple[0] = user;
     triple[size] = drawing->user_count + drawing->positives[pair];
-    triple[2 * size] =
-        drawing->user_count + draw_negative(&stream, drawing->excluded + begin, excluded, drawing->items);
+    triple[2 * size] = drawing->user_count + draw_negative(&stream, &excluded, drawing->items);
     drawing->weights[place] = drawing->pair_weights[pair] / (real)size;
 }
 

@@ -184,7 +184,7 @@ bool cache_create(struct cache **cache, struct transformer *model, const struct 
     if (made->settings.pass_tokens < longest)
         made->settings.pass_tokens = longest;
     made->shape = (struct attention_shape){model_settings->query_heads, model_settings->key_heads,
-                                           model_settings->head_width};
+                                           model_settings->head_width, .bidirectional = false};
     made->classes = model_settings->classes > 0 ? model_settings->classes : model_settings->vocabulary;
     made->cache_arena = arena_measure(backend, "cache");
     made->pass_arena = arena_measure(backend, "activations");

@@ -20,7 +20,8 @@ static int64_t key_width(const struct transformer_settings *settings)
 
 static struct attention_shape attention_shape(const struct transformer_settings *settings)
 {
-    return (struct attention_shape){settings->query_heads, settings->key_heads, settings->head_width};
+    return (struct attention_shape){settings->query_heads, settings->key_heads, settings->head_width,
+                                    .bidirectional = false};
 }
 
 void layer_activations_lay_out(struct layer_activations *activations, struct arena *arena,
