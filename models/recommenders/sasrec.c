@@ -1,0 +1,59 @@
+/*
+ * SASRec (Kang and McAuley, "Self-attentive sequential recommendation", ICDM 2018): each item of a sequence is to be
+ * predicted from those before it; encoder: sequence_encoder.h; losses, also gSASRec's: sequence_loss.h.
+ */
+#include "models/recommenders/sequence_training.h"
+
+static struct encoder_shape shape(const struct recommender_settings *settings, int64_t items)
+{
+    return (struct encoder_shape){.kind = ENCODER_CAUSAL,
+                                  .width = settings->width,
+                                  .hidden = settings->width,
+                                  .heads = settings->heads,
+                                  .layers = settings->layers,
+                                  .length = settings->length,
+                                  .items = items};
+}
+
+static void write_batch(struct sequence_training *training, const int32_t *users, int64_t count,
+                        int64_t epoch)
+{
+    (void)epoch;
+    for (int64_t place = 0; place < count; place++) {
+        const struct user_items read = training_items(training, users[place]);
+        const int64_t row = epoch_sequence(&training->epoch, read.items, read.count - 1);
+        for (int64_t next = 1; next < read.count; next++)
+            epoch_prediction(&training->epoch, row + next - 1, read.items[next], users[place],
+                             read.weights[next]);
+    }
+    epoch_end_batch(&training->epoch);
+}
+
+static void step(struct sequence_training *training, struct sequence_batch *batch)
+{
+    const struct tensor *states = training_encode(training, batch);
+    struct tensor d_states = tensor_rows(&training->d_states, 0, states->shape[0]);
+    const struct scored_items scored = {.items = &training->parameters.items,
+                                        .d_items = &training->gradients.items};
+    sequence_loss_backward(&training->loss, &d_states, states, &scored, batch, (uint64_t)training->step);
+    training_learn(training, batch, &d_states);
+}
+
+const struct sequence_kind sasrec_kind = {
+    .shape = shape, .shortest = 2, .write_batch = write_batch, .step = step};
+
+const struct recommender_model sasrec_model = {
+    .name = "sasrec",
+    .sequential = true,
+    .training_open = sequence_training_open,
+    .train_epoch = sequence_train_epoch,
+    .publish = sequence_publish,
+    .training_state = sequence_training_state,
+    .training_close = sequence_training_close,
+    .published = sequence_published,
+    .set_history = sequence_set_history,
+    .score = sequence_score,
+    .save = sequence_save,
+    .load = sequence_load,
+    .release = sequence_release,
+};

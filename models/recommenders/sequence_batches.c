@@ -1,0 +1,229 @@
+#include "models/recommenders/sequence_batches.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/backend.h"
+
+/* The places of sequence_epoch.host. */
+enum { TOKENS, POSITIONS, STARTS, ROWS, TARGETS, USERS, BEGIN, LAST, CONTRASTS, LISTS };
+
+static struct tensor *list_of(struct sequence_epoch *epoch, int list)
+{
+    struct tensor *const lists[LISTS] = {
+        [TOKENS] = &epoch->tokens, [POSITIONS] = &epoch->positions, [STARTS] = &epoch->starts,
+        [ROWS] = &epoch->rows,     [TARGETS] = &epoch->targets,     [USERS] = &epoch->users,
+        [BEGIN] = &epoch->begin,   [LAST] = &epoch->last,           [CONTRASTS] = &epoch->contrasts};
+    return lists[list];
+}
+
+static int64_t length_of(const struct sequence_epoch *epoch, const struct sequence_counts *counts, int list)
+{
+    switch (list) {
+    case TOKENS:
+    case POSITIONS:
+        return counts->tokens;
+    case STARTS:
+        return counts->sequences + counts->batches;
+    case BEGIN:
+    case LAST:
+        return epoch->excluded ? counts->predictions : 0;
+    case CONTRASTS:
+        return counts->contrasts;
+    default:
+        return counts->predictions;
+    }
+}
+
+static void lay_out(struct sequence_epoch *epoch)
+{
+    const struct sequence_counts *capacity = &epoch->capacity;
+    for (int list = 0; list < LISTS; list++)
+        *list_of(epoch, list) = arena_tensor_1d(&epoch->arena, DTYPE_I32, length_of(epoch, capacity, list));
+    epoch->weights = arena_tensor_1d(&epoch->arena, DTYPE_REAL, capacity->predictions);
+    epoch->losses = arena_tensor_1d(&epoch->arena, DTYPE_REAL, capacity->predictions);
+    epoch->contrast_losses = arena_tensor_1d(&epoch->arena, DTYPE_REAL, capacity->contrasts);
+}
+
+static bool allocate_host(struct sequence_epoch *epoch, struct error *error)
+{
+    const struct sequence_counts *capacity = &epoch->capacity;
+    const int64_t most_losses =
+        capacity->predictions > capacity->contrasts ? capacity->predictions : capacity->contrasts;
+    const size_t before = ((size_t)capacity->batches + 1) * sizeof *epoch->before;
+    epoch->before = malloc(before);
+    epoch->host_weights = malloc((size_t)capacity->predictions * sizeof(real));
+    epoch->host_losses = malloc((size_t)most_losses * sizeof(real));
+    bool done = epoch->before && epoch->host_weights && epoch->host_losses;
+    for (int list = 0; list < LISTS; list++) {
+        epoch->host[list] = malloc((size_t)length_of(epoch, capacity, list) * sizeof(int32_t) + 1);
+        done = done && epoch->host[list];
+    }
+    return done || error_memory(error, "an epoch of sequences", 32 * (size_t)capacity->tokens + before,
+                                "lower recommenders.length");
+}
+
+bool sequence_epoch_open(struct sequence_epoch *epoch, struct backend *backend,
+                         struct sequence_counts capacity, int64_t length, const struct csr *excluded,
+                         struct error *error)
+{
+    *epoch = (struct sequence_epoch){.backend = backend,
+                                     .capacity = capacity,
+                                     .length = length,
+                                     .excluded = excluded,
+                                     .arena = arena_measure(backend, "an epoch of sequences")};
+    lay_out(epoch);
+    if (!allocate_host(epoch, error) || !arena_reserve(&epoch->arena, 0, "lower recommenders.length", error))
+        return false;
+    lay_out(epoch);
+    return true;
+}
+
+void sequence_epoch_close(struct sequence_epoch *epoch)
+{
+    for (int list = 0; list < LISTS; list++)
+        free(epoch->host[list]);
+    free(epoch->before);
+    free(epoch->host_weights);
+    free(epoch->host_losses);
+    if (epoch->backend)
+        arena_release(&epoch->arena);
+    *epoch = (struct sequence_epoch){0};
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------ */
+
+void epoch_begin(struct sequence_epoch *epoch)
+{
+    epoch->written = (struct sequence_counts){0};
+    epoch->before[0] = epoch->written;
+    epoch->host[STARTS][0] = 0;
+}
+
+int64_t epoch_sequence(struct sequence_epoch *epoch, const int32_t *entries, int64_t count)
+{
+    struct sequence_counts *written = &epoch->written;
+    const int64_t row = written->tokens - epoch->before[written->batches].tokens;
+    memcpy(epoch->host[TOKENS] + written->tokens, entries, (size_t)count * sizeof *entries);
+    for (int64_t place = 0; place < count; place++)
+        epoch->host[POSITIONS][written->tokens + place] = (int32_t)(epoch->length - count + place);
+    written->tokens += count;
+    written->sequences++;
+    epoch->host[STARTS][written->sequences + written->batches] = (int32_t)(row + count);
+    return row;
+}
+
+void epoch_prediction(struct sequence_epoch *epoch, int64_t row, int32_t target, int32_t user, real weight)
+{
+    const int64_t place = epoch->written.predictions++;
+    epoch->host[ROWS][place] = (int32_t)row;
+    epoch->host[TARGETS][place] = target;
+    epoch->host[USERS][place] = user;
+    epoch->host_weights[place] = weight;
+    if (epoch->excluded) {
+        epoch->host[BEGIN][place] = (int32_t)epoch->excluded->starts[user];
+        epoch->host[LAST][place] = (int32_t)(epoch->excluded->starts[user + 1] - 1);
+    }
+}
+
+void epoch_contrast(struct sequence_epoch *epoch, int64_t first, int64_t second)
+{
+    int32_t *pair = epoch->host[CONTRASTS] + epoch->written.contrasts;
+    pair[0] = (int32_t)first;
+    pair[1] = (int32_t)second;
+    epoch->written.contrasts += 2;
+}
+
+void epoch_end_batch(struct sequence_epoch *epoch)
+{
+    struct sequence_counts *written = &epoch->written;
+    const int64_t first = epoch->before[written->batches].predictions;
+    const real share = (real)1.0 / (real)(written->predictions - first);
+    for (int64_t place = first; place < written->predictions; place++)
+        epoch->host_weights[place] *= share;
+    written->batches++;
+    epoch->before[written->batches] = *written;
+    if (written->batches < epoch->capacity.batches)
+        epoch->host[STARTS][written->sequences + written->batches] = 0;
+}
+
+void epoch_upload(struct sequence_epoch *epoch)
+{
+    for (int list = 0; list < LISTS; list++) {
+        struct tensor part = tensor_rows(list_of(epoch, list), 0, length_of(epoch, &epoch->written, list));
+        if (tensor_count(&part) > 0)
+            tensor_upload(epoch->backend, &part, epoch->host[list]);
+    }
+    struct tensor weights = tensor_rows(&epoch->weights, 0, epoch->written.predictions);
+    tensor_upload(epoch->backend, &weights, epoch->host_weights);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------ */
+
+struct sequence_batch epoch_batch(const struct sequence_epoch *epoch, int64_t number)
+{
+    const struct sequence_counts *from = &epoch->before[number], *to = from + 1;
+    const int64_t token = from->tokens, tokens = to->tokens - token;
+    const int64_t first = from->predictions, predictions = to->predictions - first;
+    const int64_t contrast = from->contrasts, contrasts = to->contrasts - contrast;
+    struct sequence_batch batch = {
+        .tokens = tensor_rows(&epoch->tokens, token, tokens),
+        .positions = tensor_rows(&epoch->positions, token, tokens),
+        .starts = tensor_rows(&epoch->starts, from->sequences + number, to->sequences - from->sequences + 1),
+        .rows = tensor_rows(&epoch->rows, first, predictions),
+        .targets = tensor_rows(&epoch->targets, first, predictions),
+        .users = tensor_rows(&epoch->users, first, predictions),
+        .weights = tensor_rows(&epoch->weights, first, predictions),
+        .losses = tensor_rows(&epoch->losses, first, predictions),
+        .contrasts = tensor_rows(&epoch->contrasts, contrast, contrasts),
+        .contrast_losses = tensor_rows(&epoch->contrast_losses, contrast, contrasts),
+    };
+    if (epoch->excluded) {
+        batch.begin = tensor_rows(&epoch->begin, first, predictions);
+        batch.last = tensor_rows(&epoch->last, first, predictions);
+    }
+    return batch;
+}
+
+/* The batch of place `place` in a list of which so many members lie before each batch. */
+static int64_t batch_of(const struct sequence_epoch *epoch, int64_t place, bool contrast)
+{
+    int64_t batch = 0;
+    while (place >= (contrast ? epoch->before[batch + 1].contrasts : epoch->before[batch + 1].predictions))
+        batch++;
+    return batch;
+}
+
+static bool mean_of(struct sequence_epoch *epoch, const struct tensor *losses, int64_t count, bool contrast,
+                    double *mean, int64_t *bad, struct error *error)
+{
+    const struct tensor written = tensor_rows(losses, 0, count);
+    *mean = 0.0;
+    if (count == 0)
+        return true;
+    tensor_download(epoch->backend, epoch->host_losses, &written);
+    if (!backend_synchronize(epoch->backend, error))
+        return false;
+    for (int64_t place = 0; place < count; place++) {
+        if (!isfinite(epoch->host_losses[place])) {
+            const int64_t batch = batch_of(epoch, place, contrast);
+            *bad = *bad < 0 || batch < *bad ? batch : *bad;
+            break;
+        }
+        *mean += (double)epoch->host_losses[place] / (double)count;
+    }
+    return true;
+}
+
+bool epoch_mean_loss(struct sequence_epoch *epoch, double contrast_weight, double *loss, int64_t *bad,
+                     struct error *error)
+{
+    double predictions, contrasts;
+    *bad = -1;
+    if (!mean_of(epoch, &epoch->losses, epoch->written.predictions, false, &predictions, bad, error) ||
+        !mean_of(epoch, &epoch->contrast_losses, epoch->written.contrasts, true, &contrasts, bad, error))
+        return false;
+    *loss = predictions + contrast_weight * contrasts;
+    return true;
+}

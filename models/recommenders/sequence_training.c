@@ -1,0 +1,312 @@
+#include "models/recommenders/sequence_training.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/random.h"
+#include "models/recommenders/sequence_data.h"
+
+/* ---- what is trained on ------------------------------------------------------------------------------- */
+
+struct user_items training_items(const struct sequence_training *training, int32_t user)
+{
+    const int64_t end = training->sequences.starts[user + 1],
+                  length = csr_row_length(&training->sequences, user);
+    const int64_t most = training->settings.length + training->kind->shortest - 1;
+    const int64_t count = length < most ? length : most;
+    return (struct user_items){.items = training->sequences.indices + end - count,
+                               .weights = training->item_weights + end - count,
+                               .count = count};
+}
+
+/* Tokens of the user's first sequence in a batch. */
+static int64_t tokens_of(const struct sequence_training *training, int32_t user)
+{
+    return training_items(training, user).count - (training->kind->shortest - 1);
+}
+
+static bool list_users(struct sequence_training *training, struct error *error)
+{
+    const size_t bytes = (size_t)training->sequences.rows * sizeof *training->users;
+    training->users = malloc(bytes);
+    training->order = malloc(bytes);
+    if (!training->users || !training->order)
+        return error_memory(error, "the users", 2 * bytes, NULL);
+    for (int32_t user = 0; user < training->sequences.rows; user++)
+        if (tokens_of(training, user) > 0 && sequence_loss_covers(&training->loss, user))
+            training->users[training->user_count++] = user;
+    if (training->user_count == 0)
+        return error_set(
+            error, ERROR_RUN,
+            "%s: no user has the %lld items that a sequence needs, or an item left to rank below "
+            "them; check data.split and the filters",
+            training->settings.model, (long long)training->kind->shortest);
+    return true;
+}
+
+static int compare_descending(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* What an epoch holds, and the most that a batch may. */
+static bool count_tokens(struct sequence_training *training, struct sequence_counts *capacity,
+                         struct error *error)
+{
+    const int64_t users = training->sequences.rows;
+    const int64_t most = training->settings.sequences < users ? training->settings.sequences : users;
+    int64_t *lengths = malloc((size_t)users * sizeof *lengths), tokens = 0, longest = 0;
+    if (!lengths)
+        return error_memory(error, "the lengths of sequences", (size_t)users * sizeof *lengths, NULL);
+    for (int32_t user = 0; user < users; user++) {
+        const int64_t own = tokens_of(training, user);
+        lengths[user] = own > 0 ? own : 0;
+        tokens += lengths[user];
+    }
+    qsort(lengths, (size_t)users, sizeof *lengths, compare_descending);
+    for (int64_t place = 0; place < most; place++)
+        longest += lengths[place];
+    free(lengths);
+    const int64_t sequences = 1 + training->kind->views;
+    training->tokens_maximum = sequences * longest;
+    training->predictions_maximum = longest;
+    training->contrasts_maximum = training->kind->views * most;
+    *capacity = (struct sequence_counts){.batches = (users + most - 1) / most,
+                                         .tokens = sequences * tokens,
+                                         .sequences = sequences * users,
+                                         .predictions = tokens,
+                                         .contrasts = training->kind->views * users};
+    return true;
+}
+
+static bool read_data(struct sequence_training *training, const struct training_set *data,
+                      struct error *error)
+{
+    return csr_copy(&training->sequences, &training->model->sequences, error) &&
+           sequences_weigh(&training->item_weights, &training->sequences, data, error);
+}
+
+/* ---- life --------------------------------------------------------------------------------------------- */
+
+static void lay_out(struct sequence_training *training)
+{
+    struct arena *arena = &training->arena;
+    const struct encoder_shape *shape = &training->model->shape;
+    const int64_t rows = encoder_rows(shape), width = shape->width, contrasts = training->contrasts_maximum;
+    training->table = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    training->first_moment = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    training->second_moment = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    training->gradient = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    training->d_states = arena_tensor_2d(arena, DTYPE_REAL, training->tokens_maximum, width);
+    if (shape->output) {
+        struct tensor *const picked[] = {&training->picked, &training->d_picked, &training->projected,
+                                         &training->active};
+        for (size_t place = 0; place < sizeof picked / sizeof *picked; place++)
+            *picked[place] = arena_tensor_2d(arena, DTYPE_REAL, training->predictions_maximum, width);
+    }
+    if (contrasts == 0)
+        return;
+    training->views = arena_tensor_2d(arena, DTYPE_REAL, contrasts, width);
+    training->d_views = arena_tensor_2d(arena, DTYPE_REAL, contrasts, width);
+    training->contrast_logits = arena_tensor_2d(arena, DTYPE_REAL, contrasts, contrasts);
+    training->places = arena_tensor_1d(arena, DTYPE_I32, contrasts);
+    training->partners = arena_tensor_1d(arena, DTYPE_I32, contrasts);
+    training->contrast_weights = arena_tensor_1d(arena, DTYPE_REAL, contrasts);
+}
+
+static bool reserve(struct sequence_training *training, struct error *error)
+{
+    const struct encoder_shape *shape = &training->model->shape;
+    struct arena *const arenas[] = {&training->arena, &training->activation_arena};
+    static const char *const lower[] = {"lower recommenders.width", "lower recommenders.sequences"};
+    training->arena = arena_measure(training->backend, "training");
+    training->activation_arena = arena_measure(training->backend, "activations");
+    lay_out(training);
+    encoder_activations_lay_out(&training->activations, &training->activation_arena, shape,
+                                training->tokens_maximum, true);
+    if (!arena_reserve_all(arenas, lower, 2, error))
+        return false;
+    lay_out(training);
+    encoder_parameters_lay_out(&training->parameters, shape, &training->table);
+    encoder_parameters_lay_out(&training->gradients, shape, &training->gradient);
+    return true;
+}
+
+static bool initialize(struct sequence_training *training, struct error *error)
+{
+    real *values = malloc(tensor_bytes(&training->table));
+    if (!values)
+        return error_memory(error, "the initial parameters", tensor_bytes(&training->table),
+                            "lower recommenders.width");
+    encoder_initialize(&training->model->shape, values, training->settings.initial_deviation, training->seed,
+                       host_threads(training->backend));
+    tensor_upload(training->backend, &training->table, values);
+    free(values);
+    return backend_synchronize(training->backend, error);
+}
+
+static bool open_training(struct sequence_training *training, const struct training_set *data,
+                          struct error *error)
+{
+    struct sequence_counts capacity;
+    if (!read_data(training, data, error) || !count_tokens(training, &capacity, error))
+        return false;
+    if (training->predictions_maximum == 0)
+        return list_users(training, error); /* which says that there are none */
+    return sequence_loss_open(&training->loss, training->backend, &training->settings, data,
+                              training->predictions_maximum, training->seed, error) &&
+           list_users(training, error) &&
+           sequence_epoch_open(&training->epoch, training->backend, capacity, training->settings.length,
+                               training->loss.kind == LOSS_CROSS_ENTROPY && training->loss.forbidden.rows > 0
+                                   ? &training->loss.forbidden
+                                   : NULL,
+                               error) &&
+           reserve(training, error) && initialize(training, error);
+}
+
+bool sequence_training_open(void **training, struct recommender *recommender, const struct training_set *data,
+                            uint64_t seed, struct error *error)
+{
+    *training = NULL;
+    if (!sequence_model_create(recommender, data, seed, error))
+        return false;
+    struct sequence_training *opened = calloc(1, sizeof *opened);
+    if (!opened)
+        return error_memory(error, "a training", sizeof *opened, NULL);
+    struct sequence_model *model = recommender->parameters;
+    *opened = (struct sequence_training){.backend = recommender->backend,
+                                         .kind = model->kind,
+                                         .settings = recommender->settings,
+                                         .model = model,
+                                         .seed = seed,
+                                         .items = recommender->items};
+    if (!open_training(opened, data, error)) {
+        sequence_training_close(opened);
+        return false;
+    }
+    *training = opened;
+    return true;
+}
+
+void sequence_training_close(void *training)
+{
+    struct sequence_training *closed = training;
+    if (!closed)
+        return;
+    sequence_epoch_close(&closed->epoch);
+    sequence_loss_close(&closed->loss);
+    arena_release(&closed->arena);
+    arena_release(&closed->activation_arena);
+    csr_free(&closed->sequences);
+    free(closed->item_weights);
+    free(closed->users);
+    free(closed->order);
+    free(closed);
+}
+
+struct training_state sequence_training_state(void *training)
+{
+    struct sequence_training *of = training;
+    return (struct training_state){
+        .step = &of->step, .count = 3, .tensors = {&of->table, &of->first_moment, &of->second_moment}};
+}
+
+bool sequence_publish(void *training, struct error *error)
+{
+    const struct sequence_training *of = training;
+    of->backend->copy(of->backend, of->model->table.data, of->table.data, tensor_bytes(&of->table));
+    return backend_synchronize(of->backend, error);
+}
+
+/* ---- steps -------------------------------------------------------------------------------------------- */
+
+struct encoder_pass training_pass(struct sequence_training *training)
+{
+    return (struct encoder_pass){.backend = training->backend,
+                                 .shape = &training->model->shape,
+                                 .parameters = &training->parameters,
+                                 .gradients = &training->gradients,
+                                 .dropout = (float)training->settings.dropout,
+                                 .seed = training->seed,
+                                 .step = (uint64_t)training->step};
+}
+
+static struct packed_sequences packed(const struct sequence_batch *batch)
+{
+    return (struct packed_sequences){&batch->tokens, &batch->positions, &batch->starts};
+}
+
+const struct tensor *training_encode(struct sequence_training *training, const struct sequence_batch *batch)
+{
+    const struct encoder_pass pass = training_pass(training);
+    const struct packed_sequences sequences = packed(batch);
+    arena_return(&training->activation_arena, 0);
+    encoder_activations_lay_out(&training->activations, &training->activation_arena, pass.shape,
+                                tensor_count(&batch->tokens), true);
+    tensor_zero(training->backend, &training->gradient);
+    encoder_forward(&pass, &training->activations, &sequences);
+    return &training->activations.output;
+}
+
+void training_learn(struct sequence_training *training, const struct sequence_batch *batch,
+                    struct tensor *d_states)
+{
+    const struct encoder_pass pass = training_pass(training);
+    const struct packed_sequences sequences = packed(batch);
+    encoder_backward(&pass, &training->activations, &sequences, d_states);
+    if (training->settings.regularization > 0.0)
+        op_axpby(training->backend, &training->gradient, (float)training->settings.regularization,
+                 &training->table, 1.0f);
+    const struct adamw adam = {.learning_rate = (float)training->settings.learning_rate,
+                               .beta1 = 0.9f,
+                               .beta2 = 0.999f,
+                               .epsilon = 1e-8f,
+                               .step = ++training->step};
+    op_adamw(training->backend, &training->table, &training->gradient, &training->first_moment,
+             &training->second_moment, NULL, adam);
+}
+
+/* ---- epochs ------------------------------------------------------------------------------------------- */
+
+static void write_epoch(struct sequence_training *training, int64_t epoch)
+{
+    const int64_t users = training->user_count, most = training->settings.sequences;
+    struct random_stream stream = random_stream_open(training->seed, RANDOM_SHUFFLE, (uint64_t)epoch, 0);
+    const struct random_permutation order = random_permutation_open(&stream, (uint32_t)users);
+    for (int64_t place = 0; place < users; place++)
+        training->order[place] = training->users[random_permutation_at(&order, (uint32_t)place)];
+    epoch_begin(&training->epoch);
+    for (int64_t first = 0; first < users; first += most)
+        training->kind->write_batch(training, training->order + first,
+                                    first + most <= users ? most : users - first, epoch);
+    epoch_upload(&training->epoch);
+}
+
+/* The mean loss. One that is no number stops the training with its step named. */
+static bool mean_loss(struct sequence_training *training, int64_t steps_before, double *loss,
+                      struct error *error)
+{
+    int64_t bad;
+    if (!epoch_mean_loss(&training->epoch, training->settings.contrast_weight, loss, &bad, error))
+        return false;
+    if (bad >= 0)
+        return error_set(error, ERROR_RUN,
+                         "%s: the loss is not a number at optimizer step %lld; lower "
+                         "recommenders.learning_rate (now %g) or recommenders.initial_deviation (now %g)",
+                         training->settings.model, (long long)(steps_before + bad + 1),
+                         training->settings.learning_rate, training->settings.initial_deviation);
+    return true;
+}
+
+bool sequence_train_epoch(void *training, int64_t epoch, double *loss, struct error *error)
+{
+    struct sequence_training *trained = training;
+    const int64_t steps_before = trained->step;
+    write_epoch(trained, epoch);
+    for (int64_t number = 0; number < trained->epoch.written.batches; number++) {
+        struct sequence_batch batch = epoch_batch(&trained->epoch, number);
+        trained->kind->step(trained, &batch);
+    }
+    return mean_loss(trained, steps_before, loss, error);
+}

@@ -1,0 +1,68 @@
+/*
+ * sequence_training.h: training of the sequential models: every user one example an epoch, `sequences` users a batch in an
+ * order drawn from (seed, RANDOM_SHUFFLE, epoch), one step of Adam a batch. `regularization` is added to the loss as
+ * regularization / 2 times the sum of all parameters' squares. Internal to models/recommenders and its tests.
+ */
+#ifndef IDREC_MODELS_RECOMMENDERS_SEQUENCE_TRAINING_H
+#define IDREC_MODELS_RECOMMENDERS_SEQUENCE_TRAINING_H
+
+#include "models/recommenders/sequence_loss.h"
+#include "models/recommenders/sequence_model.h"
+
+struct sequence_training {
+    struct backend *backend;
+    const struct sequence_kind *kind;
+    struct recommender_settings settings;
+    struct sequence_model *model; /* the recommender's: what publish() fills */
+    uint64_t seed;
+    int64_t items;
+    int64_t step; /* optimizer steps taken */
+
+    struct csr sequences; /* users' items with the synthetic ones among them */
+    real *item_weights;   /* one an index of sequences */
+    int32_t *users;       /* [user_count]: those trained on */
+    int32_t *order;       /* the same in the epoch's order */
+    int64_t user_count;
+    int64_t tokens_maximum, predictions_maximum, contrasts_maximum; /* of a batch */
+
+    struct arena arena;
+    struct tensor table, first_moment, second_moment, gradient; /* [encoder_rows(), width] */
+    struct encoder_parameters parameters, gradients;            /* views of table and gradient */
+    struct tensor d_states;                                     /* [tokens_maximum, width] */
+    struct tensor picked, d_picked, projected, active; /* [predictions_maximum, width]; with shape.output */
+    struct tensor views, d_views;                      /* [contrasts_maximum, width] */
+    struct tensor contrast_logits;                     /* [contrasts_maximum, contrasts_maximum] */
+    struct tensor places, partners, contrast_weights;  /* [contrasts_maximum] */
+
+    struct arena activation_arena;
+    struct encoder_activations activations; /* of the batch under way */
+    struct sequence_loss loss;
+    struct sequence_epoch epoch;
+};
+
+/* The items that user's example may read, the latest settings.length + shortest - 1 of his sequence, and their weights. */
+struct user_items {
+    const int32_t *items;
+    const real *weights;
+    int64_t count;
+};
+struct user_items training_items(const struct sequence_training *training, int32_t user);
+
+/* ---- pieces of a step --------------------------------------------------------------------------------- */
+
+/* Zeroes the gradient and encodes the batch: returns the states [tokens, width]. */
+const struct tensor *training_encode(struct sequence_training *training, const struct sequence_batch *batch);
+/* From the gradient of the states, which is overwritten, to Adam's step. */
+void training_learn(struct sequence_training *training, const struct sequence_batch *batch,
+                    struct tensor *d_states);
+struct encoder_pass training_pass(struct sequence_training *training);
+
+/* Members of recommender_model. */
+bool sequence_training_open(void **training, struct recommender *recommender, const struct training_set *data,
+                            uint64_t seed, struct error *error);
+bool sequence_train_epoch(void *training, int64_t epoch, double *loss, struct error *error);
+bool sequence_publish(void *training, struct error *error);
+struct training_state sequence_training_state(void *training);
+void sequence_training_close(void *training);
+
+#endif
