@@ -1,0 +1,170 @@
+"""Recipes of published figures: one that is reached, one that is missed, what is refused before anything runs, and the table
+of the recipes that are checked in. What `idrec export` writes."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from checking import IDREC, SOURCE, check, status
+
+CONFIG = """\
+name: {name}
+data: {{path: data.inter}}
+recommenders: [{{model: popularity}}, {{model: bpr_mf, width: 8, epochs: 6}}]
+experiment: {{seeds: 2, arms: [original]}}
+evaluate: {{k: [10]}}
+"""
+RECIPE = """\
+recipe:
+  recommender: {recommender}
+  expected:
+  - {{metric: ndcg@10, value: {value}, tolerance: 0.05}}
+  source: a table of ours
+  published_protocol: the same
+"""
+
+
+def idrec(folder, *arguments):
+    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def write(folder, name, value="0.5", recommender="popularity", tail=""):
+    path = folder / f"{name}.yaml"
+    path.write_text(CONFIG.format(name=name) + RECIPE.format(value=value, recommender=recommender) + tail)
+    return path.name
+
+
+def refused(result, *words):
+    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
+    name = " ".join(result.args[1:])
+    check(result.returncode == 2 and len(lines) == 1, f"{name}: status {result.returncode}: {result.stderr}")
+    for word in words:
+        check(lines and word in lines[0], f"{name}: no {word!r} in {lines}")
+
+
+def reached_value(folder):
+    """What popularity reaches on the data: the runs of a recipe tell."""
+    record = json.loads((folder / "runs" / "missed" / "reproduction.json").read_text())
+    return record["figures"][0]["reached"]
+
+
+def test_missed(folder):
+    result = idrec(folder, "reproduce", write(folder, "missed", value="0.99"))
+    check(result.returncode == 1, f"missed: status {result.returncode}: {result.stderr[-300:]}")
+    check("missed (within 5 %)" in result.stdout and "a table of ours" in result.stdout, f"missed: {result.stdout}")
+    check("1 of the published figures" in result.stderr, f"missed: {result.stderr[-300:]}")
+    record = json.loads((folder / "runs" / "missed" / "reproduction.json").read_text())
+    results = json.loads((folder / "runs" / "missed" / "results.json").read_text())
+    runs = [run["metrics"]["ndcg@10"] for run in results["runs"] if run["recommender"] == "popularity"]
+    figure = record["figures"][0]
+    check(len(runs) == 2 and abs(figure["reached"] - sum(runs) / 2) < 1e-12, f"the mean over the seeds: {figure}, {runs}")
+    check(abs(figure["difference"] - (figure["reached"] / 0.99 - 1)) < 1e-12, f"difference: {figure}")
+    check(not record["reached"] and record["seeds"] == 2 and record["overrides"] == [], f"record: {record}")
+    check(not (folder / "runs" / "missed" / "generated.h5").exists(), "the language model is left out")
+
+
+def test_reached(folder):
+    value = reached_value(folder)
+    names = [write(folder, "reached", value=f"{value * 1.04:.6f}"), write(folder, "exceeded", value=f"{value * 0.9:.6f}")]
+    result = idrec(folder, "reproduce", *names)
+    check(result.returncode == 0, f"reached: status {result.returncode}: {result.stderr[-300:]}")
+    check("reached (within 5 %)" in result.stdout and "exceeded (within 5 %)" in result.stdout, f"reached: {result.stdout}")
+    again = idrec(folder, "reproduce", *names, "--json")
+    check("prepare: up to date" in again.stderr and "train: up to date" in again.stderr, f"resumed: {again.stderr}")
+    records = json.loads(again.stdout)
+    check([record["figures"][0]["state"] for record in records] == ["reached", "exceeded"], f"--json: {records}")
+    shorter = idrec(folder, "reproduce", names[0], "recommenders[1].epochs=2")
+    check(shorter.returncode == 0 and "recommenders[1].epochs=2" in shorter.stdout, f"overridden: {shorter.stdout}")
+
+
+def test_refusals(folder):
+    refused(idrec(folder, "reproduce"), "--list")
+    refused(idrec(folder, "reproduce", "none.yaml"), "none.yaml")
+    (folder / "plain.yaml").write_text(CONFIG.format(name="plain"))
+    refused(idrec(folder, "reproduce", "plain.yaml"), "plain.yaml", "recipe")
+    metric = write(folder, "metric")
+    (folder / metric).write_text((folder / metric).read_text().replace("ndcg@10", "ndcg@20"))
+    refused(idrec(folder, "reproduce", metric), "metric.yaml:9:", "ndcg@20", "evaluate.k")
+    refused(idrec(folder, "run", metric), "metric.yaml:9:")
+    refused(idrec(folder, "reproduce", write(folder, "name", recommender="lightgcn")), "name.yaml:7:", "lightgcn")
+    refused(idrec(folder, "reproduce", write(folder, "several", recommender="null")), "several.yaml:7:", "2 recommenders")
+    refused(idrec(folder, "reproduce", write(folder, "value", value="null")), "value.yaml:9:", "value")
+    first, second = write(folder, "first"), write(folder, "second")
+    refused(idrec(folder, "reproduce", first, second, "output=both"), "same folder")
+    check(not (folder / "both").exists() and not (folder / "runs" / "first").exists(), "nothing ran before the refusal")
+    refused(idrec(folder, "reproduce", "--list", "nowhere=1"), "--list")
+
+
+def test_list(folder):
+    listed = json.loads(idrec(folder, "reproduce", "--list", "--json", SOURCE / "configs" / "recommenders").stdout)
+    check(len(listed) >= 1, f"recipes: {listed}")
+    names = [record["name"] for record in listed]
+    check(len(set(names)) == len(names), f"two recipes share a folder: {names}")
+    for record in listed:
+        name = record["name"]
+        check(record["source"] and record["published_protocol"], f"{name} says who published what")
+        resolved = idrec(folder, "config", record["recipe"]).stdout
+        check("\n  arms: [original]\n" in resolved, f"{name} trains on nothing but the original data")
+    markdown = idrec(SOURCE, "reproduce", "--list", "--markdown").stdout
+    check(markdown.strip() in (SOURCE / "docs" / "reproduction.md").read_text(),
+          "the table in docs/reproduction.md is that of `idrec reproduce --list --markdown`")
+
+
+def dump(path, name):
+    """The numbers of a data set, as h5dump prints them."""
+    text = subprocess.run(["h5dump", "-d", name, "-y", "-w", "0", "-m", "%.9g", path], capture_output=True, text=True,
+                          check=True).stdout
+    body = text[text.index("DATA {"):]
+    return [float(value) for value in body[body.index("{") + 1:body.index("}")].replace(",", " ").split()]
+
+
+def test_export(folder):
+    run = folder / "runs" / "missed"
+    users = folder / "users.txt"
+    users.write_text("u7\nu3\n")
+    for name, scores in (("bpr_mf", ["--scores"]), ("popularity", ["--scores"]), ("bpr_mf", [])):
+        output = folder / "export.h5"
+        result = idrec(folder, "export", run, f"--recommender={name}", f"--output={output}", f"--users={users}", *scores)
+        check(result.returncode == 0, f"export of {name}: {result.stderr}")
+        check(not pathlib.Path(f"{output}.tmp").exists(), "nothing is left beside the export")
+        if name == "popularity" or not scores:
+            continue
+        user_vectors, item_vectors = dump(output, "/users/embedding"), dump(output, "/items/embedding")
+        scores, items = dump(output, "/scores"), len(item_vectors) // 8
+        products = [sum(user_vectors[8 * u + i] * item_vectors[8 * item + i] for i in range(8))
+                    for u in range(2) for item in range(items)]
+        check(len(scores) == 2 * items and max(abs(a - b) for a, b in zip(scores, products)) < 1e-5,
+              "scores are the inner products")
+        lists = idrec(folder, "recommend", run, "--recommender=bpr_mf", f"--users={users}", "--k=1").stdout.split("\n")
+        starts, known = dump(output, "/known/indptr"), dump(output, "/known/indices")
+        for u, line in enumerate(lists[:2]):
+            seen = set(known[int(starts[u]):int(starts[u + 1])])
+            best = max(scores[u * items + item] for item in range(items) if item not in seen)
+            check(line.startswith(("u7", "u3")[u]) and abs(float(line.split("\t")[3]) - best) < 1e-6, f"the best of {line}")
+    output.unlink()
+    lacking = idrec(folder, "export", run, "--recommender=popularity", f"--output={output}")
+    refused(lacking, "popularity", "--scores")
+    refused(idrec(folder, "export", run, f"--output={output}"), "--recommender")
+    refused(idrec(folder, "export", run, "--recommender=bpr_mf"), "--output")
+    check(not output.exists(), "nothing is written where nothing can be exported")
+    lost = idrec(folder, "export", run, "--recommender=bpr_mf", "--output=no/where.h5")
+    check(lost.returncode == 1 and "no/where.h5" in lost.stderr, f"no folder: {lost.stderr}")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        made = idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=10")
+        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        test_missed(folder)
+        test_reached(folder)
+        test_refusals(folder)
+        test_list(folder)
+        test_export(folder)
+    return status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
