@@ -1,0 +1,445 @@
+/*
+ * The recommenders that are fitted in one go: their scores against numpy (goldens/make_simple_recommenders.py), among them a
+ * user without rows and an item without users; the inverse of a matrix of several panels; the same bits at any number of
+ * threads; saved and loaded again; what they refuse.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/random.h"
+#include "models/recommenders/als.h"
+#include "models/recommenders/model.h"
+#include "models/recommenders/symmetric_matrix.h"
+#include "tests/support.h"
+
+static const char *const golden_path = IDREC_SOURCE_DIR "/tests/goldens/simple_recommenders.h5";
+
+enum { WITHOUT_ROWS = 7, WITHOUT_USERS = 11, ALS_WIDTH = 8, ALS_SWEEPS = 3, SEED = 5 };
+
+struct golden {
+    struct store *store;
+    struct csr positives;
+    float *weights;
+};
+
+static void *read_array(const struct golden *golden, const char *name, enum dtype dtype, bool matrix)
+{
+    struct error error = ERROR_INITIALIZER;
+    int64_t rows, columns = matrix;
+    void *values;
+    require(store_read(golden->store, name, dtype, &rows, &columns, &values, &error), &error);
+    return values;
+}
+
+static int open_golden(void **state)
+{
+    static struct golden golden;
+    struct error error = ERROR_INITIALIZER;
+    require(store_open(&golden.store, golden_path, &error) &&
+                store_read_csr(golden.store, "/positives", &golden.positives, &error),
+            &error);
+    golden.weights = read_array(&golden, "/weights", DTYPE_F32, false);
+    *state = &golden;
+    return 0;
+}
+
+static int close_golden(void **state)
+{
+    struct golden *golden = *state;
+    store_close(golden->store);
+    csr_free(&golden->positives);
+    free(golden->weights);
+    return 0;
+}
+
+static struct training_set training_set_of(const struct golden *golden)
+{
+    return (struct training_set){.positives = &golden->positives, .weights = golden->weights};
+}
+
+/* ---- the models of the goldens ------------------------------------------------------------------------- */
+
+static struct recommender_settings settings_of(const char *model, double regularization)
+{
+    struct recommender_settings settings = {.width = ALS_WIDTH,
+                                            .regularization = regularization,
+                                            .initial_deviation = 0.1,
+                                            .batch = 1,
+                                            .epochs = ALS_SWEEPS,
+                                            .evaluate_every = 1,
+                                            .neighbors = 10,
+                                            .shrinkage = 1.5,
+                                            .similarity = "cosine",
+                                            .l1 = 0.1,
+                                            .confidence = 5.0,
+                                            .components = 4,
+                                            .low_pass_weight = 0.3};
+    snprintf(settings.model, sizeof settings.model, "%s", model);
+    return settings;
+}
+
+static struct recommender_settings ease_settings(void)
+{
+    return settings_of("ease", 3.0);
+}
+
+static struct recommender_settings slim_settings(int64_t neighbors)
+{
+    struct recommender_settings settings = settings_of("slim", 0.5);
+    settings.neighbors = neighbors;
+    return settings;
+}
+
+static struct recommender_settings knn_settings(const char *similarity)
+{
+    struct recommender_settings settings = settings_of("item_knn", 0.0);
+    snprintf(settings.similarity, sizeof settings.similarity, "%s", similarity);
+    return settings;
+}
+
+static struct recommender *fit(const struct recommender_settings *settings, const struct golden *golden,
+                               struct backend *backend)
+{
+    struct error error = ERROR_INITIALIZER;
+    const struct training_set data = training_set_of(golden);
+    const struct fit_watch nothing = {0};
+    struct recommender *recommender;
+    struct fit_report report;
+    require(
+        recommender_fit(&recommender, backend, settings, &data, &nothing, SEED, NULL, NULL, &report, &error),
+        &error);
+    return recommender;
+}
+
+/* Scores of all users, the last first, in blocks of 8; malloc'ed. */
+static real *all_scores(struct recommender *recommender, struct backend *backend)
+{
+    enum { BLOCK = 8 };
+    struct error error = ERROR_INITIALIZER;
+    const struct scorer scorer = recommender_scorer(recommender);
+    const int64_t users = recommender->users, items = recommender->items;
+    real *scores = malloc((size_t)(users * items) * sizeof *scores),
+         *part = malloc(BLOCK * (size_t)items * sizeof *part);
+    for (int64_t first = 0; first < users; first += BLOCK) {
+        int32_t block[BLOCK];
+        const int64_t count = users - first < BLOCK ? users - first : BLOCK;
+        for (int64_t place = 0; place < count; place++)
+            block[place] = (int32_t)(users - 1 - first - place);
+        struct tensor tensor = tensor_2d(part, DTYPE_REAL, DEVICE_CPU, BLOCK, items);
+        require(scorer.score(scorer.context, block, count, &tensor, &error), &error);
+        for (int64_t place = 0; place < count; place++)
+            memcpy(scores + block[place] * items, part + place * items, (size_t)items * sizeof *scores);
+    }
+    require(backend_synchronize(backend, &error), &error);
+    free(part);
+    return scores;
+}
+
+/* Within 1e-4 of each score, or 1e-6 of the largest one. */
+static void compare(const struct golden *golden, const char *name, const real *scores)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/scores/%s", name);
+    float *expected = read_array(golden, path, DTYPE_F32, true);
+    const int64_t items = golden->positives.columns, count = golden->positives.rows * items;
+    double largest = 0.0;
+    for (int64_t place = 0; place < count; place++)
+        largest = fmax(largest, fabs((double)expected[place]));
+    for (int64_t place = 0; place < count; place++) {
+        const double aim = (double)expected[place], found = (double)scores[place];
+        if (!(fabs(found - aim) <= 1e-4 * fabs(aim) + 1e-6 * largest))
+            fail_msg("%s: user %lld, item %lld scores %.8g, golden %.8g", name, (long long)(place / items),
+                     (long long)(place % items), found, aim);
+    }
+    for (int64_t item = 0; item < items; item++)
+        assert_true(scores[WITHOUT_ROWS * items + item] == 0);
+    for (int64_t user = 0; user < golden->positives.rows; user++)
+        assert_true(scores[user * items + WITHOUT_USERS] == 0);
+    free(expected);
+}
+
+static void check(const struct golden *golden, const char *name, const struct recommender_settings settings)
+{
+    struct backend *backend = open_backend(2);
+    struct recommender *recommender = fit(&settings, golden, backend);
+    real *scores = all_scores(recommender, backend);
+    compare(golden, name, scores);
+    free(scores);
+    recommender_free(recommender);
+    backend_close(backend);
+}
+
+static void ease_is_the_closed_form(void **state)
+{
+    check(*state, "ease", ease_settings());
+}
+
+static void slim_is_the_minimum(void **state)
+{
+    check(*state, "slim", slim_settings(0));
+    check(*state, "slim_neighbors", slim_settings(12));
+}
+
+static void gf_cf_is_the_sum_of_its_filters(void **state)
+{
+    check(*state, "gf_cf", settings_of("gf_cf", 0.0));
+}
+
+static void neighborhoods_are_as_defined(void **state)
+{
+    check(*state, "dice", knn_settings("dice"));
+    check(*state, "tf_idf", knn_settings("tf_idf"));
+    check(*state, "bm25", knn_settings("bm25"));
+}
+
+/* ---- als ----------------------------------------------------------------------------------------------- */
+
+/* Scores after the sweeps from these items, which it overwrites; malloc'ed. */
+static real *scores_by_sweeps(const struct golden *golden, double *initial_items)
+{
+    struct error error = ERROR_INITIALIZER;
+    const struct training_set data = training_set_of(golden);
+    const int64_t users = golden->positives.rows, items = golden->positives.columns;
+    struct sparse_matrix history, audience;
+    require(sparse_matrix_of_training(&history, &data, &error) &&
+                sparse_matrix_transpose(&audience, &history, &error),
+            &error);
+    struct als als = {&history, &audience, ALS_WIDTH, 0.1, 5.0, 2, NULL, initial_items};
+    als.users = malloc((size_t)(users * ALS_WIDTH) * sizeof *als.users);
+    for (int sweep = 0; sweep < ALS_SWEEPS; sweep++)
+        require(als_sweep(&als, &error), &error);
+    real *scores = calloc((size_t)(users * items), sizeof *scores);
+    for (int64_t place = 0; place < users * items; place++)
+        for (int64_t i = 0; i < ALS_WIDTH; i++)
+            scores[place] +=
+                (real)(als.users[place / items * ALS_WIDTH + i] * als.items[place % items * ALS_WIDTH + i]);
+    free(als.users);
+    sparse_matrix_free(&history);
+    sparse_matrix_free(&audience);
+    return scores;
+}
+
+static void als_sweeps_solve_exactly(void **state)
+{
+    const struct golden *golden = *state;
+    double *items = read_array(golden, "/initial_items", DTYPE_F64, true);
+    real *scores = scores_by_sweeps(golden, items);
+    compare(golden, "als", scores);
+    free(scores);
+    free(items);
+}
+
+static void als_fits_by_sweeps_from_its_seed(void **state)
+{
+    const struct golden *golden = *state;
+    const int64_t users = golden->positives.rows, items = golden->positives.columns;
+    double *factors = malloc((size_t)(items * ALS_WIDTH) * sizeof *factors);
+    for (int64_t item = 0; item < items; item++) {
+        struct random_stream stream =
+            random_stream_open(SEED, RANDOM_INITIALIZE, 0, (uint64_t)(users + item));
+        for (int64_t i = 0; i < ALS_WIDTH; i++)
+            factors[item * ALS_WIDTH + i] = 0.1 * random_normal(&stream);
+    }
+    real *expected = scores_by_sweeps(golden, factors);
+    struct backend *backend = open_backend(2);
+    const struct recommender_settings settings = settings_of("als", 0.1);
+    struct recommender *recommender = fit(&settings, golden, backend);
+    real *scores = all_scores(recommender, backend);
+    for (int64_t place = 0; place < users * items; place++)
+        assert_true(fabs((double)(scores[place] - expected[place])) < 1e-5);
+    free(scores);
+    free(expected);
+    free(factors);
+    recommender_free(recommender);
+    backend_close(backend);
+}
+
+/* ---- the inverse --------------------------------------------------------------------------------------- */
+
+enum { SIZE = 2 * SYMMETRIC_PANEL + 76, FEATURES = 40 };
+
+/* Element of F F^T + I. */
+static double element(const double *features, int64_t i, int64_t j)
+{
+    double sum = i == j;
+    for (int64_t k = 0; k < FEATURES; k++)
+        sum += features[i * FEATURES + k] * features[j * FEATURES + k];
+    return sum;
+}
+
+/* Where element (i, j) is kept. */
+static real *place_of(const struct symmetric_matrix *matrix, int64_t i, int64_t j)
+{
+    const int64_t row = i > j ? i : j, column = i > j ? j : i, panel = column / SYMMETRIC_PANEL;
+    return (real *)matrix->values.data + symmetric_panel_first(matrix, panel) +
+           row * symmetric_panel_columns(matrix, panel) + column % SYMMETRIC_PANEL;
+}
+
+/* Rows of the inverse times F F^T + I are rows of the identity. */
+static void inverse_of_several_panels(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = open_backend(2);
+    double *features = malloc(SIZE * FEATURES * sizeof *features);
+    struct random_stream stream = random_stream_open(3, RANDOM_TEST, 0, 0);
+    for (int64_t i = 0; i < SIZE * FEATURES; i++)
+        features[i] = 0.2 * random_normal(&stream);
+    struct symmetric_matrix matrix;
+    require(symmetric_matrix_create(&matrix, backend, SIZE, "lower SIZE", &error), &error);
+    for (int64_t i = 0; i < SIZE; i++)
+        for (int64_t j = 0; j < SIZE; j++)
+            *place_of(&matrix, i, j) = (real)element(features, i, j);
+    /* The blocks on the diagonal are kept whole. */
+    for (int64_t i = 0; i < SIZE; i++)
+        for (int64_t j = i + 1; j < SIZE && j / SYMMETRIC_PANEL == i / SYMMETRIC_PANEL; j++)
+            *(place_of(&matrix, i, i) + j - i) = (real)element(features, i, j);
+    require(symmetric_matrix_negative_inverse(&matrix, "try again", &error), &error);
+    for (int64_t row = 0; row < SIZE; row += 97) {
+        double projected[FEATURES] = {0};
+        for (int64_t j = 0; j < SIZE; j++)
+            for (int64_t k = 0; k < FEATURES; k++)
+                projected[k] -= (double)*place_of(&matrix, row, j) * features[j * FEATURES + k];
+        for (int64_t column = 0; column < SIZE; column++) {
+            double found = -(double)*place_of(&matrix, row, column);
+            for (int64_t k = 0; k < FEATURES; k++)
+                found += projected[k] * features[column * FEATURES + k];
+            if (fabs(found - (row == column)) > 2e-5)
+                fail_msg("row %lld, column %lld of the product is %g", (long long)row, (long long)column,
+                         found);
+        }
+    }
+    symmetric_matrix_release(&matrix);
+    free(features);
+    backend_close(backend);
+}
+
+static void a_singular_matrix_is_refused(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = open_backend(1);
+    struct symmetric_matrix matrix;
+    require(symmetric_matrix_create(&matrix, backend, 3, "lower SIZE", &error), &error);
+    for (int64_t i = 0; i < 9; i++)
+        ((real *)matrix.values.data)[i] = 1;
+    assert_false(symmetric_matrix_negative_inverse(&matrix, "raise it", &error));
+    assert_non_null(strstr(error.message, "not positive definite; raise it"));
+    symmetric_matrix_release(&matrix);
+    backend_close(backend);
+}
+
+/* ---- all of them --------------------------------------------------------------------------------------- */
+
+enum { MODELS = 6 };
+
+static void list_models(struct recommender_settings settings[MODELS])
+{
+    settings[0] = ease_settings();
+    settings[1] = slim_settings(0);
+    settings[2] = settings_of("als", 0.1);
+    settings[3] = settings_of("gf_cf", 0.0);
+    settings[4] = knn_settings("bm25");
+    settings[5] = settings_of("popularity", 0.0);
+}
+
+static size_t score_bytes(const struct golden *golden)
+{
+    return (size_t)(golden->positives.rows * golden->positives.columns) * sizeof(real);
+}
+
+static void threads_give_the_same_bits(void **state)
+{
+    const struct golden *golden = *state;
+    struct recommender_settings settings[MODELS];
+    list_models(settings);
+    for (int model = 0; model < MODELS; model++) {
+        real *scores[2];
+        for (int threads = 1; threads <= 2; threads++) {
+            struct backend *backend = open_backend(threads);
+            struct recommender *recommender = fit(&settings[model], golden, backend);
+            scores[threads - 1] = all_scores(recommender, backend);
+            recommender_free(recommender);
+            backend_close(backend);
+        }
+        assert_memory_equal(scores[0], scores[1], score_bytes(golden));
+        free(scores[0]);
+        free(scores[1]);
+    }
+}
+
+static void loaded_models_score_the_same(void **state)
+{
+    const struct golden *golden = *state;
+    struct recommender_settings settings[MODELS];
+    struct backend *backend = open_backend(2);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/test-simple-recommenders-%ld.h5", (long)getpid());
+    list_models(settings);
+    for (int model = 0; model < MODELS; model++) {
+        struct error error = ERROR_INITIALIZER;
+        struct recommender *fitted = fit(&settings[model], golden, backend), *loaded;
+        require(recommender_save(fitted, path, &error) && recommender_load(&loaded, backend, path, &error),
+                &error);
+        real *expected = all_scores(fitted, backend), *found = all_scores(loaded, backend);
+        assert_memory_equal(expected, found, score_bytes(golden));
+        free(expected);
+        free(found);
+        recommender_free(fitted);
+        recommender_free(loaded);
+    }
+    unlink(path);
+    backend_close(backend);
+}
+
+static void only_als_depends_on_the_seed(void **state)
+{
+    (void)state;
+    struct recommender_settings settings[MODELS];
+    list_models(settings);
+    for (int model = 0; model < MODELS; model++)
+        assert_int_equal(recommender_is_deterministic(&settings[model]),
+                         strcmp(settings[model].model, "als") != 0);
+}
+
+static void expect_failure(const struct golden *golden, const struct recommender_settings settings,
+                           const char *expected)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = open_backend(1);
+    const struct training_set data = training_set_of(golden);
+    const struct fit_watch nothing = {0};
+    struct recommender *recommender;
+    struct fit_report report;
+    assert_false(recommender_fit(&recommender, backend, &settings, &data, &nothing, SEED, NULL, NULL, &report,
+                                 &error));
+    if (!strstr(error.message, expected))
+        fail_msg("'%s' does not say '%s'", error.message, expected);
+    backend_close(backend);
+}
+
+/* An item without users makes X^T X singular. A catalogue beyond any memory is refused before it is taken. */
+static void failures_say_what_to_do(void **state)
+{
+    const struct golden *golden = *state;
+    struct golden wide = *golden;
+    wide.positives.columns = 30000000;
+    expect_failure(golden, settings_of("ease", 0.0), "raise recommenders.regularization");
+    expect_failure(&wide, ease_settings(), "raise data.k_core");
+    expect_failure(golden, knn_settings("nearest"), "use cosine");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ease_is_the_closed_form),         cmocka_unit_test(slim_is_the_minimum),
+        cmocka_unit_test(gf_cf_is_the_sum_of_its_filters), cmocka_unit_test(neighborhoods_are_as_defined),
+        cmocka_unit_test(als_sweeps_solve_exactly),        cmocka_unit_test(als_fits_by_sweeps_from_its_seed),
+        cmocka_unit_test(inverse_of_several_panels),       cmocka_unit_test(a_singular_matrix_is_refused),
+        cmocka_unit_test(threads_give_the_same_bits),      cmocka_unit_test(loaded_models_score_the_same),
+        cmocka_unit_test(only_als_depends_on_the_seed),    cmocka_unit_test(failures_say_what_to_do),
+    };
+    return cmocka_run_group_tests(tests, open_golden, close_golden);
+}
