@@ -127,33 +127,35 @@ static bool fit(struct measured_device device, int count, char **values, struct 
 }
 
 /* Times `count` steps one by one, after two that are not counted. */
-static bool time_steps(struct embedding_training *training, embedding_step *step, int64_t count,
-                       struct error *error)
+static bool time_steps(struct embedding_training *training, int64_t count, struct error *error)
 {
     const int64_t batch = training->settings.batch, steps = training->sampler.count / batch;
     double *walls = calloc((size_t)count, sizeof *walls),
            *processors = calloc((size_t)count, sizeof *processors);
     double started = clock_seconds();
-    triple_sampler_epoch(&training->sampler, 1, batch, &training->rows, &training->weights);
-    training->backend->wait(training->backend);
-    const double sampling = clock_seconds() - started;
-    for (int64_t place = -2; walls && processors && place < count; place++) {
+    bool done =
+        (walls && processors) || error_memory(error, "the times", 2 * (size_t)count * sizeof *walls, NULL);
+    done = done && embedding_training_begin_epoch(training, 1, error) &&
+           backend_synchronize(training->backend, error);
+    const double beginning = clock_seconds() - started;
+    for (int64_t place = -2; done && place < count; place++) {
         started = clock_seconds();
         const double processor_started = processor_seconds();
-        step(training, (place + 2) % steps * batch, batch);
+        training->take_step(training, (place + 2) % steps * batch, batch);
         training->backend->wait(training->backend);
         if (place >= 0) {
             walls[place] = clock_seconds() - started;
             processors[place] = processor_seconds() - processor_started;
         }
     }
-    const bool done = walls && processors && backend_synchronize(training->backend, error);
+    done = done && backend_synchronize(training->backend, error);
     if (done) {
-        printf("%s, %d threads: sampling %.3f s an epoch, median of %lld steps of %lld triples %.1f ms wall "
-               "and %.1f ms "
-               "processor\n",
-               training->settings.model, training->backend->threads, sampling, (long long)count,
-               (long long)batch, 1e3 * median(walls, count), 1e3 * median(processors, count));
+        printf(
+            "%s, %d threads: an epoch begins with %.3f s, median of %lld steps of %lld triples %.1f ms wall "
+            "and %.1f ms "
+            "processor\n",
+            training->settings.model, training->backend->threads, beginning, (long long)count,
+            (long long)batch, 1e3 * median(walls, count), 1e3 * median(processors, count));
     }
     free(walls);
     free(processors);
@@ -161,8 +163,8 @@ static bool time_steps(struct embedding_training *training, embedding_step *step
 }
 
 /* Times `count` whole epochs, sampling included, after one that is not counted. */
-static bool time_epochs(struct embedding_training *training, const struct ceilings *ceilings, int64_t count,
-                        struct error *error)
+static bool time_epochs(const struct recommender_model *model, struct embedding_training *training,
+                        const struct ceilings *ceilings, int64_t count, struct error *error)
 {
     struct backend *backend = training->backend;
     double loss = 0.0, *seconds = calloc((size_t)count, sizeof *seconds);
@@ -170,8 +172,7 @@ static bool time_epochs(struct embedding_training *training, const struct ceilin
     for (int64_t epoch = 0; done && epoch <= count; epoch++) {
         backend_reset_counters(backend);
         const double started = clock_seconds();
-        done = training->model->train_epoch(training, epoch + 1, &loss, error) &&
-               backend_synchronize(backend, error);
+        done = model->train_epoch(training, epoch + 1, &loss, error) && backend_synchronize(backend, error);
         if (epoch > 0)
             seconds[epoch - 1] = clock_seconds() - started;
     }
@@ -186,22 +187,16 @@ static bool time_epochs(struct embedding_training *training, const struct ceilin
     return done;
 }
 
-static bool graph_model(const struct recommender_settings *settings)
-{
-    return strcmp(settings->model, "lightgcn") == 0;
-}
-
-static bool time_training(struct embedding_training *training, bool whole_epochs, bool small, int64_t count,
-                          struct error *error)
+static bool time_training(const struct recommender_model *model, struct embedding_training *training,
+                          bool whole_epochs, bool small, int64_t count, struct error *error)
 {
     struct ceilings ceilings;
     if (!whole_epochs)
-        return time_steps(training, graph_model(&training->settings) ? lightgcn_step : bpr_mf_step, count,
-                          error);
+        return time_steps(training, count, error);
     if (!ceilings_measure(&ceilings, training->backend, small, error))
         return false;
     ceilings_print(&ceilings, training->backend);
-    return time_epochs(training, &ceilings, count, error);
+    return time_epochs(model, training, &ceilings, count, error);
 }
 
 /* steps|epochs TRAIN COUNT THREADS [setting=value ...] */
@@ -220,7 +215,7 @@ static bool train(struct measured_device device, bool whole_epochs, int count, c
         done &&
         recommender_create(&recommender, backend, &settings, files.train.rows, files.train.columns, error) &&
         recommender->model->training_open(&training, recommender, &data, 1, error) &&
-        time_training(training, whole_epochs, device.small, atoll(values[1]), error);
+        time_training(recommender->model, training, whole_epochs, device.small, atoll(values[1]), error);
     embedding_training_close(training);
     recommender_free(recommender);
     csr_free(&files.train);

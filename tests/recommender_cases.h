@@ -205,8 +205,7 @@ static void load_golden_triples(struct embedding_training *training, struct stor
     free(weights);
 }
 
-static void compare_with_golden(struct embedding_training *training, struct store *golden, const char *model,
-                                embedding_step *step)
+static void compare_with_golden(struct embedding_training *training, struct store *golden, const char *model)
 {
     char name[64];
     snprintf(name, sizeof name, "/%s/losses", model);
@@ -214,7 +213,7 @@ static void compare_with_golden(struct embedding_training *training, struct stor
     snprintf(name, sizeof name, "/%s/table", model);
     float *table = golden_array(golden, name, DTYPE_F32, true);
     for (int64_t batch = 0; batch < GOLDEN_STEPS; batch++) {
-        step(training, batch * GOLDEN_BATCH, GOLDEN_BATCH);
+        training->take_step(training, batch * GOLDEN_BATCH, GOLDEN_BATCH);
         const struct tensor of_batch = tensor_rows(&training->losses, batch * GOLDEN_BATCH, GOLDEN_BATCH);
         real losses[GOLDEN_BATCH];
         tensor_download(training->backend, losses, &of_batch);
@@ -236,7 +235,7 @@ static void compare_with_golden(struct embedding_training *training, struct stor
     free(table);
 }
 
-static void check_golden(struct backend *backend, const char *model, embedding_step *step)
+static void check_golden(struct backend *backend, const char *model)
 {
     struct error error = ERROR_INITIALIZER;
     struct store *golden;
@@ -262,7 +261,7 @@ static void check_golden(struct backend *backend, const char *model, embedding_s
     training->losses = arena_tensor_1d(&room, DTYPE_REAL, GOLDEN_STEPS * GOLDEN_BATCH);
     tensor_upload(backend, &training->parameters, initial);
     load_golden_triples(training, golden);
-    compare_with_golden(training, golden, model, step);
+    compare_with_golden(training, golden, model);
     end_training(opened);
     arena_release(&room);
     store_close(golden);

@@ -22,7 +22,7 @@ static void test_golden_bpr_mf(void **state)
 {
     (void)state;
     struct backend *backend = open_backend(2);
-    check_golden(backend, "bpr_mf", bpr_mf_step);
+    check_golden(backend, "bpr_mf");
     backend_close(backend);
 }
 
@@ -30,7 +30,7 @@ static void test_golden_lightgcn(void **state)
 {
     (void)state;
     struct backend *backend = open_backend(2);
-    check_golden(backend, "lightgcn", lightgcn_step);
+    check_golden(backend, "lightgcn");
     backend_close(backend);
 }
 

@@ -10,23 +10,7 @@ static bool uses_blocks(const struct embedding_training *training)
     return strcmp(training->settings.optimizer, "sgd") == 0;
 }
 
-static bool prepare(struct embedding_training *training, const struct training_set *data, struct error *error)
-{
-    if (!uses_blocks(training))
-        return embedding_training_reserve(training, data, 0, error);
-    const int64_t rows = training->users + training->items, width = training->settings.width;
-    training->arena = arena_measure(training->backend, "bpr_mf");
-    arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
-    if (!arena_reserve(&training->arena, 0, "lower recommenders.width", error))
-        return false;
-    training->parameters = arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
-    const size_t bytes = tensor_bytes(&training->parameters);
-    if (training->backend->device != DEVICE_CPU && !(training->host_table = malloc(bytes)))
-        return error_memory(error, "the embeddings on the host", bytes, "lower recommenders.width");
-    return block_sgd_open(&training->blocks, data, training->seed, training->backend->threads, error);
-}
-
-void bpr_mf_step(struct embedding_training *training, int64_t first, int64_t count)
+static void bpr_mf_step(struct embedding_training *training, int64_t first, int64_t count)
 {
     struct backend *backend = training->backend;
     const struct tensor rows = tensor_rows(&training->rows, 3 * first, 3 * count);
@@ -38,6 +22,24 @@ void bpr_mf_step(struct embedding_training *training, int64_t first, int64_t cou
     tensor_zero(backend, &training->gradient);
     op_scatter_add(backend, &training->gradient, &gradient, &rows);
     adam_step(training, &training->gradient);
+}
+
+static bool prepare(struct embedding_training *training, struct error *error)
+{
+    training->take_step = bpr_mf_step;
+    if (!uses_blocks(training))
+        return embedding_training_reserve(training, 0, error);
+    const int64_t rows = training->users + training->items, width = training->settings.width;
+    training->arena = arena_measure(training->backend, "bpr_mf");
+    arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
+    if (!arena_reserve(&training->arena, 0, "lower recommenders.width", error))
+        return false;
+    training->parameters = arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
+    const size_t bytes = tensor_bytes(&training->parameters);
+    if (training->backend->device != DEVICE_CPU && !(training->host_table = malloc(bytes)))
+        return error_memory(error, "the embeddings on the host", bytes, "lower recommenders.width");
+    return block_sgd_open(&training->blocks, &training->data, training->seed, training->backend->threads,
+                          error);
 }
 
 /* The cores work on the table whatever the device; a GPU's comes over for the epoch. */
@@ -71,7 +73,7 @@ static bool training_open(void **training, struct recommender *recommender, cons
 static bool train_epoch(void *training, int64_t epoch, double *loss, struct error *error)
 {
     return uses_blocks(training) ? train_epoch_by_blocks(training, epoch, loss, error)
-                                 : train_epoch_by_steps(training, epoch, bpr_mf_step, loss, error);
+                                 : embedding_training_epoch(training, epoch, loss, error);
 }
 
 static bool publish(void *training, struct error *error)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "models/recommenders/block_sgd.h"
+#include "models/recommenders/node_contrast.h"
+#include "models/recommenders/user_item_graph.h"
 
 static bool initialize_parameters(struct embedding_training *training, struct error *error)
 {
@@ -36,6 +38,7 @@ bool embedding_training_open(void **training, struct recommender *recommender,
     *opened = (struct embedding_training){.backend = recommender->backend,
                                           .settings = recommender->settings,
                                           .seed = seed,
+                                          .data = *data,
                                           .users = recommender->users,
                                           .items = recommender->items};
     bool done = embeddings_create(&embeddings, recommender->backend, recommender->users, recommender->items,
@@ -43,7 +46,7 @@ bool embedding_training_open(void **training, struct recommender *recommender,
     if (done) {
         recommender->parameters = embeddings;
         opened->final = &embeddings->table;
-        done = prepare(opened, data, error) && initialize_parameters(opened, error);
+        done = prepare(opened, error) && initialize_parameters(opened, error);
     }
     if (done)
         *training = opened;
@@ -60,6 +63,7 @@ void embedding_training_close(void *training)
     if (closed->release_own)
         closed->release_own(closed->own);
     triple_sampler_close(&closed->sampler);
+    node_contrast_close(closed->contrast);
     block_sgd_close(closed->blocks);
     free(closed->host_table);
     free(closed->host_losses);
@@ -85,13 +89,13 @@ static void lay_out(struct embedding_training *training, int64_t edges)
     training->batch_gradient = arena_tensor_2d(arena, DTYPE_REAL, 3 * batch, width);
     if (edges == 0)
         return;
-    training->graph = (struct csr_tensor){.rows = rows,
-                                          .columns = rows,
-                                          .starts = arena_tensor_1d(arena, DTYPE_I64, rows + 1),
-                                          .indices = arena_tensor_1d(arena, DTYPE_I32, edges),
-                                          .values = arena_tensor_1d(arena, DTYPE_REAL, edges)};
-    for (int64_t layer = 0; layer < training->settings.layers; layer++)
-        training->layer[layer] = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    struct propagation *propagation = &training->propagation;
+    training->graph = user_item_graph_tensor(arena, rows, edges);
+    propagation->layers = training->settings.layers;
+    for (int64_t layer = 0; layer < propagation->layers; layer++) {
+        propagation->graph[layer] = &training->graph;
+        propagation->layer[layer] = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    }
 }
 
 static bool upload_places(struct embedding_training *training, struct error *error)
@@ -107,10 +111,9 @@ static bool upload_places(struct embedding_training *training, struct error *err
     return backend_synchronize(training->backend, error);
 }
 
-bool embedding_training_reserve(struct embedding_training *training, const struct training_set *data,
-                                int64_t edges, struct error *error)
+bool embedding_training_reserve(struct embedding_training *training, int64_t edges, struct error *error)
 {
-    if (!triple_sampler_open(&training->sampler, training->backend, data, training->seed, error))
+    if (!triple_sampler_open(&training->sampler, training->backend, &training->data, training->seed, error))
         return false;
     const size_t triples = (size_t)training->sampler.count;
     if (training->settings.batch > training->sampler.count)
@@ -162,34 +165,51 @@ void adam_step(struct embedding_training *training, const struct tensor *gradien
              &training->second_moment, NULL, settings);
 }
 
-/* The mean loss of the epoch. A loss that is no number stops the training with its step named. */
-static bool mean_loss(struct embedding_training *training, double *loss, struct error *error)
+static bool not_a_number(const struct embedding_training *training, int64_t batch, struct error *error)
 {
-    const int64_t triples = training->sampler.count, batch = training->settings.batch;
-    const int64_t steps = (triples + batch - 1) / batch;
+    const int64_t steps = (training->sampler.count + training->settings.batch - 1) / training->settings.batch;
+    return error_set(error, ERROR_RUN,
+                     "%s: the loss is not a number at optimizer step %lld; lower "
+                     "recommenders.learning_rate (now %g) or recommenders.initial_deviation (now %g)",
+                     training->settings.model, (long long)(training->step - steps + batch + 1),
+                     training->settings.learning_rate, training->settings.initial_deviation);
+}
+
+/* The loss of the epoch. One that is no number stops the training with its step named. */
+static bool epoch_loss(struct embedding_training *training, double *loss, struct error *error)
+{
+    const int64_t triples = training->sampler.count;
+    struct contrast_loss contrast = {.bad_batch = -1};
     tensor_download(training->backend, training->host_losses, &training->losses);
-    if (!backend_synchronize(training->backend, error))
+    if (!backend_synchronize(training->backend, error) ||
+        (training->contrast && !node_contrast_loss(training->contrast, &contrast, error)))
         return false;
     double sum = 0.0;
     for (int64_t place = 0; place < triples; place++) {
         if (!isfinite(training->host_losses[place]))
-            return error_set(error, ERROR_RUN,
-                             "%s: the loss is not a number at optimizer step %lld; lower "
-                             "recommenders.learning_rate (now %g) or recommenders.initial_deviation (now %g)",
-                             training->settings.model, (long long)training->step - steps + place / batch + 1,
-                             training->settings.learning_rate, training->settings.initial_deviation);
+            return not_a_number(training, place / training->settings.batch, error);
         sum += (double)training->host_losses[place];
     }
-    *loss = sum / (double)triples;
+    if (contrast.bad_batch >= 0)
+        return not_a_number(training, contrast.bad_batch, error);
+    *loss = sum / (double)triples + contrast.mean;
     return true;
 }
 
-bool train_epoch_by_steps(struct embedding_training *training, int64_t epoch, embedding_step *step,
-                          double *loss, struct error *error)
+bool embedding_training_begin_epoch(struct embedding_training *training, int64_t epoch, struct error *error)
 {
-    const int64_t triples = training->sampler.count, batch = training->settings.batch;
-    triple_sampler_epoch(&training->sampler, epoch, batch, &training->rows, &training->weights);
+    triple_sampler_epoch(&training->sampler, epoch, training->settings.batch, &training->rows,
+                         &training->weights);
+    return !training->begin_epoch || training->begin_epoch(training, epoch, error);
+}
+
+bool embedding_training_epoch(void *training, int64_t epoch, double *loss, struct error *error)
+{
+    struct embedding_training *trained = training;
+    const int64_t triples = trained->sampler.count, batch = trained->settings.batch;
+    if (!embedding_training_begin_epoch(trained, epoch, error))
+        return false;
     for (int64_t first = 0; first < triples; first += batch)
-        step(training, first, first + batch <= triples ? batch : triples - first);
-    return mean_loss(training, loss, error);
+        trained->take_step(trained, first, first + batch <= triples ? batch : triples - first);
+    return epoch_loss(trained, loss, error);
 }

@@ -1,6 +1,6 @@
 /*
  * steps.h: training of the models that are one table of embeddings, users first, then items, with one
- * optimizer step a mini-batch of triples. Internal to models/recommenders and its tests.
+ * optimizer step a mini-batch of triples. Internal to models/recommenders, its tests and benchmarks.
  *
  * The loss of a batch of n triples (user, positive, negative) with weights w is
  *   1/n sum_i w_i softplus(s(u, neg) - s(u, pos))  +  regularization / (2 n) sum_i |u|^2 + |pos|^2 + |neg|^2
@@ -15,10 +15,17 @@
 #include "core/ops.h"
 #include "models/recommenders/model.h"
 #include "models/recommenders/negative_sampling.h"
+#include "models/recommenders/propagation.h"
 
-enum { PROPAGATION_LAYERS_MAXIMUM = 8 };
+struct block_sgd;     /* see block_sgd.h */
+struct node_contrast; /* see node_contrast.h */
+struct embedding_training;
 
-struct block_sgd; /* see block_sgd.h */
+/* A step of a model over triples first .. first + count - 1 of the epoch (count <= settings.batch, first a
+ * multiple of settings.batch); losses[first ..] are written. Errors are the backend's. */
+typedef void embedding_step(struct embedding_training *training, int64_t first, int64_t count);
+/* What an epoch (from 1) begins with when its triples have been drawn. */
+typedef bool embedding_epoch(struct embedding_training *training, int64_t epoch, struct error *error);
 
 struct embedding_training {
     struct backend *backend;
@@ -26,6 +33,9 @@ struct embedding_training {
     uint64_t seed;
     int64_t users, items;
     int64_t step; /* optimizer steps taken */
+    struct training_set data;
+    embedding_step *take_step;
+    embedding_epoch *begin_epoch; /* NULL: nothing */
 
     struct arena arena;
     struct tensor parameters;                  /* [users + items, width] */
@@ -39,18 +49,19 @@ struct embedding_training {
 
     struct tensor *final; /* [users + items, width]: the recommender's embeddings */
 
-    struct csr_tensor graph;                         /* of graph models: the normalised adjacency */
-    struct tensor layer[PROPAGATION_LAYERS_MAXIMUM]; /* of these: [users + items, width], layers 1 .. L */
-    struct block_sgd *blocks;                        /* bpr_mf with optimizer sgd */
-    real *host_table;                                /* the same on a GPU: the table during an epoch */
+    struct csr_tensor graph;        /* of graph models: the normalised adjacency */
+    struct propagation propagation; /* of these: over it */
+    struct layer_range read_out;    /* of these: the layers whose mean is the final embedding */
+    struct node_contrast *contrast; /* of contrastive ones */
+    struct block_sgd *blocks;       /* bpr_mf with optimizer sgd */
+    real *host_table;               /* the same on a GPU: the table during an epoch */
 
     void *own; /* of other models: what they have besides */
     void (*release_own)(void *own);
 };
 
-/* Reserves a model's memory and fills what stays the same throughout the training. */
-typedef bool embedding_prepare(struct embedding_training *training, const struct training_set *data,
-                               struct error *error);
+/* Reserves a model's memory, fills what stays the same throughout the training, and sets take_step and begin_epoch. */
+typedef bool embedding_prepare(struct embedding_training *training, struct error *error);
 
 /* A training for the recommender, whose parameters it makes: memory and what `prepare` does, then initial embeddings
  * (normal of settings->initial_deviation, drawn from (seed, RANDOM_INITIALIZE, row)). `data` must outlive it. */
@@ -61,18 +72,14 @@ void embedding_training_close(void *training);
 struct training_state embedding_training_state(void *training);
 
 /* For prepare(): opens the sampler and reserves the tables, Adam's moments, an epoch's triples, a batch's
- * rows, and, unless `edges` is 0, the graph of so many edges and the layers. */
-bool embedding_training_reserve(struct embedding_training *training, const struct training_set *data,
-                                int64_t edges, struct error *error);
+ * rows, and, unless `edges` is 0, the graph of so many edges and the layers over it. */
+bool embedding_training_reserve(struct embedding_training *training, int64_t edges, struct error *error);
 
-/* A step of a model over triples first .. first + count - 1 of the epoch (count <= settings.batch, first a
- * multiple of settings.batch); losses[first ..] are written. Errors are the backend's. */
-typedef void embedding_step(struct embedding_training *training, int64_t first, int64_t count);
-embedding_step bpr_mf_step, lightgcn_step;
-
-/* Draws an epoch's triples and takes a step for each batch. */
-bool train_epoch_by_steps(struct embedding_training *training, int64_t epoch, embedding_step *step,
-                          double *loss, struct error *error);
+/* Draws an epoch's triples and does what the epoch begins with. */
+bool embedding_training_begin_epoch(struct embedding_training *training, int64_t epoch, struct error *error);
+/* Trains an epoch. The loss is the mean ranking loss of the triples, unweighted, and of contrastive models the
+ * weighted contrastive losses besides, a mean over the batches. */
+bool embedding_training_epoch(void *training, int64_t epoch, double *loss, struct error *error);
 
 /* Shared parts of the steps. batch_loss(): losses and batch_gradient from batch_final. */
 void batch_loss(struct embedding_training *training, int64_t first, int64_t count);

@@ -1,0 +1,83 @@
+#include "models/recommenders/graph_steps.h"
+
+#include "models/recommenders/user_item_graph.h"
+
+bool graph_training_prepare(struct embedding_training *training, int64_t first_layer, struct error *error)
+{
+    const struct recommender_settings *settings = &training->settings;
+    if (settings->layers < 1 || settings->layers > PROPAGATION_LAYERS_MAXIMUM)
+        return error_set(error, ERROR_USAGE, "%s: %lld layers; recommenders.layers must be 1 to %d",
+                         settings->model, (long long)settings->layers, PROPAGATION_LAYERS_MAXIMUM);
+    training->read_out = (struct layer_range){first_layer, settings->layers};
+    struct user_item_graph graph;
+    if (!embedding_training_reserve(training, 2 * csr_count(training->data.positives), error) ||
+        !user_item_graph_open(&graph, &training->data, error))
+        return false;
+    user_item_graph_fill(&graph, &training->data, NULL);
+    training->graph = user_item_graph_upload(&graph, training->backend, &training->graph);
+    user_item_graph_close(&graph);
+    return backend_synchronize(training->backend, error);
+}
+
+static float share_of(struct layer_range range)
+{
+    return 1.0f / (float)(range.last - range.first + 1);
+}
+
+/* batch_final = the final embeddings of the batch's rows; batch_rows = the table's rows themselves. */
+static void gather_final(struct embedding_training *training, const struct tensor *rows)
+{
+    struct backend *backend = training->backend;
+    const struct layer_range range = training->read_out;
+    const int64_t count = rows->shape[0];
+    struct tensor own = tensor_rows(&training->batch_rows, 0, count);
+    struct tensor final = tensor_rows(&training->batch_final, 0, count);
+    struct tensor scratch = tensor_rows(&training->batch_gradient, 0, count);
+    op_gather(backend, &own, &training->parameters, rows);
+    if (range.first == 0)
+        op_axpby(backend, &final, share_of(range), &own, 0.0f);
+    const struct layer_range above = {range.first == 0 ? 1 : range.first, range.last};
+    gather_layers(backend, &final, &scratch, &training->propagation, &training->parameters, rows, above,
+                  share_of(range), range.first == 0 ? 1.0f : 0.0f);
+}
+
+struct layer_gradient rank_batch(struct embedding_training *training, int64_t first, int64_t count)
+{
+    struct layer_gradient of_layers = {.rows = tensor_rows(&training->rows, 3 * first, 3 * count),
+                                       .gradient = tensor_rows(&training->batch_final, 0, 3 * count),
+                                       .range = training->read_out};
+    const struct tensor of_mean = tensor_rows(&training->batch_gradient, 0, 3 * count);
+    gather_final(training, &of_layers.rows);
+    batch_loss(training, first, count);
+    op_axpby(training->backend, &of_layers.gradient, share_of(training->read_out), &of_mean, 0.0f);
+    return of_layers;
+}
+
+struct layer_noise noise_of_step(const struct embedding_training *training, int pass)
+{
+    return (struct layer_noise){.magnitude = (float)training->settings.noise,
+                                .seed = training->seed,
+                                .step = (uint64_t)training->step,
+                                .site = (uint64_t)(pass * PROPAGATION_LAYERS_MAXIMUM)};
+}
+
+void finish_step(struct embedding_training *training, int64_t first, int64_t count)
+{
+    const struct tensor rows = tensor_rows(&training->rows, 3 * first, 3 * count);
+    struct tensor own = tensor_rows(&training->batch_rows, 0, 3 * count);
+    op_axpby(training->backend, &own, (float)(training->settings.regularization / (double)count), &own, 0.0f);
+    op_scatter_add(training->backend, &training->gradient, &own, &rows);
+    adam_step(training, &training->gradient);
+}
+
+bool graph_training_publish(void *training, struct error *error)
+{
+    struct embedding_training *trained = training;
+    const struct layer_range range = trained->read_out;
+    propagate(trained->backend, &trained->propagation, &trained->parameters);
+    for (int64_t layer = range.first; layer <= range.last; layer++)
+        op_axpby(trained->backend, trained->final, share_of(range),
+                 layer == 0 ? &trained->parameters : &trained->propagation.layer[layer - 1],
+                 layer == range.first ? 0.0f : 1.0f);
+    return backend_synchronize(trained->backend, error);
+}
