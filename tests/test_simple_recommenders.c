@@ -3,195 +3,42 @@
  * user without rows and an item without users; the inverse of a matrix of several panels; the same bits at any number of
  * threads; saved and loaded again; what they refuse.
  */
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "core/random.h"
 #include "models/recommenders/als.h"
-#include "models/recommenders/model.h"
 #include "models/recommenders/symmetric_matrix.h"
-#include "tests/support.h"
+#include "tests/simple_recommender_cases.h"
 
-static const char *const golden_path = IDREC_SOURCE_DIR "/tests/goldens/simple_recommenders.h5";
-
-enum { WITHOUT_ROWS = 7, WITHOUT_USERS = 11, ALS_WIDTH = 8, ALS_SWEEPS = 3, SEED = 5 };
-
-struct golden {
-    struct store *store;
-    struct csr positives;
-    float *weights;
-};
-
-static void *read_array(const struct golden *golden, const char *name, enum dtype dtype, bool matrix)
-{
-    struct error error = ERROR_INITIALIZER;
-    int64_t rows, columns = matrix;
-    void *values;
-    require(store_read(golden->store, name, dtype, &rows, &columns, &values, &error), &error);
-    return values;
-}
-
-static int open_golden(void **state)
-{
-    static struct golden golden;
-    struct error error = ERROR_INITIALIZER;
-    require(store_open(&golden.store, golden_path, &error) &&
-                store_read_csr(golden.store, "/positives", &golden.positives, &error),
-            &error);
-    golden.weights = read_array(&golden, "/weights", DTYPE_F32, false);
-    *state = &golden;
-    return 0;
-}
-
-static int close_golden(void **state)
-{
-    struct golden *golden = *state;
-    store_close(golden->store);
-    csr_free(&golden->positives);
-    free(golden->weights);
-    return 0;
-}
-
-static struct training_set training_set_of(const struct golden *golden)
-{
-    return (struct training_set){.positives = &golden->positives, .weights = golden->weights};
-}
-
-/* ---- the models of the goldens ------------------------------------------------------------------------- */
-
-static struct recommender_settings settings_of(const char *model, double regularization)
-{
-    struct recommender_settings settings = {.width = ALS_WIDTH,
-                                            .regularization = regularization,
-                                            .initial_deviation = 0.1,
-                                            .batch = 1,
-                                            .epochs = ALS_SWEEPS,
-                                            .evaluate_every = 1,
-                                            .neighbors = 10,
-                                            .shrinkage = 1.5,
-                                            .similarity = "cosine",
-                                            .l1 = 0.1,
-                                            .confidence = 5.0,
-                                            .components = 4,
-                                            .low_pass_weight = 0.3};
-    snprintf(settings.model, sizeof settings.model, "%s", model);
-    return settings;
-}
-
-static struct recommender_settings ease_settings(void)
-{
-    return settings_of("ease", 3.0);
-}
-
-static struct recommender_settings slim_settings(int64_t neighbors)
-{
-    struct recommender_settings settings = settings_of("slim", 0.5);
-    settings.neighbors = neighbors;
-    return settings;
-}
-
-static struct recommender_settings knn_settings(const char *similarity)
-{
-    struct recommender_settings settings = settings_of("item_knn", 0.0);
-    snprintf(settings.similarity, sizeof settings.similarity, "%s", similarity);
-    return settings;
-}
-
-static struct recommender *fit(const struct recommender_settings *settings, const struct golden *golden,
-                               struct backend *backend)
-{
-    struct error error = ERROR_INITIALIZER;
-    const struct training_set data = training_set_of(golden);
-    const struct fit_watch nothing = {0};
-    struct recommender *recommender;
-    struct fit_report report;
-    require(
-        recommender_fit(&recommender, backend, settings, &data, &nothing, SEED, NULL, NULL, &report, &error),
-        &error);
-    return recommender;
-}
-
-/* Scores of all users, the last first, in blocks of 8; malloc'ed. */
-static real *all_scores(struct recommender *recommender, struct backend *backend)
-{
-    enum { BLOCK = 8 };
-    struct error error = ERROR_INITIALIZER;
-    const struct scorer scorer = recommender_scorer(recommender);
-    const int64_t users = recommender->users, items = recommender->items;
-    real *scores = malloc((size_t)(users * items) * sizeof *scores),
-         *part = malloc(BLOCK * (size_t)items * sizeof *part);
-    for (int64_t first = 0; first < users; first += BLOCK) {
-        int32_t block[BLOCK];
-        const int64_t count = users - first < BLOCK ? users - first : BLOCK;
-        for (int64_t place = 0; place < count; place++)
-            block[place] = (int32_t)(users - 1 - first - place);
-        struct tensor tensor = tensor_2d(part, DTYPE_REAL, DEVICE_CPU, BLOCK, items);
-        require(scorer.score(scorer.context, block, count, &tensor, &error), &error);
-        for (int64_t place = 0; place < count; place++)
-            memcpy(scores + block[place] * items, part + place * items, (size_t)items * sizeof *scores);
-    }
-    require(backend_synchronize(backend, &error), &error);
-    free(part);
-    return scores;
-}
-
-/* Within 1e-4 of each score, or 1e-6 of the largest one. */
-static void compare(const struct golden *golden, const char *name, const real *scores)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/scores/%s", name);
-    float *expected = read_array(golden, path, DTYPE_F32, true);
-    const int64_t items = golden->positives.columns, count = golden->positives.rows * items;
-    double largest = 0.0;
-    for (int64_t place = 0; place < count; place++)
-        largest = fmax(largest, fabs((double)expected[place]));
-    for (int64_t place = 0; place < count; place++) {
-        const double aim = (double)expected[place], found = (double)scores[place];
-        if (!(fabs(found - aim) <= 1e-4 * fabs(aim) + 1e-6 * largest))
-            fail_msg("%s: user %lld, item %lld scores %.8g, golden %.8g", name, (long long)(place / items),
-                     (long long)(place % items), found, aim);
-    }
-    for (int64_t item = 0; item < items; item++)
-        assert_true(scores[WITHOUT_ROWS * items + item] == 0);
-    for (int64_t user = 0; user < golden->positives.rows; user++)
-        assert_true(scores[user * items + WITHOUT_USERS] == 0);
-    free(expected);
-}
-
-static void check(const struct golden *golden, const char *name, const struct recommender_settings settings)
+static void check_on_cpu(const struct golden *golden, const char *name,
+                         const struct recommender_settings settings)
 {
     struct backend *backend = open_backend(2);
-    struct recommender *recommender = fit(&settings, golden, backend);
-    real *scores = all_scores(recommender, backend);
-    compare(golden, name, scores);
-    free(scores);
-    recommender_free(recommender);
+    check(backend, golden, name, settings);
     backend_close(backend);
 }
 
 static void ease_is_the_closed_form(void **state)
 {
-    check(*state, "ease", ease_settings());
+    check_on_cpu(*state, "ease", ease_settings());
 }
 
 static void slim_is_the_minimum(void **state)
 {
-    check(*state, "slim", slim_settings(0));
-    check(*state, "slim_neighbors", slim_settings(12));
+    check_on_cpu(*state, "slim", slim_settings(0));
+    check_on_cpu(*state, "slim_neighbors", slim_settings(12));
 }
 
 static void gf_cf_is_the_sum_of_its_filters(void **state)
 {
-    check(*state, "gf_cf", settings_of("gf_cf", 0.0));
+    check_on_cpu(*state, "gf_cf", settings_of("gf_cf", 0.0));
 }
 
 static void neighborhoods_are_as_defined(void **state)
 {
-    check(*state, "dice", knn_settings("dice"));
-    check(*state, "tf_idf", knn_settings("tf_idf"));
-    check(*state, "bm25", knn_settings("bm25"));
+    check_on_cpu(*state, "dice", knn_settings("dice"));
+    check_on_cpu(*state, "tf_idf", knn_settings("tf_idf"));
+    check_on_cpu(*state, "bm25", knn_settings("bm25"));
 }
 
 /* ---- als ----------------------------------------------------------------------------------------------- */
@@ -332,18 +179,6 @@ static void a_singular_matrix_is_refused(void **state)
 }
 
 /* ---- all of them --------------------------------------------------------------------------------------- */
-
-enum { MODELS = 6 };
-
-static void list_models(struct recommender_settings settings[MODELS])
-{
-    settings[0] = ease_settings();
-    settings[1] = slim_settings(0);
-    settings[2] = settings_of("als", 0.1);
-    settings[3] = settings_of("gf_cf", 0.0);
-    settings[4] = knn_settings("bm25");
-    settings[5] = settings_of("popularity", 0.0);
-}
 
 static size_t score_bytes(const struct golden *golden)
 {

@@ -262,7 +262,7 @@ static bool load(struct recommender *recommender, struct store *store, struct er
 const struct recommender_model ease_model = {
     .name = "ease",
     .deterministic = true,
-    .host_work = "scored",
+    .host_work = "X^T X made, and scored,",
     .fit = fit,
     .score = score,
     .save = save,
