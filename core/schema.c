@@ -189,17 +189,17 @@ const struct schema_entry schema[] = {
     NUMBER("recommenders[].learning_rate", "1e-3", 0, 10, "learning rate")
     NUMBER("recommenders[].regularization", "1e-4", 0, 1e9,
            "L2 regularisation: of the embeddings of a batch; sequential: of all parameters; ease, slim: of the item weights; "
-           "als: of a row's factors, for each of its interactions")
+           "als: of all factors")
     NUMBER("recommenders[].initial_deviation", "0.1", 0, 10, "standard deviation of the initial embeddings")
     INTEGER("recommenders[].batch", "2048", 1, 1e8, "interactions a batch (sequential: see `sequences`)")
     INTEGER("recommenders[].epochs", "1000", 1, 1e6, "most epochs; als: sweeps over users and items")
     INTEGER("recommenders[].patience", "50", 0, 1e6, "epochs without a better validation score before training stops; 0: never")
     INTEGER("recommenders[].evaluate_every", "5", 1, 1e6, "epochs between two evaluations")
     INTEGER("recommenders[].neighbors", "100", 0, 1e6,
-            "item_knn: most similar items kept for each item; slim: items considered for each item, 0: all")
-    NUMBER("recommenders[].shrinkage", "10", 0, 1e6, "item_knn: added to the denominator of a similarity")
+            "item_knn: most similar items kept for each item, at least 1; slim: items considered for each item, 0: all")
+    NUMBER("recommenders[].shrinkage", "10", 0, 1e6, "item_knn: added to the denominator of a similarity; bm25 has none")
     CHOICE("recommenders[].similarity", "cosine", "cosine|jaccard|conditional|dice|tf_idf|bm25",
-           "item_knn: similarity of two items; tf_idf, bm25: cosine of users' rows weighted so")
+           "item_knn: similarity of two items; tf_idf: cosine, bm25: product, of weights in which users of few items count more")
     NUMBER("recommenders[].l1", "1e-3", 0, 1e6, "slim: L1 regularisation of the item weights")
     NUMBER("recommenders[].confidence", "1", 0, 1e6, "als: an interaction of weight w has confidence 1 + confidence * w")
     INTEGER("recommenders[].components", "256", 1, 65536, "gf_cf: singular vectors of the ideal low-pass filter")
@@ -226,7 +226,8 @@ const struct schema_entry schema[] = {
     INTEGER("recommenders[].contrast_layer", "1", 0, 64,
             "xsimgcl: the layer that is contrasted with the mean; ncl: half the layer that is contrasted with the embedding")
     NUMBER("recommenders[].item_share", "1.5", 0, 1e3, "ncl: weight of items' contrast beside users'")
-    NUMBER("recommenders[].prototype_weight", "2e-4", 0, 1e6, "ncl: weight of the contrast with prototypes")
+    NUMBER("recommenders[].prototype_weight", "2.048e-4", 0, 1e6,
+           "ncl: weight of the contrast with prototypes, a mean over the batch")
     INTEGER("recommenders[].clusters", "2000", 1, 1e7, "ncl: prototypes of users, and of items")
     INTEGER("recommenders[].warm_up", "20", 0, 1e6, "ncl: epochs before prototypes count")
 
@@ -298,6 +299,10 @@ static const struct {
     {"recommenders[].regularization", "sasrec", "0"},
     {"recommenders[].regularization", "bert4rec", "0"},
     {"recommenders[].regularization", "cl4srec", "0"},
+    {"recommenders[].initial_deviation", "sgl", "0.01"},
+    {"recommenders[].initial_deviation", "simgcl", "0.01"},
+    {"recommenders[].initial_deviation", "xsimgcl", "0.01"},
+    {"recommenders[].initial_deviation", "ncl", "0.01"},
     {"recommenders[].initial_deviation", "sasrec", "0.02"},
     {"recommenders[].initial_deviation", "bert4rec", "0.02"},
     {"recommenders[].initial_deviation", "cl4srec", "0.02"},
@@ -306,7 +311,7 @@ static const struct {
     {"recommenders[].view_share", "cl4srec", "0.5"},
     {"recommenders[].contrast_weight", "simgcl", "0.5"},
     {"recommenders[].contrast_weight", "xsimgcl", "0.2"},
-    {"recommenders[].contrast_weight", "ncl", "2e-3"},
+    {"recommenders[].contrast_weight", "ncl", "2.048e-3"},
     {"recommenders[].temperature", "xsimgcl", "0.15"},
     {"recommenders[].temperature", "ncl", "0.05"},
     {"recommenders[].temperature", "cl4srec", "1"},

@@ -25,8 +25,8 @@ struct training_set {
     const struct csr *synthetic; /* each user's best first; NULL: none */
 };
 
-/* One entry of `recommenders:` in the config, where every member is explained (docs/configuration.md). Fitted and scored
- * on the host: "popularity", "item_knn", "slim"; everything else on the device, but for optimizer "sgd". */
+/* One entry of `recommenders:` in the config, where every member is explained (docs/configuration.md). What a model
+ * does on the host whatever the device, its file says, and so does the log of a fit. */
 struct recommender_settings {
     char model[32];
     int64_t width, layers;
