@@ -61,23 +61,37 @@ static float *values_of(struct backend *backend, const struct tensor *tensor)
 
 /* ---- alignment ---- */
 
-enum { NORM_TENSORS = 7 };
+enum { NORM_TENSORS = 10, NORM_RESULTS = 4, NORM_ROWS = 70 };
 
-/* Both directions of the norm; the results are out, d_x and d_weight. */
-static void run_norm(struct backend *device, float *results[3], int64_t rows, int64_t columns, int64_t shift)
+/* Both directions of a norm of t[0] with the weight t[1] and the bias t[2]; t[3] is the gradient of the result. The
+ * results are t[4] out, t[5] d_x, t[6] d_weight, t[7] d_bias; t[8] and t[9] are kept of each row. */
+typedef void norm(struct backend *device, struct tensor *t);
+
+static void root_mean_square(struct backend *device, struct tensor *t)
 {
-    const int64_t shapes[NORM_TENSORS][2] = {{rows, columns}, {rows, columns}, {columns, 0}, {rows, columns},
-                                             {rows, columns}, {columns, 0},    {rows, 0}};
+    op_rmsnorm_forward(device, &t[4], &t[8], &t[0], &t[1], 1e-5f);
+    op_rmsnorm_backward(device, &t[5], &t[6], &t[3], &t[0], &t[1], &t[8]);
+}
+
+static void mean_and_deviation(struct backend *device, struct tensor *t)
+{
+    op_layernorm_forward(device, &t[4], &t[8], &t[9], &t[0], &t[1], &t[2], 1e-5f);
+    op_layernorm_backward(device, &t[5], &t[6], &t[7], &t[3], &t[0], &t[1], &t[8], &t[9]);
+}
+
+static void run_norm(struct backend *device, float *results[NORM_RESULTS], norm *run, int64_t columns,
+                     int64_t shift)
+{
     struct tensor t[NORM_TENSORS];
     for (int i = 0; i < NORM_TENSORS; i++) {
-        t[i] = tensor_open(device, shapes[i][0], shapes[i][1], shift);
+        const bool of_columns = i == 1 || i == 2 || i == 6 || i == 7, of_rows = i == 8 || i == 9;
+        t[i] =
+            tensor_open(device, of_columns ? columns : NORM_ROWS, of_columns || of_rows ? 0 : columns, shift);
         fill(device, &t[i], (uint64_t)i);
     }
-    op_rmsnorm_forward(device, &t[0], &t[6], &t[1], &t[2], 1e-5f);
-    op_rmsnorm_backward(device, &t[3], &t[5], &t[4], &t[1], &t[2], &t[6]);
-    results[0] = values_of(device, &t[0]);
-    results[1] = values_of(device, &t[3]);
-    results[2] = values_of(device, &t[5]);
+    run(device, t);
+    for (int i = 0; i < NORM_RESULTS; i++)
+        results[i] = values_of(device, &t[4 + i]);
     for (int i = 0; i < NORM_TENSORS; i++)
         tensor_close(device, &t[i], shift);
 }
@@ -85,21 +99,23 @@ static void run_norm(struct backend *device, float *results[3], int64_t rows, in
 static void bits_do_not_depend_on_alignment(void **state)
 {
     (void)state;
-    enum { ROWS = 70 };
     static const int64_t widths[] = {16, 64, 136, 520};
+    static norm *const norms[] = {root_mean_square, mean_and_deviation};
     struct backend *device = open_device();
-    for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
-        float *packed[3], *single[3];
-        run_norm(device, packed, ROWS, widths[w], 0);
-        run_norm(device, single, ROWS, widths[w], 1);
-        for (int i = 0; i < 3; i++) {
-            const size_t count = (size_t)(widths[w] * (i == 2 ? 1 : ROWS));
-            if (memcmp(packed[i], single[i], count * sizeof(float)) != 0)
-                fail_msg("result %d of rows of %lld depends on the alignment", i, (long long)widths[w]);
-            free(packed[i]);
-            free(single[i]);
+    for (size_t n = 0; n < sizeof norms / sizeof *norms; n++)
+        for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+            float *packed[NORM_RESULTS], *single[NORM_RESULTS];
+            run_norm(device, packed, norms[n], widths[w], 0);
+            run_norm(device, single, norms[n], widths[w], 1);
+            for (int i = 0; i < NORM_RESULTS; i++) {
+                const size_t count = (size_t)(widths[w] * (i < 2 ? NORM_ROWS : 1));
+                if (memcmp(packed[i], single[i], count * sizeof(float)) != 0)
+                    fail_msg("result %d of norm %zu of rows of %lld depends on the alignment", i, n,
+                             (long long)widths[w]);
+                free(packed[i]);
+                free(single[i]);
+            }
         }
-    }
     close_device(device);
 }
 
