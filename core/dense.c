@@ -20,13 +20,13 @@ void dense_gram(double *gram, const double *a, int64_t rows, int64_t width, int 
     }
 }
 
-void dense_cholesky(double *a, int64_t width, double *column)
+void dense_cholesky(double *a, int64_t width)
 {
     const double least = 1e-12 * (a[0] > 0 ? a[0] : 1);
     for (int64_t k = 0; k < width; k++) {
-        const double pivot = a[k * width + k];
-        const double root = pivot > least ? sqrt(pivot) : 0;
-        a[k * width + k] = root;
+        double *column = a + k * width; /* L's column k, as a row of L^T */
+        const double root = column[k] > least ? sqrt(column[k]) : 0;
+        column[k] = root;
         for (int64_t i = k + 1; i < width; i++)
             column[i] = a[i * width + k] = root > 0 ? a[i * width + k] / root : 0;
         for (int64_t i = k + 1; i < width; i++) {
@@ -39,12 +39,11 @@ void dense_cholesky(double *a, int64_t width, double *column)
 
 void dense_solve_lower(double *x, const double *factor, int64_t width)
 {
-    for (int64_t j = 0; j < width; j++) {
-        const double *row = factor + j * width;
-        double value = x[j];
-        for (int64_t k = 0; k < j; k++)
-            value -= row[k] * x[k];
-        x[j] = row[j] > 0 ? value / row[j] : 0;
+    for (int64_t k = 0; k < width; k++) {
+        const double *column = factor + k * width;
+        x[k] = column[k] > 0 ? x[k] / column[k] : 0;
+        for (int64_t j = k + 1; j < width; j++)
+            x[j] -= column[j] * x[k];
     }
 }
 

@@ -10,11 +10,11 @@
 /* The lower triangle of gram [width, width] = a^T a, a [rows, width]. */
 void dense_gram(double *gram, const double *a, int64_t rows, int64_t width, int threads);
 
-/* In place, the lower triangle: a = L L^T (Golub and Van Loan, "Matrix Computations", 4.2). A pivot that is nearly 0 beside
- * a[0] gives a column of zeros. column [width] is scratch. */
-void dense_cholesky(double *a, int64_t width, double *column);
+/* From the lower triangle of a: a = L L^T (Golub and Van Loan, "Matrix Computations", 4.2), L in the lower triangle of the
+ * result and L^T in the upper one. A pivot that is nearly 0 beside a[0] gives a column of zeros. */
+void dense_cholesky(double *a, int64_t width);
 
-/* x = L^-1 x, then x = L^-T x; a zero on the diagonal gives 0. */
+/* x = L^-1 x and x = L^-T x, of the result of dense_cholesky(); a zero on the diagonal gives 0. */
 void dense_solve_lower(double *x, const double *factor, int64_t width);
 void dense_solve_lower_transposed(double *x, const double *factor, int64_t width);
 

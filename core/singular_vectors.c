@@ -53,7 +53,6 @@ struct iteration {
     double *basis;  /* [columns, width] */
     double *middle; /* [rows, width] */
     double *gram;   /* [width, width] */
-    double *column; /* [width] */
 };
 
 /* out [rows, width] = matrix x. */
@@ -77,7 +76,7 @@ static void orthonormalize(const struct iteration *iteration)
 {
     const int64_t width = iteration->width, rows = iteration->matrix.pattern->columns;
     dense_gram(iteration->gram, iteration->basis, rows, width, iteration->threads);
-    dense_cholesky(iteration->gram, width, iteration->column);
+    dense_cholesky(iteration->gram, width);
 #pragma omp parallel for num_threads(iteration->threads)
     for (int64_t row = 0; row < rows; row++)
         dense_solve_lower(iteration->basis + row * width, iteration->gram, width);
@@ -121,12 +120,11 @@ bool singular_vectors_find(struct singular_vectors *found, const struct csr *mat
                                   .threads = threads,
                                   .basis = malloc((columns * w + 1) * sizeof(double)),
                                   .middle = malloc((rows * w + 1) * sizeof(double)),
-                                  .gram = malloc(w * w * sizeof(double)),
-                                  .column = malloc(w * sizeof(double))};
+                                  .gram = malloc(w * w * sizeof(double))};
     *found = (struct singular_vectors){iteration.basis, malloc(w * sizeof *found->squares)};
-    bool done = (transposed && next && iteration.basis && iteration.middle && iteration.gram &&
-                 iteration.column && found->squares) ||
-                error_memory(error, "singular vectors", (rows + columns) * w * sizeof(double), lower);
+    bool done =
+        (transposed && next && iteration.basis && iteration.middle && iteration.gram && found->squares) ||
+        error_memory(error, "singular vectors", (rows + columns) * w * sizeof(double), lower);
     done = done && csr_transpose(&transpose, matrix, error);
     if (done) {
         transpose_values(transposed, matrix, &transpose, values, next);
@@ -142,7 +140,6 @@ bool singular_vectors_find(struct singular_vectors *found, const struct csr *mat
     free(next);
     free(iteration.middle);
     free(iteration.gram);
-    free(iteration.column);
     return done;
 }
 

@@ -51,13 +51,13 @@ static void form_equations(const struct half *half, int64_t row, double *matrix,
     }
 }
 
-/* matrix [width, width] and column [width] are scratch. */
-static void solve_row(const struct half *half, int64_t row, double *matrix, double *column)
+/* matrix [width, width] is scratch. */
+static void solve_row(const struct half *half, int64_t row, double *matrix)
 {
     const int64_t width = half->als->width;
     double *solution = half->factors + row * width;
     form_equations(half, row, matrix, solution);
-    dense_cholesky(matrix, width, column);
+    dense_cholesky(matrix, width);
     dense_solve_lower(solution, matrix, width);
     dense_solve_lower_transposed(solution, matrix, width);
 }
@@ -68,12 +68,12 @@ static bool solve_rows(const struct half *half, struct error *error)
     bool allocated = true;
 #pragma omp parallel reduction(&& : allocated) num_threads(half->als->threads)
     {
-        double *matrix = malloc((size_t)(width * (width + 1)) * sizeof *matrix);
+        double *matrix = malloc((size_t)(width * width) * sizeof *matrix);
         allocated = matrix != NULL;
 #pragma omp for schedule(dynamic, 16)
         for (int64_t row = 0; row < half->rows->rows; row++)
             if (matrix)
-                solve_row(half, row, matrix, matrix + width * width);
+                solve_row(half, row, matrix);
         free(matrix);
     }
     return allocated ||
