@@ -7,6 +7,7 @@
 #include "experiments/provenance.h"
 #include "experiments/top_k_file.h"
 #include "experiments/truth.h"
+#include "experiments/tuning.h"
 
 static json_t *dataset_json(const struct study *study)
 {
@@ -83,6 +84,20 @@ static bool add_selections(json_t *selections, const struct study *study, struct
     return true;
 }
 
+/* What was found and used. */
+static bool add_tuning(json_t *results, const struct study *study, struct error *error)
+{
+    struct tune_settings settings;
+    json_t *tuning = NULL;
+    if (!tune_settings_read(&settings, study, error))
+        return false;
+    if (!settings.use)
+        return true;
+    const bool done = tuning_json(&tuning, study, &settings, error);
+    json_object_set_new(results, "tuning", tuning);
+    return done;
+}
+
 static bool fill_results(json_t *results, const struct study *study, struct error *error)
 {
     json_t *runs = json_array(), *comparisons = json_array(), *selections = json_array();
@@ -93,8 +108,8 @@ static bool fill_results(json_t *results, const struct study *study, struct erro
     json_object_set_new(results, "comparisons", comparisons);
     json_object_set_new(results, "selection", selections);
     json_t *generation = NULL, *popularity = NULL, *truth = NULL;
-    bool done = add_runs(runs, study, error) && add_comparisons(comparisons, study, error) &&
-                add_selections(selections, study, error) &&
+    bool done = add_tuning(results, study, error) && add_runs(runs, study, error) &&
+                add_comparisons(comparisons, study, error) && add_selections(selections, study, error) &&
                 (study->arm_count == 1 || generation_json(&generation, study, error)) &&
                 popularity_json(&popularity, study, selections, error) &&
                 truth_json(&truth, study, selections, error);

@@ -83,6 +83,7 @@ static void write_report(const struct report *report, const struct document *doc
     document_begin(document, config_string(report->run->config, "name"));
     write_what_was_run(report, document);
     write_recommenders(report, document);
+    report_tuning(report, document);
     report_selection(report, document);
     report_generation(report, document);
     report_cost(report, document);

@@ -25,6 +25,7 @@ bool report_print_table(const struct run *run, FILE *stream, struct error *error
 void report_arms(const struct report *report, const struct document *document, const char *recommender);
 void report_verdict(const struct report *report, const struct document *document, const char *recommender);
 void report_selection(const struct report *report, const struct document *document);
+void report_tuning(const struct report *report, const struct document *document);
 void report_generation(const struct report *report, const struct document *document);
 void report_cost(const struct report *report, const struct document *document);
 

@@ -34,7 +34,9 @@ static bool find_entry(const struct schema_entry **entry, const struct config *c
     char pattern[128], path[PATH_SIZE];
     path_of(path, dimension, "key");
     if (!dimension->key)
-        return config_complain(config, path, error, "is missing; name a setting, such as learning_rate");
+        return config_complain(config, "tune.space", error,
+                               "entry %d has no key; name a setting, such as learning_rate",
+                               dimension->place + 1);
     snprintf(pattern, sizeof pattern, "recommenders[].%.80s", dimension->key);
     *entry = schema_find(pattern);
     if (*entry && is_fixed(dimension->key))
@@ -95,7 +97,8 @@ static bool read_bounds(struct dimension *dimension, const struct config *config
     path_of(low, dimension, "low");
     path_of(high, dimension, "high");
     if (config_is_null(config, "%s", low) || config_is_null(config, "%s", high))
-        return config_complain(config, low, error, "%s needs `low` and `high`, or `values`", dimension->key);
+        return config_complain(config, path_of(low, dimension, "key"), error,
+                               "%s needs `low` and `high`, or `values`", dimension->key);
     if (entry->type != SCHEMA_INTEGER && entry->type != SCHEMA_NUMBER)
         return config_complain(config, low, error, "%s is a word and has no bounds; give `values`",
                                dimension->key);
