@@ -836,6 +836,46 @@ static void shape_errors_stick(void **state)
     backend_close(backend);
 }
 
+static void expect_complaint(struct backend *backend, const char *expected)
+{
+    struct error error = ERROR_INITIALIZER;
+    assert_false(backend_synchronize(backend, &error));
+    if (!strstr(error.message, expected))
+        fail_msg("'%s' does not say '%s'", error.message, expected);
+}
+
+static void operators_of_recommenders_check_their_operands(void **state)
+{
+    (void)state;
+    struct backend *backend = open_backend(1);
+    float values[12] = {0};
+    int32_t numbers[6] = {0};
+    int64_t starts[2] = {0};
+    struct tensor x = tensor_2d(values, DTYPE_F32, DEVICE_CPU, 2, 3), empty = x;
+    struct tensor three = tensor_1d(values, DTYPE_F32, DEVICE_CPU, 3);
+    struct tensor two = tensor_1d(values, DTYPE_F32, DEVICE_CPU, 2);
+    struct tensor candidates = tensor_2d(numbers, DTYPE_I32, DEVICE_CPU, 2, 3);
+    struct tensor owners = tensor_1d(numbers, DTYPE_I32, DEVICE_CPU, 2);
+    struct tensor owner_starts = tensor_1d(starts, DTYPE_I64, DEVICE_CPU, 2);
+    const struct negative_source no_items = {&owners, &owners, &owner_starts, &owners, 0};
+    empty.shape[1] = 0;
+    op_layernorm_forward(backend, &x, &three, &two, &x, &three, &three, 1e-5f);
+    expect_complaint(backend, "op_layernorm_forward: mean is f32 [3], expected f32 [2]");
+    op_activation_forward(backend, &x, &x, (enum activation)2);
+    expect_complaint(backend, "ACTIVATION_GELU");
+    op_candidate_logits_forward(backend, &x, &x, &x, &x);
+    expect_complaint(backend, "op_candidate_logits_forward: candidates is f32 [2, 3], expected i32 [2, 3]");
+    op_candidate_logits_backward(backend, &x, &three, &x, &x, &x, &candidates);
+    expect_complaint(backend, "op_candidate_logits_backward: d_table is f32 [3]");
+    op_binary_cross_entropy(backend, &empty, &two, &two, 1.0f);
+    expect_complaint(backend, "a column for the positive");
+    op_sample_negatives(backend, &candidates, no_items, 1, 1);
+    expect_complaint(backend, "items must be in 1 .. 2^31 - 1");
+    op_row_noise(backend, &x, &x, 0.1f, 1, 1, UINT64_C(1) << 24);
+    expect_complaint(backend, "site must be below 2^24");
+    backend_close(backend);
+}
+
 static void unavailable_devices_say_why(void **state)
 {
     (void)state;
@@ -872,6 +912,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(product_rows_do_not_depend_on_the_batch),
         cmocka_unit_test(dropout_keeps_its_share),
         cmocka_unit_test(shape_errors_stick),
+        cmocka_unit_test(operators_of_recommenders_check_their_operands),
         cmocka_unit_test(unavailable_devices_say_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
