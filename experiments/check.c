@@ -131,6 +131,25 @@ static bool check_study(const struct config *config, struct error *error)
     return done;
 }
 
+static bool check_cut(const struct config *config, const char *path, int64_t items, struct error *error)
+{
+    const int64_t cut = config_integer(config, "%s", path);
+    return cut <= items ||
+           config_complain(config, path, error, "the cut %lld is above the %lld items of the data; lower it",
+                           (long long)cut, (long long)items);
+}
+
+bool check_cuts(const struct config *config, int64_t items, struct error *error)
+{
+    bool done = check_cut(config, "augment.select_k", items, error);
+    for (int i = 0; done && i < (int)config_length(config, "evaluate.k"); i++) {
+        char path[32];
+        snprintf(path, sizeof path, "evaluate.k[%d]", i);
+        done = check_cut(config, path, items, error);
+    }
+    return done;
+}
+
 bool check_config(const struct config *config, struct error *error)
 {
     return check_name(config, error) && check_split(config, error) && check_language_model(config, error) &&

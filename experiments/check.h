@@ -6,5 +6,7 @@
 
 /* Refuses, at the line to change, settings that do not fit together or that this version cannot do. */
 bool check_config(const struct config *config, struct error *error);
+/* Refuses cuts of the ranking above the number of items. */
+bool check_cuts(const struct config *config, int64_t items, struct error *error);
 
 #endif

@@ -3,20 +3,27 @@
 
 #include "core/file.h"
 #include "experiments/comparisons.h"
+#include "experiments/coverage.h"
 #include "experiments/fits.h"
 #include "experiments/provenance.h"
 #include "experiments/top_k_file.h"
 #include "experiments/truth.h"
 #include "experiments/tuning.h"
 
-static json_t *dataset_json(const struct study *study)
+static bool dataset_json(json_t **record, const struct study *study, struct error *error)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
-                     study->dataset.name ? study->dataset.name : "", "users", (json_int_t)study->train.rows,
-                     "items", (json_int_t)study->train.columns, "train", (json_int_t)csr_count(&study->train),
-                     "validation", (json_int_t)csr_count(&study->validation), "test",
-                     (json_int_t)csr_count(&study->test), "validation_users",
-                     (json_int_t)study->validation_count, "test_users", (json_int_t)study->test_count);
+    struct coverage coverage;
+    if (!coverage_count(&coverage, &study->dataset, error))
+        return false;
+    *record = json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+        study->dataset.name ? study->dataset.name : "", "users", (json_int_t)study->train.rows, "items",
+        (json_int_t)study->train.columns, "train", (json_int_t)csr_count(&study->train), "validation",
+        (json_int_t)csr_count(&study->validation), "test", (json_int_t)csr_count(&study->test),
+        "validation_users", (json_int_t)study->validation_count, "test_users", (json_int_t)study->test_count,
+        "unseen_users", (json_int_t)coverage.unseen_users, "unseen_items", (json_int_t)coverage.unseen_items,
+        "test_of_unseen_items", (json_int_t)coverage.test_of_unseen);
+    return *record != NULL || error_memory(error, "the description of the data", 0, NULL);
 }
 
 static bool add_run(json_t *runs, const struct study *study, int contestant, enum arm arm, uint64_t seed,
@@ -101,18 +108,20 @@ static bool add_tuning(json_t *results, const struct study *study, struct error 
 static bool fill_results(json_t *results, const struct study *study, struct error *error)
 {
     json_t *runs = json_array(), *comparisons = json_array(), *selections = json_array();
-    json_object_set_new(results, "dataset", dataset_json(study));
     json_object_set_new(results, "protocol", json_string(study->test_selected ? "test_selected" : "clean"));
     json_object_set_new(results, "mask", json_string(study->mask_augmented ? "augmented" : "original"));
     json_object_set_new(results, "runs", runs);
     json_object_set_new(results, "comparisons", comparisons);
     json_object_set_new(results, "selection", selections);
-    json_t *generation = NULL, *popularity = NULL, *truth = NULL;
-    bool done = add_tuning(results, study, error) && add_runs(runs, study, error) &&
-                add_comparisons(comparisons, study, error) && add_selections(selections, study, error) &&
+    json_t *dataset = NULL, *generation = NULL, *popularity = NULL, *truth = NULL;
+    bool done = dataset_json(&dataset, study, error) && add_tuning(results, study, error) &&
+                add_runs(runs, study, error) && add_comparisons(comparisons, study, error) &&
+                add_selections(selections, study, error) &&
                 (study->arm_count == 1 || generation_json(&generation, study, error)) &&
                 popularity_json(&popularity, study, selections, error) &&
                 truth_json(&truth, study, selections, error);
+    if (dataset != NULL)
+        json_object_set_new(results, "dataset", dataset);
     if (generation != NULL)
         json_object_set_new(results, "generation", generation);
     if (popularity != NULL)

@@ -6,6 +6,7 @@
 #include "core/filter.h"
 #include "core/readers.h"
 #include "core/split.h"
+#include "experiments/coverage.h"
 #include "experiments/run.h"
 
 /* The files of the input and the part that each of them is. */
@@ -116,17 +117,22 @@ static void log_part(const struct run *run, const char *name, const struct csr *
     free(lengths);
 }
 
-static int64_t count_items(const struct dataset *dataset)
+static bool log_coverage(const struct run *run, const struct dataset *dataset, struct error *error)
 {
-    struct csr by_item;
-    struct error error = ERROR_INITIALIZER;
-    int64_t items = 0;
-    if (!csr_transpose(&by_item, &dataset->train, &error))
-        return -1;
-    for (int64_t item = 0; item < by_item.rows; item++)
-        items += csr_row_length(&by_item, item) > 0;
-    csr_free(&by_item);
-    return items;
+    struct coverage coverage;
+    if (!coverage_count(&coverage, dataset, error))
+        return false;
+    log_line(run->log,
+             "without a train row: %lld users, %lld items (they stay in the catalogue and are ranked)",
+             (long long)coverage.unseen_users, (long long)coverage.unseen_items);
+    if (coverage.validation_of_unseen + coverage.test_of_unseen > 0)
+        log_line(run->log,
+                 "held-out rows of such items, which no model can learn: %lld validation, %lld test",
+                 (long long)coverage.validation_of_unseen, (long long)coverage.test_of_unseen);
+    if (coverage.untested_users > 0)
+        log_line(run->log, "not tested: %lld users, none of whose rows is held out; they only train",
+                 (long long)coverage.untested_users);
+    return true;
 }
 
 static void log_dataset(const struct run *run, const struct dataset *dataset)
@@ -146,12 +152,6 @@ static void log_dataset(const struct run *run, const struct dataset *dataset)
     log_part(run, "train", &dataset->train);
     log_part(run, "validation", &dataset->validation);
     log_part(run, "test", &dataset->test);
-    int64_t cold_users = 0;
-    for (int64_t user = 0; user < users; user++)
-        cold_users += csr_row_length(&dataset->train, user) == 0;
-    log_line(run->log,
-             "without a train row: %lld users, %lld items (they stay in the catalogue and are ranked)",
-             (long long)cold_users, (long long)(items - count_items(dataset)));
 }
 
 static bool freeze(struct dataset *dataset, struct run *run, struct interactions *interactions,
@@ -184,10 +184,11 @@ bool stage_prepare(struct run *run, struct stage_cost *cost, struct error *error
     struct interactions interactions = {0};
     struct dataset dataset = {0};
     uint8_t *parts = NULL;
-    const bool done = read_input(&interactions, &parts, &input, run, error) &&
-                      freeze(&dataset, run, &interactions, parts, &split, error);
+    bool done = read_input(&interactions, &parts, &input, run, error) &&
+                freeze(&dataset, run, &interactions, parts, &split, error);
     if (done)
         log_dataset(run, &dataset);
+    done = done && log_coverage(run, &dataset, error);
     dataset_free(&dataset);
     interactions_free(&interactions);
     free(parts);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/store.h"
 #include "cuda/backend.h"
 #include "experiments/check.h"
 #include "experiments/manifest.h"
@@ -250,6 +251,21 @@ static bool run_one(struct run *run, int number, bool may_run, const char *wante
     return work(run, stage, inputs, error);
 }
 
+/* What the configuration asks of the data is checked before anything else is done with them. */
+static bool check_data(const struct run *run, struct error *error)
+{
+    struct store *store;
+    int64_t items = 0;
+    char *path = run_path(run, "dataset.h5");
+    bool done = store_open(&store, path, error);
+    if (done) {
+        done = store_get_integer(store, "/", "items", &items, error);
+        store_close(store);
+    }
+    free(path);
+    return done && check_cuts(run->config, items, error);
+}
+
 bool run_stage(struct run *run, const char *stage, bool through, struct error *error)
 {
     const int last = stage_number(stage);
@@ -260,7 +276,8 @@ bool run_stage(struct run *run, const char *stage, bool through, struct error *e
         if (needed & (1U << i))
             needed |= stage_reads(run->config, i);
     for (int i = 0; i <= last; i++)
-        if ((needed & (1U << i)) && !run_one(run, i, through || i == last, stage, error))
+        if ((needed & (1U << i)) &&
+            (!run_one(run, i, through || i == last, stage, error) || (i == 0 && !check_data(run, error))))
             return false;
     return true;
 }

@@ -3,6 +3,8 @@ finished before stays as it was."""
 
 import gzip
 import hashlib
+import json
+import math
 import os
 import pathlib
 import re
@@ -63,6 +65,16 @@ class Bench:
                 problems.append(f"no /{pattern}/")
         if problems:
             self.failures.append(f"{name}: {'; '.join(problems)}\n    {result.stderr.strip()[-400:]}")
+
+    def expect(self, name, condition, result):
+        self.cases += 1
+        if not condition:
+            self.failures.append(f"{name}: status {result.returncode}: {result.stderr.strip()[-600:]}")
+
+    def results(self, name, result):
+        if result.returncode != 0:
+            sys.exit(f"{name}: {result.stderr[-1000:]}")
+        return json.loads((self.folder / "out" / "results.json").read_text())
 
     def config_case(self, name, config, *patterns, status=USAGE, command="prepare", overrides=()):
         self.fresh(config=config)
@@ -166,6 +178,70 @@ def contents(bench):
             for path in sorted((bench.folder / "out").rglob("*")) if path.is_file() and path.suffix in {".h5", ".safetensors"}}
 
 
+def catalogue_cases(bench):
+    """A cut or a list longer than the catalogue."""
+    bench.config_case("cut above the catalogue", GOOD_CONFIG, r"evaluate\.k\[1\]", "50", "40 items",
+                      overrides=["evaluate.k=[10, 50]"])
+    bench.config_case("selection above the catalogue", GOOD_CONFIG, r"augment\.select_k", "40 items",
+                      overrides=["augment.select_k=41"])
+    finished(bench)
+    late = bench.run("train", "bad.yaml", "output=out", "evaluate.k=[10, 50]")
+    bench.refuse("cut above the catalogue, after prepare", late, USAGE, r"evaluate\.k\[1\]")
+    ask = ("recommend", "out", "--recommender=bpr_mf")
+    bench.refuse("K above the catalogue", bench.run(*ask, "--k=5000"), USAGE, "K is 5000", "40 items", "lower --k")
+    bench.refuse("no such recommender", bench.run(*ask[:2], "--recommender=lightgcn"), USAGE, "lightgcn", "there are: bpr_mf")
+    bench.refuse("no such arm", bench.run(*ask, "--arm=control.none"), USAGE, "control.none", "original")
+    bench.refuse("no such seed", bench.run(*ask, "--seed=9"), USAGE, "seed 9", r"\[1, 2\]")
+    everything = bench.run(*ask, "--k=40")
+    bench.expect("lists shorter than K", everything.returncode == 0 and "30 of 30 users have fewer than 40" in everything.stderr
+                 and len(everything.stdout.splitlines()) < 30 * 40, everything)
+
+
+def sparse_cases(bench):
+    """Users and items with too little to train on or to be tested by: kept, counted and said."""
+    lonely = GOOD_DATA + "".join(f"lonely{user}\ti{user}\t0\n" for user in range(3))
+    for method in ("leave_one_out", "random"):
+        bench.fresh(data=lonely)
+        result = bench.run("run", "bad.yaml", "output=out", f"data.split.method={method}", "experiment.arms=[original]")
+        results = bench.results(f"one interaction, {method}", result)
+        bench.expect(f"one interaction, {method}", "not tested: 3 users" in result.stderr, result)
+        bench.expect(f"one interaction, {method}: kept", results["dataset"]["users"] == 33
+                     and results["dataset"]["test_users"] == 30, result)
+        asked = bench.run("recommend", "out", "--recommender=bpr_mf", "--k=5")
+        bench.expect(f"one interaction, {method}: recommended to", asked.stdout.count("lonely1\t") == 5, asked)
+
+    bench.fresh()
+    (bench.folder / "test.inter").write_text(GOOD_DATA.split("\n")[0] + "\nu1\tnew1\t9\nu2\tnew2\t9\nu3\ti38\t9\nstranger\ti1\t9\n")
+    models = "recommenders=[{model: popularity}, {model: item_knn}, {model: bpr_mf, width: 8, epochs: 2}, " \
+             "{model: lightgcn, width: 8, epochs: 2}]"
+    result = bench.run("run", "bad.yaml", "output=out", "experiment.arms=[original]", models,
+                       "data={split: {method: provided, train: data.inter, test: test.inter}}")
+    results = bench.results("unseen items", result)
+    bench.expect("unseen items are told", "without a train row: 1 users, 2 items" in result.stderr
+                 and "held-out rows of such items, which no model can learn: 0 validation, 2 test" in result.stderr, result)
+    dataset = results["dataset"]
+    bench.expect("unseen items in results.json", (dataset["unseen_users"], dataset["unseen_items"],
+                                                  dataset["test_of_unseen_items"]) == (1, 2, 2), result)
+    for model in ("popularity", "item_knn", "bpr_mf", "lightgcn"):
+        lists = bench.run("recommend", "out", f"--recommender={model}", "--k=42")
+        scores = [float(line.split("\t")[3]) for line in lists.stdout.splitlines()]
+        bench.expect(f"unseen items are ranked by {model}, with finite scores", lists.stdout.count("\tnew1\t") == 31
+                     and all(map(math.isfinite, scores)), lists)
+
+
+def divergence(bench):
+    """A loss that is not a number stops the fit and says what to lower; what was finished before is kept."""
+    bench.fresh()
+    rate = "recommenders=[{model: popularity}, {model: bpr_mf, optimizer: sgd, width: 8, epochs: 300, learning_rate: %s}]"
+    command = ("run", "bad.yaml", "output=out", "experiment.arms=[original]")
+    bench.refuse("a loss that is not a number", bench.run(*command, rate % 10), FAILED, "bpr_mf", "not a number", "epoch [0-9]",
+                 r"lower recommenders\.learning_rate \(now 10\)")
+    kept = bench.folder / "out/recommenders/popularity/original/seed-1/model.h5"
+    before = kept.stat().st_mtime_ns
+    again = bench.run(*command, rate % 0.01)
+    bench.expect("finished fits are kept", again.returncode == 0 and kept.stat().st_mtime_ns == before, again)
+
+
 def damaged_artefacts(bench):
     def truncated(path, command):
         before = finished(bench)
@@ -224,7 +300,8 @@ def full_and_read_only_folders(bench):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(folder)
-        for group in (usage_cases, config_cases, device_cases, data_cases, damaged_artefacts, hostile_machine):
+        for group in (usage_cases, config_cases, device_cases, data_cases, catalogue_cases, sparse_cases, divergence,
+                      damaged_artefacts, hostile_machine):
             group(bench)
     for failure in bench.failures:
         print(failure)
