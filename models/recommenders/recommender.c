@@ -17,7 +17,7 @@ const struct recommender_model *recommender_model_find(const char *name)
     const struct recommender_model *const models[] = {&popularity_model, &item_knn_model, &ease_model,
                                                       &slim_model, &als_model, &gf_cf_model, &bpr_mf_model,
                                                       &lightgcn_model, &sgl_model, &simgcl_model, &xsimgcl_model,
-                                                      &ncl_model, &sasrec_model};
+                                                      &ncl_model, &sasrec_model, &bert4rec_model, &cl4srec_model};
     for (size_t place = 0; place < sizeof models / sizeof *models; place++)
         if (strcmp(models[place]->name, name) == 0)
             return models[place];

@@ -19,13 +19,8 @@ static void write_batch(struct sequence_training *training, const int32_t *users
                         int64_t epoch)
 {
     (void)epoch;
-    for (int64_t place = 0; place < count; place++) {
-        const struct user_items read = training_items(training, users[place]);
-        const int64_t row = epoch_sequence(&training->epoch, read.items, read.count - 1);
-        for (int64_t next = 1; next < read.count; next++)
-            epoch_prediction(&training->epoch, row + next - 1, read.items[next], users[place],
-                             read.weights[next]);
-    }
+    for (int64_t place = 0; place < count; place++)
+        training_write_next_items(training, users[place]);
     epoch_end_batch(&training->epoch);
 }
 

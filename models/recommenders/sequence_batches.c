@@ -101,10 +101,15 @@ void epoch_begin(struct sequence_epoch *epoch)
     epoch->host[STARTS][0] = 0;
 }
 
+int64_t epoch_next_row(const struct sequence_epoch *epoch)
+{
+    return epoch->written.tokens - epoch->before[epoch->written.batches].tokens;
+}
+
 int64_t epoch_sequence(struct sequence_epoch *epoch, const int32_t *entries, int64_t count)
 {
     struct sequence_counts *written = &epoch->written;
-    const int64_t row = written->tokens - epoch->before[written->batches].tokens;
+    const int64_t row = epoch_next_row(epoch);
     memcpy(epoch->host[TOKENS] + written->tokens, entries, (size_t)count * sizeof *entries);
     for (int64_t place = 0; place < count; place++)
         epoch->host[POSITIONS][written->tokens + place] = (int32_t)(epoch->length - count + place);

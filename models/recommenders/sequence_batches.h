@@ -40,6 +40,8 @@ void sequence_epoch_close(struct sequence_epoch *epoch);
 /* ---- writing: batch by batch, sequence by sequence ---------------------------------------------------- */
 
 void epoch_begin(struct sequence_epoch *epoch);
+/* The row in its batch of the token that comes next. */
+int64_t epoch_next_row(const struct sequence_epoch *epoch);
 /* Appends a sequence of `count` entries to the batch, 1 <= count <= length; returns its first token's row. */
 int64_t epoch_sequence(struct sequence_epoch *epoch, const int32_t *entries, int64_t count);
 /* Token `row` of the batch is to predict `target`. */

@@ -10,8 +10,9 @@ static const int64_t host_tokens_together = 8192, device_tokens_together = 13107
 
 static const struct sequence_kind *kind_of(const char *model)
 {
-    (void)model;
-    return &sasrec_kind;
+    if (strcmp(model, "bert4rec") == 0)
+        return &bert4rec_kind;
+    return strcmp(model, "cl4srec") == 0 ? &cl4srec_kind : &sasrec_kind;
 }
 
 /* ---- histories ---------------------------------------------------------------------------------------- */

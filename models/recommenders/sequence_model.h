@@ -28,7 +28,7 @@ struct sequence_kind {
     /* One step, from the gradient's zeros to the parameters. Errors are the backend's. */
     void (*step)(struct sequence_training *training, struct sequence_batch *batch);
 };
-extern const struct sequence_kind sasrec_kind;
+extern const struct sequence_kind sasrec_kind, bert4rec_kind, cl4srec_kind;
 
 struct sequence_model {
     struct backend *backend;

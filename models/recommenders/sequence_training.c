@@ -30,7 +30,8 @@ static bool list_users(struct sequence_training *training, struct error *error)
     const size_t bytes = (size_t)training->sequences.rows * sizeof *training->users;
     training->users = malloc(bytes);
     training->order = malloc(bytes);
-    if (!training->users || !training->order)
+    training->entries = malloc((size_t)training->settings.length * sizeof *training->entries);
+    if (!training->users || !training->order || !training->entries)
         return error_memory(error, "the users", 2 * bytes, NULL);
     for (int32_t user = 0; user < training->sequences.rows; user++)
         if (tokens_of(training, user) > 0 && sequence_loss_covers(&training->loss, user))
@@ -100,8 +101,8 @@ static void lay_out(struct sequence_training *training)
     training->gradient = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
     training->d_states = arena_tensor_2d(arena, DTYPE_REAL, training->tokens_maximum, width);
     if (shape->output) {
-        struct tensor *const picked[] = {&training->picked, &training->d_picked, &training->projected,
-                                         &training->active};
+        struct tensor *const picked[] = {&training->picked, &training->projected, &training->active,
+                                         &training->d_picked, &training->d_active};
         for (size_t place = 0; place < sizeof picked / sizeof *picked; place++)
             *picked[place] = arena_tensor_2d(arena, DTYPE_REAL, training->predictions_maximum, width);
     }
@@ -109,10 +110,10 @@ static void lay_out(struct sequence_training *training)
         return;
     training->views = arena_tensor_2d(arena, DTYPE_REAL, contrasts, width);
     training->d_views = arena_tensor_2d(arena, DTYPE_REAL, contrasts, width);
-    training->contrast_logits = arena_tensor_2d(arena, DTYPE_REAL, contrasts, contrasts);
+    training->contrast_logits = arena_tensor_1d(arena, DTYPE_REAL, contrasts * contrasts);
     training->places = arena_tensor_1d(arena, DTYPE_I32, contrasts);
     training->partners = arena_tensor_1d(arena, DTYPE_I32, contrasts);
-    training->contrast_weights = arena_tensor_1d(arena, DTYPE_REAL, contrasts);
+    training->ones = arena_tensor_1d(arena, DTYPE_REAL, contrasts);
 }
 
 static bool reserve(struct sequence_training *training, struct error *error)
@@ -131,6 +132,33 @@ static bool reserve(struct sequence_training *training, struct error *error)
     encoder_parameters_lay_out(&training->parameters, shape, &training->table);
     encoder_parameters_lay_out(&training->gradients, shape, &training->gradient);
     return true;
+}
+
+static bool upload_places(struct sequence_training *training, struct error *error)
+{
+    const int64_t count = training->contrasts_maximum;
+    const size_t bytes = (size_t)count * (2 * sizeof(int32_t) + sizeof(real));
+    if (count == 0)
+        return true;
+    int32_t *places = malloc((size_t)count * sizeof *places),
+            *partners = malloc((size_t)count * sizeof *partners);
+    real *ones = malloc((size_t)count * sizeof *ones);
+    const bool allocated = places && partners && ones;
+    for (int64_t place = 0; allocated && place < count; place++) {
+        places[place] = (int32_t)place;
+        partners[place] = (int32_t)(place ^ 1);
+        ones[place] = (real)1.0;
+    }
+    if (allocated) {
+        tensor_upload(training->backend, &training->places, places);
+        tensor_upload(training->backend, &training->partners, partners);
+        tensor_upload(training->backend, &training->ones, ones);
+    }
+    free(places);
+    free(partners);
+    free(ones);
+    return allocated ? backend_synchronize(training->backend, error)
+                     : error_memory(error, "views of sequences", bytes, "lower recommenders.sequences");
 }
 
 static bool initialize(struct sequence_training *training, struct error *error)
@@ -162,7 +190,7 @@ static bool open_training(struct sequence_training *training, const struct train
                                    ? &training->loss.forbidden
                                    : NULL,
                                error) &&
-           reserve(training, error) && initialize(training, error);
+           reserve(training, error) && upload_places(training, error) && initialize(training, error);
 }
 
 bool sequence_training_open(void **training, struct recommender *recommender, const struct training_set *data,
@@ -202,6 +230,7 @@ void sequence_training_close(void *training)
     free(closed->item_weights);
     free(closed->users);
     free(closed->order);
+    free(closed->entries);
     free(closed);
 }
 
@@ -268,6 +297,14 @@ void training_learn(struct sequence_training *training, const struct sequence_ba
 }
 
 /* ---- epochs ------------------------------------------------------------------------------------------- */
+
+void training_write_next_items(struct sequence_training *training, int32_t user)
+{
+    const struct user_items read = training_items(training, user);
+    const int64_t row = epoch_sequence(&training->epoch, read.items, read.count - 1);
+    for (int64_t next = 1; next < read.count; next++)
+        epoch_prediction(&training->epoch, row + next - 1, read.items[next], user, read.weights[next]);
+}
 
 static void write_epoch(struct sequence_training *training, int64_t epoch)
 {

@@ -22,6 +22,7 @@ struct sequence_training {
     real *item_weights;   /* one an index of sequences */
     int32_t *users;       /* [user_count]: those trained on */
     int32_t *order;       /* the same in the epoch's order */
+    int32_t *entries;     /* [settings.length]: a sequence being written */
     int64_t user_count;
     int64_t tokens_maximum, predictions_maximum, contrasts_maximum; /* of a batch */
 
@@ -29,10 +30,12 @@ struct sequence_training {
     struct tensor table, first_moment, second_moment, gradient; /* [encoder_rows(), width] */
     struct encoder_parameters parameters, gradients;            /* views of table and gradient */
     struct tensor d_states;                                     /* [tokens_maximum, width] */
-    struct tensor picked, d_picked, projected, active; /* [predictions_maximum, width]; with shape.output */
-    struct tensor views, d_views;                      /* [contrasts_maximum, width] */
-    struct tensor contrast_logits;                     /* [contrasts_maximum, contrasts_maximum] */
-    struct tensor places, partners, contrast_weights;  /* [contrasts_maximum] */
+    struct tensor picked, projected, active; /* [predictions_maximum, width]; with shape.output */
+    struct tensor d_picked, d_active;        /* the same */
+    struct tensor views, d_views;            /* [contrasts_maximum, width] */
+    struct tensor contrast_logits;           /* [contrasts_maximum * contrasts_maximum] */
+    struct tensor places, partners; /* i32 [contrasts_maximum]: 0, 1, 2, 3, ... and 1, 0, 3, 2, ... */
+    struct tensor ones;             /* [contrasts_maximum] */
 
     struct arena activation_arena;
     struct encoder_activations activations; /* of the batch under way */
@@ -56,6 +59,8 @@ const struct tensor *training_encode(struct sequence_training *training, const s
 void training_learn(struct sequence_training *training, const struct sequence_batch *batch,
                     struct tensor *d_states);
 struct encoder_pass training_pass(struct sequence_training *training);
+/* Writes the user's items but the last as a sequence, each to predict the next. */
+void training_write_next_items(struct sequence_training *training, int32_t user);
 
 /* Members of recommender_model. */
 bool sequence_training_open(void **training, struct recommender *recommender, const struct training_set *data,

@@ -1,0 +1,106 @@
+/*
+ * BERT4Rec (Sun et al., "BERT4Rec: sequential recommendation with bidirectional encoder representations from
+ * transformer", CIKM 2019): masked items are to be predicted from all others of their sequence; encoder:
+ * sequence_encoder.h. A masked position with state h has the scores gelu(h Wp + bp) E^T + b; full cross-entropy.
+ *
+ * An example masks max(1, round(mask_share * n)) of a user's latest n items, drawn anew each epoch. As in the paper some
+ * mask the last item alone, which is what is asked for at test: one in LAST_ONLY examples, instead of ten of the first kind
+ * and one of the second for each user. Masked items are always replaced by the mask.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "core/random.h"
+#include "models/recommenders/sequence_training.h"
+
+enum { LAST_ONLY = 11 };
+
+static struct encoder_shape shape(const struct recommender_settings *settings, int64_t items)
+{
+    return (struct encoder_shape){.kind = ENCODER_BIDIRECTIONAL,
+                                  .width = settings->width,
+                                  .hidden = 4 * settings->width,
+                                  .heads = settings->heads,
+                                  .layers = settings->layers,
+                                  .length = settings->length,
+                                  .items = items,
+                                  .mask = true,
+                                  .output = true};
+}
+
+/* Of the latest n items of a user, whether each of them is masked is drawn one after the other so that exactly `left` of
+ * them are (Knuth's selection sampling). */
+static void write_example(struct sequence_training *training, int32_t user, struct random_stream *stream)
+{
+    const struct user_items read = training_items(training, user);
+    const bool last_only = random_below(stream, LAST_ONLY) == 0;
+    const int64_t wanted = llround(training->settings.mask_share * (double)read.count);
+    const int64_t row =
+        training->epoch.written.tokens - training->epoch.before[training->epoch.written.batches].tokens;
+    int64_t left = wanted > 1 ? wanted : 1;
+    memcpy(training->entries, read.items, (size_t)read.count * sizeof *training->entries);
+    for (int64_t place = 0; place < read.count; place++) {
+        const int64_t behind = read.count - place;
+        if (last_only ? behind > 1 : random_below(stream, (uint32_t)behind) >= (uint32_t)left)
+            continue;
+        left--;
+        training->entries[place] = (int32_t)training->items;
+        epoch_prediction(&training->epoch, row + place, read.items[place], user, read.weights[place]);
+    }
+    epoch_sequence(&training->epoch, training->entries, read.count);
+}
+
+static void write_batch(struct sequence_training *training, const int32_t *users, int64_t count,
+                        int64_t epoch)
+{
+    for (int64_t place = 0; place < count; place++) {
+        struct random_stream stream =
+            random_stream_open(training->seed, RANDOM_MASK, (uint64_t)epoch, (uint64_t)users[place]);
+        write_example(training, users[place], &stream);
+    }
+    epoch_end_batch(&training->epoch);
+}
+
+static void step(struct sequence_training *training, struct sequence_batch *batch)
+{
+    struct backend *backend = training->backend;
+    const int64_t predictions = tensor_count(&batch->rows);
+    const struct encoder_pass pass = training_pass(training);
+    const struct tensor *states = training_encode(training, batch);
+    struct tensor d_states = tensor_rows(&training->d_states, 0, states->shape[0]);
+    struct tensor picked = tensor_rows(&training->picked, 0, predictions);
+    struct tensor projected = tensor_rows(&training->projected, 0, predictions);
+    struct tensor active = tensor_rows(&training->active, 0, predictions);
+    struct tensor d_active = tensor_rows(&training->d_active, 0, predictions);
+    struct tensor d_picked = tensor_rows(&training->d_picked, 0, predictions);
+    const struct scored_items scored = {.items = &training->parameters.items,
+                                        .bias = &training->parameters.item_bias,
+                                        .d_items = &training->gradients.items,
+                                        .d_bias = &training->gradients.item_bias};
+    op_gather(backend, &picked, states, &batch->rows);
+    encoder_project(&pass, &projected, &active, &picked);
+    sequence_loss_backward(&training->loss, &d_active, &active, &scored, batch, pass.step);
+    encoder_project_backward(&pass, &d_picked, &d_active, &projected, &picked);
+    tensor_zero(backend, &d_states);
+    op_scatter_add(backend, &d_states, &d_picked, &batch->rows);
+    training_learn(training, batch, &d_states);
+}
+
+const struct sequence_kind bert4rec_kind = {
+    .shape = shape, .mask_behind = true, .shortest = 1, .write_batch = write_batch, .step = step};
+
+const struct recommender_model bert4rec_model = {
+    .name = "bert4rec",
+    .sequential = true,
+    .training_open = sequence_training_open,
+    .train_epoch = sequence_train_epoch,
+    .publish = sequence_publish,
+    .training_state = sequence_training_state,
+    .training_close = sequence_training_close,
+    .published = sequence_published,
+    .set_history = sequence_set_history,
+    .score = sequence_score,
+    .save = sequence_save,
+    .load = sequence_load,
+    .release = sequence_release,
+};
