@@ -22,7 +22,7 @@ void log_metric(struct log *log, const char *stage, int64_t step, int count, con
 struct progress;
 /* `unit` counts the work ("tokens", "users"); total 0: unknown. `log` may be NULL. */
 struct progress *progress_start(struct log *log, const char *stage, const char *unit, int64_t total);
-/* `detail` is a short free text such as "loss 5.83". May be called often: it draws a few times a second. */
+/* `detail` is a short free text such as "loss 5.83"; NULL: none. May be called often: it draws a few times a second. */
 void progress_update(struct progress *progress, int64_t done, const char *detail, ...)
     __attribute__((format(printf, 3, 4)));
 void progress_finish(struct progress *progress, const char *summary, ...)

@@ -142,7 +142,7 @@ static bool write_score_blocks(const struct export *export, struct tensor *score
         done = backend_synchronize(trained->backend, error) &&
                store_write_rows(export->store, "/scores", DTYPE_REAL, export->users, export->items, first,
                                 count, host, error);
-        progress_update(progress, first + count, "%s", "");
+        progress_update(progress, first + count, NULL);
     }
     progress_finish(progress, "%lld users x %lld items", (long long)export->users, (long long)export->items);
     return done;

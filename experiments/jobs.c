@@ -17,7 +17,6 @@ struct queue {
     job_function work;
     void *context;
     struct progress *progress;
-    const char *unit;
     struct error *error; /* the first */
     bool failed;
     pthread_mutex_t lock;
@@ -38,8 +37,7 @@ static void queue_report(struct queue *queue, bool done, const struct error *err
     pthread_mutex_lock(&queue->lock);
     if (done) {
         queue->done++;
-        progress_update(queue->progress, queue->done, "%lld %s left", (long long)(queue->count - queue->done),
-                        queue->unit);
+        progress_update(queue->progress, queue->done, NULL);
     } else if (!queue->failed) {
         queue->failed = true;
         *queue->error = *error;
@@ -100,8 +98,7 @@ static void run_workers(struct queue *queue, int parallel)
 bool jobs_run(const struct run *run, int parallel, int64_t count, job_function work, void *context,
               const char *stage, const char *unit, struct error *error)
 {
-    struct queue queue = {
-        .run = run, .count = count, .work = work, .context = context, .unit = unit, .error = error};
+    struct queue queue = {.run = run, .count = count, .work = work, .context = context, .error = error};
     if (count == 0)
         return true;
     queue.progress = progress_start(run->log, stage, unit, count);

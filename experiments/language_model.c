@@ -263,8 +263,9 @@ static void report(const struct language_training *training, struct run *run,
             training->stage, (long long)result->best_epoch, (long long)result->epochs, result->best.loss,
             result->best.ndcg, result->best.recall, (long long)result->best.users);
     else
-        log_line(run->log, "%s: %lld epochs, loss %.4f; no validation data, the last weights are kept",
-                 training->stage, (long long)result->epochs, result->train_loss);
+        log_line(run->log, "%s: %lld epoch%s, loss %.4f; no validation data, the last weights are kept",
+                 training->stage, (long long)result->epochs, result->epochs == 1 ? "" : "s",
+                 result->train_loss);
 }
 
 static bool train_packed(const struct language_training *training, struct run *run, struct transformer *model,

@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "experiments/augmented.h"
+#include "experiments/filter_settings.h"
 #include "experiments/generated.h"
 
 static bool load_generation_counts(struct generation_counts *counts, const struct study *study,
@@ -28,6 +29,20 @@ static int64_t count_common(const struct csr *rows, const struct csr *sorted)
     return common;
 }
 
+/* What each filter of the configuration refused, in their order. */
+static bool add_rejected(json_t *rejected, const struct augmentation_counts *counts,
+                         const struct config *config, struct error *error)
+{
+    struct filter filters[FILTERS_MAXIMUM];
+    int filter_count = 0;
+    if (!filter_settings_read(filters, &filter_count, config, error))
+        return false;
+    for (int i = 0; i < filter_count; i++)
+        json_object_set_new(rejected, filter_name(filters[i].kind),
+                            json_integer(counts->rejected[filters[i].kind]));
+    return true;
+}
+
 bool generation_json(json_t **record, const struct study *study, struct error *error)
 {
     struct generation_counts generated;
@@ -44,12 +59,8 @@ bool generation_json(json_t **record, const struct study *study, struct error *e
         (json_int_t)generated.already_seen, "duplicate", (json_int_t)generated.duplicate, "accepted",
         (json_int_t)filtered.accepted, "in_test", (json_int_t)count_common(&study->lists.items, &study->test),
         "in_validation", (json_int_t)count_common(&study->lists.items, &study->validation));
-    json_t *rejected = json_object();
-    for (int kind = 0; kind < FILTER_COUNT; kind++)
-        json_object_set_new(rejected, filter_name((enum filter_kind)kind),
-                            json_integer(filtered.rejected[kind]));
-    json_object_set_new(*record, "rejected", rejected);
-    return true;
+    json_object_set_new(*record, "rejected", json_object());
+    return add_rejected(json_object_get(*record, "rejected"), &filtered, study->config, error);
 }
 
 bool selected_rows(struct csr *rows, const struct study *study, const json_t *selection, const char *key,

@@ -10,8 +10,8 @@ import time
 
 from checking import IDREC, SOURCE, check, status
 
-COMMANDS = ("run prepare pretrain finetune generate augment train evaluate report config synthesize info recommend "
-            "devices").split()
+STAGES = "prepare pretrain finetune generate augment train evaluate report".split()
+COMMANDS = ["run", *STAGES, *"config synthesize info reproduce tune recommend export devices".split()]
 CONFIG = """\
 name: small
 data: {path: data.inter}
@@ -106,7 +106,7 @@ def states(result):
 
 
 def test_run(folder):
-    stages = COMMANDS[1:9]
+    stages = STAGES
     first = idrec("run", "small.yaml", "output=out", folder=folder)
     check(first.returncode == 0, f"run: {first.stderr[-500:]}")
     check(states(first) == dict.fromkeys(stages, "done"), f"every stage is done: {states(first)}")
@@ -136,7 +136,14 @@ def test_run(folder):
         described = idrec("info", path, "--json", folder=folder)
         check(described.returncode == 0 and json.loads(described.stdout)["kind"], f"info {path}: {described.stderr}")
         check(idrec("info", path, folder=folder).stdout, f"info {path} for people")
-    check(idrec("recommend", "out", "--recommender=popularity", folder=folder).stdout, "recommend prints lists")
+    models = json.loads(idrec("info", "out", "--json", folder=folder).stdout)["recommenders"]
+    check(set(models) == {"popularity"} and models["popularity"]["original"] == [1, 2, 3]
+          and len(models["popularity"]) == 6, f"info lists the trained models: {models}")
+    original = idrec("recommend", "out", "--recommender=popularity", "--arm=original", "--seed=2", folder=folder).stdout
+    check(original, "recommend prints lists")
+    augmented = idrec("recommend", "out", "--recommender=popularity", folder=folder).stdout
+    check(augmented == idrec("recommend", "out", "--recommender=popularity", "--arm=augmented", "--seed=1",
+                             folder=folder).stdout, "recommend takes the arm augmented and the lowest seed")
     check(idrec("recommend", "out", "--recommender=popularity", "--device=cpu", folder=folder).stdout, "recommend on the CPU")
     check_refusal(idrec("recommend", "out", "--recommender=popularity", "--device=tpu", folder=folder), 2, "device tpu")
     device = manifest["device"]["description"]
@@ -146,6 +153,20 @@ def test_run(folder):
     changed = idrec("prepare", "small.yaml", "output=out", "data.k_core=6", folder=folder)
     check(states(changed) == {"prepare": "done"}, f"prepare with another core: {changed.stderr}")
     check_refusal(idrec("recommend", "out", "--recommender=popularity", folder=folder), 1, "results of train")
+
+
+def test_original_alone(folder):
+    """Nothing but the original arm needs no language model."""
+    alone = ("experiment.arms=[original]", "output=alone")
+    first = idrec("run", "small.yaml", *alone, folder=folder)
+    check(states(first) == dict.fromkeys(("prepare", "train", "evaluate", "report"), "done"), f"alone: {states(first)}")
+    results = json.loads((folder / "alone" / "results.json").read_text())
+    check(len(results["runs"]) == 2 and "generation" not in results, f"alone: {list(results)}")
+    check("original data alone" in (folder / "alone" / "report.md").read_text(), "alone: the report says so")
+    more = idrec("run", "small.yaml", "output=alone", folder=folder)
+    check(states(more) == {**dict.fromkeys(STAGES, "done"), "prepare": "up t"}, f"with more arms: {states(more)}")
+    refused = json.loads((folder / "alone" / "results.json").read_text())["generation"]["rejected"]
+    check(set(refused) == {"catalogue", "seen", "duplicate"}, f"only the filters of the configuration are listed: {refused}")
 
 
 def test_published_protocol(folder):
@@ -187,6 +208,7 @@ def main():
         test_config(folder)
         test_devices()
         test_run(folder)
+        test_original_alone(folder)
         test_published_protocol(folder)
         test_lock_and_interrupt(folder)
     return status()

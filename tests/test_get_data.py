@@ -56,6 +56,8 @@ def main():
         server = serve(published)
         mirror = f"http://127.0.0.1:{server.server_port}"
 
+        known = subprocess.run([SCRIPT, "--list"], capture_output=True, text=True).stdout
+        assert known == "amazon-beauty amazon-video-games gowalla ml-100k ml-1m\n", known
         expect_failure(get_data(scratch / "a", mirror, "movielens"), scratch / "a", 2, "there is no data set", "ml-100k")
         expect_failure(get_data(scratch / "b", mirror, "amazon-video-games"), scratch / "b", 1, "checksum", "nothing was kept")
         expect_failure(get_data(scratch / "c", mirror, "amazon-beauty"), scratch / "c", 1, "amazon-beauty.txt.gz")

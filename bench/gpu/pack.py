@@ -61,7 +61,7 @@ def copy_data(target):
 
 
 def pack_programs(folder, programs):
-    """By the workplace's make-portable where it lies beside the project, else by the same steps here."""
+    """By make-portable where it lies in ../shared/tools, else by the same steps here."""
     archive = folder.with_name(folder.name + ".tar.xz")
     tool = FOLDER.parent / "shared" / "tools" / "make-portable"
     if tool.exists():

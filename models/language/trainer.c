@@ -420,8 +420,8 @@ static bool train_epochs(struct trainer *trainer, struct error *error)
         }
         fine = fine && end_epoch(trainer, error);
     }
-    progress_finish(progress, "%lld epochs, %lld steps, loss %.4f", (long long)at->epoch, (long long)at->step,
-                    at->train_loss);
+    progress_finish(progress, "%lld epoch%s, %lld step%s, loss %.4f", (long long)at->epoch,
+                    at->epoch == 1 ? "" : "s", (long long)at->step, at->step == 1 ? "" : "s", at->train_loss);
     return fine;
 }
 
