@@ -279,11 +279,56 @@ static bool load_model(struct fit_work *work, struct error *error)
     return done;
 }
 
+static bool copy_file(const char *from, const char *to, const char *name, struct error *error)
+{
+    char *source = path_format("%s/%s", from, name), *target = path_format("%s/%s", to, name);
+    char *bytes = NULL;
+    size_t length;
+    bool done = file_read(source, &bytes, &length, error) && file_write(target, bytes, length, error);
+    free(bytes);
+    free(source);
+    free(target);
+    return done;
+}
+
+/* A candidate that tuning has fitted already: the same inputs give the same folder. */
+static bool take_from_tuning(bool *taken, const struct fit_work *work, struct error *error)
+{
+    const struct fit_task *task = work->task;
+    *taken = false;
+    if (!task->trial || task->study->candidates_only)
+        return true;
+    struct study tuned = {
+        .run = task->study->run, .fits_folder = tuning_fits_folder, .contestants = task->study->contestants};
+    char *from = study_fit_folder(&tuned, task->contestant, task->arm, task->seed);
+    json_t *metrics = read_metrics(from);
+    *taken = is_text(metrics, "inputs", work->inputs) && is_text(metrics, "judgement", work->judgement);
+    json_decref(metrics);
+    char *log = path_format("%s/metrics.jsonl", from);
+    const bool done =
+        !*taken || (path_remove(work->folder, error) && folder_create(work->folder, error) &&
+                    (!path_exists(log) || copy_file(from, work->folder, "metrics.jsonl", error)) &&
+                    copy_file(from, work->folder, "validation.h5", error) &&
+                    copy_file(from, work->folder, "metrics.json", error));
+    free(log);
+    free(from);
+    return done;
+}
+
+static bool fit_anew(struct fit_work *work, struct error *error)
+{
+    bool taken;
+    if (!take_from_tuning(&taken, work, error))
+        return false;
+    return taken ||
+           (train(work, error) && (work->task->trial || save_model(work, error)) && judge(work, error));
+}
+
 static bool complete(struct fit_work *work, enum fit_state state, struct error *error)
 {
     switch (state) {
     case FIT_ABSENT:
-        return train(work, error) && (work->task->trial || save_model(work, error)) && judge(work, error);
+        return fit_anew(work, error);
     case FIT_TRAINED:
         return load_model(work, error) && judge(work, error);
     default:
@@ -303,18 +348,6 @@ bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct ba
     csr_free(&work.hidden_at_validation);
     csr_free(&work.hidden_at_test);
     free(work.folder);
-    return done;
-}
-
-static bool copy_file(const char *from, const char *to, const char *name, struct error *error)
-{
-    char *source = path_format("%s/%s", from, name), *target = path_format("%s/%s", to, name);
-    char *bytes = NULL;
-    size_t length;
-    bool done = file_read(source, &bytes, &length, error) && file_write(target, bytes, length, error);
-    free(bytes);
-    free(source);
-    free(target);
     return done;
 }
 

@@ -6,6 +6,8 @@
 #include "core/file.h"
 #include "experiments/augmented.h"
 
+const char tuning_fits_folder[] = "tune_candidates";
+
 static bool empty_lists(struct ranked_lists *lists, const struct csr *train, struct error *error)
 {
     const size_t starts = (size_t)train->rows + 1;
@@ -224,7 +226,7 @@ bool study_open_for_tuning(struct study *study, const struct run *run, bool synt
     bool done = study_settings_read(study, run->config, error);
     study->run = run;
     study->candidates_only = true;
-    study->fits_folder = "tune_candidates";
+    study->fits_folder = tuning_fits_folder;
     done = done && load_dataset(study, error);
     drop_test(study);
     if (done && study->validation_count == 0)

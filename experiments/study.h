@@ -10,6 +10,9 @@
 
 enum { CUTS_MAXIMUM = 8 };
 
+/* The fits of study_open_for_tuning(). */
+extern const char tuning_fits_folder[];
+
 /* One entry of `recommenders:`; `label` names its folder: the model, with -2, -3, ... where a model repeats.
  */
 struct contestant {
@@ -21,7 +24,7 @@ struct contestant {
 struct study {
     const struct config *config;
     const struct run *run;
-    const char *fits_folder; /* below the run's: recommenders */
+    const char *fits_folder; /* below the run's: recommenders, or tuning_fits_folder */
     struct dataset dataset;
     struct csr train, validation, test; /* rows ascend */
     struct csr known;                   /* train and validation: hidden when test is ranked */

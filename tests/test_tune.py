@@ -217,6 +217,11 @@ def test_use(folder):
     for arm, search in searches.items():
         check(search["trials"] == 8 and search["best"]["trial"] != 0, f"{arm}: {search}")
         check(abs(trained(arm) - search["best"]["score"]) < 1e-12, f"{arm}: {trained(arm)}, {search['best']}")
+    fits = {path.relative_to(folder / "used" / "tune_candidates"): path for path in
+            (folder / "used" / "tune_candidates").rglob("trial-positives-2/seed-*/metrics.json")}
+    seconds = {name: [json.loads(file.read_text())["seconds"] for file in (path, folder / "used" / "recommenders" / name)]
+               for name, path in fits.items()}
+    check(len(fits) == 3 and all(first == second for first, second in seconds.values()), f"candidates are fitted once: {seconds}")
     results = json.loads((folder / "used" / "results.json").read_text())
     check([(entry["recommender"], entry["arm"]) for entry in results["tuning"]] ==
           [(name, arm) for name in ("bpr_mf", "item_knn") for arm in ("original", "augmented")], "results.json says what was tuned")
