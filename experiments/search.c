@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "experiments/fits.h"
 #include "experiments/jobs.h"
 #include "models/recommenders/settings.h"
 
@@ -92,13 +91,6 @@ char *search_folder(const struct search *search)
 {
     return run_path(search->study->run, "tune/%s/%s", search->study->contestants[search->contestant].label,
                     arm_name(search->arm));
-}
-
-void search_metric(char *name, size_t size, const struct study *study)
-{
-    char label[METRIC_NAME_SIZE];
-    metric_label(label, study->select_metric, study->select_cut);
-    snprintf(name, size, "%s", label);
 }
 
 /* ---- several at a time -------------------------------------------------------------------------------- */

@@ -42,7 +42,5 @@ bool search_run(struct search *searches, int count, const struct run *run, struc
 void search_rank(int *order, const struct search *search);
 /* tune/LABEL/ARM below the run's folder; malloc'ed. */
 char *search_folder(const struct search *search);
-/* The metric of a trial's score, as in "ndcg@20". */
-void search_metric(char *name, size_t size, const struct study *study);
 
 #endif

@@ -121,12 +121,9 @@ static bool tune_originals(struct tune *tune, struct error *error)
 static bool choose_rows(struct tune *tune, struct error *error)
 {
     struct study *study = &tune->study;
-    if (tune->settings.use &&
-        !tuning_use(
-            study,
-            &(struct tune_settings){.arm_count = 1, .arms = {ARM_ORIGINAL}, .space = tune->settings.space},
-            error))
-        return false;
+    for (int contestant = 0; tune->settings.use && contestant < study->contestant_count; contestant++)
+        if (is_tuned(tune, contestant) && !tuning_use_arm(study, contestant, ARM_ORIGINAL, error))
+            return false;
     return train_candidates(tune->selections, study, error) &&
            (!tune_has_arm(&tune->settings, ARM_ITEM_KNN) ||
             neighbor_rows_find(tune->neighbor_rows, study, tune->selections, error));

@@ -5,13 +5,10 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "experiments/document.h"
+#include "experiments/fits.h"
 #include "models/recommenders/settings.h"
 
-enum { PRINTED_TRIALS = 10 };
-
-/* LABEL/ARM/NAME below tune/; malloc'ed. */
-static char *file_path(const struct study *study, int contestant, enum arm arm, const char *name)
+char *tuning_path(const struct study *study, int contestant, enum arm arm, const char *name)
 {
     return run_path(study->run, "tune/%s/%s/%s", study->contestants[contestant].label, arm_name(arm), name);
 }
@@ -67,7 +64,7 @@ static bool save_trials(const struct search *search, const int *order, struct er
     fputc('\n', text.stream);
     for (int place = 0; place < search->trial_count; place++)
         write_trial(text.stream, search, order[place]);
-    return text_save(&text, file_path(search->study, search->contestant, search->arm, "trials.tsv"), error);
+    return text_save(&text, tuning_path(search->study, search->contestant, search->arm, "trials.tsv"), error);
 }
 
 static bool save_best(const struct search *search, int best, struct error *error)
@@ -75,10 +72,10 @@ static bool save_best(const struct search *search, int best, struct error *error
     const struct contestant *contestant = &search->study->contestants[search->contestant];
     const struct trial *trial = &search->trials[best];
     struct text text;
-    char metric[64];
+    char metric[METRIC_NAME_SIZE];
     if (!text_open(&text, error))
         return false;
-    search_metric(metric, sizeof metric, search->study);
+    metric_label(metric, search->study->select_metric, search->study->select_cut);
     fprintf(text.stream, "# %s in the arm %s: trial %d of %d, %s %.6f on validation.\nrecommenders:\n",
             contestant->label, arm_name(search->arm), best, search->trial_count, metric, trial->result.score);
     for (int place = 0; recommender_setting_name(place); place++) {
@@ -89,7 +86,7 @@ static bool save_best(const struct search *search, int best, struct error *error
         fprintf(text.stream, "%s%s: %s\n", place == 0 ? "  - " : "    ", name, value);
         free(value);
     }
-    return text_save(&text, file_path(search->study, search->contestant, search->arm, "best.yaml"), error);
+    return text_save(&text, tuning_path(search->study, search->contestant, search->arm, "best.yaml"), error);
 }
 
 /* A number where the text is one. */
@@ -119,11 +116,11 @@ static json_t *trial_json(const struct search *search, int number)
 
 static json_t *search_json(const struct search *search, const struct tune_settings *settings, int best)
 {
-    char metric[64];
+    char metric[METRIC_NAME_SIZE];
     int64_t epochs = 0;
     int failed = 0;
     double seconds = 0;
-    search_metric(metric, sizeof metric, search->study);
+    metric_label(metric, search->study->select_metric, search->study->select_cut);
     for (int trial = 0; trial < search->trial_count; trial++) {
         epochs += search->trials[trial].result.epochs;
         seconds += search->trials[trial].result.seconds;
@@ -162,18 +159,19 @@ bool tuning_save(const struct search *search, const struct tune_settings *settin
             error_set(error, ERROR_RUN, "%s: every trial failed; of the first: %s",
                       search->study->contestants[search->contestant].label, search->trials[0].result.failure);
     json_t *record = search_json(search, settings, best);
-    done = done && save_best(search, best, error) &&
-           save_json(file_path(search->study, search->contestant, search->arm, "tuning.json"), record, error);
+    done =
+        done && save_best(search, best, error) &&
+        save_json(tuning_path(search->study, search->contestant, search->arm, "tuning.json"), record, error);
     json_decref(record);
     return done;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
 
-static bool load_json(json_t **record, const struct study *study, int contestant, enum arm arm,
-                      struct error *error)
+bool tuning_load(json_t **record, const struct study *study, int contestant, enum arm arm,
+                 struct error *error)
 {
-    char *path = file_path(study, contestant, arm, "tuning.json");
+    char *path = tuning_path(study, contestant, arm, "tuning.json");
     *record = json_load_file(path, 0, NULL);
     if (!*record)
         error_at(error, ERROR_RUN, path, 0, "missing or damaged; run `tune` again");
@@ -183,18 +181,18 @@ static bool load_json(json_t **record, const struct study *study, int contestant
 
 bool tuning_share(const struct study *study, int contestant, enum arm arm, struct error *error)
 {
-    char *best = file_path(study, contestant, ARM_ORIGINAL, "best.yaml"), *text = NULL;
-    char *shared = file_path(study, contestant, arm, "best.yaml");
+    char *best = tuning_path(study, contestant, ARM_ORIGINAL, "best.yaml"), *text = NULL;
+    char *shared = tuning_path(study, contestant, arm, "best.yaml");
     char *folder = run_path(study->run, "tune/%s/%s", study->contestants[contestant].label, arm_name(arm));
     size_t length;
     json_t *record = NULL;
-    bool done = load_json(&record, study, contestant, ARM_ORIGINAL, error) && path_remove(folder, error) &&
+    bool done = tuning_load(&record, study, contestant, ARM_ORIGINAL, error) && path_remove(folder, error) &&
                 folder_create(folder, error) && file_read(best, &text, &length, error) &&
                 file_write(shared, text, length, error);
     if (done) {
         json_object_set_new(record, "arm", json_string(arm_name(arm)));
         json_object_set_new(record, "shared_with", json_string(arm_name(ARM_ORIGINAL)));
-        done = save_json(file_path(study, contestant, arm, "tuning.json"), record, error);
+        done = save_json(tuning_path(study, contestant, arm, "tuning.json"), record, error);
     }
     json_decref(record);
     free(best);
@@ -213,11 +211,11 @@ static bool put_setting(struct recommender_settings *settings, const char *name,
                                    error);
 }
 
-static bool use_arm(struct study *study, int contestant, enum arm arm, struct error *error)
+bool tuning_use_arm(struct study *study, int contestant, enum arm arm, struct error *error)
 {
     json_t *record, *value;
     const char *name;
-    if (!load_json(&record, study, contestant, arm, error))
+    if (!tuning_load(&record, study, contestant, arm, error))
         return false;
     bool done = true;
     json_object_foreach(json_object_get(json_object_get(record, "best"), "settings"), name, value) done =
@@ -232,11 +230,12 @@ bool tuning_use(struct study *study, const struct tune_settings *settings, struc
         if (tune_space(settings, study, contestant).count == 0)
             continue;
         struct recommender_settings *arms = study->contestants[contestant].arm_settings;
-        if (!use_arm(study, contestant, ARM_ORIGINAL, error))
+        if (!tuning_use_arm(study, contestant, ARM_ORIGINAL, error))
             return false;
         for (int arm = ARM_ORIGINAL + 1; arm < ARM_COUNT; arm++) {
             arms[arm] = tune_has_arm(settings, (enum arm)arm) ? arms[arm] : arms[ARM_ORIGINAL];
-            if (tune_has_arm(settings, (enum arm)arm) && !use_arm(study, contestant, (enum arm)arm, error))
+            if (tune_has_arm(settings, (enum arm)arm) &&
+                !tuning_use_arm(study, contestant, (enum arm)arm, error))
                 return false;
         }
     }
@@ -250,110 +249,9 @@ bool tuning_json(json_t **list, const struct study *study, const struct tune_set
     for (int contestant = 0; contestant < study->contestant_count; contestant++)
         for (int a = 0; a < settings->arm_count && tune_space(settings, study, contestant).count > 0; a++) {
             json_t *record;
-            if (!load_json(&record, study, contestant, settings->arms[a], error))
+            if (!tuning_load(&record, study, contestant, settings->arms[a], error))
                 return false;
             json_array_append_new(*list, record);
         }
     return true;
-}
-
-/* ---- printing ----------------------------------------------------------------------------------------- */
-
-/* A line of trials.tsv, its score with fewer digits. */
-static void print_line(struct table *table, char *line)
-{
-    enum { SCORE = 3 };
-    line[strcspn(line, "\n")] = '\0';
-    char *cell;
-    for (int column = 0; (cell = strsep(&line, "\t")) != NULL; column++) {
-        char *end;
-        const double score = strtod(cell, &end);
-        if (column == SCORE && end != cell)
-            table_cell(table, "%.5f", score);
-        else
-            table_cell(table, "%s", cell);
-    }
-}
-
-static bool print_trials(const struct document *document, const char *path, struct error *error)
-{
-    FILE *stream = fopen(path, "r");
-    if (!stream)
-        return error_system(error, path, "cannot read this", "run `tune` again");
-    char *line = NULL;
-    size_t size = 0;
-    struct table table = {0};
-    for (int lines = 0; lines <= PRINTED_TRIALS && getline(&line, &size, stream) > 0; lines++) {
-        for (const char *letter = line; lines == 0 && *letter; letter++)
-            table.columns += *letter == '\t' || *letter == '\n';
-        print_line(&table, line);
-    }
-    document_table(document, &table);
-    free(line);
-    fclose(stream);
-    return true;
-}
-
-static double score_of(const json_t *record, const char *name)
-{
-    return json_number_value(json_object_get(json_object_get(record, name), "score"));
-}
-
-static void print_summary(const struct document *document, const json_t *record)
-{
-    const double written = score_of(record, "as_written"), best = score_of(record, "best");
-    const char *metric = json_string_value(json_object_get(record, "metric"));
-    const json_int_t trials = json_integer_value(json_object_get(record, "trials"));
-    if (written > 0)
-        document_paragraph(document,
-                           "Trial 0 is the configuration as written: %s %.5f on validation; the best of %lld "
-                           "has %.5f, %+.2f %%.",
-                           metric, written, (long long)trials, best, 100 * (best / written - 1));
-    else
-        document_paragraph(document,
-                           "The configuration as written scores nothing; the best of %lld has %s %.5f.",
-                           (long long)trials, metric, best);
-}
-
-static bool print_search(const struct document *document, const struct study *study, int contestant,
-                         enum arm arm, struct error *error)
-{
-    const char *label = study->contestants[contestant].label;
-    json_t *record;
-    if (!load_json(&record, study, contestant, arm, error))
-        return false;
-    bool done = true;
-    if (json_object_get(record, "shared_with")) {
-        document_paragraph(document,
-                           "%s, %s: nothing is added to the rows, so what was found for original holds.",
-                           label, arm_name(arm));
-    } else {
-        char *path = file_path(study, contestant, arm, "trials.tsv");
-        document_heading(document, 3, "%s, %s", label, arm_name(arm));
-        done = print_trials(document, path, error);
-        print_summary(document, record);
-        free(path);
-    }
-    json_decref(record);
-    return done;
-}
-
-bool tuning_print(const struct run *run, FILE *stream, struct error *error)
-{
-    bool incomplete = false;
-    const struct document document = {
-        .stream = stream, .format = DOCUMENT_TEXT, .folder = run->folder, .incomplete = &incomplete};
-    struct study study;
-    struct tune_settings settings;
-    bool done =
-        study_settings_read(&study, run->config, error) && tune_settings_read(&settings, &study, error);
-    study.run = run;
-    for (int contestant = 0; done && contestant < study.contestant_count; contestant++)
-        for (int a = 0; done && a < settings.arm_count && tune_space(&settings, &study, contestant).count > 0;
-             a++)
-            done = print_search(&document, &study, contestant, settings.arms[a], error);
-    study_close(&study);
-    if (done)
-        fprintf(stream, "tables and best settings: %s/tune\n", run->folder);
-    return done && (!incomplete || error_memory(error, "the table of trials", 0, NULL));
 }

@@ -17,13 +17,21 @@ bool tuning_save(const struct search *search, const struct tune_settings *settin
 /* For an arm that trains on nothing but the original rows: what was found for original is found for it too. */
 bool tuning_share(const struct study *study, int contestant, enum arm arm, struct error *error);
 
+/* LABEL/ARM/NAME below tune/; malloc'ed. */
+char *tuning_path(const struct study *study, int contestant, enum arm arm, const char *name);
+/* tuning.json; a new reference. */
+bool tuning_load(json_t **record, const struct study *study, int contestant, enum arm arm,
+                 struct error *error);
+
+/* An arm trains with what was found for it. */
+bool tuning_use_arm(struct study *study, int contestant, enum arm arm, struct error *error);
 /* Every arm trains with what was found for it; one that was not tuned, with what was found for original. Recommenders of
  * which nothing was searched stay as written. */
 bool tuning_use(struct study *study, const struct tune_settings *settings, struct error *error);
 /* tuning.json of all recommenders and arms tuned; a new array. */
 bool tuning_json(json_t **list, const struct study *study, const struct tune_settings *settings,
                  struct error *error);
-/* The best ten trials of each search, and how far the configuration as written is behind. */
+/* tuning_print.c: the best ten trials of each search, and how far the configuration as written is behind. */
 bool tuning_print(const struct run *run, FILE *stream, struct error *error);
 
 #endif
