@@ -104,8 +104,8 @@ bool halving_is_out(const struct halving *halving, int trial, int rung)
 {
     const struct halving_rung *of = &halving->rungs[rung];
     const struct halving_member *member = member_of(of, trial);
-    if (rung == halving->rung_count - 1)
-        return true;
+    if (rung == halving->rung_count - 1 || halving_is_complete(halving, rung))
+        return !member->promoted;
     int better = 0;
     for (const struct halving_member *other = of->members; other < of->members + of->counting; other++)
         better += other->score > member->score || (other->score == member->score && other < member);
