@@ -100,7 +100,17 @@ static struct recommender_settings settings_of(const char *model, const char *op
                                             .evaluate_every = 2,
                                             .neighbors = 10,
                                             .shrinkage = 1.5,
-                                            .similarity = "cosine"};
+                                            .similarity = "cosine",
+                                            .view = "edge_drop",
+                                            .view_share = 0.2,
+                                            .contrast_weight = 0.5,
+                                            .temperature = 0.2,
+                                            .noise = 0.1,
+                                            .contrast_layer = 1,
+                                            .item_share = 1.5,
+                                            .prototype_weight = 0.3,
+                                            .clusters = 7,
+                                            .warm_up = 2};
     snprintf(settings.model, sizeof settings.model, "%s", model);
     snprintf(settings.optimizer, sizeof settings.optimizer, "%s", optimizer);
     if (strcmp(optimizer, "sgd") == 0)
@@ -109,7 +119,7 @@ static struct recommender_settings settings_of(const char *model, const char *op
 }
 
 /* The scores of all users, [users, items]; malloc'ed. */
-static real *all_scores(struct recommender *recommender, struct backend *backend, int64_t users)
+static inline real *all_scores(struct recommender *recommender, struct backend *backend, int64_t users)
 {
     struct error error = ERROR_INITIALIZER;
     const struct scorer scorer = recommender_scorer(recommender);
@@ -127,8 +137,9 @@ static real *all_scores(struct recommender *recommender, struct backend *backend
     return scores;
 }
 
-static struct recommender *fit(const struct recommender_settings *settings, const struct fixture *fixture,
-                               struct backend *backend, const char *checkpoint, struct fit_report *report)
+static inline struct recommender *fit(const struct recommender_settings *settings,
+                                      const struct fixture *fixture, struct backend *backend,
+                                      const char *checkpoint, struct fit_report *report)
 {
     struct error error = ERROR_INITIALIZER;
     struct recommender *recommender;
@@ -235,7 +246,7 @@ static void compare_with_golden(struct embedding_training *training, struct stor
     free(table);
 }
 
-static void check_golden(struct backend *backend, const char *model)
+static inline void check_golden(struct backend *backend, const char *model)
 {
     struct error error = ERROR_INITIALIZER;
     struct store *golden;
@@ -276,9 +287,9 @@ static void check_golden(struct backend *backend, const char *model)
 enum best_of_checkpoint { NO_BEST = 0, UNBEATABLE = 2 };
 
 /* Trains `epochs` epochs by hand and leaves the checkpoint that a killed fit would have left. */
-static void leave_checkpoint(const struct recommender_settings *settings, const struct fixture *fixture,
-                             struct backend *backend, int64_t epochs, enum best_of_checkpoint best_score,
-                             const char *path)
+static inline void leave_checkpoint(const struct recommender_settings *settings,
+                                    const struct fixture *fixture, struct backend *backend, int64_t epochs,
+                                    enum best_of_checkpoint best_score, const char *path)
 {
     struct error error = ERROR_INITIALIZER;
     const struct training_set data = training_set_of(fixture);

@@ -125,14 +125,16 @@ static void test_negatives_are_uniform(void **state)
 
 /* ---- fits ---------------------------------------------------------------------------------------------- */
 
-static const char *const trained[][2] = {{"bpr_mf", "adam"}, {"bpr_mf", "sgd"}, {"lightgcn", "adam"}};
+static const char *const trained[][2] = {{"bpr_mf", "adam"}, {"bpr_mf", "sgd"},   {"lightgcn", "adam"}, {"sgl", "adam"},
+                                         {"simgcl", "adam"}, {"xsimgcl", "adam"}, {"ncl", "adam"}};
 enum { TRAINED = sizeof trained / sizeof *trained };
 
 static void test_threads_give_the_same_bits(void **state)
 {
     (void)state;
     const char *const all[][2] = {
-        {"bpr_mf", "adam"}, {"bpr_mf", "sgd"}, {"lightgcn", "adam"}, {"item_knn", ""}};
+        {"bpr_mf", "adam"}, {"bpr_mf", "sgd"},   {"lightgcn", "adam"}, {"sgl", "adam"},
+        {"simgcl", "adam"}, {"xsimgcl", "adam"}, {"ncl", "adam"},      {"item_knn", ""}};
     struct fixture fixture;
     make_fixture(&fixture);
     const size_t bytes = (size_t)(fixture.positives.rows * fixture.positives.columns) * sizeof(real);
@@ -376,7 +378,7 @@ static void test_failures_say_what_to_do(void **state)
     settings.layers = 9;
     expect_failure(&settings, &data, "recommenders.layers");
     settings = settings_of("bpr", "adam");
-    expect_failure(&settings, &data, "bpr_mf");
+    expect_failure(&settings, &data, "is not known");
     settings = settings_of("bpr_mf", "adam");
     fixture.weights[3] = -1.0f;
     expect_failure(&settings, &data, "row 3");
@@ -491,7 +493,8 @@ static void test_save_and_load(void **state)
 {
     (void)state;
     const char *const all[][2] = {
-        {"bpr_mf", "adam"}, {"lightgcn", "adam"}, {"item_knn", ""}, {"popularity", ""}};
+        {"bpr_mf", "adam"}, {"lightgcn", "adam"}, {"sgl", "adam"},  {"simgcl", "adam"},
+        {"xsimgcl", "adam"}, {"ncl", "adam"},      {"item_knn", ""}, {"popularity", ""}};
     struct fixture fixture;
     make_fixture(&fixture);
     struct backend *backend = open_backend(1);

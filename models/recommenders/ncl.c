@@ -4,12 +4,13 @@
  *
  * Structure (eq. 6 to 8): a node's layer 2 h, h = contrast_layer, against the layer 0 of all users, or all items, its own
  * the right one:  contrast_weight * (users + item_share * items).
- * Prototypes (eq. 11 to 13): a node's layer 0 against the centroids of `clusters` clusters of users, or of items, that of
- * its own cluster the right one:  prototype_weight * (users + items). Clusters are those of k-means over layer 0 at the
- * beginning of every epoch after the first `warm_up`; centroids are constants.
+ * Prototypes (eq. 11 to 13): a node's layer 0 against the centroids of all `clusters` clusters of users, or of items, that
+ * of its own cluster the right one:  prototype_weight * (users + items). Clusters are those of k-means over layer 0 at the
+ * beginning of every epoch after the first `warm_up`; centroids are constants, at most as many as there are points.
  *
- * Both are means over the batch's triples. The authors' code (github.com/RUCAIBox/NCL) has sums instead: its weights 1e-6
- * and 1e-7 with batches of 2048 are 2.048e-3 and 2.048e-4 here.
+ * Both are means over the batch's triples. The authors' code (github.com/RUCAIBox/NCL) and SELFRec's have sums: the latter's
+ * weights 1e-6 and 1e-7 with batches of 2048 are 2.048e-3 and 2.048e-4 here. SELFRec contrasts a node with the centroids of
+ * its batch only; this follows the paper.
  */
 #include <stdlib.h>
 
