@@ -253,7 +253,7 @@ const struct schema_entry schema[] = {
     INTEGER("tune.trials", "32", 1, 10000, "trials for each recommender in each arm; the first is the configuration as written")
     INTEGER("tune.reduction", "3", 2, 100,
             "halving: one trial of this many goes on to the next rung, which trains this many times as long")
-    INTEGER("tune.first_epochs", "5", 1, 1e6, "halving: epochs of the first rung, rounded up to `evaluate_every`")
+    INTEGER("tune.first_epochs", "20", 1, 1e6, "halving: epochs of the first rung, rounded up to `evaluate_every`")
     CHOICES("tune.arms", "[original]",
             "original|augmented|control.random|control.popularity|control.itemknn|control.permuted",
             "arms that are tuned, each with the same trials; original is always among them. An arm that is not takes what was "

@@ -220,7 +220,7 @@ char *recommender_setting_text(const struct recommender_settings *settings, cons
     if (field->kind == INTEGER)
         return path_format("%lld", (long long)*integer_of(field, settings));
     char text[32];
-    for (int digits = 1; digits <= 17; digits++) {
+    for (int digits = 6; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, *number_of(field, settings));
         if (strtod(text, NULL) == *number_of(field, settings))
             break;

@@ -14,7 +14,7 @@ const char *recommender_setting_name(int place);
 /* Sets one; an unknown name or a text of another kind is an error. Ranges are the schema's affair. */
 bool recommender_setting_put(struct recommender_settings *settings, const char *name, const char *text,
                              struct error *error);
-/* Its value; a number has the fewest digits that are read back as the same number. malloc'ed; NULL for a name that is
+/* Its value; a number has as many digits as are read back as the same number. malloc'ed; NULL for a name that is
  * none. */
 char *recommender_setting_text(const struct recommender_settings *settings, const char *name);
 
