@@ -23,7 +23,7 @@ template <typename T, bool packed> __device__ void sum_row(struct loss_row<T> &r
     float values[width];
     struct running_sum running = {-INFINITY, 0.0f};
     for (int64_t first = (int64_t)threadIdx.x * width; first < row.classes_used; first += THREADS * width) {
-        load_values<packed>(values, row.logits + first, row.classes_used - first);
+        load_values<packed>(values, row.logits + first, row.classes - first);
 #pragma unroll
         for (int i = 0; i < width; i++)
             if (first + i < row.classes_used)
@@ -142,8 +142,7 @@ void cuda_cross_entropy(struct backend *backend, struct tensor *logits, struct t
     const int64_t rows = logits->shape[0], classes = logits->shape[1];
     if (rows == 0)
         return;
-    BY_STORAGE(logits,
-               BY_ACCESS(packs_fit<T>(logits->data, classes) && packs_fit<T>(logits->data, classes_used), {
+    BY_STORAGE(logits, BY_ACCESS(packs_fit<T>(logits->data, classes), {
                    LAUNCH(backend, (cross_entropy_kernel<T, packed>), dim3((unsigned)rows), dim3(THREADS),
                           mark_bytes(classes), data_of<T>(logits), data_of<float>(losses),
                           data_of<int32_t>(targets), data_of<float>(weights), classes, classes_used);
@@ -157,10 +156,10 @@ void cuda_cross_entropy_set(struct backend *backend, struct tensor *logits, stru
     const int64_t rows = logits->shape[0], classes = logits->shape[1];
     if (rows == 0)
         return;
-    BY_STORAGE(
-        logits, BY_ACCESS(packs_fit<T>(logits->data, classes) && packs_fit<T>(logits->data, classes_used), {
-            LAUNCH(backend, (cross_entropy_set_kernel<T, packed>), dim3((unsigned)rows), dim3(THREADS),
-                   mark_bytes(classes), data_of<T>(logits), data_of<float>(losses), data_of<int64_t>(starts),
-                   data_of<int32_t>(targets), data_of<float>(weights), classes, classes_used);
-        }););
+    BY_STORAGE(logits, BY_ACCESS(packs_fit<T>(logits->data, classes), {
+                   LAUNCH(backend, (cross_entropy_set_kernel<T, packed>), dim3((unsigned)rows), dim3(THREADS),
+                          mark_bytes(classes), data_of<T>(logits), data_of<float>(losses),
+                          data_of<int64_t>(starts), data_of<int32_t>(targets), data_of<float>(weights),
+                          classes, classes_used);
+               }););
 }

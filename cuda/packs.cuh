@@ -9,7 +9,8 @@
 #include "cuda/portable.cuh"
 
 /* Count values that start at `from`; those at and beyond `available` (it may be negative) are 0 and are not read.
- * packed: `from` is a multiple of 16 bytes (or of Count elements, where these are fewer), `available` one of a pack. */
+ * packed: `from` is a multiple of 16 bytes (or of Count elements, where these are fewer), and a pack that begins
+ * below `available` is read whole. */
 template <bool packed, int Count, typename T>
 __device__ inline void load_values(float (&values)[Count], const T *from, int64_t available)
 {

@@ -285,7 +285,6 @@ void cuda_sample(struct backend *backend, struct tensor *tokens, struct tensor *
     const int64_t rows = logits->shape[0], classes = logits->shape[1];
     const int64_t words = forbidden ? forbidden->shape[1] : 0;
     const int64_t bucket_columns = (classes_used / ((int64_t)TILE * BUCKETS) + 1) * TILE;
-    const bool packs = packs_fit<float>(logits->data, classes) && classes_used % PACK == 0;
     if (rows == 0)
         return;
     const auto start = [&](auto kernel) {
@@ -294,7 +293,7 @@ void cuda_sample(struct backend *backend, struct tensor *tokens, struct tensor *
                data_of<uint32_t>(forbidden), words, data_of<int64_t>(streams), data_of<int32_t>(steps),
                classes, classes_used, bucket_columns, settings);
     };
-    BY_ACCESS(packs, {
+    BY_ACCESS(packs_fit<float>(logits->data, classes), {
         if (settings.temperature > 0.0f && settings.top_k == 0 && settings.top_p >= 1.0f)
             start(sample_kernel<packed, true>);
         else

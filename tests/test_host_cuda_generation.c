@@ -53,7 +53,8 @@ static void compare_with_uncached(struct backend *cpu, struct backend *device, e
     int32_t tokens[CACHED][LENGTH], position[CACHED], slot[CACHED], next[CACHED];
     struct cache *cache;
     double worst = 0;
-    float *expected[CACHED], *found = malloc(CACHED * CLASSES * sizeof *found);
+    const int64_t columns = transformer_logit_columns(model);
+    float *expected[CACHED], *found = malloc((size_t)(CACHED * columns) * sizeof *found);
     require(cache_create(&cache, model, &settings, &error), &error);
     for (int row = 0; row < CACHED; row++) {
         for (int i = 0; i < LENGTH; i++)
@@ -78,7 +79,7 @@ static void compare_with_uncached(struct backend *cpu, struct backend *device, e
         tensor_download(device, found, &logits);
         require(backend_synchronize(device, &error), &error);
         for (int row = 0; row < CACHED; row++) {
-            worst = fmax(worst, relative_difference(found + row * CLASSES,
+            worst = fmax(worst, relative_difference(found + row * columns,
                                                     expected[row] + position[row] * CLASSES, CLASSES));
             position[row]++;
         }

@@ -239,6 +239,36 @@ static void ten_steps_equal_the_cpu(void **state)
 
 enum { FEW_STEPS = 2 };
 
+/* The 37 tokens of the goldens are 40 columns of logits, which rows of zeros behind the tables are for. */
+static void rows_behind_tables_stay_zero(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"plain", "lora_qv"};
+    double losses[FEW_STEPS * ACCUMULATED];
+    for (int index = 0; index < 2; index++) {
+        struct golden golden = trained_golden(names[index], PRECISION_BF16);
+        struct transformer *model = golden_model(&golden, gpu);
+        train(model, &golden, 0, FEW_STEPS, losses);
+        const struct parameter *table = transformer_parameter(model, "lm_head.weight");
+        const struct tensor *const tables[] = {&table->value, &table->working, &table->gradient};
+        const int64_t tokens = golden.settings.vocabulary, columns = transformer_logit_columns(model);
+        assert_int_equal(tokens, 37);
+        assert_int_equal(columns, 40);
+        for (int t = 0; t < (table->trained ? 3 : 2); t++) {
+            struct tensor behind = *tables[t];
+            behind.shape[0] = columns;
+            behind = tensor_rows(&behind, tokens, columns - tokens);
+            char *bytes = malloc(tensor_bytes(&behind)), *zeros = calloc(1, tensor_bytes(&behind));
+            tensor_download(gpu, bytes, &behind);
+            assert_memory_equal(bytes, zeros, tensor_bytes(&behind));
+            free(bytes);
+            free(zeros);
+        }
+        transformer_free(model);
+        golden_close(&golden);
+    }
+}
+
 /* What a few steps lead to: the losses, and the trained values (malloc'ed). */
 static float *train_anew(struct golden *golden, double *losses, int64_t *length)
 {
@@ -468,6 +498,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(bf16_equals_f32_on_rounded_weights),
         cmocka_unit_test(bf16_takes_half_and_keeps_masters),
         cmocka_unit_test(ten_steps_equal_the_cpu),
+        cmocka_unit_test(rows_behind_tables_stay_zero),
         cmocka_unit_test(training_repeats_its_bits),
         cmocka_unit_test(bf16_resumes_bit_for_bit),
         cmocka_unit_test(a_step_waits_for_nothing),

@@ -36,7 +36,7 @@ struct cache {
     struct layer_pass pass;
     struct cache_settings settings;
     struct attention_shape shape;
-    int64_t classes;
+    int64_t logit_columns;
     struct arena cache_arena, pass_arena;
     struct tensor *keys, *values; /* [layers], each [slots * capacity, key_heads * head_width] */
     struct read_queue queue;
@@ -104,7 +104,7 @@ static struct tensor lay_out_starts(struct cache *cache, int64_t sequences)
 
 struct head_tensors {
     struct tensor normed, inverse_rms; /* [rows, width], [rows] */
-    struct tensor logits;              /* [rows, classes] */
+    struct tensor logits;              /* [rows, logit_columns] */
 };
 
 static struct head_tensors lay_out_head(struct cache *cache, int64_t rows)
@@ -113,7 +113,7 @@ static struct head_tensors lay_out_head(struct cache *cache, int64_t rows)
     return (struct head_tensors){
         .normed = arena_tensor_2d(arena, storage_of(&cache->pass), rows, cache->pass.settings->width),
         .inverse_rms = arena_tensor_1d(arena, DTYPE_REAL, rows),
-        .logits = arena_tensor_2d(arena, DTYPE_REAL, rows, cache->classes),
+        .logits = arena_tensor_2d(arena, DTYPE_REAL, rows, cache->logit_columns),
     };
 }
 
@@ -185,7 +185,7 @@ bool cache_create(struct cache **cache, struct transformer *model, const struct 
         made->settings.pass_tokens = longest;
     made->shape = (struct attention_shape){model_settings->query_heads, model_settings->key_heads,
                                            model_settings->head_width, .bidirectional = false};
-    made->classes = model_settings->classes > 0 ? model_settings->classes : model_settings->vocabulary;
+    made->logit_columns = transformer_logit_columns(model);
     made->cache_arena = arena_measure(backend, "cache");
     made->pass_arena = arena_measure(backend, "activations");
     if (!allocate_host(made, error) || !allocate_device(made, error)) {

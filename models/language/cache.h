@@ -47,8 +47,8 @@ struct decode_step {
     int64_t count; /* at most the slots */
     const int32_t *slot, *token, *position;
 };
-/* logits becomes a view [count rounded up to GEMM_ROW_BLOCK, classes], valid until the next call; rows from
- * `count` on mean nothing. */
+/* logits becomes a view [count rounded up to GEMM_ROW_BLOCK, transformer_logit_columns()], valid until the next call;
+ * rows from `count` on mean nothing. */
 void cache_decode(struct cache *cache, const struct decode_step *step, struct tensor *logits);
 
 /* The same steps without the host between them: what each row decodes is in device memory, where op_advance() changes it.

@@ -242,9 +242,17 @@ void model_final_norm(const struct layer_pass *pass, struct tensor *normed, stru
                        pass->settings->norm_epsilon);
 }
 
+/* The first rows of the output table or its gradient, and of the room behind it. */
+static struct tensor output_rows(const struct tensor *table, int64_t rows)
+{
+    struct tensor view = *table;
+    view.shape[0] = rows;
+    return view;
+}
+
 void model_logits(const struct layer_pass *pass, struct tensor *logits, const struct tensor *normed)
 {
-    const struct tensor output = tensor_rows(&pass->weights->output, 0, logits->shape[1]);
+    const struct tensor output = output_rows(&pass->weights->output, logits->shape[1]);
     op_gemm(pass->backend, logits, normed, PLAIN, &output, TRANSPOSED, 1.0f, 0.0f);
 }
 
@@ -253,11 +261,11 @@ void model_logits(const struct layer_pass *pass, struct tensor *logits, const st
 void model_logits_backward(const struct layer_pass *pass, struct tensor *d_normed,
                            const struct tensor *d_logits, const struct tensor *normed)
 {
-    const int64_t classes = d_logits->shape[1];
-    const struct tensor output = tensor_rows(&pass->weights->output, 0, classes);
+    const int64_t columns = d_logits->shape[1];
+    const struct tensor output = output_rows(&pass->weights->output, columns);
     op_gemm(pass->backend, d_normed, d_logits, PLAIN, &output, PLAIN, 1.0f, 0.0f);
     if (pass->gradients->output.rank > 0) {
-        struct tensor d_output = tensor_rows(&pass->gradients->output, 0, classes);
+        struct tensor d_output = output_rows(&pass->gradients->output, columns);
         op_gemm(pass->backend, &d_output, d_logits, TRANSPOSED, normed, PLAIN, 1.0f, 1.0f);
     }
 }

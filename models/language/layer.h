@@ -87,11 +87,12 @@ void layer_attention_output(const struct layer_pass *pass, int64_t layer,
 void layer_feed_forward(const struct layer_pass *pass, int64_t layer, struct layer_activations *activations,
                         struct layer_scratch *scratch, struct tensor *output);
 
-/* normed [rows, width] = rmsnorm(x); logits [rows, classes] = normed Wout[0 .. classes - 1]^T. */
+/* normed [rows, width] = rmsnorm(x); logits [rows, columns] = normed Wout[0 .. columns - 1]^T, with at most
+ * transformer_logit_columns() or as many columns as there are tokens. */
 void model_final_norm(const struct layer_pass *pass, struct tensor *normed, struct tensor *inverse_rms,
                       const struct tensor *x);
 void model_logits(const struct layer_pass *pass, struct tensor *logits, const struct tensor *normed);
-/* d_normed is overwritten, the output table's gradient added to. */
+/* d_normed is overwritten, the output table's gradient added to; d_logits is 0 in columns that are no class. */
 void model_logits_backward(const struct layer_pass *pass, struct tensor *d_normed,
                            const struct tensor *d_logits, const struct tensor *normed);
 /* d_x += */

@@ -32,7 +32,7 @@ void loss_lay_out(struct transformer *model, int64_t counted)
     const struct transformer_settings *settings = &model->settings;
     const enum dtype storage = transformer_storage(settings);
     const int64_t width = settings->width;
-    const int64_t trained = chunk_bytes(model, counted, storage, settings->classes);
+    const int64_t trained = chunk_bytes(model, counted, storage, transformer_logit_columns(model));
     const int64_t asked = chunk_bytes(model, counted, DTYPE_REAL, settings->vocabulary);
     loss->losses = arena_tensor_1d(arena, DTYPE_REAL, counted);
     loss->selected = arena_tensor_2d(arena, storage, counted, width);
@@ -53,11 +53,11 @@ static void run_chunk(struct transformer *model, const struct layer_pass *pass, 
 {
     struct loss_activations *const loss = &model->loss;
     const struct batch_inputs *const inputs = &model->inputs;
-    const int64_t classes = model->settings.classes;
+    const int64_t classes = model->settings.classes, columns = transformer_logit_columns(model);
     const struct tensor normed = tensor_rows(&loss->normed, first, rows);
     const struct tensor weights = tensor_rows(&inputs->weights, first, rows);
     struct tensor losses = tensor_rows(&loss->losses, first, rows);
-    struct tensor logits = tensor_2d(loss->logits, normed.dtype, pass->backend->device, rows, classes);
+    struct tensor logits = tensor_2d(loss->logits, normed.dtype, pass->backend->device, rows, columns);
     model_logits(pass, &logits, &normed);
     if (batch->exclude_shown) {
         const struct tensor begins = tensor_rows(&inputs->begins, first, rows);
@@ -81,7 +81,7 @@ void loss_run(struct transformer *model, const struct layer_pass *pass, const st
 {
     struct loss_activations *const loss = &model->loss;
     const int64_t count = model->inputs.rows.shape[0];
-    const int64_t chunk = loss_chunk_rows(model, x->dtype, model->settings.classes);
+    const int64_t chunk = loss_chunk_rows(model, x->dtype, transformer_logit_columns(model));
     op_gather(pass->backend, &loss->selected, x, &model->inputs.rows);
     model_final_norm(pass, &loss->normed, &loss->inverse_rms, &loss->selected);
     for (int64_t first = 0; first < count; first += chunk)

@@ -15,8 +15,8 @@ struct ranking_tensors {
     struct tensor forbidden;                       /* u32 [rows, words] */
     struct tensor context_columns, context_scores; /* i32, real [rows, items_maximum]: of each context */
     struct tensor starts;                          /* i32 [group + 1]: the rows of each user */
-    struct tensor mean;                         /* [group, classes]: of the probability over the contexts */
-    struct tensor columns, scores;              /* i32, real [group, items_maximum]: of each user */
+    struct tensor mean;            /* [group, logit columns]: of the probability over the contexts */
+    struct tensor columns, scores; /* i32, real [group, items_maximum]: of each user */
     struct tensor mask_rows, mask_starts, mask; /* that hide nothing from op_topk_masked() */
 };
 
@@ -51,7 +51,7 @@ static void lay_out(struct ranker *ranker)
         .context_columns = arena_tensor_2d(arena, DTYPE_I32, rows, items),
         .context_scores = arena_tensor_2d(arena, DTYPE_REAL, rows, items),
         .starts = arena_tensor_1d(arena, DTYPE_I32, group + 1),
-        .mean = arena_tensor_2d(arena, DTYPE_REAL, group, ranker->classes),
+        .mean = arena_tensor_2d(arena, DTYPE_REAL, group, transformer_logit_columns(ranker->model)),
         .columns = arena_tensor_2d(arena, DTYPE_I32, group, items),
         .scores = arena_tensor_2d(arena, DTYPE_REAL, group, items),
         .mask_rows = arena_tensor_1d(arena, DTYPE_I32, rows),
@@ -166,7 +166,7 @@ static void read_context(struct ranker *ranker, const struct context_range *rang
     constraint_begin(ranker->forbidden + row * ranker->words, &settings->vocabulary, true, items, item_count);
 }
 
-/* The log-probabilities after the contexts: [count, classes], on the device. */
+/* The log-probabilities after the contexts: [count, transformer_logit_columns()], on the device. */
 static struct tensor score_contexts(struct ranker *ranker, const struct context_range *range)
 {
     struct backend *const backend = transformer_backend(ranker->model);

@@ -218,6 +218,11 @@ struct backend *transformer_backend(const struct transformer *model)
     return model->backend;
 }
 
+int64_t transformer_logit_columns(const struct transformer *model)
+{
+    return transformer_table_rows(model->backend, model->settings.classes);
+}
+
 struct parameter *transformer_parameters(struct transformer *model, int64_t *count)
 {
     *count = model->parameter_count;

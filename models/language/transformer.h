@@ -87,6 +87,10 @@ const struct lora_settings *transformer_lora_of(const struct transformer *model)
 /* What passes read. */
 const struct transformer_weights *transformer_weights_of(const struct transformer *model);
 struct backend *transformer_backend(const struct transformer *model);
+/* Columns of logits: as many as there are classes and, on a GPU, up to LOGIT_GROUP - 1 more, of no meaning, so that every
+ * row begins at a multiple of 16 bytes, as matrix products by tensor cores want it. */
+enum { LOGIT_GROUP = 8 };
+int64_t transformer_logit_columns(const struct transformer *model);
 /* All parameters in a fixed order; *count of them. */
 struct parameter *transformer_parameters(struct transformer *model, int64_t *count);
 /* NULL when there is none of that name. */

@@ -25,9 +25,17 @@ static struct tensor part(const struct tensor *list, int64_t offset, int64_t row
                   rows, columns);
 }
 
-int64_t transformer_trained_room(const struct tensor *value)
+int64_t transformer_table_rows(const struct backend *backend, int64_t rows)
 {
-    return (tensor_count(value) + TRAINED_ALIGNMENT - 1) / TRAINED_ALIGNMENT * TRAINED_ALIGNMENT;
+    return backend->device == DEVICE_CPU ? rows : (rows + LOGIT_GROUP - 1) / LOGIT_GROUP * LOGIT_GROUP;
+}
+
+int64_t transformer_trained_room(const struct backend *backend, const struct tensor *value)
+{
+    const int64_t count = value->rank == 2
+                              ? transformer_table_rows(backend, value->shape[0]) * value->shape[1]
+                              : tensor_count(value);
+    return (count + TRAINED_ALIGNMENT - 1) / TRAINED_ALIGNMENT * TRAINED_ALIGNMENT;
 }
 
 static void take_trained(struct transformer *model, struct parameter *parameter, int64_t rows,
@@ -41,15 +49,19 @@ static void take_trained(struct transformer *model, struct parameter *parameter,
     parameter->gradient = part(&trained->gradient, offset, rows, columns);
     parameter->first_moment = part(&trained->first_moment, offset, rows, columns);
     parameter->second_moment = part(&trained->second_moment, offset, rows, columns);
-    trained->count += transformer_trained_room(&parameter->value);
+    trained->count += transformer_trained_room(model->backend, &parameter->value);
 }
 
 static void take_frozen(struct transformer *model, struct parameter *parameter, int64_t rows, int64_t columns)
 {
     struct arena *const arena = &model->weights_arena;
     const enum dtype storage = transformer_storage(&model->settings);
-    parameter->value =
-        columns > 0 ? arena_tensor_2d(arena, storage, rows, columns) : arena_tensor_1d(arena, storage, rows);
+    if (columns > 0)
+        parameter->value =
+            arena_tensor_2d(arena, storage, transformer_table_rows(model->backend, rows), columns);
+    else
+        parameter->value = arena_tensor_1d(arena, storage, rows);
+    parameter->value.shape[0] = rows;
     parameter->working = parameter->value;
 }
 

@@ -4,8 +4,9 @@
 
 #include "models/language/layer.h"
 
-/* The trained parameters, one after another in the order of the list. Between them is room, all zeros, so that each
- * begins at a multiple of TRAINED_ALIGNMENT elements: what concerns all of them is one operator call. */
+/* The trained parameters, one after another in the order of the list. Between them is room, all zeros, for
+ * transformer_table_rows() of a matrix, and so that each begins at a multiple of TRAINED_ALIGNMENT elements: what concerns
+ * all of them is one operator call. */
 enum { TRAINED_ALIGNMENT = 128 };
 struct trained_parameters {
     int64_t count;                                                       /* elements, with the room between */
@@ -83,8 +84,10 @@ struct transformer {
  * parameter_count and trained.count, which the next laying out needs. */
 void transformer_lay_out_parameters(struct transformer *model);
 bool transformer_initialize_parameters(struct transformer *model, uint64_t seed, struct error *error);
+/* Rows of zeros follow a matrix on a GPU until they are so many: each may be the table behind the columns of logits. */
+int64_t transformer_table_rows(const struct backend *backend, int64_t rows);
 /* Elements that a trained parameter takes with the room behind it. */
-int64_t transformer_trained_room(const struct tensor *value);
+int64_t transformer_trained_room(const struct backend *backend, const struct tensor *value);
 
 /* Lays out everything that a batch needs besides its inputs, over the arenas of activations and scratch. */
 void transformer_lay_out_batch(struct transformer *model, int64_t tokens);

@@ -29,7 +29,7 @@ static void update_all(struct transformer *model, struct adamw settings)
             count = 0;
         }
         decayed = parameter->decayed;
-        count += transformer_trained_room(&parameter->value);
+        count += transformer_trained_room(model->backend, &parameter->value);
     }
     settings.weight_decay = decayed ? decay : 0.0f;
     update(model, first, count, settings);
