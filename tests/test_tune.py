@@ -203,8 +203,8 @@ def test_test_is_not_read(folder):
 
 def test_use(folder):
     """The fits of each arm are those of its best trial; without use, those of the configuration as written."""
-    arms = ["experiment.arms=[original, augmented, control.random]", "tune.arms=[original, augmented]", "tune.method=random",
-            "tune.trials=8"]
+    names = ("original", "augmented", "control.itemknn", "control.random")
+    arms = [f"experiment.arms=[{', '.join(names)}]", f"tune.arms=[{', '.join(names)}]", "tune.method=random", "tune.trials=8"]
     result = idrec(folder, "run", "tune.yaml", "output=used", "tune.use=true", *arms)
     check(result.returncode == 0, f"use: {result.stderr[-500:]}")
 
@@ -212,7 +212,7 @@ def test_use(folder):
         path = folder / "used" / "recommenders" / "bpr_mf" / arm / "seed-1" / "metrics.json"
         return json.loads(path.read_text())["selection_score"]
 
-    searches = {arm: tuning(folder, "used", arm=arm) for arm in ("original", "augmented")}
+    searches = {arm: tuning(folder, "used", arm=arm) for arm in names}
     check(searches["augmented"].get("shared_with") is None, f"the augmented arm has rows of its own: {searches['augmented']}")
     for arm, search in searches.items():
         check(search["trials"] == 8 and search["best"]["trial"] != 0, f"{arm}: {search}")
@@ -224,7 +224,7 @@ def test_use(folder):
     check(len(fits) == 3 and all(first == second for first, second in seconds.values()), f"candidates are fitted once: {seconds}")
     results = json.loads((folder / "used" / "results.json").read_text())
     check([(entry["recommender"], entry["arm"]) for entry in results["tuning"]] ==
-          [(name, arm) for name in ("bpr_mf", "item_knn") for arm in ("original", "augmented")], "results.json says what was tuned")
+          [(name, arm) for name in ("bpr_mf", "item_knn") for arm in names], "results.json says what was tuned")
     check("tune" in [entry["stage"] for entry in results["cost"]], "the search is among the costs")
     report = (folder / "used" / "report.md").read_text()
     check("had the same budget: the same 8 trials" in report, "the report says that the budgets are the same")
