@@ -197,13 +197,19 @@ static void print_notes(const json_t *record, const struct document *document)
                            json_has(record, "published_protocol") ? "; protocol: " : "",
                            json_text_at(record, "published_protocol"));
     const json_t *overrides = json_object_get(record, "overrides"), *override;
+    char *list = path_format("%s", "");
     size_t index;
     json_array_foreach(overrides, index, override)
     {
-        document_paragraph(document,
-                           "%s: overridden on the command line, so not the recipe as it is written: %s", name,
-                           json_string_value(override));
+        char *longer = path_format("%s %s", list, json_string_value(override));
+        free(list);
+        list = longer;
     }
+    if (*list)
+        document_paragraph(document,
+                           "%s: overridden on the command line, so not the recipe as it is written:%s", name,
+                           list);
+    free(list);
 }
 
 void reproduction_print(const json_t *records, const struct document *document)
