@@ -112,44 +112,62 @@ def test_list(folder):
           "the table in docs/reproduction.md is that of `idrec reproduce --list --markdown`")
 
 
-def dump(path, name):
-    """The numbers of a data set, as h5dump prints them."""
+def values(path, name):
+    """What a data set holds, as h5dump prints it."""
     text = subprocess.run(["h5dump", "-d", name, "-y", "-w", "0", "-m", "%.9g", path], capture_output=True, text=True,
                           check=True).stdout
     body = text[text.index("DATA {"):]
-    return [float(value) for value in body[body.index("{") + 1:body.index("}")].replace(",", " ").split()]
+    return body[body.index("{") + 1:body.index("}")].replace(",", " ").split()
+
+
+def dump(path, name):
+    return [float(value) for value in values(path, name)]
+
+
+def ids(path, name):
+    return [value.strip('"').replace("\\000", "") for value in values(path, name)]
+
+
+MODELS = """recommenders=[{model: popularity}, {model: bpr_mf, width: 8, epochs: 2}, {model: als, width: 8},
+ {model: sasrec, width: 8, epochs: 2, length: 20}, {model: bert4rec, width: 8, epochs: 2, length: 20}]"""
+
+
+def check_vectors(output, lists):
+    """Scores are inner products of the vectors, and `recommend` lists the best of those that are not known."""
+    items = len(ids(output, "/items/id"))
+    user_vectors, item_vectors = dump(output, "/users/embedding"), dump(output, "/items/embedding")
+    width = len(item_vectors) // items
+    products = [sum(user_vectors[width * u + i] * item_vectors[width * item + i] for i in range(width))
+                for u in range(2) for item in range(items)]
+    scores = dump(output, "/scores")
+    check(len(scores) == 2 * items and max(abs(a - b) for a, b in zip(scores, products)) < 1e-5,
+          f"the scores are the inner products: {lists}")
+    starts, known = dump(output, "/known/indptr"), dump(output, "/known/indices")
+    check(ids(output, "/users/id") == ["u7", "u3"], "the users are those that were asked for, in their order")
+    for u, line in enumerate(lists[:2]):
+        seen = set(known[int(starts[u]):int(starts[u + 1])])
+        best = max(scores[u * items + item] for item in range(items) if item not in seen)
+        check(line.startswith(("u7", "u3")[u]) and abs(float(line.split("\t")[3]) - best) < 1e-6, f"the best of {line}")
 
 
 def test_export(folder):
-    run = folder / "runs" / "missed"
-    users = folder / "users.txt"
+    trained = idrec(folder, "run", "missed.yaml", "output=export", "recipe={}", "experiment.seeds=1", MODELS)
+    check(trained.returncode == 0, f"models to export: {trained.stderr[-300:]}")
+    users, output = folder / "users.txt", folder / "export.h5"
     users.write_text("u7\nu3\n")
-    for name, scores in (("bpr_mf", ["--scores"]), ("popularity", ["--scores"]), ("bpr_mf", [])):
-        output = folder / "export.h5"
-        result = idrec(folder, "export", run, f"--recommender={name}", f"--output={output}", f"--users={users}", *scores)
+    for name in ("bpr_mf", "als", "sasrec", "bert4rec", "popularity"):
+        result = idrec(folder, "export", "export", f"--recommender={name}", f"--output={output}", f"--users={users}", "--scores")
         check(result.returncode == 0, f"export of {name}: {result.stderr}")
         check(not pathlib.Path(f"{output}.tmp").exists(), "nothing is left beside the export")
-        if name == "popularity" or not scores:
-            continue
-        user_vectors, item_vectors = dump(output, "/users/embedding"), dump(output, "/items/embedding")
-        scores, items = dump(output, "/scores"), len(item_vectors) // 8
-        products = [sum(user_vectors[8 * u + i] * item_vectors[8 * item + i] for i in range(8))
-                    for u in range(2) for item in range(items)]
-        check(len(scores) == 2 * items and max(abs(a - b) for a, b in zip(scores, products)) < 1e-5,
-              "scores are the inner products")
-        lists = idrec(folder, "recommend", run, "--recommender=bpr_mf", f"--users={users}", "--k=1").stdout.split("\n")
-        starts, known = dump(output, "/known/indptr"), dump(output, "/known/indices")
-        for u, line in enumerate(lists[:2]):
-            seen = set(known[int(starts[u]):int(starts[u + 1])])
-            best = max(scores[u * items + item] for item in range(items) if item not in seen)
-            check(line.startswith(("u7", "u3")[u]) and abs(float(line.split("\t")[3]) - best) < 1e-6, f"the best of {line}")
+        if name != "popularity":
+            check_vectors(output, idrec(folder, "recommend", "export", f"--recommender={name}", f"--users={users}",
+                                        "--k=1").stdout.split("\n"))
     output.unlink()
-    lacking = idrec(folder, "export", run, "--recommender=popularity", f"--output={output}")
-    refused(lacking, "popularity", "--scores")
-    refused(idrec(folder, "export", run, f"--output={output}"), "--recommender")
-    refused(idrec(folder, "export", run, "--recommender=bpr_mf"), "--output")
+    refused(idrec(folder, "export", "export", "--recommender=popularity", f"--output={output}"), "popularity", "--scores")
+    refused(idrec(folder, "export", "export", f"--output={output}"), "--recommender")
+    refused(idrec(folder, "export", "export", "--recommender=bpr_mf"), "--output")
     check(not output.exists(), "nothing is written where nothing can be exported")
-    lost = idrec(folder, "export", run, "--recommender=bpr_mf", "--output=no/where.h5")
+    lost = idrec(folder, "export", "export", "--recommender=bpr_mf", "--output=no/where.h5")
     check(lost.returncode == 1 and "no/where.h5" in lost.stderr, f"no folder: {lost.stderr}")
 
 

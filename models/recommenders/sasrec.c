@@ -48,6 +48,7 @@ const struct recommender_model sasrec_model = {
     .published = sequence_published,
     .set_history = sequence_set_history,
     .score = sequence_score,
+    .vectors = &sequence_vectors,
     .save = sequence_save,
     .load = sequence_load,
     .release = sequence_release,

@@ -373,24 +373,10 @@ static int64_t encode_users(struct sequence_model *model, const struct tensor *s
     return done;
 }
 
-static void score_states(struct sequence_model *model, struct tensor *scores)
+/* Fills the first `rows` of model->states: the users', ready for the products with the items, then zeros. */
+static bool encode_states(struct sequence_model *model, const int32_t *users, int64_t count, int64_t rows,
+                          struct error *error)
 {
-    struct tensor states = tensor_rows(&model->states, 0, scores->shape[0]);
-    if (model->shape.output) {
-        const struct encoder_pass pass = inference_pass(model);
-        struct tensor projected = tensor_rows(&model->projected, 0, scores->shape[0]);
-        encoder_project(&pass, &projected, &states, &states);
-    }
-    op_gemm(model->backend, scores, &states, PLAIN, &model->parameters.items, TRANSPOSED, 1.0f, 0.0f);
-    if (model->shape.output)
-        op_bias_forward(model->backend, scores, &model->parameters.item_bias);
-}
-
-bool sequence_score(void *context, const int32_t *users, int64_t count, struct tensor *scores,
-                    struct error *error)
-{
-    struct sequence_model *model = ((const struct recommender *)context)->parameters;
-    const int64_t rows = scores->shape[0];
     if (!reserve_states(model, rows, error) || !reserve_sequences(model, error))
         return false;
     for (int64_t first = 0; first < count;) {
@@ -401,6 +387,29 @@ bool sequence_score(void *context, const int32_t *users, int64_t count, struct t
         struct tensor nobody = tensor_rows(&model->states, count, rows - count);
         tensor_zero(model->backend, &nobody);
     }
+    if (model->shape.output) {
+        const struct encoder_pass pass = inference_pass(model);
+        struct tensor states = tensor_rows(&model->states, 0, rows);
+        struct tensor projected = tensor_rows(&model->projected, 0, rows);
+        encoder_project(&pass, &projected, &states, &states);
+    }
+    return true;
+}
+
+static void score_states(struct sequence_model *model, struct tensor *scores)
+{
+    const struct tensor states = tensor_rows(&model->states, 0, scores->shape[0]);
+    op_gemm(model->backend, scores, &states, PLAIN, &model->parameters.items, TRANSPOSED, 1.0f, 0.0f);
+    if (model->shape.output)
+        op_bias_forward(model->backend, scores, &model->parameters.item_bias);
+}
+
+bool sequence_score(void *context, const int32_t *users, int64_t count, struct tensor *scores,
+                    struct error *error)
+{
+    struct sequence_model *model = ((const struct recommender *)context)->parameters;
+    if (!encode_states(model, users, count, scores->shape[0], error))
+        return false;
     score_states(model, scores);
     for (int64_t row = 0; row < count; row++)
         if (tokens_of(model, users[row]) == 0) {
@@ -409,3 +418,64 @@ bool sequence_score(void *context, const int32_t *users, int64_t count, struct t
         }
     return backend_synchronize(model->backend, error);
 }
+
+/* ---- vectors ------------------------------------------------------------------------------------------ */
+
+/* Users whose states are held at a time when vectors are asked for. */
+enum { STATES_TOGETHER = 16 * GEMM_ROW_BLOCK };
+
+/* A bias of the items is one more of their components, beside which users have a 1. */
+static int64_t vector_width(const struct recommender *recommender)
+{
+    const struct encoder_shape *shape = &((const struct sequence_model *)recommender->parameters)->shape;
+    return shape->width + (shape->output ? 1 : 0);
+}
+
+/* Spreads rows of `width` values, which lie densely at the start, to rows of one more; `last` NULL: 1. */
+static void add_component(real *vectors, int64_t rows, int64_t width, const real *last)
+{
+    for (int64_t row = rows - 1; row >= 0; row--) {
+        memmove(vectors + row * (width + 1), vectors + row * width, (size_t)width * sizeof *vectors);
+        vectors[row * (width + 1) + width] = last ? last[row] : (real)1.0;
+    }
+}
+
+static bool user_vectors(struct recommender *recommender, const int32_t *users, int64_t count, real *vectors,
+                         struct error *error)
+{
+    struct sequence_model *model = recommender->parameters;
+    const int64_t width = vector_width(recommender);
+    for (int64_t first = 0; first < count; first += STATES_TOGETHER) {
+        const int64_t left = count - first, together = left < STATES_TOGETHER ? left : STATES_TOGETHER;
+        if (!encode_states(model, users + first, together, STATES_TOGETHER, error))
+            return false;
+        const struct tensor states = tensor_rows(&model->states, 0, together);
+        real *of_block = vectors + first * width;
+        tensor_download(model->backend, of_block, &states);
+        if (!backend_synchronize(model->backend, error))
+            return false;
+        if (model->shape.output)
+            add_component(of_block, together, model->shape.width, NULL);
+    }
+    return true;
+}
+
+static bool item_vectors(struct recommender *recommender, real *vectors, struct error *error)
+{
+    struct sequence_model *model = recommender->parameters;
+    const size_t bytes = (size_t)model->shape.items * sizeof(real);
+    real *bias = model->shape.output ? malloc(bytes) : NULL;
+    if (model->shape.output && !bias)
+        return error_memory(error, "biases of items", bytes, NULL);
+    tensor_download(model->backend, vectors, &model->parameters.items);
+    if (bias)
+        tensor_download(model->backend, bias, &model->parameters.item_bias);
+    const bool done = backend_synchronize(model->backend, error);
+    if (done && bias)
+        add_component(vectors, model->shape.items, model->shape.width, bias);
+    free(bias);
+    return done;
+}
+
+const struct recommender_vectors sequence_vectors = {
+    .width = vector_width, .users = user_vectors, .items = item_vectors};

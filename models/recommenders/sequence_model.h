@@ -61,6 +61,8 @@ struct tensor *sequence_published(struct recommender *recommender);
 bool sequence_set_history(struct recommender *recommender, const struct csr *history, struct error *error);
 bool sequence_score(void *context, const int32_t *users, int64_t count, struct tensor *scores,
                     struct error *error);
+/* A user whom the kind cannot encode has a vector of zeros, not one of the items' counts. */
+extern const struct recommender_vectors sequence_vectors;
 bool sequence_save(const struct recommender *recommender, struct store *store, struct error *error);
 bool sequence_load(struct recommender *recommender, struct store *store, struct error *error);
 void sequence_release(void *parameters);
