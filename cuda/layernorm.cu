@@ -43,7 +43,7 @@ __global__ void layernorm_forward_kernel(float *out, float *mean, float *inverse
         load_values<packed>(values, x + share.start + column, share.end - column);
 #pragma unroll
         for (int i = 0; i < WIDTH; i++)
-            if (packed || column + i < share.end)
+            if (column + i < share.end)
                 squares = fmaf(values[i] - center, values[i] - center, squares);
     }
     const float inverse = 1.0f / sqrtf(share.sum(squares) / (float)columns + epsilon);
