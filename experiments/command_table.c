@@ -131,7 +131,7 @@ const struct command commands[] = {
      "RUN is the folder of a finished run. The file holds ids, the vectors of users and items, whose inner "
      "products are the scores, and the items that each user is known to have had (docs/data-formats.md). "
      "With --scores it holds the score of every item too: users x items x 4 bytes on disk, a block at a time in "
-     "memory. Models without vectors (popularity, item_knn, ease, slim) need --scores.\n\nExamples:\n"
+     "memory. Models without vectors (popularity, item_knn, ease, slim, gf_cf) need --scores.\n\nExamples:\n"
      "  idrec export runs/quickstart --recommender=lightgcn --output=lightgcn.h5\n"
      "  idrec export runs/quickstart --recommender=item_knn --users=ids.txt --scores --output=scores.h5\n"
      "  python3 docs/examples/nearest_neighbours.py lightgcn.h5 --user=12\n",

@@ -37,7 +37,7 @@ static int64_t file_bytes(const struct export *export)
     const int64_t known = csr_count(&export->trained->known) * (int64_t)sizeof(int32_t);
     const int64_t arrays = (vectors + scores) * (int64_t)sizeof(real) + known +
                            2 * (id_bytes(&dataset->user_ids) + id_bytes(&dataset->item_ids));
-    return arrays + arrays / 50 + (4 << 20);
+    return arrays + arrays / 50 + (256 << 10);
 }
 
 /* ---- ids and known items ------------------------------------------------------------------------------- */

@@ -293,8 +293,19 @@ def full_and_read_only_folders(bench):
                 ["unshare", "-m", "bash", "-c", f"mount -t tmpfs -o {options} none small && exec '{IDREC}' run bad.yaml output=small/out"],
                 cwd=bench.folder, capture_output=True, text=True, timeout=120)
             bench.refuse(name, result, FAILED, pattern)
+        full_disk_at_export(bench)
     else:
         print("no right to mount: disk full and read-only folder are not tested")
+
+
+def full_disk_at_export(bench):
+    finished(bench)
+    (bench.folder / "small").mkdir()
+    export = f"'{IDREC}' export out --recommender=bpr_mf --scores --output=small/e.h5; echo $?; ls -A small"
+    result = subprocess.run(["unshare", "-m", "bash", "-c", f"mount -t tmpfs -o size=96k none small && {export}"],
+                            cwd=bench.folder, capture_output=True, text=True, timeout=120)
+    bench.expect("disk full at export: refused before anything is computed, and nothing is left", result.stdout == "1\n"
+                 and "cannot be reserved" in result.stderr and "free disk space" in result.stderr, result)
 
 
 def main():
