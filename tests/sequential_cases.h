@@ -319,4 +319,128 @@ static void check_sequential_golden(struct backend *backend, int number)
     close_golden(&golden);
 }
 
+/* ---- a data set in order of time ---------------------------------------------------------------------- */
+
+enum { CHAIN_USERS = 70, CHAIN_ITEMS = 40, CHAIN_LONGEST = 14 };
+
+/* A user's items follow each other around a circle; the next one is held out. Every third user has synthetic rows. User 0
+ * has one interaction, user 1 none but a held-out one. */
+struct chains {
+    struct csr history, positives, truth, synthetic;
+    float *weights; /* real rows 1, synthetic ones 0.5 */
+};
+
+static void allocate_rows(struct csr *rows, int64_t longest)
+{
+    *rows = (struct csr){.rows = CHAIN_USERS,
+                         .columns = CHAIN_ITEMS,
+                         .starts = calloc(CHAIN_USERS + 1, sizeof *rows->starts),
+                         .indices = malloc((size_t)(CHAIN_USERS * longest) * sizeof *rows->indices)};
+}
+
+static void add_row(struct csr *rows, int64_t user, int64_t first, int64_t count, int64_t stride)
+{
+    int64_t filled = rows->starts[user];
+    for (int64_t place = 0; place < count; place++)
+        rows->indices[filled++] = (int32_t)((first + stride * place) % CHAIN_ITEMS);
+    rows->starts[user + 1] = filled;
+}
+
+static void make_chains(struct chains *chains)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct csr ascending, extra;
+    allocate_rows(&chains->history, CHAIN_LONGEST);
+    allocate_rows(&chains->truth, 1);
+    allocate_rows(&chains->synthetic, 3);
+    for (int64_t user = 0; user < CHAIN_USERS; user++) {
+        struct random_stream stream = random_stream_open(5, RANDOM_TEST, 0, (uint64_t)user);
+        const int64_t first = random_below(&stream, CHAIN_ITEMS);
+        const int64_t count = user == 0 ? 1 : user == 1 ? 0 : 3 + random_below(&stream, CHAIN_LONGEST - 2);
+        add_row(&chains->history, user, first, count, 1);
+        add_row(&chains->truth, user, first + count, 1, 1);
+        add_row(&chains->synthetic, user, first + count + 2, user % 3 == 2 ? 3 : 0, 4);
+    }
+    require(csr_sorted(&ascending, &chains->history, &error) &&
+                csr_sorted(&extra, &chains->synthetic, &error) &&
+                csr_union(&chains->positives, &ascending, &extra, &error),
+            &error);
+    chains->weights = malloc((size_t)csr_count(&chains->positives) * sizeof *chains->weights);
+    for (int64_t user = 0; user < CHAIN_USERS; user++)
+        for (int64_t place = chains->positives.starts[user]; place < chains->positives.starts[user + 1];
+             place++)
+            chains->weights[place] =
+                csr_contains_sorted(&ascending, user, chains->positives.indices[place]) ? 1.0f : 0.5f;
+    csr_free(&ascending);
+    csr_free(&extra);
+}
+
+static void free_chains(struct chains *chains)
+{
+    csr_free(&chains->history);
+    csr_free(&chains->positives);
+    csr_free(&chains->truth);
+    csr_free(&chains->synthetic);
+    free(chains->weights);
+}
+
+static struct training_set chain_set(const struct chains *chains)
+{
+    return (struct training_set){.positives = &chains->positives,
+                                 .weights = chains->weights,
+                                 .history = &chains->history,
+                                 .synthetic = &chains->synthetic};
+}
+
+/* Every model and loss. */
+static const char *const sequential_models[][2] = {
+    {"sasrec", "cross_entropy"},   {"sasrec", "binary"}, {"sasrec", "gbce"},
+    {"sasrec", "sampled_softmax"}, {"bert4rec", ""},     {"cl4srec", "cross_entropy"},
+    {"cl4srec", "binary"}};
+enum { SEQUENTIAL_MODELS = sizeof sequential_models / sizeof *sequential_models };
+
+static struct recommender *fit_chains(const struct recommender_settings *settings,
+                                      const struct chains *chains, struct backend *backend,
+                                      const char *checkpoint, struct fit_report *report)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct recommender *recommender;
+    const struct training_set data = chain_set(chains);
+    const struct fit_watch watch = {
+        .truth = &chains->truth, .mask = &chains->positives, .metric = METRIC_NDCG, .k = 5};
+    require(
+        recommender_fit(&recommender, backend, settings, &data, &watch, 7, checkpoint, NULL, report, &error),
+        &error);
+    return recommender;
+}
+
+/* The scores of `count` users, asked for `together` at a time in tensors of `rows` rows; [count, items], malloc'ed. */
+static real *sequential_scores(struct recommender *recommender, struct backend *backend, int64_t count,
+                               int64_t together, int64_t rows)
+{
+    struct error error = ERROR_INITIALIZER;
+    const struct scorer scorer = recommender_scorer(recommender);
+    real *scores = malloc((size_t)(count * scorer.items) * sizeof *scores);
+    const size_t bytes = (size_t)(rows * scorer.items) * sizeof *scores;
+    struct tensor block =
+        tensor_2d(backend_allocate(backend, bytes), DTYPE_REAL, backend->device, rows, scorer.items);
+    int32_t users[CHAIN_USERS];
+    for (int64_t first = 0; first < count; first += together) {
+        const int64_t asked = first + together <= count ? together : count - first;
+        for (int64_t place = 0; place < asked; place++)
+            users[place] = (int32_t)(first + place);
+        require(scorer.score(scorer.context, users, asked, &block, &error), &error);
+        const struct tensor used = tensor_rows(&block, 0, asked);
+        tensor_download(backend, scores + first * scorer.items, &used);
+    }
+    backend_release(backend, block.data, bytes);
+    return scores;
+}
+
+static real *chain_scores(struct recommender *recommender, struct backend *backend)
+{
+    return sequential_scores(recommender, backend, CHAIN_USERS, CHAIN_USERS, 128);
+}
+enum { CHAIN_SCORE_BYTES = CHAIN_USERS * CHAIN_ITEMS * sizeof(real) };
+
 #endif
