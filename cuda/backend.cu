@@ -43,13 +43,20 @@ static void cuda_fill_zero(struct backend *backend, void *memory, size_t bytes)
         cuda_check(backend, cudaMemsetAsync(memory, 0, bytes, device_of(backend)->stream), "fill with zeros");
 }
 
-static void copy(struct backend *backend, void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
+static bool refuse_while_recording(struct backend *backend)
 {
-    if (kind != cudaMemcpyDeviceToDevice && device_of(backend)->capturing)
+    if (device_of(backend)->capturing)
         error_set(&backend->error, ERROR_RUN,
                   "device cuda: host memory is copied while a graph is recorded, which would copy it again "
                   "at every run");
-    else if (bytes > 0)
+    return device_of(backend)->capturing;
+}
+
+static void copy(struct backend *backend, void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
+{
+    if (kind != cudaMemcpyDeviceToDevice && refuse_while_recording(backend))
+        return;
+    if (bytes > 0)
         cuda_check(backend, cudaMemcpyAsync(to, from, bytes, kind, device_of(backend)->stream), "copy");
 }
 
@@ -58,10 +65,35 @@ static void cuda_copy(struct backend *backend, void *to, const void *from, size_
     copy(backend, to, from, bytes, cudaMemcpyDeviceToDevice);
 }
 
-/* The caller may change `from` as soon as this returns: from pageable memory, CUDA has staged it by then. */
+/* Goes over to the other half, once the GPU has read what was in it. */
+static bool turn_staging(struct backend *backend)
+{
+    struct cuda_device *device = device_of(backend);
+    struct staging *staging = &device->staging;
+    if (!cuda_check(backend, cudaEventRecord(staging->left[staging->half], device->stream), "staging"))
+        return false;
+    staging->half = 1 - staging->half;
+    staging->used = 0;
+    return cuda_check(backend, cudaEventSynchronize(staging->left[staging->half]), "staging");
+}
+
+/* The caller may change `from` as soon as this returns. That CUDA itself has staged pageable memory by then is not
+ * promised: some machines let the GPU read it in place. */
 static void cuda_upload(struct backend *backend, void *to, const void *from, size_t bytes)
 {
-    copy(backend, to, from, bytes, cudaMemcpyHostToDevice);
+    struct staging *staging = &device_of(backend)->staging;
+    if (refuse_while_recording(backend))
+        return;
+    for (size_t done = 0, piece; done < bytes; done += piece) {
+        if (staging->used >= STAGING_HALF && !turn_staging(backend))
+            return;
+        const size_t room = STAGING_HALF - staging->used;
+        char *staged = staging->memory + (size_t)staging->half * STAGING_HALF + staging->used;
+        piece = bytes - done < room ? bytes - done : room;
+        memcpy(staged, static_cast<const char *>(from) + done, piece);
+        copy(backend, static_cast<char *>(to) + done, staged, piece, cudaMemcpyHostToDevice);
+        staging->used += (piece + STAGING_ALIGNMENT - 1) / STAGING_ALIGNMENT * STAGING_ALIGNMENT;
+    }
 }
 
 /* What the kernels that have been waited for say. Later ones may be running: nothing is written but to clear a report. */
@@ -160,6 +192,11 @@ static void cuda_close(struct backend *backend)
         cudaFree(device->workspace);
     if (device->not_numbers)
         cudaFreeHost(device->not_numbers);
+    if (device->staging.memory)
+        cudaFreeHost(device->staging.memory);
+    for (cudaEvent_t event : device->staging.left)
+        if (event)
+            cudaEventDestroy(event);
     for (cudaEvent_t mark : device->marks)
         if (mark)
             cudaEventDestroy(mark);
@@ -293,6 +330,19 @@ static bool create_marks(struct backend *backend)
     return true;
 }
 
+static bool create_staging(struct backend *backend)
+{
+    struct staging *staging = &device_of(backend)->staging;
+    void *memory = NULL;
+    for (cudaEvent_t &event : staging->left)
+        if (!cuda_check(backend, cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "staging"))
+            return false;
+    if (!cuda_check(backend, cudaMallocHost(&memory, 2 * STAGING_HALF), "host memory"))
+        return false;
+    staging->memory = static_cast<char *>(memory);
+    return true;
+}
+
 static bool create_reports(struct backend *backend)
 {
     struct cuda_device *device = device_of(backend);
@@ -312,7 +362,7 @@ static bool open_device(struct backend *backend)
                     "properties of the GPU") ||
         !check_machine_code(backend) ||
         !cuda_check(backend, cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "stream") ||
-        !create_marks(backend) || !create_reports(backend))
+        !create_marks(backend) || !create_staging(backend) || !create_reports(backend))
         return false;
     snprintf(backend->address, sizeof backend->address, "cuda:%d", device->index);
     snprintf(backend->description, sizeof backend->description, "%s (%s)", backend->address,

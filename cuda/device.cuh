@@ -23,12 +23,23 @@ OPERATORS(DECLARE_OPERATOR)
 /* Marks of the queue that are kept apart; waiting for an older one waits for the newer one that took its place. */
 enum { MARKS_KEPT = 16 };
 
+/* Pinned memory that uploads pass through, so that the caller's may be changed at once. One half is filled while the GPU
+ * reads the other. */
+enum { STAGING_HALF = 2 << 20, STAGING_ALIGNMENT = 16 };
+struct staging {
+    char *memory; /* [2 * STAGING_HALF] */
+    int half;     /* that is being filled */
+    size_t used;  /* of it */
+    cudaEvent_t left[2];
+};
+
 /* `backend->implementation`. */
 struct cuda_device {
     int index;
     cudaStream_t stream;
     cudaEvent_t marks[MARKS_KEPT];
     uint64_t mark_count;
+    struct staging staging;
     cudaDeviceProp properties;
     void *matrix_products; /* owned by gemm.cu */
     void *workspace;

@@ -1,7 +1,8 @@
 /*
  * host_copies.cpp: host_cuda.h's copies between host and device. The device's side of a copy happens in the order of the
  * stream. The host's side of one that the host need not wait for, from or to memory of cudaMallocHost, happens as late
- * as CUDA allows, when the host waits: until then a target holds NaN, and a source that has changed is reported.
+ * as CUDA allows, when the host waits: until then a target holds NaN, and a source that has changed is reported. When CUDA
+ * reads other memory of the host is not known, so that nothing may be copied from there.
  */
 #include "tests/host_cuda.h"
 
@@ -94,7 +95,11 @@ cudaError_t cudaFreeHost(void *memory)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t)
 {
     const bool to_host = kind == cudaMemcpyDeviceToHost && is_host_block(to);
-    const bool from_host = kind == cudaMemcpyHostToDevice && is_host_block(from);
+    const bool from_host = kind == cudaMemcpyHostToDevice;
+    if (from_host && !is_host_block(from)) {
+        fprintf(stderr, "host_cuda: pageable memory is copied to the device\n");
+        abort();
+    }
     host_cuda::run_on_device([=] {
         if (to_host || from_host)
             queue_copy((char *)(to_host ? to : const_cast<void *>(from)), (const char *)from, bytes, to_host);

@@ -1,4 +1,4 @@
-/* The memory of a GPU, emulated with 64 MiB: what is counted, and what an arena says that does not fit. */
+/* The memory of a GPU, emulated with 64 MiB: what is counted, what an arena says that does not fit, and uploads. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +77,46 @@ static void backends_of_one_gpu_share_its_memory(void **state)
     backend_close(first);
 }
 
+static unsigned char pattern(int64_t upload, size_t place)
+{
+    return (unsigned char)(upload * 31 + (int64_t)place * 7 + (int64_t)(place >> 12));
+}
+
+/* More than passes through the backend's own memory at a time, in pieces of odd sizes. The emulated GPU reports memory of
+ * the host that changes before it is read. */
+static void host_memory_may_change_after_an_upload(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 1000, 65537, 0, 5 * MEBIBYTE + 3, 17};
+    enum { KINDS = sizeof sizes / sizeof *sizes, UPLOADS = 4 * KINDS };
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = open_gpu();
+    char *device = backend->allocate(backend, 24 * MEBIBYTE), *place = device;
+    unsigned char *host = malloc(6 * MEBIBYTE);
+    for (int64_t upload = 0; upload < UPLOADS; upload++) {
+        const size_t bytes = sizes[upload % KINDS];
+        for (size_t i = 0; i < bytes; i++)
+            host[i] = pattern(upload, i);
+        backend->upload(backend, place, host, bytes);
+        memset(host, 0xA5, bytes);
+        place += bytes;
+    }
+    place = device;
+    for (int64_t upload = 0; upload < UPLOADS; upload++) {
+        const size_t bytes = sizes[upload % KINDS];
+        size_t same = 0;
+        backend->download(backend, host, place, bytes);
+        while (same < bytes && host[same] == pattern(upload, same))
+            same++;
+        assert_int_equal(same, bytes);
+        place += bytes;
+    }
+    require(backend_synchronize(backend, &error), &error);
+    free(host);
+    backend->release(backend, device);
+    backend_close(backend);
+}
+
 int main(void)
 {
     setenv("HOST_CUDA_MEMORY_MIB", "64", 1);
@@ -84,6 +124,7 @@ int main(void)
         cmocka_unit_test(allocations_are_counted),
         cmocka_unit_test(a_plan_that_does_not_fit_is_shown_whole),
         cmocka_unit_test(backends_of_one_gpu_share_its_memory),
+        cmocka_unit_test(host_memory_may_change_after_an_upload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
