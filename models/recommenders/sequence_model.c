@@ -256,7 +256,7 @@ static void lay_out_sequences(struct sequence_model *model, int64_t tokens, int6
     struct arena *arena = &model->scratch;
     model->tokens = arena_tensor_1d(arena, DTYPE_I32, tokens);
     model->positions = arena_tensor_1d(arena, DTYPE_I32, tokens);
-    model->starts = arena_tensor_1d(arena, DTYPE_I32, users + 2);
+    model->starts = arena_tensor_1d(arena, DTYPE_I32, users + GEMM_ROW_BLOCK); /* with those that fill up */
     model->rows = arena_tensor_1d(arena, DTYPE_I32, users);
     encoder_activations_lay_out(&model->activations, arena, &model->shape, tokens, false);
 }
