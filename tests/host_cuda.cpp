@@ -162,6 +162,8 @@ static void fiber_main()
     __sanitizer_finish_switch_fiber(nullptr, &block->scheduler_stack, &block->scheduler_stack_bytes);
 #endif
     (*block->body)();
+    host_cuda::close_copy_group();
+    host_cuda::wait_for_copies(0);
     to_scheduler(DONE);
     fail("a finished fiber was resumed");
 }
@@ -397,6 +399,14 @@ static shared_variable new_variable(const void *site, size_t bytes)
     return {site, bytes, base + mapped - bytes, false};
 }
 
+/* As any type of float not a number, and as an integer a large one. */
+static void fill_strange(void *memory, size_t bytes)
+{
+    static const unsigned char pattern[2] = {0xF5, 0x7F};
+    for (size_t i = 0; i < bytes; i++)
+        static_cast<unsigned char *>(memory)[i] = pattern[i % 2];
+}
+
 static void *variable_memory(const void *site, size_t bytes)
 {
     const auto found = std::find_if(
@@ -408,7 +418,7 @@ static void *variable_memory(const void *site, size_t bytes)
     shared_variable &variable = known ? *found : block->shared_variables.back();
     if (!variable.used) {
         variable.used = true;
-        memset(variable.memory, 0xFF, bytes);
+        fill_strange(variable.memory, bytes);
         block->shared_used += site ? (bytes + 15) / 16 * 16 : 0;
         if (block->shared_used > static_shared_maximum)
             fail("its shared arrays are larger than 48 KiB");

@@ -37,14 +37,33 @@ BUILDING_BLOCKS = ("warp.cuh", "scan.cuh", "sort.cuh")
 SAME_VALUE = "all threads write the same value"
 VOTES_WAIT = "the votes that follow wait too; on a GPU they order no memory"
 SAME_SUM = "the same whole numbers are added, one by one"
+STEPS = "the step divides the end"
+UNUSED_COPY = "copies a step that is not used"
+NOTHING_COPIED = "where nothing is copied from is of no meaning"
+WORSE_BOUND = "any bound that is not too high leads to the same candidates, a low one more slowly"
 NOTHING_TAKEN = "differs only where nothing was taken, and such a sum is not used"
 ACCEPTED = {
+    "attention.cu loop: `column < Tiling::WIDTH` -> `column + 1 < Tiling::WIDTH`": STEPS,
+    "attention.cu bound: `place.tile >= place.count` -> `false`": "a short cut; a tile without rows writes none",
+    "attention.cu bound: `thread_column() == 0` -> `true`": SAME_VALUE,
+    "attention.cu bound: `column == 0` -> `true`": SAME_VALUE,
+    "attention.cuh choice: `passed > 0` -> `true`": "the first lane's sequence always passes",
+    "attention_tensor_core.cu choice: `there` -> `true`": NOTHING_COPIED,
+    "attention_tensor_core.cu loop: `n < tiles` -> `n + 1 < tiles` #2": STEPS,
+    "attention_tensor_core.cu loop: `k < tiles` -> `k + 1 < tiles`": STEPS,
+    "attention_tensor_core.cu loop: `n < WIDTH / 8` -> `n + 1 < WIDTH / 8` #1": STEPS,
+    "attention_tensor_core.cu bound: `tile < own_tile` -> `true`": UNUSED_COPY,
+    "attention_tensor_core.cu bound: `lane_member() == 0` -> `true`": SAME_VALUE,
+    "attention_tensor_core.cu bound: `step + 1 < steps` -> `true` #1": UNUSED_COPY,
+    "attention_tensor_core.cu bound: `distance < KEYS` -> `true`": "hides nothing where it is not needed",
+    "attention_tensor_core.cu bound: `distance < TILE` -> `true`": "hides nothing where it is not needed",
     "attention_decode.cu choice: `maxima[i] > -INFINITY` -> `true`": NOTHING_TAKEN,
     "attention_decode.cu choice: `total.sum > 0.0f` -> `true`": "a row reads its own token at least",
     "attention_decode.cu bound: `(first > 0 && first >= last)` -> `false`": "a short cut; a part of no positions is not read",
     "bpr.cu bound: `first == 0` -> `true`": SAME_VALUE,
     "cross_entropy.cu barrier: `__syncthreads()` -> `nothing` #1": "the one after it separates the same",
     "cross_entropy.cu bound: `threadIdx.x == 0` -> `true`": SAME_VALUE,
+    "mma.cuh choice: `there` -> `true`": "no host runs PTX; left to the tests on a GPU",
     "log_softmax.cu choice: `forbidden` -> `true`": "there are no words then: NULL plus 0",
     "softmax.cuh choice: `running.maximum > -INFINITY` -> `true`": NOTHING_TAKEN,
     "spmm.cu choice: `row < matrix.rows` -> `true`": "not used beyond the rows, and compilers leave such a load out",
@@ -58,10 +77,22 @@ ACCEPTED = {
     "sample.cu bound: `bucket == LAST_BUCKET` -> `false`": SAME_SUM,
     "sample.cu bound: `threadIdx.x == 0` -> `true` #1": SAME_VALUE,
     "sample.cu bound: `threadIdx.x == 0` -> `true` #2": SAME_VALUE,
+    "sample.cu bound: `threadIdx.x == 0` -> `true` #3": SAME_VALUE,
+    "sample.cu bound: `threadIdx.x == 0` -> `true` #4": SAME_VALUE,
+    "sample.cu bound: `values[i] > -INFINITY` -> `true` #2": "what is forbidden weighs nothing",
+    "sample.cu bound: `settings.top_p < 1.0f` -> `true`": "a short cut: all of the mass is what is left",
+    "sample.cu choice: `forbidden` -> `true`": "there are no words then: NULL plus 0",
+    "select.cuh bound: `goal <= sum + own` -> `true`": "all threads before it find the same crossing",
     "scan.cu bound: `threadIdx.x == 0` -> `true`": SAME_VALUE,
     "sort.cu barrier: `__syncwarp()` -> `nothing` #1": VOTES_WAIT,
     "sort.cu barrier: `__syncwarp()` -> `nothing` #3": VOTES_WAIT,
     "sort.cu bound: `valid` -> `true`": "adds nothing",
+    "topk.cu choice: `best[i] > c` -> `true`": WORSE_BOUND,
+    "topk.cu bound: `wanted <= THREADS / 4` -> `true`": WORSE_BOUND,
+    "topk.cu loop: `i < PACK` -> `i + 1 < PACK` #2": WORSE_BOUND,
+    "topk.cu choice: `best[0] > best[i]` -> `true`": WORSE_BOUND,
+    "topk.cu barrier: `__syncthreads()` -> `nothing` #3": "those of block_narrow() separate the same",
+    "topk.cu bound: `threadIdx.x == 0` -> `true`": SAME_VALUE,
     "unit_rows.cu bound: `lane_index() == 0` -> `true`": SAME_VALUE,
     "warp.cuh loop: `distance < warp_width` -> `distance + 1 < warp_width`": "distances are powers of two",
     "warp.cuh bound: `lane_index() == 0` -> `true`": SAME_VALUE,

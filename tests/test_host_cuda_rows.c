@@ -1,6 +1,7 @@
 /*
  * What the CUDA kernels promise beyond equality with the CPU, checked on the host: the bits of a row depend neither on
- * the alignment of its memory nor on the other rows, sums of look-ups keep the CPU's order, tensors may be empty.
+ * the alignment of its memory nor on the other rows, sums of look-ups keep the CPU's order, tensors may be empty, softmax
+ * does not overflow.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,69 @@ static float *values_of(struct backend *backend, const struct tensor *tensor)
     float *values = malloc(tensor_bytes(tensor) + 1);
     tensor_download(backend, values, tensor);
     return values;
+}
+
+/* ---- large scores ---- */
+
+enum { KEYS = 64, FIRST_STRONG_KEY = KEYS - 8, HEAD_WIDTH = 16 };
+
+/* [KEYS, HEAD_WIDTH]: token t has the numbers value(t). */
+static struct tensor tokens_open(struct backend *device, enum dtype dtype, float (*value)(int token))
+{
+    float values[KEYS * HEAD_WIDTH];
+    void *memory = device->allocate(device, sizeof values);
+    assert_non_null(memory);
+    struct tensor tensor = tensor_2d(memory, dtype, device->device, KEYS, HEAD_WIDTH);
+    for (int i = 0; i < KEYS * HEAD_WIDTH; i++)
+        values[i] = value(i / HEAD_WIDTH);
+    tensor_upload_rounded(device, &tensor, values);
+    return tensor;
+}
+
+static float sixteen(int token)
+{
+    (void)token;
+    return 16.0f;
+}
+
+static float strong_at_the_end(int token)
+{
+    return token < FIRST_STRONG_KEY ? 0.0f : 4.0f;
+}
+
+static float number_of(int token)
+{
+    return (float)token;
+}
+
+/* The last eight keys of a tile have scores of 256, the others 0: e^256 is more than f32 holds. */
+static void strong_keys_do_not_overflow(void **state)
+{
+    (void)state;
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16};
+    static const int32_t begin_and_end[2] = {0, KEYS};
+    struct backend *device = open_device();
+    for (int i = 0; i < 2; i++) {
+        struct tensor q = tokens_open(device, dtypes[i], sixteen);
+        struct tensor k = tokens_open(device, dtypes[i], strong_at_the_end);
+        struct tensor v = tokens_open(device, dtypes[i], number_of);
+        struct tensor out = tokens_open(device, dtypes[i], number_of);
+        struct tensor log_sum_exp = tensor_open(device, 1, KEYS, 0), starts = tensor_open(device, 2, 0, 0);
+        starts.dtype = DTYPE_I32;
+        tensor_upload(device, &starts, begin_and_end);
+        op_attention_forward(device, &out, &log_sum_exp, &q, &k, &v, &starts,
+                             (struct attention_shape){1, 1, HEAD_WIDTH, .bidirectional = false});
+        struct tensor last = tensor_rows(&out, KEYS - 1, 1), found = tensor_open(device, 1, HEAD_WIDTH, 0);
+        op_convert(device, &found, &last);
+        float *values = values_of(device, &found);
+        for (int column = 0; column < HEAD_WIDTH; column++)
+            assert_true(values[column] == (FIRST_STRONG_KEY + KEYS - 1) / 2.0f);
+        free(values);
+        struct tensor *const all[] = {&q, &k, &v, &out, &log_sum_exp, &starts, &found};
+        for (size_t t = 0; t < sizeof all / sizeof *all; t++)
+            tensor_close(device, all[t], 0);
+    }
+    close_device(device);
 }
 
 /* ---- alignment ---- */
@@ -261,6 +325,7 @@ static void tensors_may_be_empty(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(strong_keys_do_not_overflow),
         cmocka_unit_test(bits_do_not_depend_on_alignment),
         cmocka_unit_test(a_row_of_zeros_stays_one),
         cmocka_unit_test(sums_depend_on_their_own_rows_only),

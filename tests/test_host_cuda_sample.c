@@ -180,6 +180,32 @@ static void tokens_are_the_cpus(void **state)
     backend_close(cpu);
 }
 
+/* As many columns as make the kernel use the last of its buckets of columns. */
+static void the_last_columns_are_drawn(void **state)
+{
+    (void)state;
+    enum { MANY = 262100, GOOD = 40 };
+    struct backend *cpu = open_backend(1), *device = open_device();
+    float *logits = malloc(MANY * sizeof *logits);
+    for (int64_t column = 0; column < MANY; column++)
+        logits[column] = column < MANY - GOOD ? -100.0f : 1.0f;
+    struct draws expected, found;
+    draws_open(&expected, cpu, logits, NULL, 1, MANY, -1);
+    draws_open(&found, device, logits, NULL, 1, MANY, -1);
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        const struct sampling settings = {1.0f, 1.0f, 0, seed};
+        draw(&expected, MANY, settings);
+        draw(&found, MANY, settings);
+        assert_in_range(found.token[0], MANY - GOOD, MANY - 1);
+        assert_int_equal(found.token[0], expected.token[0]);
+    }
+    draws_close(&expected);
+    draws_close(&found);
+    free(logits);
+    backend_close(device);
+    backend_close(cpu);
+}
+
 /* ---- rows without a token ---- */
 
 static void skipped_and_empty_rows(void **state)
@@ -245,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frequencies_are_exact),
         cmocka_unit_test(tokens_are_the_cpus),
+        cmocka_unit_test(the_last_columns_are_drawn),
         cmocka_unit_test(skipped_and_empty_rows),
         cmocka_unit_test(logits_that_are_no_numbers_are_an_error),
     };
