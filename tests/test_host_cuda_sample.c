@@ -180,23 +180,21 @@ static void tokens_are_the_cpus(void **state)
     backend_close(cpu);
 }
 
-/* As many columns as make the kernel use the last of its buckets of columns. */
-static void the_last_columns_are_drawn(void **state)
+/* One row whose last `good` columns are far more probable than the others. */
+static void check_long_row(int64_t columns, int64_t good, int64_t top_k)
 {
-    (void)state;
-    enum { MANY = 262100, GOOD = 40 };
     struct backend *cpu = open_backend(1), *device = open_device();
-    float *logits = malloc(MANY * sizeof *logits);
-    for (int64_t column = 0; column < MANY; column++)
-        logits[column] = column < MANY - GOOD ? -100.0f : 1.0f;
+    float *logits = malloc((size_t)columns * sizeof *logits);
+    for (int64_t column = 0; column < columns; column++)
+        logits[column] = column < columns - good ? -100.0f : 1.0f;
     struct draws expected, found;
-    draws_open(&expected, cpu, logits, NULL, 1, MANY, -1);
-    draws_open(&found, device, logits, NULL, 1, MANY, -1);
+    draws_open(&expected, cpu, logits, NULL, 1, columns, -1);
+    draws_open(&found, device, logits, NULL, 1, columns, -1);
     for (uint64_t seed = 1; seed <= 3; seed++) {
-        const struct sampling settings = {1.0f, 1.0f, 0, seed};
-        draw(&expected, MANY, settings);
-        draw(&found, MANY, settings);
-        assert_in_range(found.token[0], MANY - GOOD, MANY - 1);
+        const struct sampling settings = {1.0f, 1.0f, top_k, seed};
+        draw(&expected, columns, settings);
+        draw(&found, columns, settings);
+        assert_in_range(found.token[0], columns - good, columns - 1);
         assert_int_equal(found.token[0], expected.token[0]);
     }
     draws_close(&expected);
@@ -204,6 +202,15 @@ static void the_last_columns_are_drawn(void **state)
     free(logits);
     backend_close(device);
     backend_close(cpu);
+}
+
+/* The first row is so long that the kernel uses the last of its buckets of columns. In the second, the last candidate of
+ * top-k has the last digit in both passes that tell columns apart. */
+static void last_columns_and_digits(void **state)
+{
+    (void)state;
+    check_long_row(262100, 40, 0);
+    check_long_row(66000, 66000, 65536);
 }
 
 /* ---- rows without a token ---- */
@@ -271,7 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frequencies_are_exact),
         cmocka_unit_test(tokens_are_the_cpus),
-        cmocka_unit_test(the_last_columns_are_drawn),
+        cmocka_unit_test(last_columns_and_digits),
         cmocka_unit_test(skipped_and_empty_rows),
         cmocka_unit_test(logits_that_are_no_numbers_are_an_error),
     };
