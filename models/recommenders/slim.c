@@ -22,10 +22,11 @@
 static const double TOLERANCE = 1e-6;
 enum { MOST_TURNS = 10000 };
 
-/* A weight, or before the descent the rank of a candidate. */
+/* A candidate of a target and its weight, or before the descent its rank. */
 struct source {
     double value;
     int32_t item;
+    int32_t row; /* of workspace.rows; -1: none yet */
 };
 
 struct weight_list {
@@ -44,8 +45,11 @@ struct descent {
 
 /* Of one thread. */
 struct workspace {
-    double *residual;       /* [items]: c; zero between two targets */
-    struct source *sources; /* [items]: the candidates of a target and their weights */
+    struct source *sources; /* [items]: the candidates of a target */
+    int32_t *place;         /* [items]: of an item among the candidates; -1: it is none */
+    double *residual;       /* [items]: c of each candidate */
+    double *rows; /* [rows, candidates]: G between candidates, for those whose weight has ever moved */
+    int64_t row_count, capacity; /* rows in use; values that there is room for */
 };
 
 enum outcome { DONE, NO_MEMORY, NOT_CONVERGED };
@@ -73,7 +77,7 @@ static int64_t choose_candidates(const struct descent *descent, int64_t target, 
         const int32_t item = gram->indices[place];
         if (item != target)
             sources[count++] =
-                (struct source){(double)gram->values[place] / sqrt(descent->diagonal[item]), item};
+                (struct source){(double)gram->values[place] / sqrt(descent->diagonal[item]), item, -1};
     }
     if (descent->neighbors > 0 && count > descent->neighbors) {
         qsort(sources, (size_t)count, sizeof *sources, by_value);
@@ -85,52 +89,102 @@ static int64_t choose_candidates(const struct descent *descent, int64_t target, 
     return count;
 }
 
-/* y += factor * row `item` of G. */
-static void add_row(double *y, const struct sparse_matrix *gram, int64_t item, double factor)
+/* Fills y [candidates] with row `item` of G. */
+static void pick_row(double *y, int64_t count, const struct sparse_matrix *gram, int64_t item,
+                     const int32_t *place_of)
 {
+    memset(y, 0, (size_t)count * sizeof *y);
     for (int64_t place = gram->starts[item]; place < gram->starts[item + 1]; place++)
-        y[gram->indices[place]] += factor * (double)gram->values[place];
+        if (place_of[gram->indices[place]] >= 0)
+            y[place_of[gram->indices[place]]] = (double)gram->values[place];
 }
 
-/* One turn over the candidates; returns the largest change of a weight over the largest weight. */
-static double take_turn(const struct descent *descent, double *residual, struct source *sources,
-                        int64_t count)
+/* The row of G of a candidate; NULL when there is no memory. */
+static const double *row_of(struct workspace *workspace, struct source *source, int64_t count,
+                            const struct sparse_matrix *gram)
 {
-    double largest = 0.0, change = 0.0;
+    if (source->row < 0) {
+        const int64_t needed = (workspace->row_count + 1) * count;
+        if (needed > workspace->capacity) {
+            double *rows = realloc(workspace->rows, (size_t)(2 * needed) * sizeof *rows);
+            if (!rows)
+                return NULL;
+            workspace->rows = rows;
+            workspace->capacity = 2 * needed;
+        }
+        source->row = (int32_t)workspace->row_count++;
+        pick_row(workspace->rows + source->row * count, count, gram, source->item, workspace->place);
+    }
+    return workspace->rows + source->row * count;
+}
+
+/* One turn over the candidates; *change: the largest change of a weight over the largest weight. */
+static bool take_turn(const struct descent *descent, struct workspace *workspace, int64_t count,
+                      double *change)
+{
+    double largest = 0.0, *residual = workspace->residual;
+    *change = 0.0;
     for (int64_t i = 0; i < count; i++) {
-        const int32_t item = sources[i].item;
-        const double before = sources[i].value, diagonal = descent->diagonal[item];
-        const double aim = residual[item] + diagonal * before - descent->l1;
+        struct source *source = &workspace->sources[i];
+        const double before = source->value, diagonal = descent->diagonal[source->item];
+        const double aim = residual[i] + diagonal * before - descent->l1;
         const double after = aim > 0.0 ? aim / (diagonal + descent->regularization) : 0.0;
-        if (after != before)
-            add_row(residual, descent->gram, item, before - after);
-        sources[i].value = after;
-        change = fmax(change, fabs(after - before));
+        if (after != before) {
+            const double *row = row_of(workspace, source, count, descent->gram);
+            if (!row)
+                return false;
+            for (int64_t k = 0; k < count; k++)
+                residual[k] += (before - after) * row[k];
+        }
+        source->value = after;
+        *change = fmax(*change, fabs(after - before));
         largest = fmax(largest, after);
     }
-    return largest > 0.0 ? change / largest : 0.0;
+    if (largest > 0.0)
+        *change /= largest;
+    return true;
+}
+
+static enum outcome descend_to_minimum(const struct descent *descent, struct workspace *workspace,
+                                       int64_t count)
+{
+    for (int turn = 0; turn < MOST_TURNS; turn++) {
+        double change;
+        if (!take_turn(descent, workspace, count, &change))
+            return NO_MEMORY;
+        if (change <= TOLERANCE)
+            return DONE;
+    }
+    return NOT_CONVERGED;
+}
+
+static enum outcome keep_weights(struct weight_list *list, const struct source *sources, int64_t count)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; i++)
+        kept += sources[i].value > 0.0;
+    list->sources = malloc((size_t)kept * sizeof *sources + 1);
+    if (!list->sources)
+        return NO_MEMORY;
+    for (int64_t i = 0; i < count; i++)
+        if (sources[i].value > 0.0)
+            list->sources[list->count++] = sources[i];
+    return DONE;
 }
 
 static enum outcome solve(const struct descent *descent, int64_t target, struct workspace *workspace)
 {
     struct source *sources = workspace->sources;
-    double *residual = workspace->residual;
     const int64_t count = choose_candidates(descent, target, sources);
-    add_row(residual, descent->gram, target, 1.0);
-    int turns = 0;
-    while (turns < MOST_TURNS && take_turn(descent, residual, sources, count) > TOLERANCE)
-        turns++;
-    memset(residual, 0, (size_t)descent->gram->rows * sizeof *residual);
-    int64_t kept = 0;
+    workspace->row_count = 0;
     for (int64_t i = 0; i < count; i++)
-        if (sources[i].value > 0.0)
-            sources[kept++] = sources[i];
-    struct weight_list *list = &descent->lists[target];
-    *list = (struct weight_list){kept, malloc((size_t)kept * sizeof *sources + 1)};
-    if (!list->sources)
-        return NO_MEMORY;
-    memcpy(list->sources, sources, (size_t)kept * sizeof *sources);
-    return turns < MOST_TURNS ? DONE : NOT_CONVERGED;
+        workspace->place[sources[i].item] = (int32_t)i;
+    pick_row(workspace->residual, count, descent->gram, target, workspace->place);
+    const enum outcome outcome = descend_to_minimum(descent, workspace, count);
+    for (int64_t i = 0; i < count; i++)
+        workspace->place[sources[i].item] = -1;
+    const enum outcome kept = keep_weights(&descent->lists[target], sources, count);
+    return outcome == DONE ? kept : outcome;
 }
 
 static bool report(enum outcome outcome, int64_t items, struct error *error)
@@ -153,9 +207,12 @@ static bool solve_all(const struct descent *descent, int threads, struct error *
     int worst = DONE;
 #pragma omp parallel reduction(max : worst) num_threads(threads)
     {
-        struct workspace workspace = {calloc((size_t)items, sizeof *workspace.residual),
-                                      malloc((size_t)items * sizeof *workspace.sources)};
-        const bool allocated = workspace.residual && workspace.sources;
+        struct workspace workspace = {.sources = malloc((size_t)items * sizeof *workspace.sources),
+                                      .place = malloc((size_t)items * sizeof *workspace.place),
+                                      .residual = malloc((size_t)items * sizeof *workspace.residual)};
+        const bool allocated = workspace.sources && workspace.place && workspace.residual;
+        for (int64_t item = 0; item < items && allocated; item++)
+            workspace.place[item] = -1;
         worst = allocated ? DONE : NO_MEMORY;
 #pragma omp for schedule(dynamic, 4)
         for (int64_t target = 0; target < items; target++)
@@ -163,8 +220,10 @@ static bool solve_all(const struct descent *descent, int threads, struct error *
                 const int outcome = (int)solve(descent, target, &workspace);
                 worst = outcome > worst ? outcome : worst;
             }
-        free(workspace.residual);
         free(workspace.sources);
+        free(workspace.place);
+        free(workspace.residual);
+        free(workspace.rows);
     }
     return report((enum outcome)worst, items, error);
 }
