@@ -200,7 +200,7 @@ const struct schema_entry schema[] = {
     NUMBER("recommenders[].shrinkage", "10", 0, 1e6, "item_knn: added to the denominator of a similarity; bm25 has none")
     CHOICE("recommenders[].similarity", "cosine", "cosine|jaccard|conditional|dice|tf_idf|bm25",
            "item_knn: similarity of two items; tf_idf: cosine, bm25: product, of weights in which users of few items count more")
-    NUMBER("recommenders[].l1", "1e-3", 0, 1e6, "slim: L1 regularisation of the item weights")
+    NUMBER("recommenders[].l1", "1", 0, 1e6, "slim: L1 regularisation of the item weights")
     NUMBER("recommenders[].confidence", "1", 0, 1e6, "als: an interaction of weight w has confidence 1 + confidence * w")
     INTEGER("recommenders[].components", "256", 1, 65536, "gf_cf: singular vectors of the ideal low-pass filter")
     NUMBER("recommenders[].low_pass_weight", "0.3", 0, 1e3, "gf_cf: weight of the ideal low-pass filter beside the linear one")
@@ -294,7 +294,7 @@ static const struct {
     {"recommenders[].layers", "bert4rec", "2"},
     {"recommenders[].layers", "cl4srec", "2"},
     {"recommenders[].regularization", "ease", "200"},
-    {"recommenders[].regularization", "slim", "1e-2"},
+    {"recommenders[].regularization", "slim", "100"},
     {"recommenders[].regularization", "als", "1e-2"},
     {"recommenders[].regularization", "sasrec", "0"},
     {"recommenders[].regularization", "bert4rec", "0"},
