@@ -1,7 +1,7 @@
 /*
  * BERT4Rec (Sun et al., "BERT4Rec: sequential recommendation with bidirectional encoder representations from
  * transformer", CIKM 2019): masked items are to be predicted from all others of their sequence; encoder:
- * sequence_encoder.h. A masked position with state h has the scores gelu(h Wp + bp) E^T + b; full cross-entropy.
+ * sequence_encoder.h. A masked position with state h has the scores norm(gelu(h Wp + bp)) E^T + b; full cross-entropy.
  *
  * An example masks max(1, round(mask_share * n)) of a user's latest n items, drawn anew each epoch. As in the paper some
  * mask the last item alone, which is what is asked for at test: one in LAST_ONLY examples, instead of ten of the first kind
@@ -25,7 +25,7 @@ static struct encoder_shape shape(const struct recommender_settings *settings, i
                                   .length = settings->length,
                                   .items = items,
                                   .mask = true,
-                                  .output = true};
+                                  .head = true};
 }
 
 /* Of the latest n items of a user, whether each of them is masked is drawn one after the other so that exactly `left` of
@@ -64,25 +64,20 @@ static void write_batch(struct sequence_training *training, const int32_t *users
 static void step(struct sequence_training *training, struct sequence_batch *batch)
 {
     struct backend *backend = training->backend;
-    const int64_t predictions = tensor_count(&batch->rows);
+    struct encoder_head *head = &training->head;
     const struct encoder_pass pass = training_pass(training);
     const struct tensor *states = training_encode(training, batch);
     struct tensor d_states = tensor_rows(&training->d_states, 0, states->shape[0]);
-    struct tensor picked = tensor_rows(&training->picked, 0, predictions);
-    struct tensor projected = tensor_rows(&training->projected, 0, predictions);
-    struct tensor active = tensor_rows(&training->active, 0, predictions);
-    struct tensor d_active = tensor_rows(&training->d_active, 0, predictions);
-    struct tensor d_picked = tensor_rows(&training->d_picked, 0, predictions);
     const struct scored_items scored = {.items = &training->parameters.items,
                                         .bias = &training->parameters.item_bias,
                                         .d_items = &training->gradients.items,
                                         .d_bias = &training->gradients.item_bias};
-    op_gather(backend, &picked, states, &batch->rows);
-    encoder_project(&pass, &projected, &active, &picked);
-    sequence_loss_backward(&training->loss, &d_active, &active, &scored, batch, pass.step);
-    encoder_project_backward(&pass, &d_picked, &d_active, &projected, &picked);
+    op_gather(backend, &head->states, states, &batch->rows);
+    encoder_head_forward(&pass, head, &head->states);
+    sequence_loss_backward(&training->loss, &head->d_output, &head->output, &scored, batch, pass.step);
+    encoder_head_backward(&pass, head);
     tensor_zero(backend, &d_states);
-    op_scatter_add(backend, &d_states, &d_picked, &batch->rows);
+    op_scatter_add(backend, &d_states, &head->d_states, &batch->rows);
     training_learn(training, batch, &d_states);
 }
 

@@ -67,6 +67,8 @@ void encoder_activations_lay_out(struct encoder_activations *activations, struct
             lay_out_block(&activations->block[layer], arena, shape, tokens);
         else
             activations->block[layer] = activations->block[0];
+    if (shape->kind == ENCODER_BIDIRECTIONAL)
+        activations->embedded = arena_tensor_2d(arena, DTYPE_REAL, tokens, width);
     activations->top = arena_tensor_2d(arena, DTYPE_REAL, tokens, width);
     activations->mean = arena_tensor_1d(arena, DTYPE_REAL, tokens);
     activations->deviation = arena_tensor_1d(arena, DTYPE_REAL, tokens);
@@ -273,28 +275,40 @@ static void bidirectional_backward(const struct encoder_pass *pass, int64_t laye
 
 /* ---- the whole ---------------------------------------------------------------------------------------- */
 
+/* x = drop(scale * E[i] + P[p]), bidirectional: drop(norm( ... )). */
 static void embed(const struct encoder_pass *pass, struct encoder_activations *activations, struct tensor *x,
                   const struct packed_sequences *sequences)
 {
     struct backend *backend = pass->backend;
-    op_gather(backend, x, &pass->parameters->positions, sequences->positions);
+    const bool normed = pass->shape->kind == ENCODER_BIDIRECTIONAL;
+    struct tensor *sum = normed ? &activations->embedded : x;
+    op_gather(backend, sum, &pass->parameters->positions, sequences->positions);
     op_gather(backend, &activations->branch, &pass->parameters->entries, sequences->tokens);
-    op_axpby(backend, x, scale_of(pass), &activations->branch, 1.0f);
+    op_axpby(backend, sum, scale_of(pass), &activations->branch, 1.0f);
+    if (normed)
+        norm_forward(pass, x, &activations->mean, &activations->deviation, sum, &pass->parameters->norm);
     if (pass->dropout > 0.0f)
         op_dropout(backend, x, x, pass->dropout, pass->seed, pass->step, 0);
 }
 
-static void embed_backward(const struct encoder_pass *pass, struct tensor *d_x,
-                           const struct packed_sequences *sequences)
+static void embed_backward(const struct encoder_pass *pass, struct encoder_activations *activations,
+                           struct tensor *d_x, const struct packed_sequences *sequences)
 {
     struct backend *backend = pass->backend;
     struct tensor d_positions = pass->gradients->positions, d_entries = pass->gradients->entries;
+    struct tensor *d_sum = d_x;
     if (pass->dropout > 0.0f)
         op_dropout(backend, d_x, d_x, pass->dropout, pass->seed, pass->step, 0);
-    op_scatter_add(backend, &d_positions, d_x, sequences->positions);
+    if (pass->shape->kind == ENCODER_BIDIRECTIONAL) {
+        d_sum = &activations->d_middle;
+        tensor_zero(backend, d_sum);
+        norm_backward(pass, d_sum, pass->gradients->norm, d_x, &activations->embedded,
+                      &pass->parameters->norm, &activations->mean, &activations->deviation);
+    }
+    op_scatter_add(backend, &d_positions, d_sum, sequences->positions);
     if (scale_of(pass) != 1.0f)
-        op_axpby(backend, d_x, scale_of(pass), d_x, 0.0f);
-    op_scatter_add(backend, &d_entries, d_x, sequences->tokens);
+        op_axpby(backend, d_sum, scale_of(pass), d_sum, 0.0f);
+    op_scatter_add(backend, &d_entries, d_sum, sequences->tokens);
 }
 
 void encoder_forward(const struct encoder_pass *pass, struct encoder_activations *activations,
@@ -329,21 +343,39 @@ void encoder_backward(const struct encoder_pass *pass, struct encoder_activation
             causal_backward(pass, layer, activations, d_x, sequences);
         else
             bidirectional_backward(pass, layer, activations, d_x, sequences);
-    embed_backward(pass, d_x, sequences);
+    embed_backward(pass, activations, d_x, sequences);
 }
 
-void encoder_project(const struct encoder_pass *pass, struct tensor *projected, struct tensor *active,
-                     const struct tensor *states)
+/* ---- the head ----------------------------------------------------------------------------------------- */
+
+void encoder_head_lay_out(struct encoder_head *head, struct arena *arena, const struct encoder_shape *shape,
+                          int64_t rows, bool backward)
 {
-    linear_forward(pass, projected, states, &pass->parameters->project);
-    op_activation_forward(pass->backend, active, projected, ACTIVATION_GELU);
+    struct tensor *const tensors[] = {&head->projected, &head->active,   &head->output,  &head->states,
+                                      &head->d_output,  &head->d_active, &head->d_states};
+    const size_t count = backward ? sizeof tensors / sizeof *tensors : 3;
+    for (size_t place = 0; place < count; place++)
+        *tensors[place] = arena_tensor_2d(arena, DTYPE_REAL, rows, shape->width);
+    head->mean = arena_tensor_1d(arena, DTYPE_REAL, rows);
+    head->deviation = arena_tensor_1d(arena, DTYPE_REAL, rows);
 }
 
-void encoder_project_backward(const struct encoder_pass *pass, struct tensor *d_states,
-                              struct tensor *d_active, const struct tensor *projected,
-                              const struct tensor *states)
+void encoder_head_forward(const struct encoder_pass *pass, struct encoder_head *head,
+                          const struct tensor *states)
 {
-    op_activation_backward(pass->backend, d_active, d_active, projected, ACTIVATION_GELU);
-    linear_backward(pass, d_states, false, pass->gradients->project, d_active, states,
+    linear_forward(pass, &head->projected, states, &pass->parameters->project);
+    op_activation_forward(pass->backend, &head->active, &head->projected, ACTIVATION_GELU);
+    norm_forward(pass, &head->output, &head->mean, &head->deviation, &head->active,
+                 &pass->parameters->project_norm);
+}
+
+void encoder_head_backward(const struct encoder_pass *pass, struct encoder_head *head)
+{
+    tensor_zero(pass->backend, &head->d_active);
+    norm_backward(pass, &head->d_active, pass->gradients->project_norm, &head->d_output, &head->active,
+                  &pass->parameters->project_norm, &head->mean, &head->deviation);
+    op_activation_backward(pass->backend, &head->d_active, &head->d_active, &head->projected,
+                           ACTIVATION_GELU);
+    linear_backward(pass, &head->d_states, false, pass->gradients->project, &head->d_active, &head->states,
                     &pass->parameters->project);
 }

@@ -10,8 +10,8 @@
  * authors' code, and the end:
  *   q = norm(x);   h = q + drop(attention(q Wq, x Wk, x Wv) Wo)
  *   f = norm(h);   x = f + drop(relu(f W1) W2)            output = norm(x)
- * ENCODER_BIDIRECTIONAL (Sun et al., "BERT4Rec", CIKM 2019): scale = 1; a token sees all of its sequence. Normed after
- * each branch, as in the paper; output = x:
+ * ENCODER_BIDIRECTIONAL (Sun et al., "BERT4Rec", CIKM 2019): scale = 1, and the sum is normed before it is dropped out, as
+ * in the authors' code; a token sees all of its sequence. Normed after each branch, as in the paper; output = x:
  *   h = norm(x + drop(attention(x Wq, x Wk, x Wv) Wo))
  *   x = norm(h + drop(gelu(h W1) W2))
  * All maps have biases. Attention weights are not dropped out: the packed kernels never hold them.
@@ -31,8 +31,9 @@ struct encoder_shape {
     int64_t heads;         /* divides width */
     int64_t layers, length;
     int64_t items;
-    bool mask;   /* the table has an entry behind the items for a masked one */
-    bool output; /* scores come from gelu(x Wp + bp) and have a bias for each item (BERT4Rec) */
+    bool mask; /* the table has an entry behind the items for a masked one */
+    bool
+        head; /* scores come from norm(gelu(x Wp + bp)), and items have a bias (BERT4Rec, as in the authors' code) */
 };
 
 struct linear_parameters {
@@ -50,9 +51,10 @@ struct encoder_parameters {
     struct tensor entries;   /* [items, or one more with the mask's, width] */
     struct tensor positions; /* [length, width] */
     struct encoder_block block[ENCODER_LAYERS_MAXIMUM];
-    struct norm_parameters norm;      /* causal: of the output */
-    struct linear_parameters project; /* with shape.output */
-    struct tensor item_bias;          /* the same: [items] */
+    struct norm_parameters norm;         /* causal: of the output; bidirectional: of the embeddings */
+    struct linear_parameters project;    /* with shape.head */
+    struct norm_parameters project_norm; /* the same */
+    struct tensor item_bias;             /* the same: [items] */
 };
 
 /* All parameters lie in one table [encoder_rows(), width], each from the start of a row. */
@@ -90,7 +92,8 @@ struct block_activations {
 /* What encoding `tokens` tokens needs. */
 struct encoder_activations {
     struct block_activations block[ENCODER_LAYERS_MAXIMUM];
-    struct tensor top, mean, deviation; /* of the last norm */
+    struct tensor embedded;             /* bidirectional: before its norm */
+    struct tensor top, mean, deviation; /* mean, deviation: of parameters.norm */
     struct tensor output;               /* [tokens, width] */
     struct tensor branch;
     struct tensor d_middle, d_q, d_k, d_v, d_attended, d_active; /* only laid out for a backward */
@@ -121,12 +124,19 @@ void encoder_forward(const struct encoder_pass *pass, struct encoder_activations
 void encoder_backward(const struct encoder_pass *pass, struct encoder_activations *activations,
                       const struct packed_sequences *sequences, struct tensor *d_x);
 
-/* With shape.output: active = gelu(projected), projected = states Wp + bp; all [rows, width]. */
-void encoder_project(const struct encoder_pass *pass, struct tensor *projected, struct tensor *active,
-                     const struct tensor *states);
-/* d_active is overwritten; gradients += . */
-void encoder_project_backward(const struct encoder_pass *pass, struct tensor *d_states,
-                              struct tensor *d_active, const struct tensor *projected,
-                              const struct tensor *states);
+/* What shape.head makes of some states. The last four are only laid out for a backward. */
+struct encoder_head {
+    struct tensor projected, active,
+        output;                    /* [rows, width]: output = norm(active), active = gelu(projected) */
+    struct tensor mean, deviation; /* [rows] */
+    struct tensor states, d_output, d_active, d_states;
+};
+void encoder_head_lay_out(struct encoder_head *head, struct arena *arena, const struct encoder_shape *shape,
+                          int64_t rows, bool backward);
+/* Fills head->output; states may be head->output. */
+void encoder_head_forward(const struct encoder_pass *pass, struct encoder_head *head,
+                          const struct tensor *states);
+/* From head->d_output, which is overwritten, to head->d_states, where the states were head->states; gradients += . */
+void encoder_head_backward(const struct encoder_pass *pass, struct encoder_head *head);
 
 #endif

@@ -233,13 +233,19 @@ bool sequence_load(struct recommender *recommender, struct store *store, struct 
 static void lay_out_states(struct sequence_model *model, int64_t rows)
 {
     model->states = arena_tensor_2d(&model->states_scratch, DTYPE_REAL, rows, model->shape.width);
-    model->projected = arena_tensor_2d(&model->states_scratch, DTYPE_REAL, rows, model->shape.width);
+    if (!model->shape.head)
+        return;
+    encoder_head_lay_out(&model->head, &model->states_scratch, &model->shape, rows, false);
+    model->head.output = model->states;
 }
 
 static bool reserve_states(struct sequence_model *model, int64_t rows, struct error *error)
 {
-    if (rows <= model->scratch_states)
+    if (rows <= model->scratch_states) {
+        arena_return(&model->states_scratch, 0);
+        lay_out_states(model, rows);
         return true;
+    }
     arena_release(&model->states_scratch);
     model->states_scratch = arena_measure(model->backend, "users to score");
     model->scratch_states = 0;
@@ -387,11 +393,9 @@ static bool encode_states(struct sequence_model *model, const int32_t *users, in
         struct tensor nobody = tensor_rows(&model->states, count, rows - count);
         tensor_zero(model->backend, &nobody);
     }
-    if (model->shape.output) {
+    if (model->shape.head) {
         const struct encoder_pass pass = inference_pass(model);
-        struct tensor states = tensor_rows(&model->states, 0, rows);
-        struct tensor projected = tensor_rows(&model->projected, 0, rows);
-        encoder_project(&pass, &projected, &states, &states);
+        encoder_head_forward(&pass, &model->head, &model->states);
     }
     return true;
 }
@@ -400,7 +404,7 @@ static void score_states(struct sequence_model *model, struct tensor *scores)
 {
     const struct tensor states = tensor_rows(&model->states, 0, scores->shape[0]);
     op_gemm(model->backend, scores, &states, PLAIN, &model->parameters.items, TRANSPOSED, 1.0f, 0.0f);
-    if (model->shape.output)
+    if (model->shape.head)
         op_bias_forward(model->backend, scores, &model->parameters.item_bias);
 }
 
@@ -428,7 +432,7 @@ enum { STATES_TOGETHER = 16 * GEMM_ROW_BLOCK };
 static int64_t vector_width(const struct recommender *recommender)
 {
     const struct encoder_shape *shape = &((const struct sequence_model *)recommender->parameters)->shape;
-    return shape->width + (shape->output ? 1 : 0);
+    return shape->width + (shape->head ? 1 : 0);
 }
 
 /* Spreads rows of `width` values, which lie densely at the start, to rows of one more; `last` NULL: 1. */
@@ -454,7 +458,7 @@ static bool user_vectors(struct recommender *recommender, const int32_t *users, 
         tensor_download(model->backend, of_block, &states);
         if (!backend_synchronize(model->backend, error))
             return false;
-        if (model->shape.output)
+        if (model->shape.head)
             add_component(of_block, together, model->shape.width, NULL);
     }
     return true;
@@ -464,8 +468,8 @@ static bool item_vectors(struct recommender *recommender, real *vectors, struct 
 {
     struct sequence_model *model = recommender->parameters;
     const size_t bytes = (size_t)model->shape.items * sizeof(real);
-    real *bias = model->shape.output ? malloc(bytes) : NULL;
-    if (model->shape.output && !bias)
+    real *bias = model->shape.head ? malloc(bytes) : NULL;
+    if (model->shape.head && !bias)
         return error_memory(error, "biases of items", bytes, NULL);
     tensor_download(model->backend, vectors, &model->parameters.items);
     if (bias)

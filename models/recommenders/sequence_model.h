@@ -48,7 +48,8 @@ struct sequence_model {
     int64_t scratch_tokens, scratch_states;
     struct encoder_activations activations;
     struct tensor tokens, positions, starts, rows; /* i32 */
-    struct tensor states, projected;               /* [scratch_states, width] */
+    struct tensor states;                          /* [scratch_states, width]; with shape.head: its output */
+    struct encoder_head head;
     int32_t *host_tokens, *host_positions, *host_starts, *host_rows;
 };
 

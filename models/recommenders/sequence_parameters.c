@@ -79,10 +79,10 @@ static void take_all(struct walk *walk, struct encoder_parameters *parameters,
         take_block(walk, &parameters->block[layer], shape);
     }
     walk->block = "";
-    if (shape->kind == ENCODER_CAUSAL)
-        parameters->norm = take_norm(walk, "norm");
-    if (shape->output) {
+    parameters->norm = take_norm(walk, shape->kind == ENCODER_CAUSAL ? "norm" : "embedding_norm");
+    if (shape->head) {
         parameters->project = take_linear(walk, "project", shape->width, shape->width);
+        parameters->project_norm = take_norm(walk, "project_norm");
         parameters->item_bias = take(walk, "items", "bias", shape->items, 0, START_ZERO);
     }
 }

@@ -100,12 +100,6 @@ static void lay_out(struct sequence_training *training)
     training->second_moment = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
     training->gradient = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
     training->d_states = arena_tensor_2d(arena, DTYPE_REAL, training->tokens_maximum, width);
-    if (shape->output) {
-        struct tensor *const picked[] = {&training->picked, &training->projected, &training->active,
-                                         &training->d_picked, &training->d_active};
-        for (size_t place = 0; place < sizeof picked / sizeof *picked; place++)
-            *picked[place] = arena_tensor_2d(arena, DTYPE_REAL, training->predictions_maximum, width);
-    }
     if (contrasts == 0)
         return;
     training->views = arena_tensor_2d(arena, DTYPE_REAL, contrasts, width);
@@ -116,6 +110,14 @@ static void lay_out(struct sequence_training *training)
     training->ones = arena_tensor_1d(arena, DTYPE_REAL, contrasts);
 }
 
+static void lay_out_activations(struct sequence_training *training, int64_t tokens, int64_t predictions)
+{
+    const struct encoder_shape *shape = &training->model->shape;
+    encoder_activations_lay_out(&training->activations, &training->activation_arena, shape, tokens, true);
+    if (shape->head)
+        encoder_head_lay_out(&training->head, &training->activation_arena, shape, predictions, true);
+}
+
 static bool reserve(struct sequence_training *training, struct error *error)
 {
     const struct encoder_shape *shape = &training->model->shape;
@@ -124,8 +126,7 @@ static bool reserve(struct sequence_training *training, struct error *error)
     training->arena = arena_measure(training->backend, "training");
     training->activation_arena = arena_measure(training->backend, "activations");
     lay_out(training);
-    encoder_activations_lay_out(&training->activations, &training->activation_arena, shape,
-                                training->tokens_maximum, true);
+    lay_out_activations(training, training->tokens_maximum, training->predictions_maximum);
     if (!arena_reserve_all(arenas, lower, 2, error))
         return false;
     lay_out(training);
@@ -271,8 +272,7 @@ const struct tensor *training_encode(struct sequence_training *training, const s
     const struct encoder_pass pass = training_pass(training);
     const struct packed_sequences sequences = packed(batch);
     arena_return(&training->activation_arena, 0);
-    encoder_activations_lay_out(&training->activations, &training->activation_arena, pass.shape,
-                                tensor_count(&batch->tokens), true);
+    lay_out_activations(training, tensor_count(&batch->tokens), tensor_count(&batch->rows));
     tensor_zero(training->backend, &training->gradient);
     encoder_forward(&pass, &training->activations, &sequences);
     return &training->activations.output;

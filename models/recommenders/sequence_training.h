@@ -30,15 +30,14 @@ struct sequence_training {
     struct tensor table, first_moment, second_moment, gradient; /* [encoder_rows(), width] */
     struct encoder_parameters parameters, gradients;            /* views of table and gradient */
     struct tensor d_states;                                     /* [tokens_maximum, width] */
-    struct tensor picked, projected, active; /* [predictions_maximum, width]; with shape.output */
-    struct tensor d_picked, d_active;        /* the same */
-    struct tensor views, d_views;            /* [contrasts_maximum, width] */
-    struct tensor contrast_logits;           /* [contrasts_maximum * contrasts_maximum] */
+    struct tensor views, d_views;                               /* [contrasts_maximum, width] */
+    struct tensor contrast_logits;                              /* [contrasts_maximum * contrasts_maximum] */
     struct tensor places, partners; /* i32 [contrasts_maximum]: 0, 1, 2, 3, ... and 1, 0, 3, 2, ... */
     struct tensor ones;             /* [contrasts_maximum] */
 
     struct arena activation_arena;
     struct encoder_activations activations; /* of the batch under way */
+    struct encoder_head head;               /* the same, with shape.head */
     struct sequence_loss loss;
     struct sequence_epoch epoch;
 };

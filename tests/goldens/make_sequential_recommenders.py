@@ -55,10 +55,10 @@ def parameter_shapes(kind):
         norm(f"block-{layer}/feed_norm")
         linear(f"block-{layer}/up", hidden, WIDTH)
         linear(f"block-{layer}/down", WIDTH, hidden)
-    if causal:
-        norm("norm")
-    else:
+    norm("norm" if causal else "embedding_norm")
+    if not causal:
         linear("project", WIDTH, WIDTH)
+        norm("project_norm")
         shapes["items/bias"] = (ITEMS,)
     return shapes
 
@@ -102,6 +102,8 @@ class Encoder:
             table = torch.cat([table, self.parameters["mask/embedding"]])
         x = table[torch.tensor(entries)] * (math.sqrt(WIDTH) if self.causal else 1.0)
         x = x + self.parameters["positions/embedding"][LENGTH - len(entries):]
+        if not self.causal:
+            x = self.norm("embedding_norm", x)
         for layer in range(LAYERS):
             block = f"block-{layer}"
             if self.causal:
@@ -176,7 +178,7 @@ class Case:
         self.drawn.append([int(place in places) for place in range(LENGTH)])
         states = self.encoder([ITEMS if place in places else item for place, item in enumerate(latest)])
         projected = functional.gelu(self.encoder.linear("project", states[places]))
-        return projected, [latest[place] for place in places]
+        return self.encoder.norm("project_norm", projected), [latest[place] for place in places]
 
     def view(self, user):
         entries, _ = self.next_items(user)
