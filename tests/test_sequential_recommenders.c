@@ -136,8 +136,9 @@ struct written_sequence {
 
 static struct written_sequence sequence_at(const struct sequence_epoch *epoch, int64_t number)
 {
-    const int32_t *starts = epoch->host[2];
-    return (struct written_sequence){epoch->host[0] + starts[number], starts[number + 1] - starts[number]};
+    const int32_t *starts = epoch->host[EPOCH_STARTS];
+    return (struct written_sequence){epoch->host[EPOCH_TOKENS] + starts[number],
+                                     starts[number + 1] - starts[number]};
 }
 
 /* Writes one batch of users 2 .. and hands it to `check`. */
@@ -178,9 +179,10 @@ static void check_masks(struct sequence_training *training, const int32_t *users
         for (int64_t token = 0; token < written.count; token++)
             if (written.entries[token] == training->items) {
                 masked++;
-                assert_int_equal(epoch->host[3][prediction], epoch->host[2][place] + token);
-                assert_int_equal(epoch->host[4][prediction], read.items[token]);
-                assert_int_equal(epoch->host[5][prediction++], users[place]);
+                assert_int_equal(epoch->host[EPOCH_ROWS][prediction],
+                                 epoch->host[EPOCH_STARTS][place] + token);
+                assert_int_equal(epoch->host[EPOCH_TARGETS][prediction], read.items[token]);
+                assert_int_equal(epoch->host[EPOCH_USERS][prediction++], users[place]);
             } else {
                 assert_int_equal(written.entries[token], read.items[token]);
             }
@@ -252,8 +254,8 @@ static void check_views(struct sequence_training *training, const int32_t *users
         for (int64_t number = 0; number < 2; number++) {
             const struct written_sequence view = sequence_at(epoch, count + 2 * place + number);
             check_view(training, &view, &read);
-            assert_int_equal(epoch->host[8][2 * place + number],
-                             epoch->host[2][count + 2 * place + number + 1] - 1);
+            assert_int_equal(epoch->host[EPOCH_CONTRASTS][2 * place + number],
+                             epoch->host[EPOCH_STARTS][count + 2 * place + number + 1] - 1);
         }
     }
 }
@@ -529,6 +531,9 @@ static void failures_say_what_to_do(void **state)
     settings = settings_of(0);
     snprintf(settings.synthetic_position, sizeof settings.synthetic_position, "somewhere");
     expect_failure(&settings, &data, "'somewhere'");
+    settings = settings_of(5);
+    snprintf(settings.view, sizeof settings.view, "edge_drop");
+    expect_failure(&settings, &data, "'edge_drop'");
     settings = settings_of(0);
     data.history = NULL;
     expect_failure(&settings, &data, "order of time");

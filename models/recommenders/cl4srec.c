@@ -26,7 +26,10 @@ static struct encoder_shape shape(const struct recommender_settings *settings, i
                                   .mask = true};
 }
 
-/* ---- views: each changes `count` entries in place and returns how many are left from *first ----------- */
+static const char *const view_names[] = {"crop", "mask", "reorder"};
+enum { VIEW_NAMES = sizeof view_names / sizeof *view_names };
+
+/* ---- views: each changes entries in place, and what of them is the view ------------------------------- */
 
 struct view {
     int32_t *entries;
@@ -67,14 +70,13 @@ static void reorder(struct view *view, int64_t changed, struct random_stream *st
 /* Appends a view of the user's sequence; returns the row of its last token. */
 static int64_t write_view(struct sequence_training *training, int32_t user, struct random_stream *stream)
 {
-    static const char *const names[] = {"crop", "mask", "reorder"};
     const struct user_items read = training_items(training, user);
     struct view view = {.entries = training->entries, .count = read.count - 1};
     const char *name = training->settings.view;
     const int64_t changed = changed_count(training, view.count);
     memcpy(view.entries, read.items, (size_t)view.count * sizeof *view.entries);
     if (strcmp(name, "any") == 0)
-        name = names[random_below(stream, 3)];
+        name = view_names[random_below(stream, VIEW_NAMES)];
     if (strcmp(name, "crop") == 0)
         crop(&view, changed, stream);
     else if (strcmp(name, "mask") == 0)
@@ -140,13 +142,26 @@ static void step(struct sequence_training *training, struct sequence_batch *batc
     training_learn(training, batch, &d_states);
 }
 
+static bool training_open(void **training, struct recommender *recommender, const struct training_set *data,
+                          uint64_t seed, struct error *error)
+{
+    const char *view = recommender->settings.view;
+    bool known = strcmp(view, "any") == 0;
+    for (int place = 0; place < VIEW_NAMES; place++)
+        known = known || strcmp(view, view_names[place]) == 0;
+    *training = NULL;
+    return known ? sequence_training_open(training, recommender, data, seed, error)
+                 : error_set(error, ERROR_USAGE, "cl4srec: view '%s' is none of crop, mask, reorder and any",
+                             view);
+}
+
 const struct sequence_kind cl4srec_kind = {
     .shape = shape, .shortest = 2, .views = 2, .write_batch = write_batch, .step = step};
 
 const struct recommender_model cl4srec_model = {
     .name = "cl4srec",
     .sequential = true,
-    .training_open = sequence_training_open,
+    .training_open = training_open,
     .train_epoch = sequence_train_epoch,
     .publish = sequence_publish,
     .training_state = sequence_training_state,

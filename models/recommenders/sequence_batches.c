@@ -6,30 +6,29 @@
 
 #include "core/backend.h"
 
-/* The places of sequence_epoch.host. */
-enum { TOKENS, POSITIONS, STARTS, ROWS, TARGETS, USERS, BEGIN, LAST, CONTRASTS, LISTS };
-
 static struct tensor *list_of(struct sequence_epoch *epoch, int list)
 {
-    struct tensor *const lists[LISTS] = {
-        [TOKENS] = &epoch->tokens, [POSITIONS] = &epoch->positions, [STARTS] = &epoch->starts,
-        [ROWS] = &epoch->rows,     [TARGETS] = &epoch->targets,     [USERS] = &epoch->users,
-        [BEGIN] = &epoch->begin,   [LAST] = &epoch->last,           [CONTRASTS] = &epoch->contrasts};
+    struct tensor *const lists[EPOCH_LISTS] = {
+        [EPOCH_TOKENS] = &epoch->tokens,      [EPOCH_POSITIONS] = &epoch->positions,
+        [EPOCH_STARTS] = &epoch->starts,      [EPOCH_ROWS] = &epoch->rows,
+        [EPOCH_TARGETS] = &epoch->targets,    [EPOCH_USERS] = &epoch->users,
+        [EPOCH_BEGIN] = &epoch->begin,        [EPOCH_LAST] = &epoch->last,
+        [EPOCH_CONTRASTS] = &epoch->contrasts};
     return lists[list];
 }
 
 static int64_t length_of(const struct sequence_epoch *epoch, const struct sequence_counts *counts, int list)
 {
     switch (list) {
-    case TOKENS:
-    case POSITIONS:
+    case EPOCH_TOKENS:
+    case EPOCH_POSITIONS:
         return counts->tokens;
-    case STARTS:
+    case EPOCH_STARTS:
         return counts->sequences + counts->batches;
-    case BEGIN:
-    case LAST:
+    case EPOCH_BEGIN:
+    case EPOCH_LAST:
         return epoch->excluded ? counts->predictions : 0;
-    case CONTRASTS:
+    case EPOCH_CONTRASTS:
         return counts->contrasts;
     default:
         return counts->predictions;
@@ -39,7 +38,7 @@ static int64_t length_of(const struct sequence_epoch *epoch, const struct sequen
 static void lay_out(struct sequence_epoch *epoch)
 {
     const struct sequence_counts *capacity = &epoch->capacity;
-    for (int list = 0; list < LISTS; list++)
+    for (int list = 0; list < EPOCH_LISTS; list++)
         *list_of(epoch, list) = arena_tensor_1d(&epoch->arena, DTYPE_I32, length_of(epoch, capacity, list));
     epoch->weights = arena_tensor_1d(&epoch->arena, DTYPE_REAL, capacity->predictions);
     epoch->losses = arena_tensor_1d(&epoch->arena, DTYPE_REAL, capacity->predictions);
@@ -56,7 +55,7 @@ static bool allocate_host(struct sequence_epoch *epoch, struct error *error)
     epoch->host_weights = malloc((size_t)capacity->predictions * sizeof(real));
     epoch->host_losses = malloc((size_t)most_losses * sizeof(real));
     bool done = epoch->before && epoch->host_weights && epoch->host_losses;
-    for (int list = 0; list < LISTS; list++) {
+    for (int list = 0; list < EPOCH_LISTS; list++) {
         epoch->host[list] = malloc((size_t)length_of(epoch, capacity, list) * sizeof(int32_t) + 1);
         done = done && epoch->host[list];
     }
@@ -82,7 +81,7 @@ bool sequence_epoch_open(struct sequence_epoch *epoch, struct backend *backend,
 
 void sequence_epoch_close(struct sequence_epoch *epoch)
 {
-    for (int list = 0; list < LISTS; list++)
+    for (int list = 0; list < EPOCH_LISTS; list++)
         free(epoch->host[list]);
     free(epoch->before);
     free(epoch->host_weights);
@@ -98,7 +97,7 @@ void epoch_begin(struct sequence_epoch *epoch)
 {
     epoch->written = (struct sequence_counts){0};
     epoch->before[0] = epoch->written;
-    epoch->host[STARTS][0] = 0;
+    epoch->host[EPOCH_STARTS][0] = 0;
 }
 
 int64_t epoch_next_row(const struct sequence_epoch *epoch)
@@ -110,31 +109,31 @@ int64_t epoch_sequence(struct sequence_epoch *epoch, const int32_t *entries, int
 {
     struct sequence_counts *written = &epoch->written;
     const int64_t row = epoch_next_row(epoch);
-    memcpy(epoch->host[TOKENS] + written->tokens, entries, (size_t)count * sizeof *entries);
+    memcpy(epoch->host[EPOCH_TOKENS] + written->tokens, entries, (size_t)count * sizeof *entries);
     for (int64_t place = 0; place < count; place++)
-        epoch->host[POSITIONS][written->tokens + place] = (int32_t)(epoch->length - count + place);
+        epoch->host[EPOCH_POSITIONS][written->tokens + place] = (int32_t)(epoch->length - count + place);
     written->tokens += count;
     written->sequences++;
-    epoch->host[STARTS][written->sequences + written->batches] = (int32_t)(row + count);
+    epoch->host[EPOCH_STARTS][written->sequences + written->batches] = (int32_t)(row + count);
     return row;
 }
 
 void epoch_prediction(struct sequence_epoch *epoch, int64_t row, int32_t target, int32_t user, real weight)
 {
     const int64_t place = epoch->written.predictions++;
-    epoch->host[ROWS][place] = (int32_t)row;
-    epoch->host[TARGETS][place] = target;
-    epoch->host[USERS][place] = user;
+    epoch->host[EPOCH_ROWS][place] = (int32_t)row;
+    epoch->host[EPOCH_TARGETS][place] = target;
+    epoch->host[EPOCH_USERS][place] = user;
     epoch->host_weights[place] = weight;
     if (epoch->excluded) {
-        epoch->host[BEGIN][place] = (int32_t)epoch->excluded->starts[user];
-        epoch->host[LAST][place] = (int32_t)(epoch->excluded->starts[user + 1] - 1);
+        epoch->host[EPOCH_BEGIN][place] = (int32_t)epoch->excluded->starts[user];
+        epoch->host[EPOCH_LAST][place] = (int32_t)(epoch->excluded->starts[user + 1] - 1);
     }
 }
 
 void epoch_contrast(struct sequence_epoch *epoch, int64_t first, int64_t second)
 {
-    int32_t *pair = epoch->host[CONTRASTS] + epoch->written.contrasts;
+    int32_t *pair = epoch->host[EPOCH_CONTRASTS] + epoch->written.contrasts;
     pair[0] = (int32_t)first;
     pair[1] = (int32_t)second;
     epoch->written.contrasts += 2;
@@ -150,12 +149,12 @@ void epoch_end_batch(struct sequence_epoch *epoch)
     written->batches++;
     epoch->before[written->batches] = *written;
     if (written->batches < epoch->capacity.batches)
-        epoch->host[STARTS][written->sequences + written->batches] = 0;
+        epoch->host[EPOCH_STARTS][written->sequences + written->batches] = 0;
 }
 
 void epoch_upload(struct sequence_epoch *epoch)
 {
-    for (int list = 0; list < LISTS; list++) {
+    for (int list = 0; list < EPOCH_LISTS; list++) {
         struct tensor part = tensor_rows(list_of(epoch, list), 0, length_of(epoch, &epoch->written, list));
         if (tensor_count(&part) > 0)
             tensor_upload(epoch->backend, &part, epoch->host[list]);

@@ -13,6 +13,20 @@ struct sequence_counts {
     int64_t batches, tokens, sequences, predictions, contrasts;
 };
 
+/* Its lists of integers. */
+enum {
+    EPOCH_TOKENS,
+    EPOCH_POSITIONS,
+    EPOCH_STARTS,
+    EPOCH_ROWS,
+    EPOCH_TARGETS,
+    EPOCH_USERS,
+    EPOCH_BEGIN,
+    EPOCH_LAST,
+    EPOCH_CONTRASTS,
+    EPOCH_LISTS
+};
+
 struct sequence_epoch {
     struct backend *backend;
     struct sequence_counts capacity, written;
@@ -28,7 +42,7 @@ struct sequence_epoch {
     struct tensor weights, losses;   /* [predictions] */
     struct tensor contrasts;         /* i32 [contrasts]: tokens of the batch, two views of a user in a row */
     struct tensor contrast_losses;   /* [contrasts] */
-    int32_t *host[9];                /* of the i32 tensors above, in their order */
+    int32_t *host[EPOCH_LISTS];      /* of the i32 tensors above */
     real *host_weights, *host_losses;
 };
 
