@@ -46,6 +46,7 @@ static bool choose_masks(struct fit_work *work, struct error *error)
     work->watch = (struct fit_watch){
         .truth = on_test ? &study->test : &study->validation,
         .mask = on_test ? work->test_mask : work->validation_mask,
+        .history = on_test ? &study->history : NULL,
         .metric = study->select_metric,
         .k = study->select_cut,
     };

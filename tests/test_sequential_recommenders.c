@@ -432,6 +432,64 @@ static void scores_do_not_depend_on_the_company(void **state)
     free_chains(&chains);
 }
 
+static double ndcg_after(struct recommender *recommender, struct backend *backend, const struct csr *history,
+                         const struct fit_watch *watch)
+{
+    struct error error = ERROR_INITIALIZER;
+    const struct scorer scorer = recommender_scorer(recommender);
+    struct top_k top;
+    struct evaluation evaluation;
+    int32_t users[CHAIN_USERS];
+    for (int32_t user = 0; user < CHAIN_USERS; user++)
+        users[user] = user;
+    require(recommender_set_history(recommender, history, &error) &&
+                top_k_rank(&top, backend, &scorer, users, CHAIN_USERS, watch->k, watch->mask, &error),
+            &error);
+    evaluate_top_k(&evaluation, &top, watch->truth, &watch->k, 1, NULL);
+    top_k_free(&top);
+    return evaluation.value[watch->metric][0];
+}
+
+/* As in a fit that is watched on test items, which come after the validation items. */
+static void epochs_are_judged_after_the_history_of_the_watch(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct chains chains;
+    make_chains(&chains);
+    struct csr longer, known, later;
+    allocate_rows(&later, 1);
+    for (int64_t user = 0; user < CHAIN_USERS; user++)
+        add_row(&later, user, chains.truth.indices[user] + 1, 1, 1);
+    require(csr_append(&longer, &chains.history, &chains.truth, &error) &&
+                csr_union(&known, &chains.positives, &chains.truth, &error),
+            &error);
+    struct backend *backend = open_backend(1);
+    for (int model = 0; model < SEQUENTIAL_MODELS; model++) {
+        struct recommender_settings settings = settings_of(model);
+        settings.width = 32;
+        settings.dropout = 0.0;
+        settings.epochs = 20;
+        settings.evaluate_every = 10;
+        const struct training_set data = chain_set(&chains);
+        const struct fit_watch watch = {
+            .truth = &later, .mask = &known, .history = &longer, .metric = METRIC_NDCG, .k = 5};
+        struct fit_report report;
+        struct recommender *recommender;
+        require(
+            recommender_fit(&recommender, backend, &settings, &data, &watch, 7, NULL, NULL, &report, &error),
+            &error);
+        assert_true(report.best_score == ndcg_after(recommender, backend, &longer, &watch));
+        assert_true(report.best_score > ndcg_after(recommender, backend, &chains.history, &watch));
+        recommender_free(recommender);
+    }
+    backend_close(backend);
+    csr_free(&longer);
+    csr_free(&known);
+    csr_free(&later);
+    free_chains(&chains);
+}
+
 /* With the histories turned around by one user, each has the scores that the one behind him had. */
 static void scores_follow_the_history_that_is_set(void **state)
 {
@@ -565,6 +623,7 @@ int main(void)
         cmocka_unit_test(files_keep_the_scores),
         cmocka_unit_test(scores_do_not_depend_on_the_company),
         cmocka_unit_test(scores_follow_the_history_that_is_set),
+        cmocka_unit_test(epochs_are_judged_after_the_history_of_the_watch),
         cmocka_unit_test(users_without_history_have_scores),
         cmocka_unit_test(failures_say_what_to_do),
     };

@@ -129,7 +129,8 @@ static bool open_training(struct fit *fit, const struct training_set *data, uint
                           struct error *error)
 {
     struct recommender *recommender = fit->recommender;
-    if (!recommender->model->training_open(&fit->training, recommender, data, seed, error))
+    if (!recommender->model->training_open(&fit->training, recommender, data, seed, error) ||
+        (fit->watch->history && !recommender_set_history(recommender, fit->watch->history, error)))
         return false;
     fit->published = recommender->model->published(recommender);
     const int64_t rows = fit->published->shape[0], columns = fit->published->shape[1];

@@ -44,6 +44,8 @@ bool fit_fingerprint_compute(struct fit_fingerprint *fingerprint, const struct b
     if (recommender_reads_history(settings)) {
         hash_csr(state, data->history);
         hash_csr(state, data->synthetic);
+        if (watch->history)
+            hash_csr(state, watch->history);
     }
     if (data->weights)
         XXH3_128bits_update(state, data->weights, (size_t)csr_count(data->positives) * sizeof *data->weights);

@@ -73,6 +73,7 @@ struct fit_report {
  * gives test here) with `mask` hidden. truth NULL: train settings->epochs epochs and keep the last. */
 struct fit_watch {
     const struct csr *truth, *mask; /* rows ascend */
+    const struct csr *history;      /* of recommender_set_history(); NULL: that of the training set */
     enum metric metric;
     int64_t k;
     int64_t pause_after; /* epochs; 0: never. What comes after is left to a later call, see recommender_fit() */
@@ -89,7 +90,7 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
                      struct fit_report *report, struct error *error);
 
 /* Sequential models score what comes after a user's history, with its synthetic rows among it as recommenders.
- * synthetic_position says: that of the training set until this has been called, from then on `history` [users, items], in
+ * synthetic_position says: that of the fit's watch until this has been called, from then on `history` [users, items], in
  * order of time, which may go on beyond the training set's (a test item comes after the validation item). Other models
  * ignore it. `history` must outlive the scorer. */
 bool recommender_set_history(struct recommender *recommender, const struct csr *history, struct error *error);
