@@ -213,6 +213,9 @@ int64_t available_memory_bytes(void)
     const int64_t kibibytes = number_in_file("/proc/meminfo", "MemAvailable:");
     const int64_t limit = number_in_file("/sys/fs/cgroup/memory.max", "");
     const int64_t used = number_in_file("/sys/fs/cgroup/memory.current", "");
+    const int64_t cache = number_in_file("/sys/fs/cgroup/memory.stat", "inactive_file ");
     const int64_t available = kibibytes > 0 ? kibibytes * 1024 : INT64_MAX;
-    return limit >= 0 && used >= 0 && limit - used < available ? limit - used : available;
+    /* What is used counts cached files, which the kernel gives up when a group needs the memory. */
+    const int64_t left = limit - used + (cache > 0 ? cache : 0);
+    return limit >= 0 && used >= 0 && left < available ? left : available;
 }
