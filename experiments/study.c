@@ -57,6 +57,17 @@ static bool load_data(struct study *study, struct error *error)
     return done;
 }
 
+/* Before anything is trained, with the place in the configuration. */
+static bool check_contestant(const struct recommender_settings *settings, const struct config *config,
+                             int place, struct error *error)
+{
+    char path[32];
+    struct error reason = ERROR_INITIALIZER;
+    snprintf(path, sizeof path, "recommenders[%d].model", place);
+    return recommender_settings_check(settings, &reason) ||
+           config_complain(config, path, error, "%s", reason.message);
+}
+
 static bool read_contestants(struct study *study, struct error *error)
 {
     const struct config *config = study->config;
@@ -68,7 +79,8 @@ static bool read_contestants(struct study *study, struct error *error)
         return error_memory(error, "recommenders", sizeof *study->contestants, NULL);
     for (int i = 0; i < study->contestant_count; i++) {
         struct contestant *contestant = &study->contestants[i];
-        if (!recommender_settings_read(&contestant->settings, config, i, error))
+        if (!recommender_settings_read(&contestant->settings, config, i, error) ||
+            !check_contestant(&contestant->settings, config, i, error))
             return false;
         for (int arm = 0; arm < ARM_COUNT; arm++)
             contestant->arm_settings[arm] = contestant->settings;

@@ -87,6 +87,7 @@ const struct sequence_kind bert4rec_kind = {
 const struct recommender_model bert4rec_model = {
     .name = "bert4rec",
     .sequential = true,
+    .check = sequence_settings_check,
     .training_open = sequence_training_open,
     .train_epoch = sequence_train_epoch,
     .publish = sequence_publish,

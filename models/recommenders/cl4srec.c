@@ -142,17 +142,14 @@ static void step(struct sequence_training *training, struct sequence_batch *batc
     training_learn(training, batch, &d_states);
 }
 
-static bool training_open(void **training, struct recommender *recommender, const struct training_set *data,
-                          uint64_t seed, struct error *error)
+static bool check(const struct recommender_settings *settings, struct error *error)
 {
-    const char *view = recommender->settings.view;
-    bool known = strcmp(view, "any") == 0;
+    bool known = strcmp(settings->view, "any") == 0;
     for (int place = 0; place < VIEW_NAMES; place++)
-        known = known || strcmp(view, view_names[place]) == 0;
-    *training = NULL;
-    return known ? sequence_training_open(training, recommender, data, seed, error)
+        known = known || strcmp(settings->view, view_names[place]) == 0;
+    return known ? sequence_settings_check(settings, error)
                  : error_set(error, ERROR_USAGE, "cl4srec: view '%s' is none of crop, mask, reorder and any",
-                             view);
+                             settings->view);
 }
 
 const struct sequence_kind cl4srec_kind = {
@@ -161,7 +158,8 @@ const struct sequence_kind cl4srec_kind = {
 const struct recommender_model cl4srec_model = {
     .name = "cl4srec",
     .sequential = true,
-    .training_open = training_open,
+    .check = check,
+    .training_open = sequence_training_open,
     .train_epoch = sequence_train_epoch,
     .publish = sequence_publish,
     .training_state = sequence_training_state,

@@ -197,17 +197,6 @@ static bool fit_at_once(struct fit *fit, const struct training_set *data, uint64
                                                  fit->watched_count, &fit->progress.best_score, error));
 }
 
-static bool check_settings(const struct recommender_settings *settings, struct error *error)
-{
-    if (settings->width < 1 || settings->batch < 1 || settings->epochs < 1 || settings->evaluate_every < 1)
-        return error_set(
-            error, ERROR_USAGE,
-            "%s: width, batch, epochs and evaluate_every must be at least 1 (now %lld, %lld, %lld, %lld)",
-            settings->model, (long long)settings->width, (long long)settings->batch,
-            (long long)settings->epochs, (long long)settings->evaluate_every);
-    return true;
-}
-
 bool recommender_fit(struct recommender **recommender, struct backend *backend,
                      const struct recommender_settings *settings, const struct training_set *data,
                      const struct fit_watch *watch, uint64_t seed, const char *checkpoint, struct log *log,
@@ -217,7 +206,7 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
     struct fit fit = {.watch = watch, .checkpoint = checkpoint, .log = log, .started = clock_seconds()};
     fit.saved = fit.started;
     bool done =
-        check_settings(settings, error) && training_set_check(data, error) &&
+        recommender_settings_check(settings, error) && training_set_check(data, error) &&
         recommender_create(&fit.recommender, backend, settings, data->positives->rows,
                            data->positives->columns, error) &&
         (!watch->truth || users_with_truth(&fit.watched_users, &fit.watched_count, watch->truth, error));

@@ -2,13 +2,16 @@
 
 #include "models/recommenders/user_item_graph.h"
 
+bool graph_settings_check(const struct recommender_settings *settings, struct error *error)
+{
+    return (settings->layers >= 1 && settings->layers <= PROPAGATION_LAYERS_MAXIMUM) ||
+           error_set(error, ERROR_USAGE, "%s: %lld layers; recommenders.layers must be 1 to %d",
+                     settings->model, (long long)settings->layers, PROPAGATION_LAYERS_MAXIMUM);
+}
+
 bool graph_training_prepare(struct embedding_training *training, int64_t first_layer, struct error *error)
 {
-    const struct recommender_settings *settings = &training->settings;
-    if (settings->layers < 1 || settings->layers > PROPAGATION_LAYERS_MAXIMUM)
-        return error_set(error, ERROR_USAGE, "%s: %lld layers; recommenders.layers must be 1 to %d",
-                         settings->model, (long long)settings->layers, PROPAGATION_LAYERS_MAXIMUM);
-    training->read_out = (struct layer_range){first_layer, settings->layers};
+    training->read_out = (struct layer_range){first_layer, training->settings.layers};
     struct user_item_graph graph;
     if (!embedding_training_reserve(training, 2 * csr_count(training->data.positives), error) ||
         !user_item_graph_open(&graph, &training->data, error))

@@ -10,6 +10,9 @@
 
 #include "models/recommenders/steps.h"
 
+/* The check of a model whose settings only have to be those of a graph. */
+bool graph_settings_check(const struct recommender_settings *settings, struct error *error);
+
 /* For prepare(): reserves the training's memory and builds its graph; final embeddings are the mean of the layers from
  * `first_layer` on. */
 bool graph_training_prepare(struct embedding_training *training, int64_t first_layer, struct error *error);
@@ -28,13 +31,13 @@ void finish_step(struct embedding_training *training, int64_t first, int64_t cou
 bool graph_training_publish(void *training, struct error *error);
 
 /* The model's table. */
-#define GRAPH_MODEL(label, opened_by)                                                                        \
+#define GRAPH_MODEL(label, checked_by, opened_by)                                                            \
     {                                                                                                        \
-        .name = (label), .training_open = (opened_by), .train_epoch = embedding_training_epoch,              \
-        .publish = graph_training_publish, .training_state = embedding_training_state,                       \
-        .training_close = embedding_training_close, .published = embeddings_published,                       \
-        .score = embeddings_score, .save = embeddings_save, .load = embeddings_load,                         \
-        .release = embeddings_release                                                                        \
+        .name = (label), .check = (checked_by), .training_open = (opened_by),                                \
+        .train_epoch = embedding_training_epoch, .publish = graph_training_publish,                          \
+        .training_state = embedding_training_state, .training_close = embedding_training_close,              \
+        .published = embeddings_published, .score = embeddings_score, .save = embeddings_save,               \
+        .load = embeddings_load, .release = embeddings_release                                               \
     }
 
 #endif

@@ -195,6 +195,12 @@ static void close_gaps(struct neighbor_search *search)
     found->starts[search->items] = kept;
 }
 
+static bool check(const struct recommender_settings *settings, struct error *error)
+{
+    return settings->neighbors >= 1 ||
+           error_set(error, ERROR_USAGE, "item_knn: recommenders.neighbors must be at least 1");
+}
+
 static bool search_open(struct neighbor_search *search, const struct recommender *recommender,
                         const struct training_set *data, struct error *error)
 {
@@ -207,8 +213,6 @@ static bool search_open(struct neighbor_search *search, const struct recommender
                                        .sizes = malloc((size_t)items * sizeof *search->sizes)};
     if (!search->sizes)
         return error_memory(error, "item_knn", (size_t)items * sizeof *search->sizes, NULL);
-    if (settings->neighbors < 1)
-        return error_set(error, ERROR_USAGE, "item_knn: recommenders.neighbors must be at least 1");
     if (!similarity_from_name(&search->similarity, settings->similarity, error) ||
         !sparse_matrix_of_training(&search->history, data, error))
         return false;
@@ -245,6 +249,7 @@ static bool fit(struct recommender *recommender, const struct training_set *data
 const struct recommender_model item_knn_model = {
     .name = "item_knn",
     .deterministic = true,
+    .check = check,
     .host_work = "fitted and scored",
     .fit = fit,
     .score = item_weights_score,

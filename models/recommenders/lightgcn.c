@@ -24,4 +24,4 @@ static bool training_open(void **training, struct recommender *recommender, cons
     return embedding_training_open(training, recommender, data, seed, prepare, error);
 }
 
-const struct recommender_model lightgcn_model = GRAPH_MODEL("lightgcn", training_open);
+const struct recommender_model lightgcn_model = GRAPH_MODEL("lightgcn", graph_settings_check, training_open);

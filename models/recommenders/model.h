@@ -30,6 +30,8 @@ struct recommender_model {
     const char *name;
     bool deterministic; /* a fit is the same whatever the seed */
     bool sequential;    /* reads training_set.history and .synthetic, and scores users from their history */
+    /* What of the settings the schema cannot check; NULL: nothing. */
+    bool (*check)(const struct recommender_settings *settings, struct error *error);
     const char *host_work; /* what the host does of it whatever the device, for people; NULL: nothing */
     bool (*fit)(struct recommender *recommender, const struct training_set *data, uint64_t seed,
                 struct error *error);

@@ -209,10 +209,8 @@ static bool open_own(struct embedding_training *training, struct error *error)
                         clusters_of(training, ITEMS), training->settings.width, error);
 }
 
-static bool prepare(struct embedding_training *training, struct error *error)
+static bool check(const struct recommender_settings *settings, struct error *error)
 {
-    const struct recommender_settings *settings = &training->settings;
-    const int64_t widest = training->users > training->items ? training->users : training->items;
     if (settings->contrast_layer < 1 || 2 * settings->contrast_layer > settings->layers)
         return error_set(
             error, ERROR_USAGE,
@@ -221,6 +219,12 @@ static bool prepare(struct embedding_training *training, struct error *error)
     if (settings->clusters < 1)
         return error_set(error, ERROR_USAGE, "ncl: recommenders.clusters is %lld; it must be at least 1",
                          (long long)settings->clusters);
+    return graph_settings_check(settings, error);
+}
+
+static bool prepare(struct embedding_training *training, struct error *error)
+{
+    const int64_t widest = training->users > training->items ? training->users : training->items;
     training->take_step = ncl_step;
     training->begin_epoch = begin_epoch;
     return graph_training_prepare(training, 0, error) &&
@@ -233,4 +237,4 @@ static bool training_open(void **training, struct recommender *recommender, cons
     return embedding_training_open(training, recommender, data, seed, prepare, error);
 }
 
-const struct recommender_model ncl_model = GRAPH_MODEL("ncl", training_open);
+const struct recommender_model ncl_model = GRAPH_MODEL("ncl", check, training_open);

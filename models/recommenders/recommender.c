@@ -14,14 +14,26 @@ int host_threads(const struct backend *backend)
 
 const struct recommender_model *recommender_model_find(const char *name)
 {
-    const struct recommender_model *const models[] = {&popularity_model, &item_knn_model, &ease_model,
-                                                      &slim_model, &als_model, &gf_cf_model, &bpr_mf_model,
-                                                      &lightgcn_model, &sgl_model, &simgcl_model, &xsimgcl_model,
-                                                      &ncl_model, &sasrec_model, &bert4rec_model, &cl4srec_model};
+    const struct recommender_model *const models[] = {
+        &popularity_model, &item_knn_model, &ease_model,     &slim_model,     &als_model,
+        &gf_cf_model,      &bpr_mf_model,   &lightgcn_model, &sgl_model,      &simgcl_model,
+        &xsimgcl_model,    &ncl_model,      &sasrec_model,   &bert4rec_model, &cl4srec_model};
     for (size_t place = 0; place < sizeof models / sizeof *models; place++)
         if (strcmp(models[place]->name, name) == 0)
             return models[place];
     return NULL;
+}
+
+bool recommender_settings_check(const struct recommender_settings *settings, struct error *error)
+{
+    if (settings->width < 1 || settings->batch < 1 || settings->epochs < 1 || settings->evaluate_every < 1)
+        return error_set(
+            error, ERROR_USAGE,
+            "%s: width, batch, epochs and evaluate_every must be at least 1 (now %lld, %lld, %lld, %lld)",
+            settings->model, (long long)settings->width, (long long)settings->batch,
+            (long long)settings->epochs, (long long)settings->evaluate_every);
+    const struct recommender_model *model = recommender_model_find(settings->model);
+    return !model || !model->check || model->check(settings, error);
 }
 
 bool recommender_create(struct recommender **recommender, struct backend *backend,

@@ -119,6 +119,9 @@ void recommender_free(struct recommender *recommender);
 /* Whether it was fitted on that many users and items. */
 bool recommender_fits(const struct recommender *recommender, int64_t users, int64_t items);
 
+/* Whether a model can be fitted with them, as far as that can be told without data: recommender_fit() begins with it. */
+bool recommender_settings_check(const struct recommender_settings *settings, struct error *error);
+
 /* Reads entry `index` of `recommenders:`. */
 struct config;
 bool recommender_settings_read(struct recommender_settings *settings, const struct config *config, int index,

@@ -40,6 +40,7 @@ const struct sequence_kind sasrec_kind = {
 const struct recommender_model sasrec_model = {
     .name = "sasrec",
     .sequential = true,
+    .check = sequence_settings_check,
     .training_open = sequence_training_open,
     .train_epoch = sequence_train_epoch,
     .publish = sequence_publish,

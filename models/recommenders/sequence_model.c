@@ -69,18 +69,25 @@ static void lay_out(struct sequence_model *model)
     model->popularity = arena_tensor_2d(&model->arena, DTYPE_REAL, 1, model->shape.items);
 }
 
-/* An encoder without values and histories, made the recommender's parameters. */
-static bool open_model(struct sequence_model **opened, struct recommender *recommender, uint64_t seed,
-                       struct error *error)
+bool sequence_settings_check(const struct recommender_settings *settings, struct error *error)
 {
-    const struct sequence_kind *kind = kind_of(recommender->settings.model);
-    const struct recommender_settings *settings = &recommender->settings;
     if (settings->heads < 1 || settings->width % settings->heads != 0)
         return error_set(error, ERROR_USAGE, "%s: heads (%lld) must divide width (%lld)", settings->model,
                          (long long)settings->heads, (long long)settings->width);
     if (settings->layers > ENCODER_LAYERS_MAXIMUM)
         return error_set(error, ERROR_USAGE, "%s: layers is %lld, but at most %d are possible",
                          settings->model, (long long)settings->layers, ENCODER_LAYERS_MAXIMUM);
+    return true;
+}
+
+/* An encoder without values and histories, made the recommender's parameters. */
+static bool open_model(struct sequence_model **opened, struct recommender *recommender, uint64_t seed,
+                       struct error *error)
+{
+    const struct sequence_kind *kind = kind_of(recommender->settings.model);
+    const struct recommender_settings *settings = &recommender->settings;
+    if (!sequence_settings_check(settings, error))
+        return false;
     struct sequence_model *model = calloc(1, sizeof *model);
     if (!model)
         return error_memory(error, "a model", sizeof *model, NULL);

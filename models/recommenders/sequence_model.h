@@ -58,6 +58,7 @@ bool sequence_model_create(struct recommender *recommender, const struct trainin
                            struct error *error);
 
 /* Members of recommender_model. */
+bool sequence_settings_check(const struct recommender_settings *settings, struct error *error);
 struct tensor *sequence_published(struct recommender *recommender);
 bool sequence_set_history(struct recommender *recommender, const struct csr *history, struct error *error);
 bool sequence_score(void *context, const int32_t *users, int64_t count, struct tensor *scores,

@@ -184,13 +184,17 @@ static enum view_kind kind_of(const char *name)
     return (enum view_kind)kind;
 }
 
-static bool prepare(struct embedding_training *training, struct error *error)
+static bool check(const struct recommender_settings *settings, struct error *error)
 {
-    const enum view_kind kind = kind_of(training->settings.view);
-    if (kind == VIEW_KINDS)
+    if (kind_of(settings->view) == VIEW_KINDS)
         return error_set(error, ERROR_USAGE,
                          "sgl: recommenders.view is '%s'; it must be edge_drop, node_drop or random_walk",
-                         training->settings.view);
+                         settings->view);
+    return graph_settings_check(settings, error);
+}
+
+static bool prepare(struct embedding_training *training, struct error *error)
+{
     training->take_step = sgl_step;
     training->begin_epoch = begin_epoch;
     if (!graph_training_prepare(training, 0, error) ||
@@ -201,7 +205,8 @@ static bool prepare(struct embedding_training *training, struct error *error)
         return error_memory(error, "the views of the graph", sizeof *sgl, NULL);
     training->own = sgl;
     training->release_own = release;
-    *sgl = (struct sgl){.kind = kind, .arena = arena_measure(training->backend, "views")};
+    *sgl = (struct sgl){.kind = kind_of(training->settings.view),
+                        .arena = arena_measure(training->backend, "views")};
     lay_out(training);
     if (!arena_reserve(&sgl->arena, 0, "set recommenders.view to edge_drop", error))
         return false;
@@ -215,4 +220,4 @@ static bool training_open(void **training, struct recommender *recommender, cons
     return embedding_training_open(training, recommender, data, seed, prepare, error);
 }
 
-const struct recommender_model sgl_model = GRAPH_MODEL("sgl", training_open);
+const struct recommender_model sgl_model = GRAPH_MODEL("sgl", check, training_open);

@@ -31,14 +31,18 @@ static void xsimgcl_step(struct embedding_training *training, int64_t first, int
     finish_step(training, first, count);
 }
 
-static bool prepare(struct embedding_training *training, struct error *error)
+static bool check(const struct recommender_settings *settings, struct error *error)
 {
-    const struct recommender_settings *settings = &training->settings;
     if (settings->contrast_layer < 1 || settings->contrast_layer > settings->layers)
         return error_set(
             error, ERROR_USAGE,
             "xsimgcl: recommenders.contrast_layer is %lld; it must be 1 to recommenders.layers, %lld",
             (long long)settings->contrast_layer, (long long)settings->layers);
+    return graph_settings_check(settings, error);
+}
+
+static bool prepare(struct embedding_training *training, struct error *error)
+{
     training->take_step = xsimgcl_step;
     training->begin_epoch = contrast_alike;
     return graph_training_prepare(training, 1, error) &&
@@ -51,4 +55,4 @@ static bool training_open(void **training, struct recommender *recommender, cons
     return embedding_training_open(training, recommender, data, seed, prepare, error);
 }
 
-const struct recommender_model xsimgcl_model = GRAPH_MODEL("xsimgcl", training_open);
+const struct recommender_model xsimgcl_model = GRAPH_MODEL("xsimgcl", check, training_open);
