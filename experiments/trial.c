@@ -120,7 +120,7 @@ static bool fit(struct trial_result *result, const struct trial_work *work, stru
                                         .best_epoch = report.best_epoch,
                                         .score = report.best_score,
                                         .seconds = report.seconds};
-    else if (reason.kind == ERROR_INTERRUPTED)
+    else if (reason.kind != ERROR_DIVERGED && reason.kind != ERROR_USAGE)
         return error_set(error, reason.kind, "%s", reason.message);
     else
         snprintf(result->failure, sizeof result->failure, "%s", reason.message);

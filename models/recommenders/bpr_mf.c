@@ -58,7 +58,7 @@ static bool train_epoch_by_blocks(struct embedding_training *training, int64_t e
         tensor_upload(training->backend, table, host);
     if (!isfinite(*loss))
         return error_set(
-            error, ERROR_RUN,
+            error, ERROR_DIVERGED,
             "bpr_mf: the loss is not a number in epoch %lld; lower recommenders.learning_rate (now %g)",
             (long long)epoch, training->settings.learning_rate);
     return true;

@@ -47,6 +47,7 @@ bool sequence_set_history(struct recommender *recommender, const struct csr *his
 }
 
 /* How often each item occurs in the training sequences. */
+/* Every row counts as one, whatever its weight. */
 static bool count_items(struct sequence_model *model, struct error *error)
 {
     const size_t bytes = tensor_bytes(&model->popularity);

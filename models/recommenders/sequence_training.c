@@ -122,7 +122,8 @@ static bool reserve(struct sequence_training *training, struct error *error)
 {
     const struct encoder_shape *shape = &training->model->shape;
     struct arena *const arenas[] = {&training->arena, &training->activation_arena};
-    static const char *const lower[] = {"lower recommenders.width", "lower recommenders.sequences"};
+    static const char *const lower[] = {"lower recommenders.width or recommenders.sequences",
+                                        "lower recommenders.sequences"};
     training->arena = arena_measure(training->backend, "training");
     training->activation_arena = arena_measure(training->backend, "activations");
     lay_out(training);
@@ -328,7 +329,7 @@ static bool mean_loss(struct sequence_training *training, int64_t steps_before, 
     if (!epoch_mean_loss(&training->epoch, training->settings.contrast_weight, loss, &bad, error))
         return false;
     if (bad >= 0)
-        return error_set(error, ERROR_RUN,
+        return error_set(error, ERROR_DIVERGED,
                          "%s: the loss is not a number at optimizer step %lld; lower "
                          "recommenders.learning_rate (now %g) or recommenders.initial_deviation (now %g)",
                          training->settings.model, (long long)(steps_before + bad + 1),

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/interrupt.h"
 #include "models/recommenders/item_weights.h"
 
@@ -106,7 +107,8 @@ static const double *row_of(struct workspace *workspace, struct source *source, 
     if (source->row < 0) {
         const int64_t needed = (workspace->row_count + 1) * count;
         if (needed > workspace->capacity) {
-            double *rows = realloc(workspace->rows, (size_t)(2 * needed) * sizeof *rows);
+            const size_t bytes = (size_t)(2 * needed) * sizeof(double);
+            double *rows = (int64_t)bytes > available_memory_bytes() ? NULL : realloc(workspace->rows, bytes);
             if (!rows)
                 return NULL;
             workspace->rows = rows;
@@ -194,7 +196,7 @@ static bool report(enum outcome outcome, int64_t items, struct error *error)
                             "lower recommenders.neighbors, or raise recommenders.l1");
     if (outcome == NOT_CONVERGED)
         return error_set(
-            error, ERROR_RUN,
+            error, ERROR_DIVERGED,
             "slim: weights still move after %d turns; raise recommenders.regularization (similar "
             "items are not told apart without it)",
             MOST_TURNS);

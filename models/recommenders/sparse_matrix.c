@@ -129,6 +129,9 @@ bool sparse_matrix_gram(struct sparse_matrix *gram, const struct sparse_matrix *
     done = done && gram_rows(&lengths, history, audience, threads, error);
     for (int64_t item = 0; item < items && done; item++)
         lengths.starts[item + 1] += lengths.starts[item];
+    const size_t bytes = (size_t)sparse_matrix_count(&lengths) * (sizeof(int32_t) + sizeof(real));
+    if (done && (int64_t)bytes > available_memory_bytes())
+        done = error_memory(error, "items by items", bytes, "raise data.k_core, so that fewer items stay");
     done = done && sparse_matrix_allocate(gram, items, items, sparse_matrix_count(&lengths), error);
     if (done) {
         memcpy(gram->starts, lengths.starts, (size_t)(items + 1) * sizeof *gram->starts);

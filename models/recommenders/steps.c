@@ -168,7 +168,7 @@ void adam_step(struct embedding_training *training, const struct tensor *gradien
 static bool not_a_number(const struct embedding_training *training, int64_t batch, struct error *error)
 {
     const int64_t steps = (training->sampler.count + training->settings.batch - 1) / training->settings.batch;
-    return error_set(error, ERROR_RUN,
+    return error_set(error, ERROR_DIVERGED,
                      "%s: the loss is not a number at optimizer step %lld; lower "
                      "recommenders.learning_rate (now %g) or recommenders.initial_deviation (now %g)",
                      training->settings.model, (long long)(training->step - steps + batch + 1),

@@ -110,8 +110,9 @@ static void copy(struct backend *backend, struct tensor *to, const struct tensor
     backend->copy(backend, to->data, from->data, tensor_bytes(to));
 }
 
-/* In place, by Gauss and Jordan; false when a pivot is not positive. */
-static bool invert_on_host(double *matrix, int64_t size, int threads)
+/* In place, by Gauss and Jordan; false when a pivot is not positive. By one thread: a barrier for every pivot would cost
+ * more than it saves. */
+static bool invert_on_host(double *matrix, int64_t size)
 {
     for (int64_t k = 0; k < size; k++) {
         double *pivot_row = matrix + k * size;
@@ -121,7 +122,6 @@ static bool invert_on_host(double *matrix, int64_t size, int threads)
         pivot_row[k] = 1.0;
         for (int64_t j = 0; j < size; j++)
             pivot_row[j] *= inverse;
-#pragma omp parallel for num_threads(threads)
         for (int64_t i = 0; i < size; i++) {
             double *row = matrix + i * size;
             const double factor = row[k];
@@ -150,9 +150,9 @@ static bool invert_diagonal(struct symmetric_matrix *matrix, const struct tensor
         done = backend_synchronize(backend, error);
         for (int64_t i = 0; i < count; i++)
             exact[i] = (double)rounded[i];
-        done =
-            done && (invert_on_host(exact, size, host_threads(backend)) ||
-                     error_set(error, ERROR_RUN, "a matrix of items is not positive definite; %s", advice));
+        done = done &&
+               (invert_on_host(exact, size) ||
+                error_set(error, ERROR_DIVERGED, "a matrix of items is not positive definite; %s", advice));
         for (int64_t i = 0; i < count; i++)
             rounded[i] = (real)exact[i];
         tensor_upload(backend, inverse, rounded);
