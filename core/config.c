@@ -130,6 +130,12 @@ int64_t config_length(const struct config *config, const char *path, ...)
     return value->length;
 }
 
+bool config_is_written(const struct config *config, const char *path, ...)
+{
+    FIND_VALUE(value, true)
+    return value->file != NULL;
+}
+
 bool config_complain(const struct config *config, const char *path, struct error *error, const char *format,
                      ...)
 {

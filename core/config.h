@@ -35,6 +35,8 @@ double config_number(const struct config *config, const char *path, ...) CONFIG_
 const char *config_string(const struct config *config, const char *path, ...) CONFIG_PATH;
 /* Elements of a list. */
 int64_t config_length(const struct config *config, const char *path, ...) CONFIG_PATH;
+/* Whether it was written, in a file or on the command line; false: a default. */
+bool config_is_written(const struct config *config, const char *path, ...) CONFIG_PATH;
 
 /* Sets an error that points at the line where the value was written. Returns false. */
 bool config_complain(const struct config *config, const char *path, struct error *error, const char *format,
@@ -46,8 +48,11 @@ char *config_file_path(const struct config *config, const char *path);
  * environment variable IDREC_DATA names. */
 char *config_data_path(const struct config *config, const char *path);
 
-/* The resolved configuration as YAML, every default filled in. */
-bool config_write(const struct config *config, FILE *stream);
+/* Whether a recommender of that model reads a key of its entry. */
+typedef bool config_reads(const char *model, const char *key);
+/* The resolved configuration as YAML, every default filled in. Of a recommender's keys those that `reads` tells; NULL:
+ * all of them. */
+bool config_write(const struct config *config, config_reads *reads, FILE *stream);
 /* docs/configuration.md. */
 bool config_write_reference(FILE *stream);
 /* A canonical line for hashing: the resolved values below `path`, keys sorted. malloc'ed. */

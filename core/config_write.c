@@ -77,47 +77,71 @@ static void write_scalars(const struct config *config, FILE *stream, const struc
     fputs("]\n", stream);
 }
 
-/* Writes the keys below a section; `dash`: the first of them begins an element of a list. */
-static void write_section(const struct config *config, FILE *stream, const char *pattern, const char *path,
-                          int indent, bool dash)
+/* What is written, and where. */
+struct writing {
+    const struct config *config;
+    config_reads *reads;
+    FILE *stream;
+};
+
+static bool is_shown(const struct writing *writing, const struct schema_entry *entry, const char *path)
 {
+    static const char recommender[] = "recommenders[]";
+    if (!writing->reads || !schema_is_child(recommender, entry->path))
+        return true;
+    char model[CONFIG_PATH_LENGTH];
+    return writing->reads(config_find(writing->config, config_join(model, path, "model"))->text,
+                          schema_key(entry->path));
+}
+
+static void write_section(const struct writing *writing, const char *pattern, const char *path, int indent,
+                          bool dash);
+
+static void write_elements(const struct writing *writing, const struct value *list, int indent)
+{
+    fputs(list->length == 0 ? " []\n" : "\n", writing->stream);
+    for (int64_t i = 0; i < list->length; i++) {
+        char element[CONFIG_PATH_LENGTH], pattern[CONFIG_PATH_LENGTH], index[24];
+        snprintf(index, sizeof index, "[%" PRId64 "]", i);
+        config_join(element, list->path, index);
+        write_section(writing, config_join(pattern, list->entry->path, "[]"), element, indent + 4, true);
+    }
+}
+
+/* Writes the keys below a section; `dash`: the first of them begins an element of a list. */
+static void write_section(const struct writing *writing, const char *pattern, const char *path, int indent,
+                          bool dash)
+{
+    FILE *stream = writing->stream;
     for (size_t i = 0; i < schema_count; i++) {
         const struct schema_entry *entry = &schema[i];
-        if (!schema_is_child(pattern, entry->path))
+        if (!schema_is_child(pattern, entry->path) || !is_shown(writing, entry, path))
             continue;
-        char child[CONFIG_PATH_LENGTH], longer[CONFIG_PATH_LENGTH], index[24];
+        char child[CONFIG_PATH_LENGTH];
         config_join(child, path, schema_key(entry->path));
         fprintf(stream, "%*s%s%s:", dash ? indent - 2 : indent, "", dash ? "- " : "",
                 schema_key(entry->path));
         dash = false;
-        const struct value *value = config_find(config, child);
+        const struct value *value = config_find(writing->config, child);
         if (entry->type == SCHEMA_SECTION) {
             fputc('\n', stream);
-            write_section(config, stream, entry->path, child, indent + 2, false);
+            write_section(writing, entry->path, child, indent + 2, false);
         } else if (entry->type == SCHEMA_MAPPINGS) {
-            fputs(value->length == 0 ? " []\n" : "\n", stream);
-            for (int64_t j = 0; j < value->length; j++) {
-                char element[CONFIG_PATH_LENGTH];
-                snprintf(index, sizeof index, "[%" PRId64 "]", j);
-                config_join(element, child, index);
-                write_section(config, stream, config_join(longer, entry->path, "[]"), element, indent + 4,
-                              true);
-            }
+            write_elements(writing, value, indent);
+        } else if (value->is_list) {
+            fputc(' ', stream);
+            write_scalars(writing->config, stream, value);
         } else {
             fputc(' ', stream);
-            if (value->is_list) {
-                write_scalars(config, stream, value);
-                continue;
-            }
             write_value(stream, value);
             fputc('\n', stream);
         }
     }
 }
 
-bool config_write(const struct config *config, FILE *stream)
+bool config_write(const struct config *config, config_reads *reads, FILE *stream)
 {
-    write_section(config, stream, "", "", 0, false);
+    write_section(&(struct writing){config, reads, stream}, "", "", 0, false);
     return fflush(stream) == 0 && !ferror(stream);
 }
 

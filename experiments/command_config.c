@@ -3,6 +3,7 @@
 #include "core/config.h"
 #include "experiments/check.h"
 #include "experiments/command.h"
+#include "models/recommenders/settings.h"
 
 bool command_config(const struct invocation *invocation, struct error *error)
 {
@@ -15,7 +16,7 @@ bool command_config(const struct invocation *invocation, struct error *error)
     if (!config_load(&config, invocation->words[0], invocation->word_count - 1, invocation->words + 1, error))
         return false;
     bool done = check_config(config, error);
-    if (done && !config_write(config, stdout))
+    if (done && !config_write(config, recommender_reads_setting, stdout))
         done = error_system(error, "standard output", "cannot write", NULL);
     config_free(config);
     return done;

@@ -12,6 +12,7 @@
 #include "experiments/check.h"
 #include "experiments/manifest.h"
 #include "experiments/stages.h"
+#include "models/recommenders/settings.h"
 
 /* ---- opening and closing ------------------------------------------------------------------------------ */
 
@@ -20,7 +21,7 @@ static bool write_config(const struct run *run, struct error *error)
     char *text = NULL, *path = run_path(run, "config.yaml");
     size_t length = 0;
     FILE *stream = open_memstream(&text, &length);
-    bool done = stream && config_write(run->config, stream);
+    bool done = stream && config_write(run->config, recommender_reads_setting, stream);
     if (stream)
         fclose(stream);
     done =

@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "experiments/augmented.h"
+#include "models/recommenders/settings.h"
 
 const char tuning_fits_folder[] = "tune_candidates";
 
@@ -57,6 +58,39 @@ static bool load_data(struct study *study, struct error *error)
     return done;
 }
 
+/* The settings that a model reads, beside its name; malloc'ed. */
+static char *settings_read_by(const char *model)
+{
+    char *list = path_format("%s", "");
+    const char *name;
+    for (int place = 0; (name = recommender_setting_name(place)) != NULL; place++) {
+        if (strcmp(name, "model") == 0 || !recommender_reads_setting(model, name))
+            continue;
+        char *longer = path_format("%s%s%s", list, *list ? ", " : "", name);
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
+/* A setting without effect would leave whoever wrote it with figures of other settings. */
+static bool check_written(const char *model, const struct config *config, int index, struct error *error)
+{
+    const char *name;
+    for (int place = 0; (name = recommender_setting_name(place)) != NULL; place++) {
+        char path[64];
+        snprintf(path, sizeof path, "recommenders[%d].%s", index, name);
+        if (recommender_reads_setting(model, name) || !config_is_written(config, "%s", path))
+            continue;
+        char *list = settings_read_by(model);
+        config_complain(config, path, error, "%s does not read %s; it reads %s", model, name,
+                        *list ? list : "no setting");
+        free(list);
+        return false;
+    }
+    return true;
+}
+
 /* Before anything is trained, with the place in the configuration. */
 static bool check_contestant(const struct recommender_settings *settings, const struct config *config,
                              int place, struct error *error)
@@ -80,6 +114,7 @@ static bool read_contestants(struct study *study, struct error *error)
     for (int i = 0; i < study->contestant_count; i++) {
         struct contestant *contestant = &study->contestants[i];
         if (!recommender_settings_read(&contestant->settings, config, i, error) ||
+            !check_written(contestant->settings.model, config, i, error) ||
             !check_contestant(&contestant->settings, config, i, error))
             return false;
         for (int arm = 0; arm < ARM_COUNT; arm++)

@@ -124,7 +124,14 @@ def config_cases(bench):
     case("a view of another model", replaced("model: bpr_mf", "model: sgl, view: crop"), r"bad\.yaml:9:", "edge_drop")
     case("a layer that is not there", replaced("model: bpr_mf", "model: ncl, contrast_layer: 9"), r"bad\.yaml:9:", "layers")
     case("heads of a recommender", replaced("model: bpr_mf", "model: sasrec, heads: 3"), r"bad\.yaml:9:", "divide width")
-    case("no neighbours", replaced("model: bpr_mf", "model: item_knn, neighbors: 0"), r"bad\.yaml:9:", "at least 1")
+    case("no neighbours", GOOD_CONFIG, r"recommenders\[0\]", "at least 1",
+         overrides=["recommenders=[{model: item_knn, neighbors: 0}]"])
+    case("settings of other models", replaced("model: bpr_mf", "model: sasrec, mask_share: 0.5"), r"bad\.yaml:9:",
+         "sasrec does not read mask_share; it reads width, layers")
+    case("a setting at its default, of other models", GOOD_CONFIG, r"command line: recommenders\[0\]\.layers",
+         "ease does not read layers; it reads regularization$", overrides=["recommenders=[{model: ease, layers: 3}]"])
+    case("settings of a model that has none", GOOD_CONFIG, "popularity does not read width; it reads no setting",
+         overrides=["recommenders=[{model: popularity, width: 8}]"])
     case("bad override", GOOD_CONFIG, "pretrain.epoch", "epochs", overrides=["pretrain.epoch=3"])
     case("override without value", GOOD_CONFIG, "pretrain.epochs", overrides=["pretrain.epochs"])
     case("override out of the list", GOOD_CONFIG, r"recommenders\[7\]", overrides=["recommenders[7].epochs=3"])

@@ -77,6 +77,9 @@ def test_config(folder):
     again = folder / "again.yaml"
     again.write_text(resolved.stdout)
     check(idrec("config", again).stdout == resolved.stdout, "config of a resolved configuration is itself")
+    ease = idrec("config", "small.yaml", "recommenders=[{model: ease}]", folder=folder).stdout
+    check("recommenders:\n  - model: ease\n    regularization: 200\nexperiment:" in ease,
+          f"config prints the settings that a recommender reads: {ease}")
     reference = idrec("config", "--reference").stdout
     check(reference == (SOURCE / "docs" / "configuration.md").read_text(), "docs/configuration.md is up to date")
     for path in sorted(SOURCE.glob("configs/**/*.yaml")):
@@ -111,6 +114,8 @@ def test_run(folder):
     check(first.returncode == 0, f"run: {first.stderr[-500:]}")
     check(states(first) == dict.fromkeys(stages, "done"), f"every stage is done: {states(first)}")
     check("report: out/report.html" in first.stdout, "run ends with the path of the report")
+    report = (folder / "out" / "report.md").read_text()
+    check("| popularity, all cuts | original | augmented |" in report and "| recall@10 | " in report, "the report has every cut")
     second = idrec("run", "small.yaml", "output=out", folder=folder)
     check(states(second) == dict.fromkeys(stages, "up t"), f"every stage is skipped: {states(second)}")
     third = idrec("run", "small.yaml", "output=out", "experiment.seeds=3", folder=folder)
@@ -169,6 +174,29 @@ def test_original_alone(folder):
     check(set(refused) == {"catalogue", "seen", "duplicate"}, f"only the filters of the configuration are listed: {refused}")
 
 
+def test_comparison_of_recommenders(folder):
+    """A run without arms is a comparison of recommenders: one table, the best first, and what was run."""
+    result = idrec("run", "small.yaml", "experiment.arms=[original]", "output=plain", "evaluate.k=[5, 20]",
+                   "recommenders=[{model: bpr_mf, epochs: 2}, {model: popularity}, {model: item_knn}]", folder=folder)
+    check(result.returncode == 0, f"plain: {result.stderr[-500:]}")
+    results = json.loads((folder / "plain" / "results.json").read_text())
+    scores = {}
+    for run in results["runs"]:
+        scores.setdefault(run["recommender"], []).append(run["metrics"]["ndcg@20"])
+    best_first = sorted(scores, key=lambda name: -sum(scores[name]))
+    lines = result.stdout.splitlines()
+    check([line.split()[0] for line in lines[1:4]] == best_first, f"the best recommender first: {lines}")
+    check(all(f"{metric}@{k}" in lines[0] for metric in ("recall", "ndcg") for k in (5, 20)), f"every cut: {lines[0]}")
+    check("gain" not in lines[0] and "Holm" not in lines[0], f"no columns of arms: {lines[0]}")
+    report = (folder / "plain" / "report.md").read_text()
+    check("| item_knn (deterministic) | " in report and "± 0.0000" not in report, "seeds make no difference to item_knn")
+    note = "bpr_mf stopped at the limit of 2 epochs while still improving; raise recommenders[].epochs."
+    check(report.count(note) == 1 and note in result.stdout, f"a limit that was too low: {result.stdout}")
+    check("Split: random" in report and "Protocol: clean" in report and "Training seeds: 1 to 2" in report, "what was run")
+    check("| item_knn | model item_knn, neighbors 100, shrinkage 10, similarity cosine |" in report, "settings that are read")
+    check("Verdict" not in report, "there is nothing to judge")
+
+
 def test_published_protocol(folder):
     """The protocol of published tables has no validation data; nothing may ask for any."""
     head, *rows = (folder / "data.inter").read_text().splitlines(keepends=True)
@@ -209,6 +237,7 @@ def main():
         test_devices()
         test_run(folder)
         test_original_alone(folder)
+        test_comparison_of_recommenders(folder)
         test_published_protocol(folder)
         test_lock_and_interrupt(folder)
     return status()

@@ -134,7 +134,7 @@ static void test_round_trip(void **state)
     char *text = NULL;
     size_t length = 0;
     FILE *stream = open_memstream(&text, &length);
-    assert_true(config_write(config, stream));
+    assert_true(config_write(config, NULL, stream));
     fclose(stream);
     struct config *again = parse(text);
     static const char *const sections[] = {"name",    "seed",         "data",       "language_model",

@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = NULL;
     size_t length = 0;
     FILE *stream = open_memstream(&text, &length);
-    if (!stream || !config_write(config, stream))
+    if (!stream || !config_write(config, NULL, stream))
         abort();
     fclose(stream);
     struct config *again = parse(text, length);
