@@ -9,6 +9,7 @@
 #include "experiments/top_k_file.h"
 #include "experiments/truth.h"
 #include "experiments/tuning.h"
+#include "models/recommenders/settings.h"
 
 static bool dataset_json(json_t **record, const struct study *study, struct error *error)
 {
@@ -37,7 +38,7 @@ static bool add_run(json_t *runs, const struct study *study, int contestant, enu
         "arm", arm_name(arm), "seed", (json_int_t)seed, "epochs", json_object_get(fit, "epochs"),
         "best_epoch", json_object_get(fit, "best_epoch"), "seconds", json_object_get(fit, "seconds"),
         "metrics", json_object_get(fit, "test"), "validation", json_object_get(fit, "validation"));
-    static const char *const further[] = {"rows_added", "ties", "copied_from"};
+    static const char *const further[] = {"rows_added", "ties", "copied_from", "still_improving"};
     for (size_t i = 0; record != NULL && i < sizeof further / sizeof *further; i++)
         if (json_object_get(fit, further[i]) != NULL)
             json_object_set(record, further[i], json_object_get(fit, further[i]));
@@ -48,6 +49,36 @@ static bool add_run(json_t *runs, const struct study *study, int contestant, enu
                          study->contestants[contestant].label, arm_name(arm), (unsigned long long)seed);
     json_array_append_new(runs, record);
     return true;
+}
+
+/* As the configuration gives them: those that the recommender reads; numbers where they are numbers. */
+static json_t *settings_json(const struct recommender_settings *settings)
+{
+    json_t *record = json_object();
+    const char *name;
+    for (int place = 0; (name = recommender_setting_name(place)) != NULL; place++) {
+        if (!recommender_reads_setting(settings->model, name))
+            continue;
+        char *text = recommender_setting_text(settings, name);
+        json_t *value = text != NULL ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+        json_object_set_new(record, name, value != NULL ? value : json_string(text != NULL ? text : ""));
+        free(text);
+    }
+    return record;
+}
+
+static bool add_recommenders(json_t *results, const struct study *study, struct error *error)
+{
+    json_t *recommenders = json_array();
+    bool done = json_object_set_new(results, "recommenders", recommenders) == 0;
+    for (int i = 0; done && i < study->contestant_count; i++) {
+        const struct contestant *contestant = &study->contestants[i];
+        json_t *entry = json_pack("{s:s, s:b, s:o}", "recommender", contestant->label, "deterministic",
+                                  contestant_is_deterministic(contestant), "settings",
+                                  settings_json(&contestant->settings));
+        done = json_array_append_new(recommenders, entry) == 0;
+    }
+    return done || error_memory(error, "the settings of the recommenders", 0, NULL);
 }
 
 static bool add_runs(json_t *runs, const struct study *study, struct error *error)
@@ -114,9 +145,9 @@ static bool fill_results(json_t *results, const struct study *study, struct erro
     json_object_set_new(results, "comparisons", comparisons);
     json_object_set_new(results, "selection", selections);
     json_t *dataset = NULL, *generation = NULL, *popularity = NULL, *truth = NULL;
-    bool done = dataset_json(&dataset, study, error) && add_tuning(results, study, error) &&
-                add_runs(runs, study, error) && add_comparisons(comparisons, study, error) &&
-                add_selections(selections, study, error) &&
+    bool done = dataset_json(&dataset, study, error) && add_recommenders(results, study, error) &&
+                add_tuning(results, study, error) && add_runs(runs, study, error) &&
+                add_comparisons(comparisons, study, error) && add_selections(selections, study, error) &&
                 (study->arm_count == 1 || generation_json(&generation, study, error)) &&
                 popularity_json(&popularity, study, selections, error) &&
                 truth_json(&truth, study, selections, error);

@@ -9,6 +9,7 @@
 #include "experiments/stages.h"
 #include "experiments/top_k_file.h"
 #include "models/recommenders/fit_checkpoint.h"
+#include "models/recommenders/settings.h"
 
 void metric_label(char name[METRIC_NAME_SIZE], enum metric metric, int64_t cut)
 {
@@ -254,6 +255,15 @@ static bool save_model(const struct fit_work *work, struct error *error)
     return done;
 }
 
+/* Whether it was the limit of epochs that ended the fit, and its last judged epoch was the best. */
+static bool is_still_improving(const struct fit_work *work)
+{
+    const struct recommender_settings *settings = work->task->settings;
+    const struct fit_report *report = &work->report;
+    return recommender_reads_setting(settings->model, "evaluate_every") && report->epochs > 0 &&
+           report->epochs == settings->epochs && report->best_epoch == report->epochs;
+}
+
 static bool judge(const struct fit_work *work, struct error *error)
 {
     json_t *metrics = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I}", "inputs", work->inputs, "judgement",
@@ -262,6 +272,8 @@ static bool judge(const struct fit_work *work, struct error *error)
                                 "rows_added", (json_int_t)work->rows->rows_added);
     if (metrics == NULL)
         return error_memory(error, "metrics of a fit", 0, NULL);
+    if (is_still_improving(work))
+        json_object_set_new(metrics, "still_improving", json_true());
     bool done = judge_validation(work, metrics, error);
     if (!work->task->trial)
         done = done && judge_test(work, metrics, error);

@@ -13,13 +13,15 @@ static void write_subject(const struct report *report, const struct document *do
             document,
             "Interactions made up by a language model of ids (%s, %s) are added to the training data of "
             "recommenders and compared with the original data and with controls that add as many rows. "
-            "%lld seeds, full ranking, means over all users with test items.",
-            config_string(config, "language_model.vocabulary"), config_string(config, "generate.method"), seeds);
+            "%lld seed%s, full ranking, means over all users with test items.",
+            config_string(config, "language_model.vocabulary"), config_string(config, "generate.method"),
+            seeds, seeds == 1 ? "" : "s");
     else
-        document_paragraph(document,
-                           "Recommenders trained on the original data alone. %lld seeds, full ranking, means "
-                           "over all users with test items.",
-                           seeds);
+        document_paragraph(
+            document,
+            "Recommenders trained on the original data alone. %lld seed%s, full ranking, means "
+            "over all users with test items.",
+            seeds, seeds == 1 ? "" : "s");
 }
 
 static void write_what_was_run(const struct report *report, const struct document *document)
@@ -45,23 +47,43 @@ static void write_what_was_run(const struct report *report, const struct documen
     document_table(document, &table);
 }
 
+static void write_figure(const struct document *document, const char *kind, const char *recommender,
+                         const char *caption)
+{
+    char *path = path_format("plots/%s-%s.svg", kind, recommender);
+    document_figure(document, path, caption);
+    free(path);
+}
+
+static void write_arms(const struct report *report, const struct document *document,
+                       const char *const *recommenders, int count)
+{
+    document_heading(document, 2, "Verdict");
+    for (int i = 0; i < count; i++)
+        report_verdict(report, document, recommenders[i]);
+    document_heading(document, 2, "Arms");
+    for (int i = 0; i < count; i++) {
+        report_arms(report, document, recommenders[i]);
+        report_all_cuts(report, document, recommenders[i]);
+        write_figure(document, "arms", recommenders[i],
+                     "Test metric by arm: mean and 95 % interval over the seeds.");
+    }
+}
+
 static void write_recommenders(const struct report *report, const struct document *document)
 {
     const char *names[REPORT_NAMES_MAXIMUM];
     int count = report_names(report, "recommender", names, REPORT_NAMES_MAXIMUM);
-    document_heading(document, 2, "Verdict");
-    for (int i = 0; i < count; i++)
-        report_verdict(report, document, names[i]);
-    document_heading(document, 2, "Arms");
-    for (int i = 0; i < count; i++) {
-        report_arms(report, document, names[i]);
-        char *arms = path_format("plots/arms-%s.svg", names[i]);
-        char *learning = path_format("plots/learning-%s.svg", names[i]);
-        document_figure(document, arms, "Test metric by arm: mean and 95 % interval over the seeds.");
-        document_figure(document, learning, "Metric that chooses the epoch, while training, first seed.");
-        free(arms);
-        free(learning);
+    if (report_is_plain(report)) {
+        document_heading(document, 2, "Recommenders");
+        report_recommenders(report, document);
+    } else {
+        write_arms(report, document, names, count);
     }
+    report_limits(report, document);
+    for (int i = 0; i < count; i++)
+        write_figure(document, "learning", names[i],
+                     "Metric that chooses the epoch, while training, first seed.");
     if (!report->plotted)
         document_paragraph(document, "Plots were left out: gnuplot is not installed.");
 }
@@ -83,6 +105,7 @@ static void write_report(const struct report *report, const struct document *doc
     document_begin(document, config_string(report->run->config, "name"));
     write_what_was_run(report, document);
     write_recommenders(report, document);
+    report_settings(report, document);
     report_tuning(report, document);
     report_selection(report, document);
     report_generation(report, document);
@@ -134,8 +157,11 @@ bool report_print_table(const struct run *run, FILE *stream, struct error *error
         .stream = stream, .format = DOCUMENT_TEXT, .folder = run->folder, .incomplete = &incomplete};
     const char *names[REPORT_NAMES_MAXIMUM];
     int count = report_names(&report, "recommender", names, REPORT_NAMES_MAXIMUM);
-    for (int i = 0; i < count; i++)
+    if (report_is_plain(&report))
+        report_recommenders(&report, &document);
+    for (int i = 0; i < count && !report_is_plain(&report); i++)
         report_arms(&report, &document, names[i]);
+    report_limits(&report, &document);
     fprintf(stream, "report: %s/report.html\n", run->folder);
     report_close(&report);
     if (incomplete)

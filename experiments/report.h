@@ -8,7 +8,7 @@
 #include "experiments/run.h"
 
 /* results.json, and which metric leads: augment.select_metric at select_k where it was evaluated, else the
- * first. */
+ * first of evaluate.metrics at the largest cut. */
 struct report {
     const struct run *run;
     json_t *results;
@@ -23,6 +23,13 @@ bool report_print_table(const struct run *run, FILE *stream, struct error *error
 
 /* Parts of the report (report_*.c). */
 void report_arms(const struct report *report, const struct document *document, const char *recommender);
+/* Means of every metric at every cut, where there is more than one cut. */
+void report_all_cuts(const struct report *report, const struct document *document, const char *recommender);
+/* The table of all recommenders of a run with nothing but the original arm, the best first. */
+void report_recommenders(const struct report *report, const struct document *document);
+/* A line for each recommender that more epochs might improve. */
+void report_limits(const struct report *report, const struct document *document);
+void report_settings(const struct report *report, const struct document *document);
 void report_verdict(const struct report *report, const struct document *document, const char *recommender);
 void report_selection(const struct report *report, const struct document *document);
 void report_tuning(const struct report *report, const struct document *document);
@@ -40,6 +47,17 @@ void report_rules(const struct report *report, char rules[REPORT_RULES_SIZE]);
 /* Values over the seeds of one arm; at most `size`. Returns their number. */
 int report_values(const struct report *report, const char *recommender, const char *arm, const char *metric,
                   double *values, int size);
+/* A cell with their mean, and the deviation over the seeds where these make a difference. */
+void report_add_mean(struct table *table, const struct report *report, const char *recommender,
+                     const char *arm, const char *metric);
+/* Whether the recommender is the same whatever the seed. */
+bool report_is_deterministic(const struct report *report, const char *recommender);
+/* Whether the run has nothing but the original arm. */
+bool report_is_plain(const struct report *report);
+/* The largest of evaluate.k. */
+int64_t report_largest_cut(const struct report *report);
+/* "learning_rate 0.02, width 64"; at most `size` bytes. */
+void report_describe_settings(char *text, size_t size, const json_t *settings);
 /* The comparison of two arms on a metric; NULL when there is none. */
 const json_t *report_comparison(const struct report *report, const char *recommender, const char *arm,
                                 const char *against, const char *metric);

@@ -8,14 +8,14 @@
 #include "experiments/fits.h"
 #include "experiments/report.h"
 
-/* Mean and deviation over the seeds. */
-static void add_mean(struct table *table, const struct report *report, const char *recommender,
+void report_add_mean(struct table *table, const struct report *report, const char *recommender,
                      const char *arm, const char *metric)
 {
     double values[REPORT_SEEDS_MAXIMUM];
     int count = report_values(report, recommender, arm, metric, values, REPORT_SEEDS_MAXIMUM);
-    if (count > 1)
-        table_cell(table, "%.4f ± %.4f", mean(values, count), standard_deviation(values, count));
+    const double deviation = count > 1 ? standard_deviation(values, count) : 0;
+    if (count > 1 && (deviation > 0 || !report_is_deterministic(report, recommender)))
+        table_cell(table, "%.4f ± %.4f", mean(values, count), deviation);
     else
         table_cell(table, "%.4f", mean(values, count));
 }
@@ -56,10 +56,7 @@ static double rows_added(const struct report *report, const char *recommender, c
 static int headline_metrics(const struct report *report, char names[3][METRIC_NAME_SIZE])
 {
     const struct config *config = report->run->config;
-    int64_t cut = 0;
-    for (int i = 0; i < (int)config_length(config, "evaluate.k"); i++)
-        if (config_integer(config, "evaluate.k[%d]", i) > cut)
-            cut = config_integer(config, "evaluate.k[%d]", i);
+    const int64_t cut = report_largest_cut(report);
     int count = 0;
     for (int i = 0; count < 3 && i < (int)config_length(config, "evaluate.metrics"); i++)
         metric_label(names[count++], metric_from_name(config_string(config, "evaluate.metrics[%d]", i)), cut);
@@ -75,7 +72,8 @@ void report_arms(const struct report *report, const struct document *document, c
     struct table table = {.columns = metric_count + 5};
     char rules[REPORT_RULES_SIZE];
     report_rules(report, rules);
-    table_cell(&table, "%s%s", recommender, rules);
+    table_cell(&table, "%s%s%s", recommender, rules,
+               report_is_deterministic(report, recommender) ? " (deterministic)" : "");
     for (int m = 0; m < metric_count; m++)
         table_cell(&table, "%s", metrics[m]);
     table_cell(&table, "gain, %s", report->metric);
@@ -85,7 +83,7 @@ void report_arms(const struct report *report, const struct document *document, c
     for (int a = 0; a < arm_count; a++) {
         table_cell(&table, "%s", arms[a]);
         for (int m = 0; m < metric_count; m++)
-            add_mean(&table, report, recommender, arms[a], metrics[m]);
+            report_add_mean(&table, report, recommender, arms[a], metrics[m]);
         add_comparison(&table, report_comparison(report, recommender, arms[a], "original", report->metric));
         table_cell(&table, "%.0f", rows_added(report, recommender, arms[a]));
     }
@@ -157,10 +155,8 @@ void report_verdict(const struct report *report, const struct document *document
 {
     const json_t *selection = report_selection_of(report, recommender);
     const char *strongest = strongest_control(report, recommender);
-    if (selection == NULL) {
-        document_paragraph(document, "%s: only the original data were used.", recommender);
+    if (selection == NULL)
         return;
-    }
     if (strcmp(json_text_at(selection, "chosen"), "none") == 0) {
         document_paragraph(
             document,

@@ -22,25 +22,37 @@ bool json_has(const json_t *object, const char *key)
     return value != NULL && !json_is_null(value);
 }
 
+int64_t report_largest_cut(const struct report *report)
+{
+    const struct config *config = report->run->config;
+    int64_t largest = 0;
+    for (int i = 0; i < (int)config_length(config, "evaluate.k"); i++)
+        if (config_integer(config, "evaluate.k[%d]", i) > largest)
+            largest = config_integer(config, "evaluate.k[%d]", i);
+    return largest;
+}
+
+static bool is_evaluated(const struct config *config, const char *metric, int64_t cut)
+{
+    bool has_metric = false, has_cut = false;
+    for (int i = 0; i < (int)config_length(config, "evaluate.metrics"); i++)
+        has_metric |= strcmp(config_string(config, "evaluate.metrics[%d]", i), metric) == 0;
+    for (int i = 0; i < (int)config_length(config, "evaluate.k"); i++)
+        has_cut |= config_integer(config, "evaluate.k[%d]", i) == cut;
+    return has_metric && has_cut;
+}
+
 /* The metric of the choice, where it was evaluated on test as well. */
 static void choose_metric(struct report *report)
 {
     const struct config *config = report->run->config;
-    const json_t *first = json_array_get(json_object_get(report->results, "comparisons"), 0);
-    metric_label(report->metric, metric_from_name(config_string(config, "augment.select_metric")),
-                 config_integer(config, "augment.select_k"));
-    const json_t *comparison;
-    size_t index;
-    json_array_foreach(json_object_get(report->results, "comparisons"), index, comparison)
-    {
-        if (strcmp(json_text_at(comparison, "metric"), report->metric) == 0)
-            return;
+    const char *metric = config_string(config, "augment.select_metric");
+    int64_t cut = config_integer(config, "augment.select_k");
+    if (!is_evaluated(config, metric, cut)) {
+        metric = config_string(config, "evaluate.metrics[0]");
+        cut = report_largest_cut(report);
     }
-    if (first != NULL)
-        snprintf(report->metric, sizeof report->metric, "%s", json_text_at(first, "metric"));
-    else
-        metric_label(report->metric, metric_from_name(config_string(config, "evaluate.metrics[0]")),
-                     config_integer(config, "evaluate.k[0]"));
+    metric_label(report->metric, metric_from_name(metric), cut);
 }
 
 bool report_open(struct report *report, const struct run *run, struct error *error)
@@ -104,6 +116,24 @@ int report_values(const struct report *report, const char *recommender, const ch
             values[count++] = json_number_at(json_object_get(run, "metrics"), metric);
     }
     return count;
+}
+
+bool report_is_deterministic(const struct report *report, const char *recommender)
+{
+    const json_t *entry;
+    size_t index;
+    json_array_foreach(json_object_get(report->results, "recommenders"), index, entry)
+    {
+        if (strcmp(json_text_at(entry, "recommender"), recommender) == 0)
+            return json_is_true(json_object_get(entry, "deterministic"));
+    }
+    return false;
+}
+
+bool report_is_plain(const struct report *report)
+{
+    const char *arms[2];
+    return report_names(report, "arm", arms, 2) == 1 && strcmp(arms[0], "original") == 0;
 }
 
 const json_t *report_comparison(const struct report *report, const char *recommender, const char *arm,

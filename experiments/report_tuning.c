@@ -3,8 +3,7 @@
 
 #include "experiments/report.h"
 
-/* "learning_rate 0.02, width 64"; at most `size` bytes. */
-static void describe_settings(char *text, size_t size, const json_t *settings)
+void report_describe_settings(char *text, size_t size, const json_t *settings)
 {
     const char *name;
     json_t *value;
@@ -26,7 +25,7 @@ static void add_line(struct table *table, const json_t *search)
     const json_t *written = json_object_get(search, "as_written"), *best = json_object_get(search, "best");
     const double before = json_number_at(written, "score"), after = json_number_at(best, "score");
     char settings[1024];
-    describe_settings(settings, sizeof settings, json_object_get(best, "settings"));
+    report_describe_settings(settings, sizeof settings, json_object_get(best, "settings"));
     table_cell(table, "%s", json_text_at(search, "recommender"));
     table_cell(table, "%s%s", json_text_at(search, "arm"),
                json_has(search, "shared_with") ? " (the original rows: shared)" : "");
