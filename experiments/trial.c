@@ -123,7 +123,7 @@ static bool fit(struct trial_result *result, const struct trial_work *work, stru
     else if (reason.kind != ERROR_DIVERGED && reason.kind != ERROR_USAGE)
         return error_set(error, reason.kind, "%s", reason.message);
     else
-        snprintf(result->failure, sizeof result->failure, "%s", reason.message);
+        snprintf(result->failure, sizeof result->failure, "%.255s", reason.message);
     return save_result(work, result, error);
 }
 

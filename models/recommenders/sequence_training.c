@@ -332,7 +332,7 @@ static bool mean_loss(struct sequence_training *training, int64_t steps_before, 
         return error_set(error, ERROR_DIVERGED,
                          "%s: the loss is not a number at optimizer step %lld; lower "
                          "recommenders.learning_rate (now %g) or recommenders.initial_deviation (now %g)",
-                         training->settings.model, (long long)(steps_before + bad + 1),
+                         training->settings.model, (long long)steps_before + bad + 1,
                          training->settings.learning_rate, training->settings.initial_deviation);
     return true;
 }

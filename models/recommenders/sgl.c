@@ -88,7 +88,7 @@ static void draw_graph(const struct embedding_training *training, int view, int 
     struct graph_view *drawn = &sgl->views[view];
     const struct csr *positives = training->data.positives;
     const double share = training->settings.view_share;
-    const uint64_t graph = (uint64_t)(view * PROPAGATION_LAYERS_MAXIMUM + layer);
+    const uint64_t graph = (uint64_t)view * PROPAGATION_LAYERS_MAXIMUM + (uint64_t)layer;
     const struct random_stream stream =
         random_stream_open(training->seed, RANDOM_VIEW, (uint64_t)epoch, graph);
     if (sgl->kind == NODE_DROP)

@@ -171,7 +171,7 @@ static bool not_a_number(const struct embedding_training *training, int64_t batc
     return error_set(error, ERROR_DIVERGED,
                      "%s: the loss is not a number at optimizer step %lld; lower "
                      "recommenders.learning_rate (now %g) or recommenders.initial_deviation (now %g)",
-                     training->settings.model, (long long)(training->step - steps + batch + 1),
+                     training->settings.model, (long long)training->step - steps + batch + 1,
                      training->settings.learning_rate, training->settings.initial_deviation);
 }
 
