@@ -95,9 +95,13 @@ static bool take_string(struct value *value, const struct schema_entry *entry, c
 {
     if (!is_printable(node->text))
         return config_complain_at(node, path, error, "holds a control character; remove it");
-    if (entry->choices && !schema_allows(entry->choices, node->text))
-        return config_complain_at(node, path, error, "'%.60s' is not among its values; choose one of %s",
-                                  node->text, entry->choices);
+    if (entry->choices && !schema_allows(entry->choices, node->text)) {
+        char choice[64] = "";
+        const bool near = schema_nearest_choice(entry->choices, node->text, choice, sizeof choice);
+        return config_complain_at(node, path, error,
+                                  "'%.60s' is not among its values; %s%s%schoose one of %s", node->text,
+                                  near ? "did you mean " : "", choice, near ? "? Else " : "", entry->choices);
+    }
     if (!entry->choices && node->text[0] == '\0')
         return config_complain_at(node, path, error, "is empty; write a value%s",
                                   schema_nullable(entry) ? " or null" : "");
@@ -221,9 +225,9 @@ static bool check_keys(const char *pattern, const char *path, const struct yaml_
         if ((schema_is_child(pattern, child) && schema_find(child)) ||
             (*pattern == '\0' && strcmp(key, "extends") == 0))
             continue;
-        const char *nearest = schema_nearest(pattern, key);
+        char nearest[CONFIG_PATH_LENGTH];
         config_join(name, path, key);
-        if (nearest)
+        if (schema_suggest(pattern, key, nearest, sizeof nearest))
             return config_complain_at(node->children[i], name, error, "is not a known key; did you mean %s?",
                                       nearest);
         return config_complain_at(node->children[i], name, error,

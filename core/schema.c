@@ -1,5 +1,6 @@
 #include "core/schema.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -424,4 +425,54 @@ const char *schema_nearest(const char *parent, const char *key)
         if (strcmp(schema_key(schema[i].path), key) == 0)
             nearest = schema[i].path;
     return nearest;
+}
+
+static void to_lower_case(char *lower, size_t size, const char *text)
+{
+    size_t length = 0;
+    for (; text[length] && length + 1 < size; length++)
+        lower[length] = (char)tolower((unsigned char)text[length]);
+    lower[length] = '\0';
+}
+
+bool schema_nearest_choice(const char *choices, const char *text, char *choice, size_t size)
+{
+    char lower[64], candidate[64];
+    to_lower_case(lower, sizeof lower, text);
+    size_t least = strlen(lower) / 3 + 2;
+    const size_t far = least;
+    for (const char *next = choices; *next; next += *next == '|') {
+        const size_t length = strcspn(next, "|");
+        snprintf(candidate, sizeof candidate, "%.*s", (int)length, next);
+        next += length;
+        const size_t distance = edit_distance(lower, candidate);
+        if (distance >= least || strchr(candidate, ':'))
+            continue;
+        least = distance;
+        snprintf(choice, size, "%s", candidate);
+    }
+    return least < far;
+}
+
+/* A path as it is written on the command line, for the first element of a list. */
+static void add_path(char *names, size_t size, const char *path)
+{
+    const size_t length = strlen(names);
+    const char *element = strstr(path, "[]");
+    const int head = element ? (int)(element - path) : (int)strlen(path);
+    snprintf(names + length, size - length, "%s%.*s%s%s", length > 0 ? " or " : "", head, path,
+             element ? "[0]" : "", element ? element + 2 : "");
+}
+
+bool schema_suggest(const char *parent, const char *key, char *names, size_t size)
+{
+    const char *nearest = schema_nearest(parent, key);
+    names[0] = '\0';
+    if (!nearest || strcmp(schema_key(nearest), key) != 0)
+        snprintf(names, size, "%s", nearest ? nearest : "");
+    else
+        for (size_t i = 0; i < schema_count; i++)
+            if (strcmp(schema_key(schema[i].path), key) == 0)
+                add_path(names, size, schema[i].path);
+    return names[0] != '\0';
 }

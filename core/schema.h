@@ -48,10 +48,15 @@ const char *schema_default(const struct schema_entry *entry, const char *model);
 void schema_write_defaults(FILE *stream, const struct schema_entry *entry);
 bool schema_nullable(const struct schema_entry *entry);
 bool schema_allows(const char *choices, const char *text);
+/* The one of the choices nearest to `text`, whatever its case, into `choice` [size]; false: none is near. */
+bool schema_nearest_choice(const char *choices, const char *text, char *choice, size_t size);
 
 /* The known key nearest to `key` below `parent`, or else the path of a key of that very name elsewhere, or
  * NULL. */
 const char *schema_nearest(const char *parent, const char *key);
+/* What `key` below `parent` may have been meant to be, as one text in `names` [size]: the nearest key, or else every path of
+ * a key of that name. False: nothing. */
+bool schema_suggest(const char *parent, const char *key, char *names, size_t size);
 /* Insertions, deletions and replacements between two words. */
 size_t edit_distance(const char *a, const char *b);
 

@@ -68,7 +68,9 @@ static void test_refusals(void **state)
 {
     (void)state;
     refuse("sed: 1\n", "test.yaml:1: sed: is not a known key; did you mean seed?");
-    refuse("\nepochs: 1\n", "test.yaml:2: epochs: is not a known key; did you mean pretrain.epochs?");
+    refuse("\nepochs: 1\n",
+           "test.yaml:2: epochs: is not a known key; did you mean pretrain.epochs or finetune.epochs or "
+           "recommenders[0].epochs?");
     refuse("data.path: x\n", "is not a known key");
     refuse("seed: one\n", "seed: 'one' is not a whole number");
     refuse("seed: '1'\n", "is not a whole number");
@@ -79,6 +81,9 @@ static void test_refusals(void **state)
     refuse("generate: {temperature: inf}\n", "is not a finite number");
     refuse("prompts: {full: yes}\n", "neither true nor false");
     refuse("device: gpu\n", "choose one of auto|cpu|cuda");
+    refuse("recommenders: [{model: LightGCN}]\n", "did you mean lightgcn? Else choose one of ");
+    refuse("data: {split: {method: leave-one-out}}\n", "did you mean leave_one_out?");
+    refuse("data: {split: {method: sideways}}\n", "is not among its values; choose one of ");
     refuse("seed:\n", "has no value");
     refuse("seed: [1]\n", "a single value is expected");
     refuse("seed: {a: 1}\n", "a single value is expected");
