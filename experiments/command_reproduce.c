@@ -58,6 +58,26 @@ static bool list(const struct invocation *invocation, const struct request *requ
     return done;
 }
 
+/* Several files are mostly a pattern's, in which a configuration without figures may lie among the recipes. */
+static bool skip_others(struct request *request, struct error *error)
+{
+    int kept = 0;
+    for (int i = 0; request->file_count > 1 && i < request->file_count; i++) {
+        bool has_figures;
+        if (!reproduction_has_figures(&has_figures, request->files[i], error))
+            return false;
+        if (has_figures)
+            request->files[kept++] = request->files[i];
+        else
+            fprintf(stderr, "%s: skipped, there is no figure to compare with\n", request->files[i]);
+    }
+    if (request->file_count > 1 && kept == 0)
+        return error_set(error, ERROR_USAGE,
+                         "none of the files has a section `recipe` with figures; see docs/reproduction.md");
+    request->file_count = request->file_count > 1 ? kept : request->file_count;
+    return true;
+}
+
 /* Everything that can be refused is, before the first recipe runs for hours. */
 static bool check_all(const struct request *request, struct error *error)
 {
@@ -102,12 +122,12 @@ static bool run_all(const struct invocation *invocation, const struct request *r
 
 bool command_reproduce(const struct invocation *invocation, struct error *error)
 {
-    const struct request request = sort_words(invocation);
+    struct request request = sort_words(invocation);
     if (invocation->option[OPTION_LIST])
         return list(invocation, &request, error);
     if (request.file_count == 0)
         return error_set(error, ERROR_USAGE,
                          "usage: idrec reproduce RECIPE ... [key.path=value ...]; `idrec reproduce --list` "
                          "tells what recipes there are");
-    return check_all(&request, error) && run_all(invocation, &request, error);
+    return skip_others(&request, error) && check_all(&request, error) && run_all(invocation, &request, error);
 }

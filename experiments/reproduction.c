@@ -24,6 +24,15 @@ bool reproduction_check(char **folder, const char *file, int override_count, cha
     return done;
 }
 
+bool reproduction_has_figures(bool *has_figures, const char *file, struct error *error)
+{
+    struct config *config = NULL;
+    const bool done = config_load(&config, file, 0, NULL, error);
+    *has_figures = done && recipe_is_there(config);
+    config_free(config);
+    return done;
+}
+
 static json_t *text_or_null(const char *text)
 {
     return text ? json_string(text) : json_null();
@@ -183,7 +192,7 @@ static void add_row(struct table *table, const json_t *record, const json_t *fig
     table_cell(table, "%.4f", json_number_at(figure, "published"));
     table_cell(table, "%.4f", json_number_at(figure, "reached"));
     table_cell(table, "%+.2f %%", 100 * json_number_at(figure, "difference"));
-    table_cell(table, "%s (within %g %%)", json_text_at(figure, "state"),
+    table_cell(table, "%s (tolerance %g %%)", json_text_at(figure, "state"),
                100 * json_number_at(figure, "tolerance"));
     table_cell(table, "%s", json_text_at(record, "protocol"));
     table_cell(table, "%.0f", json_number_at(record, "seconds"));

@@ -13,6 +13,8 @@
 /* Checks a recipe without running it: its configuration, its section `recipe`; *folder (malloc'ed) is where it runs. */
 bool reproduction_check(char **folder, const char *file, int override_count, char *const *overrides,
                         struct error *error);
+/* Whether a configuration has figures to compare with. */
+bool reproduction_has_figures(bool *has_figures, const char *file, struct error *error);
 /* Runs what is not done yet, compares and writes reproduction.json, which *record is:
  *   {"recipe": file, "run": folder, "recommender", "protocol", "published_protocol", "source", "overrides": [...],
  *    "seeds", "device", "seconds", "minutes_expected", "machine", "reached": true,

@@ -53,7 +53,7 @@ def reached_value(folder):
 def test_missed(folder):
     result = idrec(folder, "reproduce", write(folder, "missed", value="0.99"))
     check(result.returncode == 1, f"missed: status {result.returncode}: {result.stderr[-300:]}")
-    check("missed (within 5 %)" in result.stdout and "a table of ours" in result.stdout, f"missed: {result.stdout}")
+    check("missed (tolerance 5 %)" in result.stdout and "a table of ours" in result.stdout, f"missed: {result.stdout}")
     check("1 of the published figures" in result.stderr, f"missed: {result.stderr[-300:]}")
     record = json.loads((folder / "runs" / "missed" / "reproduction.json").read_text())
     results = json.loads((folder / "runs" / "missed" / "results.json").read_text())
@@ -68,9 +68,11 @@ def test_missed(folder):
 def test_reached(folder):
     value = reached_value(folder)
     names = [write(folder, "reached", value=f"{value * 1.04:.6f}"), write(folder, "exceeded", value=f"{value * 0.9:.6f}")]
-    result = idrec(folder, "reproduce", *names)
+    (folder / "plain.yaml").write_text(CONFIG.format(name="plain"))
+    result = idrec(folder, "reproduce", "plain.yaml", *names)
+    check("plain.yaml: skipped" in result.stderr and not (folder / "runs" / "plain").exists(), f"skipped: {result.stderr}")
     check(result.returncode == 0, f"reached: status {result.returncode}: {result.stderr[-300:]}")
-    check("reached (within 5 %)" in result.stdout and "exceeded (within 5 %)" in result.stdout, f"reached: {result.stdout}")
+    check("reached (tolerance 5 %)" in result.stdout and "exceeded (tolerance 5 %)" in result.stdout, f"reached: {result.stdout}")
     again = idrec(folder, "reproduce", *names, "--json")
     check("prepare: up to date" in again.stderr and "train: up to date" in again.stderr, f"resumed: {again.stderr}")
     records = json.loads(again.stdout)
@@ -84,6 +86,7 @@ def test_refusals(folder):
     refused(idrec(folder, "reproduce", "none.yaml"), "none.yaml")
     (folder / "plain.yaml").write_text(CONFIG.format(name="plain"))
     refused(idrec(folder, "reproduce", "plain.yaml"), "plain.yaml", "recipe")
+    refused(idrec(folder, "reproduce", "plain.yaml", "plain.yaml"), "none of the files")
     metric = write(folder, "metric")
     (folder / metric).write_text((folder / metric).read_text().replace("ndcg@10", "ndcg@20"))
     refused(idrec(folder, "reproduce", metric), "metric.yaml:9:", "ndcg@20", "evaluate.k")
