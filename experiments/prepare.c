@@ -8,6 +8,7 @@
 #include "core/split.h"
 #include "experiments/coverage.h"
 #include "experiments/run.h"
+#include "models/recommenders/recommender.h"
 
 /* The files of the input and the part that each of them is. */
 struct input {
@@ -91,6 +92,31 @@ static bool read_input(struct interactions *interactions, uint8_t **parts, const
         memset(*parts + first_rows[file], input->part[file],
                (size_t)(first_rows[file + 1] - first_rows[file]));
     return true;
+}
+
+static bool has_sequential_model(const struct config *config)
+{
+    for (int i = 0; i < (int)config_length(config, "recommenders"); i++) {
+        struct recommender_settings settings = {0};
+        snprintf(settings.model, sizeof settings.model, "%s",
+                 config_string(config, "recommenders[%d].model", i));
+        if (recommender_reads_history(&settings))
+            return true;
+    }
+    return false;
+}
+
+/* What order the sequential models learn from and are tested on. */
+static void log_order(const struct run *run, const struct interactions *interactions,
+                      enum split_method method)
+{
+    if (!has_sequential_model(run->config))
+        return;
+    if (!interactions->times)
+        log_line(run->log, "the file has no times: the order of its rows is taken for the order in time");
+    if (method == SPLIT_RANDOM)
+        log_line(run->log, "split: random mixes past and future for sequential models; leave_one_out or "
+                           "temporal keeps the order");
 }
 
 static int compare_lengths(const void *a, const void *b)
@@ -184,8 +210,10 @@ bool stage_prepare(struct run *run, struct stage_cost *cost, struct error *error
     struct interactions interactions = {0};
     struct dataset dataset = {0};
     uint8_t *parts = NULL;
-    bool done = read_input(&interactions, &parts, &input, run, error) &&
-                freeze(&dataset, run, &interactions, parts, &split, error);
+    bool done = read_input(&interactions, &parts, &input, run, error);
+    if (done)
+        log_order(run, &interactions, split.method);
+    done = done && freeze(&dataset, run, &interactions, parts, &split, error);
     if (done)
         log_dataset(run, &dataset);
     done = done && log_coverage(run, &dataset, error);

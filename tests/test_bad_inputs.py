@@ -208,6 +208,20 @@ def catalogue_cases(bench):
                  and len(everything.stdout.splitlines()) < 30 * 40, everything)
 
 
+def order_cases(bench):
+    """What a sequential model learns from without times, or with a split that ignores them."""
+    untimed = "user_id:token\titem_id:token\n" + "".join(f"u{u}\ti{(u + i) % 12}\n" for u in range(20) for i in range(9))
+    for model, data, method, untold, mixed in (("sasrec", untimed, "leave_one_out", True, False),
+                                               ("sasrec", GOOD_DATA, "random", False, True),
+                                               ("bpr_mf", untimed, "random", False, False)):
+        bench.fresh(data=data)
+        result = bench.run("prepare", "bad.yaml", "output=out", "evaluate.k=[5]", "augment.select_k=5", f"data.split.method={method}",
+                           f"recommenders=[{{model: {model}}}]")
+        bench.expect(f"order of {model}, {method}", result.returncode == 0
+                     and ("the file has no times: the order of its rows" in result.stderr) == untold
+                     and ("random mixes past and future for sequential models" in result.stderr) == mixed, result)
+
+
 def sparse_cases(bench):
     """Users and items with too little to train on or to be tested by: kept, counted and said."""
     lonely = GOOD_DATA + "".join(f"lonely{user}\ti{user}\t0\n" for user in range(3))
@@ -322,7 +336,7 @@ def full_disk_at_export(bench):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(folder)
-        for group in (usage_cases, config_cases, device_cases, data_cases, catalogue_cases, sparse_cases, divergence,
+        for group in (usage_cases, config_cases, device_cases, data_cases, catalogue_cases, order_cases, sparse_cases, divergence,
                       damaged_artefacts, hostile_machine):
             group(bench)
     for failure in bench.failures:
