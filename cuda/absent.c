@@ -11,6 +11,11 @@ struct backend *cuda_backend_open(int index, struct error *error)
     return NULL;
 }
 
+bool cuda_is_built_in(void)
+{
+    return false;
+}
+
 const char *cuda_build_description(void)
 {
     return "not built in";

@@ -294,6 +294,11 @@ bool cuda_describe_device(struct cuda_device_description *description, int index
     return true;
 }
 
+bool cuda_is_built_in(void)
+{
+    return true;
+}
+
 const char *cuda_build_description(void)
 {
 #ifdef IDREC_CUDA_DESCRIPTION

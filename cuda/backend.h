@@ -17,6 +17,8 @@ extern "C" {
 /* The GPU `index`. NULL with the reason: not built in, no driver, a driver older than the toolkit, no GPU. */
 struct backend *cuda_backend_open(int index, struct error *error);
 
+/* false: absent.c. */
+bool cuda_is_built_in(void);
 /* One line on what was built in (toolkit and architectures), or why nothing was. */
 const char *cuda_build_description(void);
 

@@ -46,8 +46,8 @@ static void describe_device(const struct run *run)
         return;
     if (backend->device == DEVICE_CPU && strcmp(config_string(run->config, "device"), "auto") == 0 &&
         cuda_device_count(&reason) == 0)
-        log_line(run->log, "device: %s, %d threads (%s)", backend->description, backend->threads,
-                 reason.message);
+        log_line(run->log, "device: %s, %d threads; %s", backend->description, backend->threads,
+                 cuda_is_built_in() ? reason.message : "built without CUDA");
     else
         log_line(run->log, "device: %s, %d threads", backend->description, backend->threads);
     if (fast)
