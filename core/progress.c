@@ -75,6 +75,18 @@ void log_line(struct log *log, const char *format, ...)
     log_text(log, text);
 }
 
+void log_piece(struct log *log, const char *format, ...)
+{
+    char text[2048];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (isatty(STDERR_FILENO) != 1)
+        fprintf(stderr, "%s\n", text);
+    log_text(log, text);
+}
+
 void log_metric(struct log *log, const char *stage, int64_t step, int count, const char *const *names,
                 const double *values)
 {
@@ -141,11 +153,13 @@ static void format_duration(char *text, size_t size, double seconds)
 
 static void draw(struct progress *progress, double now, const char *detail)
 {
-    char done[16], total[16], rate[16], left[32] = "";
+    char done[16], total[16], count[16], rate[24] = "", left[32] = "";
     const double elapsed = now - progress->started;
     const double speed = elapsed > 0.0 ? (double)(progress->done - progress->first) / elapsed : 0.0;
     format_count(done, sizeof done, (double)progress->done);
-    format_count(rate, sizeof rate, speed);
+    format_count(count, sizeof count, speed);
+    if (speed >= 1.0)
+        snprintf(rate, sizeof rate, ", %s/s", count);
     char line[512];
     if (progress->total > 0) {
         const double share = fmin(1.0, (double)progress->done / (double)progress->total);
@@ -159,11 +173,11 @@ static void draw(struct progress *progress, double now, const char *detail)
             format_duration(duration, sizeof duration, (double)(progress->total - progress->done) / speed);
             snprintf(left, sizeof left, ", %s left", duration);
         }
-        snprintf(line, sizeof line, "%s: %s%s%s%3.0f %% %s of %s %s, %s/s%s%s%s", progress->stage,
+        snprintf(line, sizeof line, "%s: %s%s%s%3.0f %% %s of %s %s%s%s%s%s", progress->stage,
                  progress->terminal ? "[" : "", progress->terminal ? bar : "", progress->terminal ? "] " : "",
                  100.0 * share, done, total, progress->unit, rate, left, *detail ? ", " : "", detail);
     } else {
-        snprintf(line, sizeof line, "%s: %s %s, %s/s%s%s", progress->stage, done, progress->unit, rate,
+        snprintf(line, sizeof line, "%s: %s %s%s%s%s", progress->stage, done, progress->unit, rate,
                  *detail ? ", " : "", detail);
     }
     if (progress->terminal)

@@ -15,6 +15,8 @@ struct log *log_open(const char *folder);
 void log_close(struct log *log);
 /* A line for people. `log` may be NULL: only stderr. */
 void log_line(struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same for a piece of work that a bar counts: a terminal does not get it. */
+void log_piece(struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A line of metrics.jsonl: {"stage": stage, "step": step, name: value, ...}; names and values alternate. */
 void log_metric(struct log *log, const char *stage, int64_t step, int count, const char *const *names,
                 const double *values);

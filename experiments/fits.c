@@ -328,13 +328,35 @@ static bool take_from_tuning(bool *taken, const struct fit_work *work, struct er
     return done;
 }
 
+static void tell(const struct fit_work *work)
+{
+    const struct study *study = work->task->study;
+    const struct fit_report *report = &work->report;
+    char metric[METRIC_NAME_SIZE], epochs[64] = "", score[64] = "";
+    metric_label(metric, study->select_metric, study->select_cut);
+    if (report->epochs > 0)
+        snprintf(epochs, sizeof epochs, "best epoch %lld of %lld, ", (long long)report->best_epoch,
+                 (long long)report->epochs);
+    if (work->watch.truth)
+        snprintf(score, sizeof score, "%s %s %.4f, ",
+                 work->watch.truth == &study->test ? "test" : "validation", metric, report->best_score);
+    log_piece(study->run->log, "train: %s, %s, seed %llu: %s%s%.1f s",
+              study->contestants[work->task->contestant].label, work->task->arm,
+              (unsigned long long)work->task->seed, epochs, score, report->seconds);
+}
+
 static bool fit_anew(struct fit_work *work, struct error *error)
 {
     bool taken;
     if (!take_from_tuning(&taken, work, error))
         return false;
-    return taken ||
-           (train(work, error) && (work->task->trial || save_model(work, error)) && judge(work, error));
+    if (taken)
+        return true;
+    const bool done =
+        train(work, error) && (work->task->trial || save_model(work, error)) && judge(work, error);
+    if (done)
+        tell(work);
+    return done;
 }
 
 static bool complete(struct fit_work *work, enum fit_state state, struct error *error)

@@ -102,6 +102,7 @@ bool jobs_run(const struct run *run, int parallel, int64_t count, job_function w
     if (count == 0)
         return true;
     queue.progress = progress_start(run->log, stage, unit, count);
+    progress_update(queue.progress, 0, NULL);
     pthread_mutex_init(&queue.lock, NULL);
     if (parallel > count)
         parallel = (int)count;

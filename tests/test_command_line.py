@@ -184,6 +184,9 @@ def test_comparison_of_recommenders(folder):
     for run in results["runs"]:
         scores.setdefault(run["recommender"], []).append(run["metrics"]["ndcg@20"])
     best_first = sorted(scores, key=lambda name: -sum(scores[name]))
+    fits = [line for line in (folder / "plain" / "log.txt").read_text().splitlines() if " train: " in line and "seed" in line]
+    check(len(fits) == 4 and all(line[line.index("train: "):] in result.stderr for line in fits), f"a line for each fit: {fits}")
+    check(any("bpr_mf, original, seed 2: best epoch 2 of 2, validation ndcg@20 0." in line for line in fits), f"fits: {fits}")
     lines = result.stdout.splitlines()
     check([line.split()[0] for line in lines[1:4]] == best_first, f"the best recommender first: {lines}")
     check(all(f"{metric}@{k}" in lines[0] for metric in ("recall", "ndcg") for k in (5, 20)), f"every cut: {lines[0]}")
