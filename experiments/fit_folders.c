@@ -1,5 +1,6 @@
 #include "experiments/fit_folders.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fts.h>
 #include <stdlib.h>
@@ -27,6 +28,31 @@ bool fit_folders_plan_file(json_t *planned, const char *label, const char *name,
            add(planned, path_format("%s/%s", label, name), error);
 }
 
+/* Whoever did not mean to drop a recommender learns it while its folder is still there. */
+static bool announce(const json_t *planned, const struct run *run, const char *folder, const char *path,
+                     struct error *error)
+{
+    struct dirent **entries;
+    const int count = scandir(path, &entries, NULL, alphasort);
+    if (count < 0)
+        return error_system(error, path, "cannot read this", NULL);
+    char *names = path_format("%s", "");
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+        if (name[0] != '.' && !json_object_get(planned, name)) {
+            char *longer = path_format("%s%s%s", names, *names ? ", " : "", name);
+            free(names);
+            names = longer;
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    if (*names)
+        log_line(run->log, "%s: removes %s: no longer in the configuration", folder, names);
+    free(names);
+    return true;
+}
+
 enum { LEVEL_OF_FITS = 3 };
 
 /* Removes an entry that is not planned; `skip`: nothing below it is of interest. */
@@ -50,7 +76,8 @@ bool fit_folders_remove_others(const json_t *planned, const struct run *run, con
 {
     char *const roots[] = {run_path(run, "%s", folder), NULL};
     FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-    bool done = walk != NULL || error_system(error, roots[0], "cannot read this", NULL);
+    bool done = (walk != NULL || error_system(error, roots[0], "cannot read this", NULL)) &&
+                announce(planned, run, folder, roots[0], error);
     for (FTSENT *entry; done && (entry = fts_read(walk)) != NULL;) {
         bool skip;
         done = visit(entry, planned, strlen(roots[0]), &skip, error);

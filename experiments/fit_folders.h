@@ -15,7 +15,8 @@ bool fit_folders_plan(json_t *planned, const char *label, const char *arm, uint6
                       struct error *error);
 /* Adds a file or folder of the folder of a recommender. */
 bool fit_folders_plan_file(json_t *planned, const char *label, const char *name, struct error *error);
-/* Removes what is below `folder` of the run, and neither planned nor below something planned. */
+/* Removes what is below `folder` of the run, and neither planned nor below something planned. Recommenders that go are
+ * told before. */
 bool fit_folders_remove_others(const json_t *planned, const struct run *run, const char *folder,
                                struct error *error);
 

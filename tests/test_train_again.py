@@ -61,6 +61,8 @@ def test_growth(folder):
     found = differences(folder / "small", folder / "changing")
     check(not found, f"shrunk: {found}")
     check({path.name for path in (folder / "changing" / "recommenders").iterdir()} == {"bpr_mf"}, "other recommenders go")
+    check("recommenders: removes item_knn, lightgcn: no longer in the configuration"
+          in (folder / "changing" / "log.txt").read_text(), "the recommenders that go are told")
 
 
 def test_other_settings(folder):
