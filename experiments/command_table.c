@@ -79,7 +79,7 @@ const struct command commands[] = {
      OVERRIDES
      "  idrec tune configs/tune-ml-100k.yaml\n"
      "  idrec tune my.yaml tune.trials=64 tune.method=random\n"
-     "  idrec tune my.yaml 'tune.space=[{key: learning_rate, low: 1.0e-4, high: 1.0e-1, scale: log}]'\n\n"
+     "  idrec tune my.yaml 'tune.space=[{key: width, values: [32, 64, 128]}]'\n\n"
      "tune.space says which settings are searched, and between which values or among which. The stages that "
      "are needed are done first. The first trial is the configuration as written, the others are drawn at "
      "random; each trains on the arm's rows and is judged by augment.select_metric on validation. Test is not "
@@ -133,7 +133,8 @@ const struct command commands[] = {
      "With --scores it holds the score of every item too: users x items x 4 bytes on disk, a block at a time in "
      "memory. Models without vectors (popularity, item_knn, ease, slim, gf_cf) need --scores.\n\nExamples:\n"
      "  idrec export runs/quickstart --recommender=lightgcn --output=lightgcn.h5\n"
-     "  idrec export runs/quickstart --recommender=item_knn --users=ids.txt --scores --output=scores.h5\n"
+     "  idrec export runs/quickstart --recommender=item_knn --users=ids.txt \\\n"
+     "      --scores --output=scores.h5\n"
      "  python3 docs/examples/nearest_neighbours.py lightgcn.h5 --user=12\n",
      export_options, 1, 1, command_export},
     {"devices", "Tell which devices are there, what was built in, and why something is not", "",

@@ -46,6 +46,8 @@ def test_help():
         text = idrec(name, "--help")
         check(text.returncode == 0 and f"idrec {name}" in text.stdout, f"{name} --help")
         check("Examples:" in text.stdout, f"{name} --help has examples")
+        examples = text.stdout.split("Examples:\n")[-1].split("\n\n")[0].splitlines()
+        check(all(line.startswith("  ") for line in examples), f"{name} --help: an example is wrapped: {examples}")
     version = idrec("--version")
     check(version.returncode == 0 and version.stdout.startswith("idrec "), "--version")
 
