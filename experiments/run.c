@@ -47,7 +47,7 @@ static void describe_device(const struct run *run)
     if (backend->device == DEVICE_CPU && strcmp(config_string(run->config, "device"), "auto") == 0 &&
         cuda_device_count(&reason) == 0)
         log_line(run->log, "device: %s, %d threads; %s", backend->description, backend->threads,
-                 cuda_is_built_in() ? reason.message : "built without CUDA");
+                 cuda_is_built_in() ? "no GPU answers; `idrec devices` tells why" : "built without CUDA");
     else
         log_line(run->log, "device: %s, %d threads", backend->description, backend->threads);
     if (fast)

@@ -149,6 +149,10 @@ def config_cases(bench):
 def device_cases(bench):
     for device in ("cuda:x", "cuda:-1", "cuda:99999", "CUDA", "gpu"):
         bench.config_case(f"device {device}", GOOD_CONFIG, "device", r"auto\|cpu\|cuda\|cuda:N", overrides=[f"device={device}"])
+    bench.fresh()
+    automatic = bench.run("prepare", "bad.yaml", "output=out", "device=auto", before="export CUDA_VISIBLE_DEVICES=;")
+    bench.expect("device auto without a GPU is a statement", automatic.returncode == 0 and "device: cpu" in automatic.stderr
+                 and "set device: cpu" not in automatic.stderr, automatic)
     for command in ("prepare", "train", "run"):
         bench.fresh()
         result = bench.run(command, "bad.yaml", "output=out", "device=cuda", before="export CUDA_VISIBLE_DEVICES=;")
