@@ -17,8 +17,9 @@ struct stage {
     const char *settings[STAGE_PATHS_MAXIMUM + 1]; /* parts of the configuration, NULL-ended */
     const char *outputs[STAGE_PATHS_MAXIMUM + 1];  /* below the run's folder, NULL-ended */
     const char *state[2];                          /* what an interrupted stage leaves to go on from */
-    bool by_device;     /* it holds figures that a device computes, which `fast` may change */
-    bool synthetic;     /* serves the synthetic rows: left out where nothing but the arm `original` is asked for */
+    bool by_device; /* it holds figures that a device computes, which `fast` may change */
+    bool
+        synthetic; /* serves the synthetic rows: left out where nothing but the arm `original` is asked for */
     bool keeps_outputs; /* sorts out itself which older outputs other inputs would give as well */
 };
 

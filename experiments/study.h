@@ -42,7 +42,8 @@ struct study {
     int cut_count;
     int64_t cuts[CUTS_MAXIMUM], largest_cut;
     bool test_selected, mask_augmented;
-    bool candidates_only; /* for tuning: no fits but of the candidates of the choice, none among them; no test */
+    bool
+        candidates_only; /* for tuning: no fits but of the candidates of the choice, none among them; no test */
 
     bool select; /* on validation; false: the first choice */
     int64_t select_seeds, select_cut;

@@ -125,16 +125,17 @@ static void test_negatives_are_uniform(void **state)
 
 /* ---- fits ---------------------------------------------------------------------------------------------- */
 
-static const char *const trained[][2] = {{"bpr_mf", "adam"}, {"bpr_mf", "sgd"},   {"lightgcn", "adam"}, {"sgl", "adam"},
-                                         {"simgcl", "adam"}, {"xsimgcl", "adam"}, {"ncl", "adam"}};
+static const char *const trained[][2] = {{"bpr_mf", "adam"}, {"bpr_mf", "sgd"},  {"lightgcn", "adam"},
+                                         {"sgl", "adam"},    {"simgcl", "adam"}, {"xsimgcl", "adam"},
+                                         {"ncl", "adam"}};
 enum { TRAINED = sizeof trained / sizeof *trained };
 
 static void test_threads_give_the_same_bits(void **state)
 {
     (void)state;
-    const char *const all[][2] = {
-        {"bpr_mf", "adam"}, {"bpr_mf", "sgd"},   {"lightgcn", "adam"}, {"sgl", "adam"},
-        {"simgcl", "adam"}, {"xsimgcl", "adam"}, {"ncl", "adam"},      {"item_knn", ""}};
+    const char *const all[][2] = {{"bpr_mf", "adam"}, {"bpr_mf", "sgd"},  {"lightgcn", "adam"},
+                                  {"sgl", "adam"},    {"simgcl", "adam"}, {"xsimgcl", "adam"},
+                                  {"ncl", "adam"},    {"item_knn", ""}};
     struct fixture fixture;
     make_fixture(&fixture);
     const size_t bytes = (size_t)(fixture.positives.rows * fixture.positives.columns) * sizeof(real);
@@ -492,9 +493,9 @@ static void test_popularity(void **state)
 static void test_save_and_load(void **state)
 {
     (void)state;
-    const char *const all[][2] = {
-        {"bpr_mf", "adam"}, {"lightgcn", "adam"}, {"sgl", "adam"},  {"simgcl", "adam"},
-        {"xsimgcl", "adam"}, {"ncl", "adam"},      {"item_knn", ""}, {"popularity", ""}};
+    const char *const all[][2] = {{"bpr_mf", "adam"}, {"lightgcn", "adam"}, {"sgl", "adam"},
+                                  {"simgcl", "adam"}, {"xsimgcl", "adam"},  {"ncl", "adam"},
+                                  {"item_knn", ""},   {"popularity", ""}};
     struct fixture fixture;
     make_fixture(&fixture);
     struct backend *backend = open_backend(1);

@@ -68,9 +68,9 @@ struct recommender {
     void *parameters; /* the model's own; NULL before fit or load */
 };
 
-extern const struct recommender_model popularity_model, item_knn_model, ease_model, slim_model, als_model, gf_cf_model,
-    bpr_mf_model, lightgcn_model, sgl_model, simgcl_model, xsimgcl_model, ncl_model, sasrec_model,
-    bert4rec_model, cl4srec_model;
+extern const struct recommender_model popularity_model, item_knn_model, ease_model, slim_model, als_model,
+    gf_cf_model, bpr_mf_model, lightgcn_model, sgl_model, simgcl_model, xsimgcl_model, ncl_model,
+    sasrec_model, bert4rec_model, cl4srec_model;
 
 /* NULL when there is none of that name. */
 const struct recommender_model *recommender_model_find(const char *name);

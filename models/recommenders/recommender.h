@@ -76,7 +76,8 @@ struct fit_watch {
     const struct csr *history;      /* of recommender_set_history(); NULL: that of the training set */
     enum metric metric;
     int64_t k;
-    int64_t pause_after; /* epochs; 0: never. What comes after is left to a later call, see recommender_fit() */
+    int64_t
+        pause_after; /* epochs; 0: never. What comes after is left to a later call, see recommender_fit() */
 };
 
 /* Fits from scratch, or goes on from `checkpoint` (a path, NULL: none) when a checkpoint of the same fit is
