@@ -161,7 +161,8 @@ def recommenders(context):
     """BPR-MF, LightGCN and the full ranking on gowalla, beside PyTorch and implicit."""
     train, test = recommender_data(context)
     all_of(lambda: matrix_factorisation(context, train, test, 2048), lambda: matrix_factorisation(context, train, test, 65536),
-           lambda: lightgcn(context, train, test), lambda: ranking(context, train, test), lambda: ranking_alone(context))
+           lambda: lightgcn(context, train, test), lambda: ranking(context, train, test), lambda: ranking_alone(context),
+           lambda: contrastive(context, train))
 
 
 def matrix_factorisation(context, train, test, batch):
@@ -183,6 +184,12 @@ def lightgcn(context, train, test, batch=2048):
     published = lightgcn_pytorch_peer(context, train, test)
     if published:
         context.compare("LightGCN epoch; LightGCN-PyTorch", seconds, published, "s", "10 x the peer", lower_is_better=True)
+
+
+def contrastive(context, train):
+    for model in ("sgl", "simgcl", "xsimgcl", "ncl"):
+        seconds, bandwidth = epoch_of(context, train, [f"model={model}", "layers=3"], 1)
+        context.figure(f"{model} epoch, 3 layers, batch 2048, {bandwidth}", quantity(seconds, "s"))
 
 
 def ranking(context, train, test):
