@@ -53,7 +53,9 @@ const struct stage stages[STAGE_COUNT] = {
               .work = stage_tune,
               .by_device = true,
               .reads = READS(PREPARE) | READS(AUGMENT),
-              .settings = {"seed", "augment", "recommenders", "experiment.arms", "evaluate", "tune"},
+              .settings = {"seed", "augment", "recommenders", "experiment.arms", "evaluate", "tune.space",
+                           "tune.method", "tune.trials", "tune.reduction", "tune.first_epochs",
+                           "tune.arms"}, /* not tune.use */
               .outputs = {"tune", "tune_candidates"},
               .keeps_outputs = true},
     [TRAIN] = {.name = "train",

@@ -8,7 +8,7 @@
 
 #include "experiments/run.h"
 
-enum { STAGE_COUNT = 9, STAGE_PATHS_MAXIMUM = 6 };
+enum { STAGE_COUNT = 9, STAGE_PATHS_MAXIMUM = 12 };
 
 struct stage {
     const char *name;
