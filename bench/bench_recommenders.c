@@ -13,9 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bench/measure.h"
+#include "bench/written_settings.h"
 #include "core/config.h"
 #include "core/file.h"
 #include "core/readers.h"
@@ -67,31 +67,6 @@ static bool read_files(struct files *files, const char *train, const char *truth
     return done;
 }
 
-static bool read_settings(struct recommender_settings *settings, int count, char **values,
-                          struct error *error)
-{
-    char *text = path_format("recommenders:\n  -");
-    for (int place = 0; place < count; place++) {
-        const int name = (int)strcspn(values[place], "=");
-        char *longer = path_format("%s %.*s: %s\n   ", text, name, values[place],
-                                   values[place][name] ? values[place] + name + 1 : "");
-        free(text);
-        text = longer;
-    }
-    struct config *config = NULL;
-    const bool done = config_parse(&config, "settings", text, strlen(text), error) &&
-                      recommender_settings_read(settings, config, 0, error);
-    config_free(config);
-    free(text);
-    return done;
-}
-
-/* Seconds of all threads together: what can still be compared on a machine that others use too. */
-static double processor_seconds(void)
-{
-    return (double)clock() / CLOCKS_PER_SEC;
-}
-
 /* fit TRAIN TRUTH SEED THREADS SAVE [setting=value ...] */
 static bool fit(struct measured_device device, int count, char **values, struct error *error)
 {
@@ -100,7 +75,7 @@ static bool fit(struct measured_device device, int count, char **values, struct 
     struct recommender *recommender = NULL;
     struct fit_report report;
     struct backend *backend = backend_open(device.name, atoi(values[3]), error);
-    bool done = backend && read_settings(&settings, count - 5, values + 5, error) &&
+    bool done = backend && read_written_settings(&settings, count - 5, values + 5, error) &&
                 read_files(&files, values[0], values[1], error);
     const struct training_set data = {.positives = &files.train};
     const struct fit_watch watch = {.truth = files.has_truth ? &files.truth : NULL,
@@ -209,7 +184,7 @@ static bool train(struct measured_device device, bool whole_epochs, int count, c
     void *training = NULL;
     struct backend *backend = backend_open(device.name, atoi(values[2]), error);
     const struct training_set data = {.positives = &files.train};
-    bool done = backend && read_settings(&settings, count - 3, values + 3, error) &&
+    bool done = backend && read_written_settings(&settings, count - 3, values + 3, error) &&
                 read_files(&files, values[0], "-", error);
     done =
         done &&

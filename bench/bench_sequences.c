@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bench/measure.h"
+#include "bench/written_settings.h"
 #include "core/config.h"
 #include "core/file.h"
 #include "core/readers.h"
@@ -58,29 +58,10 @@ static bool read_history(struct csr *history, const char *path, struct error *er
 static bool read_settings(struct recommender_settings *settings, int count, char **values,
                           struct error *error)
 {
-    char *text = path_format("recommenders:\n  -");
-    for (int place = 0; place < count; place++) {
-        const int name = (int)strcspn(values[place], "=");
-        char *longer = path_format("%s %.*s: %s\n   ", text, name, values[place],
-                                   values[place][name] ? values[place] + name + 1 : "");
-        free(text);
-        text = longer;
-    }
-    struct config *config = NULL;
-    const bool done = config_parse(&config, "settings", text, strlen(text), error) &&
-                      recommender_settings_read(settings, config, 0, error);
-    config_free(config);
-    free(text);
-    if (done && !recommender_reads_history(settings))
-        return error_set(error, ERROR_USAGE, "%s is not a sequential recommender; give model=sasrec or alike",
-                         settings->model);
-    return done;
-}
-
-/* Seconds of all threads together: what can still be compared on a machine that others use too. */
-static double processor_seconds(void)
-{
-    return (double)clock() / CLOCKS_PER_SEC;
+    return read_written_settings(settings, count, values, error) &&
+           (recommender_reads_history(settings) ||
+            error_set(error, ERROR_USAGE, "%s is not a sequential recommender; give model=sasrec or alike",
+                      settings->model));
 }
 
 static bool time_epochs(struct sequence_training *training, int64_t count, struct error *error)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/bf16.h"
 #include "core/file.h"
@@ -18,6 +19,11 @@ static int compare_doubles(const void *a, const void *b)
 {
     const double left = *(const double *)a, right = *(const double *)b;
     return (left > right) - (left < right);
+}
+
+double processor_seconds(void)
+{
+    return (double)clock() / CLOCKS_PER_SEC;
 }
 
 double median(double *values, int64_t count)

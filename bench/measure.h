@@ -14,6 +14,9 @@ typedef void measured_work(void *context);
  * the device and neither the clock nor the launch. Errors are the backend's. */
 double measure_seconds(struct backend *backend, measured_work *work, void *context, double budget);
 
+/* Seconds of all threads together: what can still be compared on a machine that others use too. */
+double processor_seconds(void);
+
 /* The middle of `count` numbers, which it sorts. */
 double median(double *values, int64_t count);
 

@@ -221,12 +221,13 @@ static void print_notes(const json_t *record, const struct document *document)
     free(list);
 }
 
-void reproduction_print(const json_t *records, const struct document *document)
+/* A row for every figure of every record. */
+typedef void figure_row(struct table *table, const json_t *record, const json_t *figure);
+static void print_figures(const json_t *records, const char *const *head, int columns, figure_row *add,
+                          const struct document *document)
 {
-    static const char *const head[] = {"recipe",     "recommender", "metric",   "published", "reached",
-                                       "difference", "verdict",     "protocol", "seconds"};
-    struct table table = {.columns = sizeof head / sizeof *head};
-    for (int i = 0; i < table.columns; i++)
+    struct table table = {.columns = columns};
+    for (int i = 0; i < columns; i++)
         table_cell(&table, "%s", head[i]);
     const json_t *record, *figure;
     size_t index, place;
@@ -234,10 +235,19 @@ void reproduction_print(const json_t *records, const struct document *document)
     {
         json_array_foreach(json_object_get(record, "figures"), place, figure)
         {
-            add_row(&table, record, figure);
+            add(&table, record, figure);
         }
     }
     document_table(document, &table);
+}
+
+void reproduction_print(const json_t *records, const struct document *document)
+{
+    static const char *const head[] = {"recipe",     "recommender", "metric",   "published", "reached",
+                                       "difference", "verdict",     "protocol", "seconds"};
+    const json_t *record;
+    size_t index;
+    print_figures(records, head, sizeof head / sizeof *head, add_row, document);
     json_array_foreach(records, index, record)
     {
         print_notes(record, document);
@@ -333,17 +343,5 @@ void recipes_print(const json_t *records, const struct document *document)
 {
     static const char *const head[] = {"recipe",     "metric",  "published", "tolerance", "measured",
                                        "difference", "minutes", "machine",   "protocol",  "source"};
-    struct table table = {.columns = sizeof head / sizeof *head};
-    for (int i = 0; i < table.columns; i++)
-        table_cell(&table, "%s", head[i]);
-    const json_t *record, *figure;
-    size_t index, place;
-    json_array_foreach(records, index, record)
-    {
-        json_array_foreach(json_object_get(record, "figures"), place, figure)
-        {
-            add_listed_row(&table, record, figure);
-        }
-    }
-    document_table(document, &table);
+    print_figures(records, head, sizeof head / sizeof *head, add_listed_row, document);
 }

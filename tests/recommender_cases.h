@@ -13,7 +13,7 @@
 #include "core/store.h"
 #include "models/recommenders/fit_checkpoint.h"
 #include "models/recommenders/steps.h"
-#include "tests/support.h"
+#include "tests/fit_failure.h"
 
 static const char *const golden_path = IDREC_SOURCE_DIR "/tests/goldens/recommenders.h5";
 
@@ -150,6 +150,16 @@ static inline struct recommender *fit(const struct recommender_settings *setting
         recommender_fit(&recommender, backend, settings, &data, &watch, 7, checkpoint, NULL, report, &error),
         &error);
     return recommender;
+}
+
+static inline real *fitted_scores(const struct recommender_settings *settings, const struct fixture *fixture,
+                                  struct backend *backend, const char *checkpoint)
+{
+    struct fit_report report;
+    struct recommender *recommender = fit(settings, fixture, backend, checkpoint, &report);
+    real *scores = all_scores(recommender, backend, fixture->positives.rows);
+    recommender_free(recommender);
+    return scores;
 }
 
 /* A training outside of a fit, with the recommender that it is of. */

@@ -14,7 +14,7 @@
 #include "core/store.h"
 #include "models/recommenders/sequence_data.h"
 #include "models/recommenders/sequence_training.h"
-#include "tests/support.h"
+#include "tests/fit_failure.h"
 
 static struct recommender_settings sequential_settings(const char *model, const char *loss)
 {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "models/recommenders/model.h"
-#include "tests/support.h"
+#include "tests/fit_failure.h"
 
 static const char *const golden_path = IDREC_SOURCE_DIR "/tests/goldens/simple_recommenders.h5";
 

@@ -4,20 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda/backend.h"
 #include "models/language/cache.h"
 #include "models/language/ranker.h"
 #include "tests/generation_models.h"
+#include "tests/host_device.h"
 
 enum { ITEMS = 40, USERS = 22, LONGEST = 12, PROMPT = LONGEST + 4, DRAWN = 4 };
-
-static struct backend *open_device(void)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *device = cuda_backend_open(0, &error);
-    require(device != NULL, &error);
-    return device;
-}
 
 static struct transformer *open_model(struct backend *backend, enum precision precision)
 {

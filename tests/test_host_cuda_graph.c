@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "core/ops.h"
-#include "cuda/backend.h"
+#include "tests/host_device.h"
 #include "tests/support.h"
 
 enum { COUNT = 300, LOOK_UPS = 500, RUNS = 5 };
@@ -78,14 +78,6 @@ static void use_more_scratch(struct backend *backend)
     close_tensor(backend, &table);
     close_tensor(backend, &rows);
     close_tensor(backend, &indices);
-}
-
-static struct backend *open_device(void)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *device = cuda_backend_open(0, &error);
-    require(device != NULL, &error);
-    return device;
 }
 
 enum way { CALLED, RECORDED, DISTURBED };

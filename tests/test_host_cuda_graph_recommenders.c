@@ -5,17 +5,9 @@
 #include <omp.h>
 #include <unistd.h>
 
-#include "cuda/backend.h"
 #include "tests/graph_recommender_cases.h"
+#include "tests/host_device.h"
 #include "tests/host_schedule.h"
-
-static struct backend *open_device(void)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *device = cuda_backend_open(0, &error);
-    require(device != NULL, &error);
-    return device;
-}
 
 static void goldens_hold(void **state)
 {
@@ -25,16 +17,6 @@ static void goldens_hold(void **state)
     for (int golden = 0; golden < GRAPH_GOLDENS; golden++)
         check_graph_golden(device, &graph_goldens[golden], STEPS);
     backend_close(device);
-}
-
-static real *fitted_scores(const struct recommender_settings *settings, const struct fixture *fixture,
-                           struct backend *backend, const char *checkpoint)
-{
-    struct fit_report report;
-    struct recommender *recommender = fit(settings, fixture, backend, checkpoint, &report);
-    real *scores = all_scores(recommender, backend, fixture->positives.rows);
-    recommender_free(recommender);
-    return scores;
 }
 
 /* Two epochs of two or three large batches, the second with prototypes. */

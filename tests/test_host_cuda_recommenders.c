@@ -5,20 +5,12 @@
 #include <omp.h>
 #include <unistd.h>
 
-#include "cuda/backend.h"
+#include "tests/host_device.h"
 #include "tests/host_schedule.h"
 #include "tests/recommender_cases.h"
 
 static const char *const trained[] = {"bpr_mf", "lightgcn"};
 enum { TRAINED = sizeof trained / sizeof *trained };
-
-static struct backend *open_device(void)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *device = cuda_backend_open(0, &error);
-    require(device != NULL, &error);
-    return device;
-}
 
 static struct recommender_settings short_settings(const char *model)
 {
@@ -78,16 +70,6 @@ static void triples_are_those_of_the_cpu(void **state)
     backend_close(device);
     backend_close(cpu);
     free_fixture(&fixture);
-}
-
-static real *fitted_scores(const struct recommender_settings *settings, const struct fixture *fixture,
-                           struct backend *backend, const char *checkpoint)
-{
-    struct fit_report report;
-    struct recommender *recommender = fit(settings, fixture, backend, checkpoint, &report);
-    real *scores = all_scores(recommender, backend, fixture->positives.rows);
-    recommender_free(recommender);
-    return scores;
 }
 
 static void fits_repeat_and_resume(void **state)
@@ -205,20 +187,6 @@ static void sgd_is_that_of_the_cpu(void **state)
     free_fixture(&fixture);
 }
 
-static void expect_failure(struct backend *device, const struct recommender_settings *settings,
-                           const struct fixture *fixture, const char *expected)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct recommender *recommender;
-    struct fit_report report;
-    const struct fit_watch nothing = {0};
-    const struct training_set data = training_set_of(fixture);
-    assert_false(
-        recommender_fit(&recommender, device, settings, &data, &nothing, 7, NULL, NULL, &report, &error));
-    if (!strstr(error.message, expected))
-        fail_msg("'%s' does not say '%s'", error.message, expected);
-}
-
 static void failures_say_what_to_do(void **state)
 {
     (void)state;
@@ -227,7 +195,8 @@ static void failures_say_what_to_do(void **state)
     struct backend *device = open_device();
     struct recommender_settings settings = short_settings("bpr_mf");
     settings.learning_rate = 1e30;
-    expect_failure(device, &settings, &fixture, "optimizer step");
+    const struct training_set data = training_set_of(&fixture);
+    expect_failure_on(device, &settings, &data, "optimizer step");
     backend_close(device);
     free_fixture(&fixture);
 }

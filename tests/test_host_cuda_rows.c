@@ -7,16 +7,8 @@
 #include <string.h>
 
 #include "core/ops.h"
-#include "cuda/backend.h"
+#include "tests/host_device.h"
 #include "tests/support.h"
-
-static struct backend *open_device(void)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *device = cuda_backend_open(0, &error);
-    require(device != NULL, &error);
-    return device;
-}
 
 static void close_device(struct backend *device)
 {

@@ -2,8 +2,8 @@
  * unevenly, and what becomes of logits that are not numbers. */
 #include <stdlib.h>
 
-#include "cuda/backend.h"
 #include "tests/exact_sampling.h"
+#include "tests/host_device.h"
 
 /* Rows of the same width on a backend, and what was drawn from them. */
 struct draws {
@@ -78,14 +78,6 @@ static void draws_close(struct draws *draws)
         draws->backend->release(draws->backend, tensors[i]->data);
     free(draws->token);
     free(draws->probability);
-}
-
-static struct backend *open_device(void)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *device = cuda_backend_open(0, &error);
-    require(device != NULL, &error);
-    return device;
 }
 
 /* ---- frequencies ---- */

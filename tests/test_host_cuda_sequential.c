@@ -5,17 +5,9 @@
 #include <omp.h>
 #include <unistd.h>
 
-#include "cuda/backend.h"
+#include "tests/host_device.h"
 #include "tests/host_schedule.h"
 #include "tests/sequential_cases.h"
-
-static struct backend *open_device(void)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *device = cuda_backend_open(0, &error);
-    require(device != NULL, &error);
-    return device;
-}
 
 static void goldens_hold(void **state)
 {

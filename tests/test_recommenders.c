@@ -344,22 +344,6 @@ static void test_early_stopping(void **state)
     free_fixture(&fixture);
 }
 
-static void expect_failure(const struct recommender_settings *settings, const struct training_set *data,
-                           const char *expected)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct backend *backend = open_backend(1);
-    struct recommender *recommender;
-    struct fit_report report;
-    const struct fit_watch nothing = {0};
-    assert_false(
-        recommender_fit(&recommender, backend, settings, data, &nothing, 7, NULL, NULL, &report, &error));
-    assert_null(recommender);
-    if (!strstr(error.message, expected))
-        fail_msg("'%s' does not say '%s'", error.message, expected);
-    backend_close(backend);
-}
-
 static void test_failures_say_what_to_do(void **state)
 {
     (void)state;

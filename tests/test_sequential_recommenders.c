@@ -558,20 +558,6 @@ static void users_without_history_have_scores(void **state)
 
 /* ---- refusals ----------------------------------------------------------------------------------------- */
 
-static void expect_failure(const struct recommender_settings *settings, const struct training_set *data,
-                           const char *expected)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct recommender *recommender;
-    struct fit_report report;
-    struct backend *backend = open_backend(1);
-    assert_false(recommender_fit(&recommender, backend, settings, data, &(struct fit_watch){0}, 7, NULL, NULL,
-                                 &report, &error));
-    if (!strstr(error.message, expected))
-        fail_msg("'%s' does not say '%s'", error.message, expected);
-    backend_close(backend);
-}
-
 static void failures_say_what_to_do(void **state)
 {
     (void)state;

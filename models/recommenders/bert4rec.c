@@ -84,20 +84,4 @@ static void step(struct sequence_training *training, struct sequence_batch *batc
 const struct sequence_kind bert4rec_kind = {
     .shape = shape, .mask_behind = true, .shortest = 1, .write_batch = write_batch, .step = step};
 
-const struct recommender_model bert4rec_model = {
-    .name = "bert4rec",
-    .sequential = true,
-    .check = sequence_settings_check,
-    .training_open = sequence_training_open,
-    .train_epoch = sequence_train_epoch,
-    .publish = sequence_publish,
-    .training_state = sequence_training_state,
-    .training_close = sequence_training_close,
-    .published = sequence_published,
-    .set_history = sequence_set_history,
-    .score = sequence_score,
-    .vectors = &sequence_vectors,
-    .save = sequence_save,
-    .load = sequence_load,
-    .release = sequence_release,
-};
+const struct recommender_model bert4rec_model = SEQUENTIAL_MODEL("bert4rec", sequence_settings_check);

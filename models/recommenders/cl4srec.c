@@ -155,20 +155,4 @@ static bool check(const struct recommender_settings *settings, struct error *err
 const struct sequence_kind cl4srec_kind = {
     .shape = shape, .shortest = 2, .views = 2, .write_batch = write_batch, .step = step};
 
-const struct recommender_model cl4srec_model = {
-    .name = "cl4srec",
-    .sequential = true,
-    .check = check,
-    .training_open = sequence_training_open,
-    .train_epoch = sequence_train_epoch,
-    .publish = sequence_publish,
-    .training_state = sequence_training_state,
-    .training_close = sequence_training_close,
-    .published = sequence_published,
-    .set_history = sequence_set_history,
-    .score = sequence_score,
-    .vectors = &sequence_vectors,
-    .save = sequence_save,
-    .load = sequence_load,
-    .release = sequence_release,
-};
+const struct recommender_model cl4srec_model = SEQUENTIAL_MODEL("cl4srec", check);

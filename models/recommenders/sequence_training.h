@@ -69,4 +69,15 @@ bool sequence_publish(void *training, struct error *error);
 struct training_state sequence_training_state(void *training);
 void sequence_training_close(void *training);
 
+/* A model of this folder's sequential kind; `checked_by` refuses settings. */
+#define SEQUENTIAL_MODEL(label, checked_by)                                                                  \
+    {                                                                                                        \
+        .name = (label), .sequential = true, .check = (checked_by), .training_open = sequence_training_open, \
+        .train_epoch = sequence_train_epoch, .publish = sequence_publish,                                    \
+        .training_state = sequence_training_state, .training_close = sequence_training_close,                \
+        .published = sequence_published, .set_history = sequence_set_history, .score = sequence_score,       \
+        .vectors = &sequence_vectors, .save = sequence_save, .load = sequence_load,                          \
+        .release = sequence_release                                                                          \
+    }
+
 #endif
