@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "models/language/checkpoint_adapter.h"
 #include "models/language/checkpoint_config.h"
 #include "models/language/checkpoint_folder.h"
 #include "models/language/safetensors.h"

@@ -1,7 +1,6 @@
 /*
- * checkpoint_config.h: config.json of a model and adapter_config.json of an adapter, as Hugging Face's
- * transformers and peft write and read them. Our own keys: idrec_positions (no rotary positions when false),
- * idrec_classes.
+ * checkpoint_config.h: config.json of a model, as Hugging Face's transformers writes and reads it. Our own keys:
+ * idrec_positions (no rotary positions when false), idrec_classes.
  */
 #ifndef IDREC_MODELS_LANGUAGE_CHECKPOINT_CONFIG_H
 #define IDREC_MODELS_LANGUAGE_CHECKPOINT_CONFIG_H
@@ -15,9 +14,5 @@ bool checkpoint_config_write(const struct transformer_settings *settings, enum d
 /* Refuses what the transformer here does not compute (scaled positions, other activations, further
  * biases). */
 bool checkpoint_config_read(struct transformer_settings *settings, const char *folder, struct error *error);
-
-bool checkpoint_adapter_config_write(const struct lora_settings *lora, const char *folder,
-                                     struct error *error);
-bool checkpoint_adapter_config_read(struct lora_settings *lora, const char *folder, struct error *error);
 
 #endif

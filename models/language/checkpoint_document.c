@@ -1,0 +1,81 @@
+#include "models/language/checkpoint_document.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+
+bool document_write(json_t *object, const char *folder, const char *file, struct error *error)
+{
+    char *path = path_format("%s/%s", folder, file);
+    char *text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+    const bool written =
+        text ? file_write(path, text, strlen(text), error) : error_memory(error, path, 4096, NULL);
+    free(text);
+    free(path);
+    json_decref(object);
+    return written;
+}
+
+bool document_open(struct document *document, const char *folder, const char *file, struct error *error)
+{
+    char *text = NULL;
+    size_t length = 0;
+    json_error_t reason;
+    document->path = path_format("%s/%s", folder, file);
+    document->object = NULL;
+    if (!file_read(document->path, &text, &length, error))
+        return false;
+    document->object = json_loadb(text, length, JSON_REJECT_DUPLICATES, &reason);
+    free(text);
+    if (json_is_object(document->object))
+        return true;
+    return error_at(error, ERROR_RUN, document->path, document->object ? 0 : reason.line,
+                    "is no JSON object (%s); get the file anew",
+                    document->object ? "another value" : reason.text);
+}
+
+void document_close(struct document *document)
+{
+    json_decref(document->object);
+    free(document->path);
+}
+
+bool document_integer(const struct document *document, const char *key, int64_t *value, struct error *error)
+{
+    const json_t *found = json_object_get(document->object, key);
+    if (!json_is_integer(found))
+        return error_at(error, ERROR_RUN, document->path, 0,
+                        "'%s' is missing or no whole number; get the file anew", key);
+    *value = json_integer_value(found);
+    return true;
+}
+
+bool document_number(const struct document *document, const json_t *object, const char *key, double *value,
+                     struct error *error)
+{
+    const json_t *found = json_object_get(object, key);
+    if (!json_is_number(found))
+        return error_at(error, ERROR_RUN, document->path, 0,
+                        "'%s' is missing or no number; get the file anew", key);
+    *value = json_number_value(found);
+    return true;
+}
+
+bool document_is_off(const struct document *document, const char *key)
+{
+    const json_t *found = json_object_get(document->object, key);
+    return !found || json_is_null(found) || json_is_false(found) ||
+           (json_is_object(found) && json_object_size(found) == 0) ||
+           (json_is_string(found) && json_string_length(found) == 0);
+}
+
+bool document_refuse_unless_off(const struct document *document, const char *const *keys, int count,
+                                struct error *error)
+{
+    for (int key = 0; key < count; key++)
+        if (!document_is_off(document, keys[key]))
+            return error_at(error, ERROR_RUN, document->path, 0,
+                            "'%s' is not supported; choose a model without it", keys[key]);
+    return true;
+}
