@@ -9,6 +9,7 @@
 #include "models/language/checkpoint_adapter.h"
 #include "models/language/checkpoint_config.h"
 #include "models/language/checkpoint_folder.h"
+#include "models/language/checkpoint_weights.h"
 #include "models/language/safetensors.h"
 
 static bool is_adapter(const struct parameter *parameter)
@@ -65,20 +66,18 @@ bool checkpoint_save_adapter(struct transformer *model, const char *folder, stru
     return saved;
 }
 
-static bool read_parameters(struct transformer *model, bool adapter, const char *folder, const char *file,
+static bool read_parameters(struct transformer *model, bool adapter, const char *folder, const char *stem,
                             struct error *error)
 {
     int64_t count;
     struct parameter *const parameters = transformer_parameters(model, &count);
-    struct safetensors *tensors = NULL;
-    char *path = path_format("%s/%s", folder, file);
-    bool read = safetensors_open(&tensors, path, error);
+    struct weights *weights = NULL;
+    bool read = weights_open(&weights, folder, stem, error);
     for (int64_t index = 0; read && index < count; index++)
         if (is_adapter(&parameters[index]) == adapter)
-            read = safetensors_read(tensors, parameters[index].name, transformer_backend(model),
-                                    &parameters[index].value, error);
-    safetensors_close(tensors);
-    free(path);
+            read = weights_read(weights, parameters[index].name, transformer_backend(model),
+                                &parameters[index].value, error);
+    weights_close(weights);
     transformer_values_changed(model);
     return read;
 }
@@ -99,8 +98,8 @@ bool checkpoint_load(struct transformer **model, struct backend *backend, const 
     const struct lora_settings *chosen = adapter ? &stored : mode == TRAIN_LORA ? lora : NULL;
     if (transformer_create(model, backend, &settings, chosen, mode, tokens_maximum, sequences_maximum, seed,
                            error) &&
-        read_parameters(*model, false, base, "model.safetensors", error) &&
-        (!adapter || read_parameters(*model, true, adapter, "adapter_model.safetensors", error)))
+        read_parameters(*model, false, base, "model", error) &&
+        (!adapter || read_parameters(*model, true, adapter, "adapter_model", error)))
         return true;
     transformer_free(*model);
     *model = NULL;
