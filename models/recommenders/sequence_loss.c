@@ -1,5 +1,7 @@
 #include "models/recommenders/sequence_loss.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "models/recommenders/sequence_data.h"
@@ -67,6 +69,23 @@ static void lay_out(struct sequence_loss *loss)
         return;
     loss->candidates = arena_tensor_2d(arena, DTYPE_I32, loss->chunk, loss->columns);
     loss->zeros = arena_tensor_1d(arena, DTYPE_I32, loss->chunk);
+    if (loss->kind != LOSS_SAMPLED_SOFTMAX)
+        loss->prior = arena_tensor_1d(arena, DTYPE_REAL, loss->columns);
+}
+
+static bool upload_prior(struct sequence_loss *loss, struct error *error)
+{
+    if (loss->prior.rank == 0)
+        return true;
+    real *prior = malloc((size_t)loss->columns * sizeof *prior);
+    if (!prior)
+        return error_memory(error, "the prior of scores", (size_t)loss->columns * sizeof *prior, NULL);
+    for (int64_t column = 0; column < loss->columns; column++)
+        prior[column] = (real)log((double)loss->positive_power / (double)(loss->columns - 1));
+    tensor_upload(loss->backend, &loss->prior, prior);
+    const bool done = backend_synchronize(loss->backend, error);
+    free(prior);
+    return done;
 }
 
 static int64_t chunk_of(const struct sequence_loss *loss, int64_t predictions_maximum)
@@ -102,7 +121,7 @@ bool sequence_loss_open(struct sequence_loss *loss, struct backend *backend,
         tensor_upload(backend, &loss->starts, loss->forbidden.starts);
         tensor_upload(backend, &loss->columns_out, loss->forbidden.indices);
     }
-    return backend_synchronize(backend, error);
+    return upload_prior(loss, error) && backend_synchronize(backend, error);
 }
 
 void sequence_loss_close(struct sequence_loss *loss)
@@ -160,6 +179,7 @@ static void against_candidates(struct sequence_loss *loss, struct chunk *chunk,
         op_cross_entropy(backend, &chunk->logits, &chunk->losses, &target_columns, &chunk->weights,
                          loss->columns);
     } else {
+        op_bias_forward(backend, &chunk->logits, &loss->prior);
         op_binary_cross_entropy(backend, &chunk->logits, &chunk->losses, &chunk->weights,
                                 loss->positive_power);
     }

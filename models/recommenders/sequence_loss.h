@@ -7,6 +7,9 @@
  *   binary           softplus(-s_target) + sum over the negatives of softplus(s)  (Kang and McAuley 2018)
  *   gbce             beta softplus(-s_target) + the same sum (Petrov and Macdonald, "gSASRec", RecSys 2023), where
  *                    alpha = negatives / (items - 1) and beta = alpha (calibration (1 - 1 / alpha) + 1 / alpha)
+ * In the last two s is the dot product + log(beta / negatives), with beta = 1 for binary: where all dot products are 0, this
+ * constant has the least loss. Without it all items are first pushed down together, by gradients so large that Adam, whose
+ * second moments remember them, takes tens of passes over the data to begin to tell items apart.
  * Negatives are uniform, with replacement, over the items that are neither the user's nor excluded for him. A
  * prediction's loss has the weight of its target's row of the training set; the loss is the mean over the batch's
  * predictions.
@@ -33,6 +36,7 @@ struct sequence_loss {
     struct tensor logits;              /* [chunk, columns] */
     struct tensor candidates;          /* i32 [chunk, columns], target first; rank 0 for cross_entropy */
     struct tensor zeros;               /* i32 [chunk] */
+    struct tensor prior;               /* [columns], of binary and gbce: what is added to each dot product */
     /* Fills candidates, a view of the first rows, for the predictions first .. of the batch; tests put in their own. */
     void (*draw)(struct sequence_loss *loss, struct tensor *candidates, const struct sequence_batch *batch,
                  int64_t first, uint64_t step);

@@ -164,7 +164,8 @@ class Case:
         if self.loss == "gbce":
             alpha = NEGATIVES[self.name] / (ITEMS - 1)
             power = alpha * (CALIBRATION * (1 - 1 / alpha) + 1 / alpha)
-        return power * softplus(-positive) + softplus(negative).sum(dim=1)
+        prior = np.log(power / NEGATIVES[self.name])
+        return power * softplus(-positive - prior) + softplus(negative + prior).sum(dim=1)
 
     def next_items(self, user):
         """The latest LENGTH items before the last one, and what follows each."""
