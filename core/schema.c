@@ -128,6 +128,8 @@ const struct schema_entry schema[] = {
     CHOICE("finetune.method", "lora", "lora|full|none", "lora: low-rank adapters, base frozen; full: every weight; none: skip")
     INTEGER("finetune.rank", "8", 1, 4096, "rank of the adapters")
     NUMBER("finetune.alpha", "32", 0, 1e6, "scale of the adapters: alpha / rank multiplies their output")
+    BOOLEAN("finetune.rslora", "false",
+            "rank-stabilized adapters: alpha / sqrt(rank) multiplies their output, so that it keeps its size at high ranks")
     NUMBER("finetune.dropout", "0.05", 0, 0.99, "dropout on the adapters' input")
     CHOICES("finetune.targets", "[q, v]", "q|k|v|o|gate|up|down", "linear layers that get an adapter")
     TRAINING("finetune", "1", "answer", "1e-3", "linear", "0", "0", "0.99")

@@ -9,7 +9,8 @@ static struct lora_settings adapter_settings(const struct config *config)
 {
     struct lora_settings lora = {.rank = config_integer(config, "finetune.rank"),
                                  .alpha = config_number(config, "finetune.alpha"),
-                                 .dropout = config_number(config, "finetune.dropout")};
+                                 .dropout = config_number(config, "finetune.dropout"),
+                                 .rank_stabilized = config_boolean(config, "finetune.rslora")};
 
     for (int64_t i = 0; i < config_length(config, "finetune.targets"); i++)
         for (int linear = 0; linear < LINEAR_COUNT; linear++)

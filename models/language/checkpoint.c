@@ -66,6 +66,22 @@ bool checkpoint_save_adapter(struct transformer *model, const char *folder, stru
     return saved;
 }
 
+/* An adapter's file may hold more than low-rank pairs: whole tables or biases that were trained too. */
+static bool refuse_unknown(struct transformer *model, const struct weights *weights, struct error *error)
+{
+    for (int64_t index = 0; index < weights_count(weights); index++) {
+        const char *name = weights_at(weights, index)->name;
+        const struct parameter *parameter = transformer_parameter(model, name);
+        if (!parameter || !is_adapter(parameter))
+            return error_at(
+                error, ERROR_RUN, weights_path(weights), 0,
+                "tensor '%.120s' is not part of a low-rank adapter as adapter_config.json has it, "
+                "and is not supported; choose another adapter",
+                name);
+    }
+    return true;
+}
+
 static bool read_parameters(struct transformer *model, bool adapter, const char *folder, const char *stem,
                             struct error *error)
 {
@@ -77,6 +93,7 @@ static bool read_parameters(struct transformer *model, bool adapter, const char 
         if (is_adapter(&parameters[index]) == adapter)
             read = weights_read(weights, parameters[index].name, transformer_backend(model),
                                 &parameters[index].value, error);
+    read = read && (!adapter || refuse_unknown(model, weights, error));
     weights_close(weights);
     transformer_values_changed(model);
     return read;
@@ -91,7 +108,7 @@ bool checkpoint_load(struct transformer **model, struct backend *backend, const 
     struct lora_settings stored;
     *model = NULL;
     if (!checkpoint_config_read(&settings, base, error) ||
-        (adapter && !checkpoint_adapter_config_read(&stored, adapter, error)))
+        (adapter && !checkpoint_adapter_config_read(&stored, settings.layers, adapter, error)))
         return false;
     settings.recompute = recompute;
     settings.precision = precision;

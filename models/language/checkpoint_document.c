@@ -67,6 +67,7 @@ bool document_is_off(const struct document *document, const char *key)
     const json_t *found = json_object_get(document->object, key);
     return !found || json_is_null(found) || json_is_false(found) ||
            (json_is_object(found) && json_object_size(found) == 0) ||
+           (json_is_array(found) && json_array_size(found) == 0) ||
            (json_is_string(found) && json_string_length(found) == 0);
 }
 

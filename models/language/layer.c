@@ -89,11 +89,6 @@ struct linear_views {
     struct lora lora;
 };
 
-static float lora_scale(const struct lora_settings *lora)
-{
-    return lora->rank > 0 ? (float)(lora->alpha / (double)lora->rank) : 0.0f;
-}
-
 static struct tensor *present(struct tensor *tensor)
 {
     return tensor->rank > 0 ? tensor : NULL;
@@ -128,7 +123,7 @@ static void linear_views(struct linear_views *views, const struct layer_pass *pa
                                 .hidden = &views->hidden,
                                 .dropped = present(&views->dropped),
                                 .d_hidden = present(&views->d_hidden),
-                                .scale = lora_scale(pass->lora),
+                                .scale = (float)lora_scale(pass->lora),
                                 .dropout = pass->lora_dropout,
                                 .seed = pass->seed,
                                 .step = pass->step,

@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "models/language/layer.h"
 
 const char *linear_name(enum linear linear)
@@ -12,6 +14,13 @@ const char *linear_module(enum linear linear)
         "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
         "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
     return modules[linear];
+}
+
+double lora_scale(const struct lora_settings *lora)
+{
+    if (lora->rank <= 0)
+        return 0.0;
+    return lora->alpha / (lora->rank_stabilized ? sqrt((double)lora->rank) : (double)lora->rank);
 }
 
 struct linear_shape linear_shape(const struct transformer_settings *settings, enum linear linear)

@@ -41,8 +41,12 @@ const char *linear_name(enum linear linear); /* "q", ... as in the config's `tar
 struct lora_settings {
     int64_t rank; /* 0: no adapter */
     double alpha, dropout;
+    bool rank_stabilized;
     bool targets[LINEAR_COUNT];
 };
+/* What multiplies an adapter's output: alpha / rank (Hu et al. 2022), or, rank-stabilized, alpha / sqrt(rank)
+ * (Kalajdzievski 2023); 0 without an adapter. */
+double lora_scale(const struct lora_settings *lora);
 
 struct layer_weights {
     struct tensor attention_norm, feed_norm; /* [width] */
