@@ -10,6 +10,7 @@
 #include "models/language/layer.h"
 
 #define LAYERS_MAXIMUM 4096
+#define RANK_MAXIMUM 65536
 
 /* "q_proj": the linear's name in peft's target_modules. */
 static const char *target_name(enum linear linear)
@@ -295,9 +296,9 @@ bool checkpoint_adapter_config_read(struct lora_settings *lora, int64_t layers, 
                 document_integer(&document, "r", &lora->rank, error) &&
                 document_number(&document, document.object, "lora_alpha", &lora->alpha, error) &&
                 document_number(&document, document.object, "lora_dropout", &lora->dropout, error);
-    if (read && lora->rank < 1)
-        read = error_at(error, ERROR_RUN, document.path, 0, "the rank r is %lld; at least 1 is expected",
-                        (long long)lora->rank);
+    if (read && (lora->rank < 1 || lora->rank > RANK_MAXIMUM))
+        read = error_at(error, ERROR_RUN, document.path, 0, "the rank r is %lld; 1 to %d are expected",
+                        (long long)lora->rank, RANK_MAXIMUM);
     if (read && (layers < 1 || layers > LAYERS_MAXIMUM))
         read = error_at(error, ERROR_RUN, document.path, 0,
                         "belongs to a base of %lld layers; 1 to %d are expected", (long long)layers,
