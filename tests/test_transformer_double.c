@@ -1,7 +1,7 @@
 /*
  * Finite differences in double precision through the whole model: every element of small parameters, a sample
- * of the others, over single and set targets, tied and not, with and without adapters, biases, dropouts,
- * recomputation.
+ * of the others, over single and set targets, tied and not, with and without adapters, biases, norms of queries and
+ * keys, dropouts, recomputation; rotary positions are scaled.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -14,7 +14,8 @@ enum { TOKENS = 23, SEQUENCES = 3, VOCABULARY = 11, CLASSES = 8, SAMPLES = 24 };
 
 struct variant {
     const char *name;
-    bool tied, bias, sets, unshown, recompute, positions;
+    bool tied, bias /* on q, k, v */, attention_bias /* on o too */, feed_bias, head_norm, sets, unshown,
+        recompute, positions;
     int64_t key_heads;
     enum train_mode mode;
     struct lora_settings lora;
@@ -41,6 +42,16 @@ static const struct variant variants[] = {
      .mode = TRAIN_ALL},
     {"base and adapter together", .tied = true, .positions = true, .key_heads = 4, .mode = TRAIN_ALL,
      .lora = {.rank = 2, .alpha = 2.0, .targets = EVERY_LINEAR}},
+    {"norms of queries and keys", .head_norm = true, .positions = true, .key_heads = 2, .mode = TRAIN_ALL},
+    {"norms and biases of the attention, no positions, recomputed", .tied = true, .head_norm = true,
+     .attention_bias = true, .recompute = true, .key_heads = 1, .mode = TRAIN_ALL},
+    {"every bias", .attention_bias = true, .feed_bias = true, .positions = true, .key_heads = 2,
+     .mode = TRAIN_ALL},
+    {"norms under an adapter, dropouts", .head_norm = true, .positions = true, .key_heads = 2,
+     .mode = TRAIN_LORA, .lora = {.rank = 2, .alpha = 5.0, .dropout = 0.3, .targets = EVERY_LINEAR},
+     .dropout = 0.2},
+    {"every bias under an adapter", .attention_bias = true, .feed_bias = true, .positions = true,
+     .key_heads = 2, .mode = TRAIN_LORA, .lora = {.rank = 2, .alpha = 5.0, .targets = EVERY_LINEAR}},
 };
 
 static struct backend *backend;
@@ -73,7 +84,11 @@ static struct transformer *create(const struct variant *variant)
                                                   .rope_theta = 50.0f,
                                                   .positions = variant->positions,
                                                   .tied = variant->tied,
-                                                  .attention_bias = variant->bias,
+                                                  .attention_bias = variant->bias || variant->attention_bias,
+                                                  .output_bias = variant->attention_bias,
+                                                  .feed_bias = variant->feed_bias,
+                                                  .head_norm = variant->head_norm,
+                                                  .rope_scaling = {ROPE_LLAMA3, 8.0, 1.0, 4.0, 10},
                                                   .recompute = variant->recompute};
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;

@@ -165,6 +165,16 @@ static bool allocate_host(struct cache *cache, struct error *error)
                         ADVICE);
 }
 
+static bool check_capacity(int64_t capacity, int64_t longest, struct error *error)
+{
+    return longest == 0 || capacity <= longest ||
+           error_set(
+               error, ERROR_USAGE,
+               "sequences of up to %lld tokens, but the checkpoint was made for %lld; lower prompts.length "
+               "or generate.max_items",
+               (long long)capacity, (long long)longest);
+}
+
 bool cache_create(struct cache **cache, struct transformer *model, const struct cache_settings *settings,
                   struct error *error)
 {
@@ -174,6 +184,10 @@ bool cache_create(struct cache **cache, struct transformer *model, const struct 
     if (!made)
         return error_memory(error, "the attention cache", sizeof *made, NULL);
     const struct transformer_settings *model_settings = transformer_settings_of(model);
+    if (!check_capacity(settings->capacity, model_settings->sequence_maximum, error)) {
+        free(made);
+        return false;
+    }
     struct backend *backend = transformer_backend(model);
     const int64_t longest = round_to_row_block(settings->capacity);
     made->pass = transformer_inference_pass(model);

@@ -35,6 +35,12 @@ void layer_activations_lay_out(struct layer_activations *activations, struct are
     activations->q = arena_tensor_2d(arena, storage, rows, query_width(settings));
     activations->k = arena_tensor_2d(arena, storage, rows, key_width(settings));
     activations->v = arena_tensor_2d(arena, storage, rows, key_width(settings));
+    if (settings->head_norm) {
+        activations->plain_q = arena_tensor_2d(arena, storage, rows, query_width(settings));
+        activations->plain_k = arena_tensor_2d(arena, storage, rows, key_width(settings));
+        activations->q_inverse_rms = arena_tensor_1d(arena, DTYPE_REAL, rows * settings->query_heads);
+        activations->k_inverse_rms = arena_tensor_1d(arena, DTYPE_REAL, rows * settings->key_heads);
+    }
     activations->log_sum_exp = arena_tensor_2d(arena, DTYPE_REAL, settings->query_heads, rows);
     activations->attended = arena_tensor_2d(arena, storage, rows, query_width(settings));
     activations->middle = arena_tensor_2d(arena, storage, rows, width);
@@ -75,6 +81,10 @@ void layer_scratch_lay_out(struct layer_scratch *scratch, struct arena *arena,
     scratch->d_k = arena_tensor_2d(arena, storage, rows, key_width(settings));
     scratch->d_v = arena_tensor_2d(arena, storage, rows, key_width(settings));
     scratch->d_attended = arena_tensor_2d(arena, storage, rows, query_width(settings));
+    if (settings->head_norm) {
+        scratch->d_plain_q = arena_tensor_2d(arena, storage, rows, query_width(settings));
+        scratch->d_plain_k = arena_tensor_2d(arena, storage, rows, key_width(settings));
+    }
     scratch->d_gate = arena_tensor_2d(arena, storage, rows, settings->hidden);
     scratch->d_up = arena_tensor_2d(arena, storage, rows, settings->hidden);
     scratch->d_product = arena_tensor_2d(arena, storage, rows, settings->hidden);
@@ -181,6 +191,36 @@ void model_embed(const struct layer_pass *pass, struct tensor *x, const struct t
         op_dropout(pass->backend, x, x, pass->residual_dropout, pass->seed, pass->step, 0);
 }
 
+/* q or k with a row for each of its heads. */
+static struct tensor heads_of(const struct tensor *tensor, int64_t head_width)
+{
+    return tensor_2d(tensor->data, tensor->dtype, tensor->device, tensor_count(tensor) / head_width,
+                     head_width);
+}
+
+static void head_norm_forward(const struct layer_pass *pass, struct tensor *out, struct tensor *inverse_rms,
+                              const struct tensor *plain, const struct tensor *weight)
+{
+    const int64_t head_width = pass->settings->head_width;
+    const struct tensor plain_heads = heads_of(plain, head_width);
+    struct tensor heads = heads_of(out, head_width);
+    op_rmsnorm_forward(pass->backend, &heads, inverse_rms, &plain_heads, weight,
+                       pass->settings->norm_epsilon);
+}
+
+static void queries_and_keys(const struct layer_pass *pass, int64_t layer, struct layer_activations *a,
+                             struct layer_scratch *scratch)
+{
+    const struct layer_weights *const weights = &pass->weights->layer[layer];
+    const bool norm = pass->settings->head_norm;
+    linear_forward(pass, layer, LINEAR_Q, a, scratch, norm ? &a->plain_q : &a->q, &a->attention_normed);
+    linear_forward(pass, layer, LINEAR_K, a, scratch, norm ? &a->plain_k : &a->k, &a->attention_normed);
+    if (!norm)
+        return;
+    head_norm_forward(pass, &a->q, &a->q_inverse_rms, &a->plain_q, &weights->query_norm);
+    head_norm_forward(pass, &a->k, &a->k_inverse_rms, &a->plain_k, &weights->key_norm);
+}
+
 void layer_attention_input(const struct layer_pass *pass, int64_t layer,
                            struct layer_activations *activations, struct layer_scratch *scratch,
                            const struct tensor *positions)
@@ -189,8 +229,7 @@ void layer_attention_input(const struct layer_pass *pass, int64_t layer,
     struct layer_activations *const a = activations;
     op_rmsnorm_forward(pass->backend, &a->attention_normed, &a->attention_inverse_rms, &a->input,
                        &pass->weights->layer[layer].attention_norm, settings->norm_epsilon);
-    linear_forward(pass, layer, LINEAR_Q, a, scratch, &a->q, &a->attention_normed);
-    linear_forward(pass, layer, LINEAR_K, a, scratch, &a->k, &a->attention_normed);
+    queries_and_keys(pass, layer, a, scratch);
     linear_forward(pass, layer, LINEAR_V, a, scratch, &a->v, &a->attention_normed);
     if (settings->positions) {
         op_rope_forward(pass->backend, &a->q, positions, pass->frequencies, settings->head_width);
@@ -290,28 +329,62 @@ static void feed_backward(const struct layer_pass *pass, int64_t layer, struct l
                         &pass->weights->layer[layer].feed_norm, &a->feed_inverse_rms);
 }
 
+/* d_plain = the gradient of q or k before its norm, from d_out, the one after it. */
+static void head_norm_backward(const struct layer_pass *pass, struct tensor *d_plain, struct tensor *d_weight,
+                               const struct tensor *d_out, const struct tensor *plain,
+                               const struct tensor *weight, const struct tensor *inverse_rms)
+{
+    const int64_t head_width = pass->settings->head_width;
+    const struct tensor d_heads = heads_of(d_out, head_width), plain_heads = heads_of(plain, head_width);
+    struct tensor d_plain_heads = heads_of(d_plain, head_width);
+    tensor_zero(pass->backend, d_plain);
+    op_rmsnorm_backward(pass->backend, &d_plain_heads, present(d_weight), &d_heads, &plain_heads, weight,
+                        inverse_rms);
+}
+
+/* From d_q and d_k, of what the attention has read, to those of the two linears' results, wherever they are then. */
+static void queries_and_keys_backward(const struct layer_pass *pass, int64_t layer,
+                                      struct layer_activations *a, struct layer_scratch *s,
+                                      const struct tensor *positions, struct tensor **d_q,
+                                      struct tensor **d_k)
+{
+    const struct transformer_settings *const settings = pass->settings;
+    const struct layer_weights *const weights = &pass->weights->layer[layer];
+    struct tensor d_query_norm = pass->gradients->layer[layer].query_norm;
+    struct tensor d_key_norm = pass->gradients->layer[layer].key_norm;
+    *d_q = &s->d_q;
+    *d_k = &s->d_k;
+    if (settings->positions) {
+        op_rope_backward(pass->backend, &s->d_k, positions, pass->frequencies, settings->head_width);
+        op_rope_backward(pass->backend, &s->d_q, positions, pass->frequencies, settings->head_width);
+    }
+    if (!settings->head_norm)
+        return;
+    *d_q = &s->d_plain_q;
+    *d_k = &s->d_plain_k;
+    head_norm_backward(pass, *d_k, &d_key_norm, &s->d_k, &a->plain_k, &weights->key_norm, &a->k_inverse_rms);
+    head_norm_backward(pass, *d_q, &d_query_norm, &s->d_q, &a->plain_q, &weights->query_norm,
+                       &a->q_inverse_rms);
+}
+
 /* d_x: of `middle`; becomes that of the layer's input. */
 static void attention_backward(const struct layer_pass *pass, int64_t layer,
                                struct layer_activations *activations, struct layer_scratch *scratch,
                                const struct tensor *positions, const struct tensor *starts,
                                struct tensor *d_x, bool input_wanted)
 {
-    const struct transformer_settings *settings = pass->settings;
     struct layer_activations *const a = activations;
     struct layer_scratch *const s = scratch;
-    struct tensor d_norm = pass->gradients->layer[layer].attention_norm;
+    struct tensor *d_q, *d_k, d_norm = pass->gradients->layer[layer].attention_norm;
     const struct tensor *d_branch = branch_gradient(pass, s, d_x, dropout_site(layer, SITE_ATTENTION_BRANCH));
     linear_backward(pass, layer, LINEAR_O, a, s, &s->d_attended, false, d_branch, &a->attended);
     op_attention_backward(pass->backend, &s->d_q, &s->d_k, &s->d_v, &s->d_attended, &a->attended,
-                          &a->log_sum_exp, &a->q, &a->k, &a->v, starts, attention_shape(settings));
-    if (settings->positions) {
-        op_rope_backward(pass->backend, &s->d_k, positions, pass->frequencies, settings->head_width);
-        op_rope_backward(pass->backend, &s->d_q, positions, pass->frequencies, settings->head_width);
-    }
+                          &a->log_sum_exp, &a->q, &a->k, &a->v, starts, attention_shape(pass->settings));
+    queries_and_keys_backward(pass, layer, a, s, positions, &d_q, &d_k);
     struct tensor *d_normed = input_wanted ? &s->d_normed : NULL;
     linear_backward(pass, layer, LINEAR_V, a, s, d_normed, false, &s->d_v, &a->attention_normed);
-    linear_backward(pass, layer, LINEAR_K, a, s, d_normed, true, &s->d_k, &a->attention_normed);
-    linear_backward(pass, layer, LINEAR_Q, a, s, d_normed, true, &s->d_q, &a->attention_normed);
+    linear_backward(pass, layer, LINEAR_K, a, s, d_normed, true, d_k, &a->attention_normed);
+    linear_backward(pass, layer, LINEAR_Q, a, s, d_normed, true, d_q, &a->attention_normed);
     if (input_wanted)
         op_rmsnorm_backward(pass->backend, d_x, present(&d_norm), d_normed, &a->input,
                             &pass->weights->layer[layer].attention_norm, &a->attention_inverse_rms);

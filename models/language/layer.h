@@ -19,6 +19,7 @@ struct linear_shape {
     int64_t out, in;
 };
 struct linear_shape linear_shape(const struct transformer_settings *settings, enum linear linear);
+bool linear_has_bias(const struct transformer_settings *settings, enum linear linear);
 /* "self_attn.q_proj", ...: the linear's name in Hugging Face's Llama. */
 const char *linear_module(enum linear linear);
 
@@ -44,6 +45,9 @@ struct layer_activations {
     struct tensor attention_normed;          /* [rows, width] */
     struct tensor q;                         /* [rows, query_heads * head_width] */
     struct tensor k, v;                      /* [rows, key_heads * head_width] */
+    struct tensor plain_q, plain_k;          /* like q, k: before their norms; rank 0 without head_norm */
+    struct tensor q_inverse_rms;             /* [rows * query_heads] */
+    struct tensor k_inverse_rms;             /* [rows * key_heads] */
     struct tensor log_sum_exp;               /* [query_heads, rows] */
     struct tensor attended;                  /* like q */
     struct tensor middle;                    /* [rows, width] */
@@ -53,13 +57,14 @@ struct layer_activations {
     struct tensor lora_hidden[LINEAR_COUNT]; /* [rows, rank]; rank 0: no adapter there */
 };
 
-/* What any layer may overwrite. The last five are laid out only for a backward. */
+/* What any layer may overwrite. All but the first two are laid out only for a backward. */
 struct layer_scratch {
     struct tensor branch;        /* [rows, width]: a residual branch, or its gradient */
     struct tensor dropped;       /* [rows * the widest linear's input]; rank 0 without LoRA dropout */
     struct tensor d_lora_hidden; /* [rows, rank]; rank 0 without LoRA */
     struct tensor d_normed;      /* [rows, width] */
     struct tensor d_q, d_k, d_v, d_attended;
+    struct tensor d_plain_q, d_plain_k;    /* rank 0 without head_norm */
     struct tensor d_gate, d_up, d_product; /* [rows, hidden] */
 };
 

@@ -46,3 +46,22 @@ struct linear_shape linear_shape(const struct transformer_settings *settings, en
     }
     return (struct linear_shape){0, 0};
 }
+
+bool linear_has_bias(const struct transformer_settings *settings, enum linear linear)
+{
+    switch (linear) {
+    case LINEAR_Q:
+    case LINEAR_K:
+    case LINEAR_V:
+        return settings->attention_bias;
+    case LINEAR_O:
+        return settings->output_bias;
+    case LINEAR_GATE:
+    case LINEAR_UP:
+    case LINEAR_DOWN:
+        return settings->feed_bias;
+    case LINEAR_COUNT:
+        break;
+    }
+    return false;
+}

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,35 @@ static bool check_size(const char *name, int64_t value, int64_t most, struct err
         return true;
     return error_set(error, ERROR_USAGE, "the transformer's %s is %lld; choose at least 1 and at most %lld",
                      name, (long long)value, (long long)most);
+}
+
+const char *transformer_family(const struct transformer_settings *settings)
+{
+    const bool bias = settings->attention_bias, whole = bias == settings->output_bias;
+    if (settings->head_norm)
+        return whole && !settings->feed_bias ? "qwen3" : NULL;
+    if (whole)
+        return "llama";
+    return bias && !settings->feed_bias ? "qwen2" : NULL;
+}
+
+static bool check_scaling(const struct rope_scaling *scaling, struct error *error)
+{
+    if (scaling->type == ROPE_DEFAULT)
+        return true;
+    if (!(scaling->factor > 0.0) || !isfinite(scaling->factor))
+        return error_set(error, ERROR_USAGE, "rotary positions scaled by %g; choose a factor greater than 0",
+                         scaling->factor);
+    if (scaling->type == ROPE_LLAMA3 &&
+        (scaling->original_positions < 1 || !(scaling->low_frequency_factor > 0.0) ||
+         !(scaling->high_frequency_factor > scaling->low_frequency_factor)))
+        return error_set(
+            error, ERROR_USAGE,
+            "rotary positions scaled as in Llama 3 from %lld positions between %g and %g; choose at "
+            "least 1, and factors greater than 0, the lower first",
+            (long long)scaling->original_positions, scaling->low_frequency_factor,
+            scaling->high_frequency_factor);
+    return true;
 }
 
 /* The bounds keep every size in bytes far from overflow. */
@@ -43,8 +73,18 @@ static bool check_settings(const struct transformer_settings *settings, const st
                          "rotary positions need an even head width, not %lld; choose width and "
                          "heads so, or set positions: false",
                          (long long)settings->head_width);
+    if (!transformer_family(settings))
+        return error_set(error, ERROR_USAGE,
+                         "biases or norms of queries and keys in other places than Llama, Qwen2 and Qwen3 "
+                         "have them; choose those of one of these families");
+    if (!check_scaling(&settings->rope_scaling, error))
+        return false;
     if (settings->precision == PRECISION_BF16 && backend->device == DEVICE_CPU)
         return error_set(error, ERROR_USAGE, "bf16 is only for GPUs; set language_model.precision: f32");
+    if (settings->sequence_maximum < 0)
+        return error_set(error, ERROR_USAGE,
+                         "sequences of up to %lld tokens; choose at least 1, or 0 for any",
+                         (long long)settings->sequence_maximum);
     if (settings->classes < 0 || settings->classes > settings->vocabulary)
         return error_set(error, ERROR_USAGE, "%lld classes in a vocabulary of %lld; choose at most that many",
                          (long long)settings->classes, (long long)settings->vocabulary);

@@ -1,11 +1,12 @@
 /*
- * transformer.h: a decoder of the Llama family (Touvron et al. 2023): RMSNorm, rotary positions,
- * grouped-query attention, SwiGLU; optional biases on q, k, v; optional tied output; LoRA on any of the seven
- * linears.
+ * transformer.h: a decoder of the Llama family (Touvron et al. 2023), to which Mistral, Qwen2 and Qwen3 belong: RMSNorm,
+ * rotary positions, grouped-query attention, SwiGLU; optional biases, norms of queries and keys, tied output; LoRA on
+ * any of the seven linears.
  *
  *   x = embedding[token]
  *   each layer:
- *     h = rmsnorm(x);  q, k, v = h Wq^T, h Wk^T, h Wv^T;  rope(q, k);  x += attention(q, k, v) Wo^T
+ *     h = rmsnorm(x);  q, k, v = h Wq^T, h Wk^T, h Wv^T
+ *     (with head_norm: each head of q, k = rmsnorm of it);  rope(q, k);  x += attention(q, k, v) Wo^T
  *     h = rmsnorm(x);  x += (silu(h Wgate^T) * (h Wup^T)) Wdown^T
  *   logits = rmsnorm(x) Wout^T   (Wout = embedding when tied)
  *
@@ -24,15 +25,33 @@
  * parameters' gradients and their moments are f32 always. */
 enum precision { PRECISION_F32, PRECISION_BF16 };
 
+/* Scaled rotary positions, as Hugging Face's rope_type names them. Frequency i, theta^(-2 i / head_width), is
+ *   linear: divided by `factor` (Chen et al. 2023, position interpolation);
+ *   llama3: divided by `factor` where its wave is longer than original_positions / low_frequency_factor, as it is where
+ *           the wave is shorter than original_positions / high_frequency_factor, and in between a mean of the two whose
+ *           weight goes linearly with original_positions / wave (Grattafiori et al. 2024). */
+enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 };
+struct rope_scaling {
+    enum rope_type type;
+    double factor, low_frequency_factor, high_frequency_factor; /* the last two for llama3 */
+    int64_t original_positions;                                 /* for llama3 */
+};
+
 struct transformer_settings {
     int64_t vocabulary, width, layers, query_heads, key_heads, head_width, hidden; /* hidden: of the SwiGLU */
     int64_t classes; /* only the first `classes` tokens can be predicted (ids: users never are); 0: all */
+    int64_t sequence_maximum; /* tokens of the longest sequence that the model may see, 0: any */
     float norm_epsilon, rope_theta;
+    struct rope_scaling rope_scaling;
     bool positions; /* false: no rotary embedding, the model sees sets in causal order */
-    bool tied, attention_bias;
+    bool tied;      /* the output table is the embedding */
+    bool attention_bias, output_bias, feed_bias; /* on q, k, v; on o; on gate, up, down */
+    bool head_norm; /* RMSNorm over each head of q and of k, before the rotary positions (Qwen3) */
     bool recompute; /* keep only each layer's input, run its forward again in backward */
     enum precision precision;
 };
+/* Hugging Face's model_type for such biases and norms: "llama", "qwen2", "qwen3"; NULL: no family has them so. */
+const char *transformer_family(const struct transformer_settings *settings);
 enum dtype transformer_storage(const struct transformer_settings *settings);
 
 enum linear { LINEAR_Q, LINEAR_K, LINEAR_V, LINEAR_O, LINEAR_GATE, LINEAR_UP, LINEAR_DOWN, LINEAR_COUNT };
@@ -50,8 +69,9 @@ double lora_scale(const struct lora_settings *lora);
 
 struct layer_weights {
     struct tensor attention_norm, feed_norm; /* [width] */
+    struct tensor query_norm, key_norm;      /* [head_width]; rank 0 without head_norm */
     struct tensor linear[LINEAR_COUNT];      /* [out, in] */
-    struct tensor bias[LINEAR_COUNT];        /* [out]; rank 0: none. q, k, v when attention_bias */
+    struct tensor bias[LINEAR_COUNT];        /* [out]; rank 0: none */
     struct tensor lora_a[LINEAR_COUNT];      /* [rank, in]; rank 0: none */
     struct tensor lora_b[LINEAR_COUNT];      /* [out, rank] */
 };

@@ -30,6 +30,14 @@ bool transformer_check_sequences(const struct transformer *model, const struct b
     if (batch->starts[0] != 0 || batch->starts[batch->sequences] != batch->tokens)
         return error_set(error, ERROR_RUN, "the sequences of the batch do not cover its %lld tokens",
                          (long long)batch->tokens);
+    const int64_t longest = model->settings.sequence_maximum;
+    for (int64_t token = 0; longest > 0 && token < batch->tokens; token++)
+        if (batch->position[token] >= longest)
+            return error_set(
+                error, ERROR_RUN,
+                "a sequence of the batch has more than %lld tokens, which is all that the checkpoint "
+                "was made for; shorten the prompts",
+                (long long)longest);
     for (int64_t token = 0; token < batch->tokens; token++)
         if (batch->token[token] < 0 || batch->token[token] >= model->settings.vocabulary ||
             batch->position[token] < 0)

@@ -94,7 +94,7 @@ static void add_linear(struct transformer *model, int64_t layer, enum linear lin
     const char *module = linear_module(linear);
     add_parameter(model, &weights->linear[linear], &gradients->linear[linear], base, shape.out, shape.in,
                   "model.layers.%lld.%s.weight", number, module);
-    if (model->settings.attention_bias && (linear == LINEAR_Q || linear == LINEAR_K || linear == LINEAR_V))
+    if (linear_has_bias(&model->settings, linear))
         add_parameter(model, &weights->bias[linear], &gradients->bias[linear], base, shape.out, 0,
                       "model.layers.%lld.%s.bias", number, module);
     if (model->lora.rank > 0 && model->lora.targets[linear]) {
@@ -118,6 +118,12 @@ static void add_layer(struct transformer *model, int64_t layer)
                   "model.layers.%lld.post_attention_layernorm.weight", (long long)layer);
     for (int linear = 0; linear < LINEAR_COUNT; linear++)
         add_linear(model, layer, (enum linear)linear);
+    if (!model->settings.head_norm)
+        return;
+    add_parameter(model, &weights->query_norm, &gradients->query_norm, base, model->settings.head_width, 0,
+                  "model.layers.%lld.self_attn.q_norm.weight", (long long)layer);
+    add_parameter(model, &weights->key_norm, &gradients->key_norm, base, model->settings.head_width, 0,
+                  "model.layers.%lld.self_attn.k_norm.weight", (long long)layer);
 }
 
 /* As many elements as the last laying out has counted. */
@@ -202,6 +208,30 @@ static void fill_parameter(const struct transformer *model, const struct paramet
     }
 }
 
+static double llama3_frequency(const struct rope_scaling *scaling, double frequency)
+{
+    const double turns = (double)scaling->original_positions * frequency / (2.0 * M_PI);
+    const double low = scaling->low_frequency_factor, high = scaling->high_frequency_factor;
+    const double whole = turns > high ? 1.0 : turns < low ? 0.0 : (turns - low) / (high - low);
+    return whole * frequency + (1.0 - whole) * frequency / scaling->factor;
+}
+
+/* The angle by which a step of one position turns dimensions `index` and `index` + head_width / 2 of a head. */
+static double frequency(const struct transformer_settings *settings, int64_t index)
+{
+    const double plain =
+        pow((double)settings->rope_theta, -2.0 * (double)index / (double)settings->head_width);
+    switch (settings->rope_scaling.type) {
+    case ROPE_DEFAULT:
+        break;
+    case ROPE_LINEAR:
+        return plain / settings->rope_scaling.factor;
+    case ROPE_LLAMA3:
+        return llama3_frequency(&settings->rope_scaling, plain);
+    }
+    return plain;
+}
+
 bool transformer_initialize_parameters(struct transformer *model, uint64_t seed, struct error *error)
 {
     int64_t largest = tensor_count(&model->frequencies);
@@ -220,8 +250,7 @@ bool transformer_initialize_parameters(struct transformer *model, uint64_t seed,
         tensor_upload_rounded(model->backend, &parameter->value, values);
     }
     for (int64_t index = 0; index < tensor_count(&model->frequencies); index++)
-        values[index] = (real)pow((double)model->settings.rope_theta,
-                                  -2.0 * (double)index / (double)model->settings.head_width);
+        values[index] = (real)frequency(&model->settings, index);
     tensor_upload(model->backend, &model->frequencies, values);
     transformer_values_changed(model);
     free(values);
