@@ -101,13 +101,16 @@ static void *take(struct arena *arena, size_t bytes)
 
 struct tensor arena_tensor_1d(struct arena *arena, enum dtype dtype, int64_t length)
 {
-    return tensor_1d(take(arena, (size_t)length * dtype_size(dtype)), dtype, arena->backend->device, length);
+    struct tensor tensor = tensor_1d(NULL, dtype, arena->backend->device, length);
+    tensor.data = take(arena, tensor_bytes(&tensor));
+    return tensor;
 }
 
 struct tensor arena_tensor_2d(struct arena *arena, enum dtype dtype, int64_t rows, int64_t columns)
 {
-    return tensor_2d(take(arena, (size_t)(rows * columns) * dtype_size(dtype)), dtype, arena->backend->device,
-                     rows, columns);
+    struct tensor tensor = tensor_2d(NULL, dtype, arena->backend->device, rows, columns);
+    tensor.data = take(arena, tensor_bytes(&tensor));
+    return tensor;
 }
 
 size_t arena_mark(const struct arena *arena)

@@ -7,6 +7,7 @@
 #include "core/bf16.h"
 #include "core/cpu/cpu.h"
 #include "core/operators.h"
+#include "core/quantize.h"
 #include "cuda/backend.h"
 
 static const char *first_hole(const struct backend *backend)
@@ -138,14 +139,31 @@ void tensor_upload(struct backend *backend, struct tensor *tensor, const void *h
     backend->upload(backend, tensor->data, host, tensor_bytes(tensor));
 }
 
-void tensor_upload_rounded(struct backend *backend, struct tensor *tensor, real *host)
+static bool upload_quantized(struct backend *backend, struct tensor *tensor, const real *host,
+                             struct error *error)
+{
+    const size_t bytes = tensor_bytes(tensor);
+    void *stored = calloc(1, bytes);
+    if (!stored)
+        return error_memory(error, "a quantised matrix", bytes, NULL);
+    const bool done = quantize(stored, tensor, host, backend->threads, error);
+    if (done)
+        tensor_upload(backend, tensor, stored);
+    free(stored);
+    return done;
+}
+
+bool tensor_upload_rounded(struct backend *backend, struct tensor *tensor, real *host, struct error *error)
 {
     uint16_t *rounded = (void *)host;
+    if (dtype_is_quantized(tensor->dtype))
+        return upload_quantized(backend, tensor, host, error);
     for (int64_t i = 0; tensor->dtype == DTYPE_BF16 && i < tensor_count(tensor); i++) {
         const uint16_t bits = bf16_nearest((float)host[i]);
         memcpy(&rounded[i], &bits, sizeof bits);
     }
     tensor_upload(backend, tensor, host);
+    return true;
 }
 
 void tensor_download(struct backend *backend, void *host, const struct tensor *tensor)

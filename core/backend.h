@@ -92,8 +92,9 @@ void backend_release(struct backend *backend, void *memory, size_t bytes);
 
 /* Tensor-wise copies; shapes and types must agree in bytes. */
 void tensor_upload(struct backend *backend, struct tensor *tensor, const void *host);
-/* Uploads reals to a tensor of DTYPE_REAL or bf16; for the latter `host` is overwritten. */
-void tensor_upload_rounded(struct backend *backend, struct tensor *tensor, real *host);
+/* Uploads reals to a tensor of DTYPE_REAL, bf16, for which `host` is overwritten, or a quantised type, for which they must
+ * be finite and as much memory as the tensor takes is needed on the host. */
+bool tensor_upload_rounded(struct backend *backend, struct tensor *tensor, real *host, struct error *error);
 void tensor_download(struct backend *backend, void *host, const struct tensor *tensor);
 void tensor_zero(struct backend *backend, struct tensor *tensor);
 

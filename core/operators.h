@@ -11,6 +11,7 @@
     X(gemm)                                                                                                  \
     X(add)                                                                                                   \
     X(convert)                                                                                               \
+    X(dequantize)                                                                                            \
     X(axpby)                                                                                                 \
     X(bias_forward)                                                                                          \
     X(bias_backward)                                                                                         \

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "core/operators.h"
+#include "core/quantize.h"
 
 /* ---- checks ---- */
 
@@ -131,6 +132,17 @@ void op_add(struct backend *backend, struct tensor *out, const struct tensor *a,
         return;
     count_work(backend, elements(out), 3.0 * elements(out));
     backend->operators->add(backend, out, a, b);
+}
+
+void op_dequantize(struct backend *backend, struct tensor *out, const struct tensor *x)
+{
+    const char *where = "op_dequantize";
+    const enum dtype storage = storage_of(backend, out);
+    if (!CONDITION(dtype_is_quantized(x->dtype), "x must be int8 or nf4") ||
+        !matrix(backend, where, "x", x, x->dtype, ANY, ANY) || !STORED_MATRIX(out, x->shape[0], x->shape[1]))
+        return;
+    count_work(backend, elements(out), elements(out) + (double)tensor_bytes(x) / (double)sizeof(real));
+    backend->operators->dequantize(backend, out, x);
 }
 
 void op_axpby(struct backend *backend, struct tensor *y, float alpha, const struct tensor *x, float beta)

@@ -49,6 +49,10 @@ void op_add(struct backend *backend, struct tensor *out, const struct tensor *a,
 /* out = x, from f32 to bf16 (rounded to nearest, ties to even) or back; the same type: a copy. */
 void op_convert(struct backend *backend, struct tensor *out, const struct tensor *x);
 
+/* The numbers of a quantised matrix (quantize.h), right before the product that reads them. */
+void op_dequantize(struct backend *backend, struct tensor *out /* [rows, columns] */,
+                   const struct tensor *x /* int8 or nf4 [rows, columns] */);
+
 /* y = alpha * x + beta * y. */
 void op_axpby(struct backend *backend, struct tensor *y, float alpha, const struct tensor *x, float beta);
 

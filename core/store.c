@@ -225,6 +225,9 @@ static hid_t memory_type(enum dtype dtype)
         return H5T_NATIVE_INT64;
     case DTYPE_U32:
         return H5T_NATIVE_UINT32;
+    case DTYPE_INT8:
+    case DTYPE_NF4:
+        break; /* no file holds them */
     }
     return H5I_INVALID_HID;
 }

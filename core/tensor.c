@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "core/quantize.h"
+
 size_t dtype_size(enum dtype dtype)
 {
     switch (dtype) {
@@ -14,13 +16,16 @@ size_t dtype_size(enum dtype dtype)
     case DTYPE_F64:
     case DTYPE_I64:
         return 8;
+    case DTYPE_INT8:
+    case DTYPE_NF4:
+        break;
     }
     return 0;
 }
 
 const char *dtype_name(enum dtype dtype)
 {
-    static const char *const names[] = {"f32", "f64", "bf16", "i32", "i64", "u32"};
+    static const char *const names[] = {"f32", "f64", "bf16", "i32", "i64", "u32", "int8", "nf4"};
     return names[dtype];
 }
 
@@ -34,7 +39,9 @@ int64_t tensor_count(const struct tensor *tensor)
 
 size_t tensor_bytes(const struct tensor *tensor)
 {
-    return (size_t)tensor_count(tensor) * dtype_size(tensor->dtype);
+    const int64_t count = tensor_count(tensor);
+    return dtype_is_quantized(tensor->dtype) ? quantized_bytes(tensor->dtype, count)
+                                             : (size_t)count * dtype_size(tensor->dtype);
 }
 
 struct tensor tensor_1d(void *data, enum dtype dtype, enum device_kind device, int64_t length)
@@ -50,7 +57,8 @@ struct tensor tensor_2d(void *data, enum dtype dtype, enum device_kind device, i
 
 struct tensor tensor_rows(const struct tensor *tensor, int64_t first, int64_t count)
 {
-    assert(tensor->rank >= 1 && first >= 0 && first + count <= tensor->shape[0]);
+    assert(!dtype_is_quantized(tensor->dtype) && tensor->rank >= 1 && first >= 0 &&
+           first + count <= tensor->shape[0]);
     struct tensor view = *tensor;
     int64_t row = 1;
     for (int axis = 1; axis < tensor->rank; axis++)

@@ -36,6 +36,10 @@ static void *download_values(struct backend *backend, const struct tensor *tenso
         case DTYPE_I64:
             (*values)[i] = (double)((int64_t *)bytes)[i];
             break;
+        case DTYPE_INT8: /* is no result: only its bytes count */
+        case DTYPE_NF4:
+            (*values)[i] = 0.0;
+            break;
         default:
             (*values)[i] = (double)((int32_t *)bytes)[i];
         }

@@ -43,7 +43,7 @@ static inline struct transformer *make_model(struct backend *backend, struct tra
         real *weights = malloc((size_t)values * sizeof *weights);
         for (int64_t i = 0; i < values; i++)
             weights[i] = (real)(0.3 * random_normal(&stream));
-        tensor_upload_rounded(backend, &parameters[p].value, weights);
+        require(tensor_upload_rounded(backend, &parameters[p].value, weights, &error), &error);
         free(weights);
     }
     return model;

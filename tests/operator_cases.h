@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/ops.h"
+#include "core/quantize.h"
 
 enum role { CONSTANT, VARIABLE, RESULT };
 /* INDEX: uniform on -1 .. bound - 1 (on 0 .. when no_gap); STARTS: 0 .. bound ascending, with empty ranges;
@@ -138,6 +139,20 @@ static void convert_forward(struct backend *backend, struct tensor *t, size_numb
     (void)s;
     op_convert(backend, &t[1], &t[0]);
     op_convert(backend, &t[2], &t[1]);
+}
+
+/* Rows, columns, nf4 instead of int8. */
+static int dequantize_describe(struct operand *o, size_numbers s)
+{
+    o[0] = (struct operand){"x", CONSTANT, s[2] ? DTYPE_NF4 : DTYPE_INT8, s[0], s[1], GAPS, 0};
+    o[1] = REAL("out", RESULT, s[0], s[1]);
+    return 2;
+}
+
+static void dequantize_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_dequantize(backend, &t[1], &t[0]);
 }
 
 static int bias_describe(struct operand *o, size_numbers s)
@@ -961,6 +976,22 @@ static const struct operator_family operator_families[] = {
      NULL,
      {{1, 1}, {33, 31}, {257, 65}, {31, 264}},
      {{4096, 128}}},
+    {"dequantize",
+     dequantize_describe,
+     dequantize_forward,
+     NULL,
+     {{1, 1},
+      {1, 1, 1},
+      {33, 31},
+      {33, 31, 1},
+      {257, 65},
+      {257, 65, 1},
+      {31, 264},
+      {31, 264, 1},
+      {3, 2731},
+      {3, 2731, 1},
+      {1, 2, 1}},
+     {{4096, 1024}, {4096, 1024, 1}}},
     {"bias",
      bias_describe,
      bias_forward,
@@ -1321,11 +1352,28 @@ static double fill_number(struct random_stream *random, const struct operand *op
 /* Random numbers repeat after so many: drawing more takes longer than what a bench measures. */
 enum { DRAWN_MAXIMUM = 1 << 20 };
 
+/* A quantised operand, of numbers that are drawn like any other's. */
+static void fill_quantized(struct tensor *tensor, const struct operand *operand, struct random_stream *random)
+{
+    const int64_t count = tensor_count(tensor);
+    struct error error = ERROR_INITIALIZER;
+    real *values = malloc((size_t)count * sizeof *values);
+    for (int64_t i = 0; values && i < count; i++)
+        values[i] = i < DRAWN_MAXIMUM ? (real)fill_number(random, operand, i) : values[i - DRAWN_MAXIMUM];
+    if (!values || !quantize(tensor->data, tensor, values, 1, &error))
+        abort();
+    free(values);
+}
+
 static void fill_operand(struct tensor *tensor, const struct operand *operand, uint64_t key)
 {
     struct random_stream random = random_stream_open(1, RANDOM_TEST, 0, key);
     if (operand->filling == ZERO)
         return; /* as it was allocated */
+    if (dtype_is_quantized(tensor->dtype)) {
+        fill_quantized(tensor, operand, &random);
+        return;
+    }
     for (int64_t i = 0; i < tensor_count(tensor); i++) {
         int64_t value = 0;
         fill_integers(&random, operand, i, &value);

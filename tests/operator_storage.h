@@ -16,6 +16,7 @@ static const struct stored_operands {
     {"gemm", " a b c ", ""},
     {"add", " a b out ", ""},
     {"axpby", " x y ", ""},
+    {"dequantize", " out ", ""},
     {"bias", " x out bias ", " bias "},
     {"linear", " x weight bias y a b hidden dropped d_hidden ", " weight bias a b "},
     {"gather", " table out ", " table "},

@@ -65,7 +65,8 @@ static struct tensor tokens_open(struct backend *device, enum dtype dtype, float
     struct tensor tensor = tensor_2d(memory, dtype, device->device, KEYS, HEAD_WIDTH);
     for (int i = 0; i < KEYS * HEAD_WIDTH; i++)
         values[i] = value(i / HEAD_WIDTH);
-    tensor_upload_rounded(device, &tensor, values);
+    struct error error = ERROR_INITIALIZER;
+    require(tensor_upload_rounded(device, &tensor, values, &error), &error);
     return tensor;
 }
 

@@ -50,6 +50,12 @@ static void convert_reference(double **v, size_numbers s)
         v[1][i] = v[2][i] = nearest_bf16(v[0][i]);
 }
 
+static void dequantize_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0] * s[1]; i++)
+        v[1][i] = v[0][i];
+}
+
 static void bias_reference(double **v, size_numbers s)
 {
     for (int64_t i = 0; i < s[0] * s[1]; i++)
@@ -495,6 +501,7 @@ static const struct {
     {"add", add_reference},
     {"axpby", axpby_reference},
     {"convert", convert_reference},
+    {"dequantize", dequantize_reference},
     {"bias", bias_reference},
     {"activation", activation_reference},
     {"linear", linear_reference},
@@ -547,6 +554,35 @@ static double bf16_number(uint16_t stored)
     return (double)value;
 }
 
+/* By the definition of the two formats and the table as it was published. */
+static double quantized_number(const struct tensor *tensor, int64_t i)
+{
+    static const double published[] = {-1.0,
+                                       -0.6961928009986877,
+                                       -0.5250730514526367,
+                                       -0.39491748809814453,
+                                       -0.28444138169288635,
+                                       -0.18477343022823334,
+                                       -0.09105003625154495,
+                                       0.0,
+                                       0.07958029955625534,
+                                       0.16093020141124725,
+                                       0.24611230194568634,
+                                       0.33791524171829224,
+                                       0.44070982933044434,
+                                       0.5626170039176941,
+                                       0.7229568362236023,
+                                       1.0};
+    const bool narrow = tensor->dtype == DTYPE_NF4;
+    const int64_t count = tensor_count(tensor), bytes = narrow ? (count + 1) / 2 : count;
+    const unsigned char *codes = tensor->data;
+    float absmax;
+    memcpy(&absmax, codes + (bytes + 15) / 16 * 16 + i / 64 * 4, sizeof absmax);
+    if (!narrow)
+        return (double)(signed char)codes[i] / 127.0 * (double)absmax;
+    return published[i % 2 ? codes[i / 2] % 16 : codes[i / 2] / 16] * (double)absmax;
+}
+
 static double element(const struct tensor *tensor, int64_t i)
 {
     switch (tensor->dtype) {
@@ -560,6 +596,9 @@ static double element(const struct tensor *tensor, int64_t i)
         return (double)((const uint32_t *)tensor->data)[i];
     case DTYPE_BF16:
         return bf16_number(((const uint16_t *)tensor->data)[i]);
+    case DTYPE_INT8:
+    case DTYPE_NF4:
+        return quantized_number(tensor, i);
     default:
         return (double)((const int32_t *)tensor->data)[i];
     }

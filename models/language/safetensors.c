@@ -339,9 +339,10 @@ bool safetensors_read(const struct safetensors *file, const char *name, struct b
     if (!values)
         return error_memory(error, name, bytes, NULL);
     convert(values, entry);
-    tensor_upload_rounded(backend, tensor, values);
+    struct error reason = ERROR_INITIALIZER;
+    const bool uploaded = tensor_upload_rounded(backend, tensor, values, &reason);
     free(values);
-    return true;
+    return uploaded || error_at(error, ERROR_RUN, file->path, 0, "tensor '%s': %s", name, reason.message);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------ */

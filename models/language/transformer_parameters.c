@@ -243,16 +243,17 @@ bool transformer_initialize_parameters(struct transformer *model, uint64_t seed,
     if (!values)
         return error_memory(error, "a parameter's initial values", (size_t)largest * sizeof *values,
                             "lower language_model.width");
-    for (int64_t index = 0; index < model->parameter_count; index++) {
+    bool done = true;
+    for (int64_t index = 0; done && index < model->parameter_count; index++) {
         struct parameter *parameter = &model->parameters[index];
         struct random_stream stream = random_stream_open(seed, RANDOM_INITIALIZE, 0, (uint64_t)index);
         fill_parameter(model, parameter, &stream, values);
-        tensor_upload_rounded(model->backend, &parameter->value, values);
+        done = tensor_upload_rounded(model->backend, &parameter->value, values, error);
     }
     for (int64_t index = 0; index < tensor_count(&model->frequencies); index++)
         values[index] = (real)frequency(&model->settings, index);
     tensor_upload(model->backend, &model->frequencies, values);
     transformer_values_changed(model);
     free(values);
-    return true;
+    return done;
 }
