@@ -36,6 +36,7 @@ struct workload {
     struct run_way ways[3];
     bool tied;
     int repeats;
+    const struct prompt_layout *layout; /* of the prompts; main() makes it */
 };
 
 static const struct workload workloads[] = {
@@ -49,7 +50,8 @@ static const struct workload workloads[] = {
      {{2, 64, 2, 2, 176}, {4, 128, 4, 4, 344}},
      {{256, 1, 0}, {256, 4, 0}, {256, 0, 8}},
      true,
-     3},
+     3,
+     NULL},
     {"gowalla",
      29858,
      40996,
@@ -60,7 +62,8 @@ static const struct workload workloads[] = {
      {{12, 512, 8, 8, 1376}},
      {{2048, 1, 0}, {256, 0, 8}},
      true,
-     1},
+     1,
+     NULL},
     {"llama-8b",
      256,
      128252,
@@ -71,7 +74,8 @@ static const struct workload workloads[] = {
      {{32, 4096, 32, 8, 14336}},
      {{64, 1, 0}, {256, 1, 0}},
      false,
-     1},
+     1,
+     NULL},
 };
 enum { WORKLOAD_COUNT = (int)(sizeof workloads / sizeof *workloads) };
 
@@ -108,7 +112,7 @@ static struct vocabulary vocabulary_of(const struct workload *workload)
 static struct prompt_settings prompt_of(const struct workload *workload)
 {
     return (struct prompt_settings){
-        .separator = true, .shuffle = true, .length_maximum = workload->longest + 4};
+        .layout = workload->layout, .shuffle = true, .length_maximum = workload->longest + 4};
 }
 
 /* ---- interactions ------------------------------------------------------------------------------------- */
@@ -147,7 +151,6 @@ static bool make_train(struct csr *train, const struct workload *workload)
 static bool write_prompts(const char *path, const struct workload *workload, const struct csr *train,
                           struct error *error)
 {
-    const struct vocabulary vocabulary = vocabulary_of(workload);
     const struct prompt_settings prompt = prompt_of(workload);
     int32_t *tokens = malloc((size_t)prompt.length_maximum * sizeof *tokens);
     FILE *stream = fopen(path, "w");
@@ -156,9 +159,8 @@ static bool write_prompts(const char *path, const struct workload *workload, con
         return error_system(error, path, "cannot write", NULL);
     }
     for (int32_t user = 0; user < workload->users; user++) {
-        const int64_t length =
-            prompt_context(tokens, &vocabulary, &prompt, user, train->indices + train->starts[user],
-                           csr_row_length(train, user), 1, 0);
+        const int64_t length = prompt_context(tokens, &prompt, user, train->indices + train->starts[user],
+                                              csr_row_length(train, user), 1, 0);
         for (int64_t i = 0; i < length; i++)
             fprintf(stream, "%d%c", (int)tokens[i], i + 1 < length ? ' ' : '\n');
     }
@@ -372,9 +374,14 @@ int main(int argument_count, char **arguments)
     struct backend *backend = chosen ? backend_open(device.name, device.threads, &error) : NULL;
     bool done = false;
     if (backend) {
-        const struct workload small = smallest(chosen);
-        done = measure_workload(backend, device.small ? &small : chosen,
-                                argument_count > 2 ? arguments[2] : NULL, device.small, &error);
+        struct workload workload = device.small ? smallest(chosen) : *chosen;
+        const struct vocabulary vocabulary = vocabulary_of(&workload);
+        struct prompt_layout layout = {.piece_count = 0};
+        workload.layout = &layout;
+        done = prompt_layout_of_ids(&layout, &vocabulary, true, &error) &&
+               measure_workload(backend, &workload, argument_count > 2 ? arguments[2] : NULL, device.small,
+                                &error);
+        prompt_layout_free(&layout);
     }
     error_print(&error, stderr);
     backend_close(backend);

@@ -17,6 +17,8 @@ enum { PART_USERS = 512 };
 struct generation {
     struct run *run;
     struct dataset dataset;
+    struct prompt_layout layout;
+    struct prompt_settings prompt; /* of that layout */
     struct transformer *model;
     struct sampler *sampler; /* by method, one of these two */
     struct ranker *ranker;
@@ -38,7 +40,7 @@ static struct sampler_settings sampler_settings(const struct generation *generat
     const struct config *config = generation->run->config;
     return (struct sampler_settings){
         .vocabulary = language_vocabulary(generation->run, &generation->dataset),
-        .prompt = language_prompt_settings(generation->run, &generation->dataset),
+        .prompt = generation->prompt,
         .batch = config_integer(config, "generate.batch"),
         .cache_bytes = CACHE_BYTES,
         .samples = config_integer(config, "generate.samples"),
@@ -58,7 +60,7 @@ static struct ranker_settings ranker_settings(const struct generation *generatio
     const struct config *config = generation->run->config;
     return (struct ranker_settings){
         .vocabulary = language_vocabulary(generation->run, &generation->dataset),
-        .prompt = language_prompt_settings(generation->run, &generation->dataset),
+        .prompt = generation->prompt,
         .batch = config_integer(config, "generate.batch"),
         .cache_bytes = CACHE_BYTES,
         .contexts = config_integer(config, "generate.contexts"),
@@ -109,6 +111,7 @@ static void close_generation(struct generation *generation)
     sampler_free(generation->sampler);
     ranker_free(generation->ranker);
     transformer_free(generation->model);
+    prompt_layout_free(&generation->layout);
     dataset_free(&generation->dataset);
 }
 
@@ -116,7 +119,9 @@ static bool open_generation(struct generation *generation, struct run *run, stru
 {
     char *path = run_path(run, "dataset.h5");
     *generation = (struct generation){.run = run};
-    const bool loaded = dataset_load(&generation->dataset, path, error);
+    const bool loaded =
+        dataset_load(&generation->dataset, path, error) &&
+        language_prompts_open(&generation->prompt, &generation->layout, run, &generation->dataset, error);
     free(path);
     if (!loaded)
         return false;

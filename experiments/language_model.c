@@ -15,23 +15,34 @@ struct vocabulary language_vocabulary(const struct run *run, const struct datase
                                .user_tokens = config_boolean(run->config, "language_model.user_tokens")};
 }
 
-struct prompt_settings language_prompt_settings(const struct run *run, const struct dataset *dataset)
+/* The length that holds every prompt of the data set. */
+static int64_t longest_prompt(const struct prompt_settings *settings, const struct csr *train)
 {
-    const int64_t length = config_integer(run->config, "prompts.length");
-    struct prompt_settings settings = {
-        .separator = strcmp(config_string(run->config, "prompts.template"), "default") == 0,
-        .shuffle = config_boolean(run->config, "prompts.shuffle"),
-        .length_maximum = length,
-    };
-    const int64_t frame = length - prompt_item_capacity(&settings);
-    int64_t longest = 1;
+    int64_t longest = prompt_length_minimum(settings->layout, train->rows);
 
-    for (int64_t user = 0; user < dataset->train.rows; user++)
-        if (csr_row_length(&dataset->train, user) > longest)
-            longest = csr_row_length(&dataset->train, user);
-    if (longest + frame < length)
-        settings.length_maximum = longest + frame;
-    return settings;
+    for (int64_t user = 0; user < train->rows; user++) {
+        const int64_t length = prompt_length_bound(
+            settings, (int32_t)user, train->indices + train->starts[user], csr_row_length(train, user));
+        longest = length > longest ? length : longest;
+    }
+    return longest;
+}
+
+bool language_prompts_open(struct prompt_settings *settings, struct prompt_layout *layout,
+                           const struct run *run, const struct dataset *dataset, struct error *error)
+{
+    const struct vocabulary vocabulary = language_vocabulary(run, dataset);
+    const bool separator = strcmp(config_string(run->config, "prompts.template"), "default") == 0;
+
+    if (!prompt_layout_of_ids(layout, &vocabulary, separator, error))
+        return false;
+    *settings = (struct prompt_settings){.layout = layout,
+                                         .shuffle = config_boolean(run->config, "prompts.shuffle"),
+                                         .length_maximum = config_integer(run->config, "prompts.length")};
+    const int64_t longest = longest_prompt(settings, &dataset->train);
+    if (longest < settings->length_maximum)
+        settings->length_maximum = longest;
+    return true;
 }
 
 static bool read_precision(enum precision *precision, const struct run *run, struct error *error)
@@ -109,8 +120,7 @@ static struct packing_settings packing_settings(const struct language_training *
     const char *stage = training->stage;
     const bool pretraining = strcmp(stage, "pretrain") == 0;
     struct packing_settings packing = {
-        .vocabulary = language_vocabulary(run, &training->dataset),
-        .prompt = language_prompt_settings(run, &training->dataset),
+        .prompt = training->packing.prompt,
         .objective =
             strcmp(config_string(config, "%s.objective", stage), "set") == 0 ? OBJECTIVE_SET : OBJECTIVE_NEXT,
         .answer_only = strcmp(config_string(config, "%s.loss_on", stage), "answer") == 0,
@@ -135,15 +145,18 @@ bool language_training_open(struct language_training *training, const struct run
     *training = (struct language_training){.stage = stage};
     if (!read_precision(&training->precision, run, error))
         return false;
-    fine = dataset_load(&training->dataset, path, error) &&
-           csr_sorted(&training->train_sorted, &training->dataset.train, error) &&
-           csr_sorted(&training->validation_sorted, &training->dataset.validation, error) &&
-           csr_sorted(&training->test_sorted, &training->dataset.test, error);
+    fine =
+        dataset_load(&training->dataset, path, error) &&
+        csr_sorted(&training->train_sorted, &training->dataset.train, error) &&
+        csr_sorted(&training->validation_sorted, &training->dataset.validation, error) &&
+        csr_sorted(&training->test_sorted, &training->dataset.test, error) &&
+        language_prompts_open(&training->packing.prompt, &training->layout, run, &training->dataset, error);
     free(path);
     if (!fine) {
         language_training_close(training);
         return false;
     }
+    training->vocabulary = language_vocabulary(run, &training->dataset);
     training->packing = packing_settings(training, run);
     training->sequences_maximum = packer_sequences_maximum(&training->packing, &training->dataset.train);
     if (training->sequences_maximum > 0)
@@ -159,6 +172,7 @@ void language_training_close(struct language_training *training)
     csr_free(&training->train_sorted);
     csr_free(&training->validation_sorted);
     csr_free(&training->test_sorted);
+    prompt_layout_free(&training->layout);
 }
 
 static char *state_folder(const struct language_training *training, const struct run *run)
@@ -238,7 +252,7 @@ static struct trainer_settings trainer_settings(const struct run *run, const cha
 static struct validator make_validator(const struct language_training *training)
 {
     return (struct validator){
-        .vocabulary = training->packing.vocabulary,
+        .vocabulary = training->vocabulary,
         .prompt = training->packing.prompt,
         .train = &training->dataset.train,
         .train_sorted = &training->train_sorted,

@@ -12,8 +12,10 @@
 #include "models/language/transformer.h"
 
 struct vocabulary language_vocabulary(const struct run *run, const struct dataset *dataset);
-/* length_maximum is prompts.length, or what the longest train list needs if that is less. */
-struct prompt_settings language_prompt_settings(const struct run *run, const struct dataset *dataset);
+/* *layout, which the settings point to, is to be freed. length_maximum is prompts.length, or what the longest train list
+ * needs if that is less. */
+bool language_prompts_open(struct prompt_settings *settings, struct prompt_layout *layout,
+                           const struct run *run, const struct dataset *dataset, struct error *error);
 
 /* The hash of a text, of whether the device is fast, of sections of the configuration and of the contents of files of the
  * run's folder, which may be absent; both lists end with NULL. What is half done goes on only where it is the same. */
@@ -25,12 +27,15 @@ bool language_fingerprint(uint64_t *hash, const struct run *run, const char *tex
 bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
                          int64_t sequences_maximum, struct error *error);
 
-/* One training of the language model on a data set, as the section `stage` ("pretrain", "finetune") says. */
+/* One training of the language model on a data set, as the section `stage` ("pretrain", "finetune") says. It points into
+ * itself: it is not to be copied. */
 struct language_training {
     const char *stage;
     enum precision precision;
     struct dataset dataset;
     struct csr train_sorted, validation_sorted, test_sorted;
+    struct vocabulary vocabulary;
+    struct prompt_layout layout;
     struct packing_settings packing;
     int64_t sequences_maximum; /* of a batch */
 };

@@ -14,7 +14,7 @@ static int64_t rounded_up(int64_t value, int64_t multiple)
 static struct transformer_settings model_settings(const struct run *run,
                                                   const struct language_training *training)
 {
-    const struct vocabulary *vocabulary = &training->packing.vocabulary;
+    const struct vocabulary *vocabulary = &training->vocabulary;
     const struct config *config = run->config;
     const int64_t width = config_integer(config, "language_model.width");
     const int64_t heads = config_integer(config, "language_model.heads");

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "models/language/sampler.h"
-#include "tests/support.h"
+#include "tests/prompt_layouts.h"
 
 static inline struct transformer_settings model_settings(int64_t vocabulary, int64_t key_heads,
                                                          bool positions)
@@ -86,15 +86,17 @@ static inline struct csr make_train(int64_t users, int64_t items, int64_t longes
 
 static inline struct sampler_settings sampler_settings(int64_t items, int64_t length)
 {
-    return (struct sampler_settings){.vocabulary = {.items = items, .users = 1000},
-                                     .prompt = {.separator = true, .shuffle = true, .length_maximum = length},
-                                     .batch = 64,
-                                     .cache_bytes = (size_t)1 << 28,
-                                     .samples = 1,
-                                     .contexts = 1,
-                                     .items_maximum = 6,
-                                     .sampling = {.temperature = 1.0f, .top_p = 1.0f, .seed = 11},
-                                     .constrained = true};
+    const struct vocabulary vocabulary = {.items = items, .users = 1000};
+    return (struct sampler_settings){
+        .vocabulary = vocabulary,
+        .prompt = {.layout = layout_of_ids(vocabulary, true), .shuffle = true, .length_maximum = length},
+        .batch = 64,
+        .cache_bytes = (size_t)1 << 28,
+        .samples = 1,
+        .contexts = 1,
+        .items_maximum = 6,
+        .sampling = {.temperature = 1.0f, .top_p = 1.0f, .seed = 11},
+        .constrained = true};
 }
 
 static inline struct proposal_list

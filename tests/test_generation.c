@@ -103,9 +103,8 @@ static void test_greedy(void **state)
     assert_int_equal(list.count, train.rows * MAXIMUM);
     for (int32_t user = 0; user < train.rows; user++) {
         int32_t tokens[PROMPT + MAXIMUM];
-        int64_t length =
-            prompt_context(tokens, &settings.vocabulary, &settings.prompt, user,
-                           train.indices + train.starts[user], csr_row_length(&train, user), 11, 0);
+        int64_t length = prompt_context(tokens, &settings.prompt, user, train.indices + train.starts[user],
+                                        csr_row_length(&train, user), 11, 0);
         for (int step = 0; step < MAXIMUM; step++) {
             float *logits = full_logits(model, tokens, length);
             const float *last = logits + (length - 1) * (CONTROL_TOKEN_COUNT + ITEMS);
@@ -294,9 +293,9 @@ static void mean_probability(double *mean, int *votes, struct transformer *model
     memset(mean, 0, (size_t)items * sizeof *mean);
     memset(votes, 0, (size_t)items * sizeof *votes);
     for (int64_t context = 0; context < settings->contexts; context++) {
-        const int64_t length = prompt_context(tokens, &settings->vocabulary, &settings->prompt, user,
-                                              train->indices + train->starts[user],
-                                              csr_row_length(train, user), settings->seed, (uint64_t)context);
+        const int64_t length =
+            prompt_context(tokens, &settings->prompt, user, train->indices + train->starts[user],
+                           csr_row_length(train, user), settings->seed, (uint64_t)context);
         float *logits = full_logits(model, tokens, length),
               *last = logits + (length - 1) * (CONTROL_TOKEN_COUNT + items);
         double sum = 0;
@@ -320,9 +319,10 @@ static void test_ranking(void **state)
     struct backend *backend = open_backend(2);
     struct transformer *model = make_model(backend, model_settings(CONTROL_TOKEN_COUNT + ITEMS, 2, true), 64);
     struct csr train = make_train(USERS, ITEMS, TRAIN);
+    const struct vocabulary vocabulary = {.items = ITEMS, .users = USERS};
     const struct ranker_settings settings = {
-        .vocabulary = {.items = ITEMS, .users = USERS},
-        .prompt = {.separator = true, .shuffle = true, .length_maximum = 16},
+        .vocabulary = vocabulary,
+        .prompt = {.layout = layout_of_ids(vocabulary, true), .shuffle = true, .length_maximum = 16},
         .batch = 64,
         .cache_bytes = 1,
         .contexts = 3,

@@ -206,9 +206,10 @@ static void samples_of_bf16_are_valid(void **state)
 static struct proposal_list run_ranker(struct transformer *model, const struct csr *train)
 {
     struct error error = ERROR_INITIALIZER;
+    const struct vocabulary vocabulary = {.items = ITEMS, .users = USERS};
     const struct ranker_settings settings = {
-        .vocabulary = {.items = ITEMS, .users = USERS},
-        .prompt = {.separator = true, .shuffle = true, .length_maximum = PROMPT},
+        .vocabulary = vocabulary,
+        .prompt = {.layout = layout_of_ids(vocabulary, true), .shuffle = true, .length_maximum = PROMPT},
         .batch = 64,
         .cache_bytes = 1,
         .contexts = 3,

@@ -6,7 +6,7 @@
 
 #include "models/language/packing.h"
 #include "models/language/schedule.h"
-#include "tests/support.h"
+#include "tests/prompt_layouts.h"
 
 enum { USERS = 5, ITEMS = 9 };
 
@@ -15,11 +15,12 @@ static int64_t train_starts[] = {0, 4, 4, 5, 7, 16};
 static int32_t train_indices[] = {3, 1, 7, 2, 5, 8, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0};
 static const struct csr train = {USERS, ITEMS, train_starts, train_indices};
 
+static const struct vocabulary vocabulary = {.items = ITEMS, .users = USERS, .user_tokens = true};
+
 static struct packing_settings settings_for(enum objective objective)
 {
     return (struct packing_settings){
-        .vocabulary = {.items = ITEMS, .users = USERS, .user_tokens = true},
-        .prompt = {.separator = true, .shuffle = true, .length_maximum = 16},
+        .prompt = {.layout = layout_of_ids(vocabulary, true), .shuffle = true, .length_maximum = 16},
         .objective = objective,
         .full = true,
         .random_cuts = 3,
@@ -43,17 +44,17 @@ static void training_sequence_has_every_item_once(void **state)
     for (uint64_t epoch = 0; epoch < 200; epoch++) {
         const struct prompt_draw draw = {.user = 4, .seed = 1, .epoch = epoch};
         int32_t tokens[16], order[ITEMS], seen[ITEMS] = {0};
-        const struct prompt_sequence made = prompt_training(
-            tokens, order, &settings.vocabulary, &settings.prompt, &draw, train_indices + train_starts[4], 9);
+        const struct prompt_sequence made =
+            prompt_training(tokens, order, &settings.prompt, &draw, train_indices + train_starts[4], 9);
         assert_int_equal(made.length, 9 + 4);
         assert_int_equal(made.shown, 9);
         assert_int_equal(tokens[0], TOKEN_BEGIN);
-        assert_int_equal(tokens[1], vocabulary_user_token(&settings.vocabulary, 4));
+        assert_int_equal(tokens[1], vocabulary_user_token(&vocabulary, 4));
         assert_int_equal(tokens[made.answer], TOKEN_SEPARATOR);
         assert_in_range(made.answer, 3, 10);
         assert_int_equal(tokens[made.length - 1], TOKEN_END);
         for (int64_t i = 0; i < made.length; i++) {
-            const int32_t item = vocabulary_token_item(&settings.vocabulary, tokens[i]);
+            const int32_t item = vocabulary_token_item(&vocabulary, tokens[i]);
             if (item >= 0)
                 seen[item]++;
         }
@@ -71,8 +72,7 @@ static void cuts_are_uniform(void **state)
     for (uint64_t index = 0; index < DRAWS; index++) {
         const struct prompt_draw draw = {.user = 4, .seed = 3, .index = index};
         int32_t tokens[16], order[ITEMS];
-        counts[prompt_training(tokens, order, &settings.vocabulary, &settings.prompt, &draw,
-                               train_indices + train_starts[4], 9)
+        counts[prompt_training(tokens, order, &settings.prompt, &draw, train_indices + train_starts[4], 9)
                    .answer -
                2]++;
     }
@@ -86,20 +86,18 @@ static void cuts_are_uniform(void **state)
 static void time_order_keeps_the_newest(void **state)
 {
     (void)state;
-    const struct packing_settings settings = settings_for(OBJECTIVE_NEXT);
-    const struct prompt_settings prompt = {.separator = false, .shuffle = false, .length_maximum = 6};
+    const struct prompt_settings prompt = {.layout = layout_of_ids(vocabulary, false), .length_maximum = 6};
     const struct prompt_draw draw = {.user = 4, .seed = 1};
     int32_t tokens[6], order[ITEMS];
-    const struct prompt_sequence made = prompt_training(tokens, order, &settings.vocabulary, &prompt, &draw,
-                                                        train_indices + train_starts[4], 9);
+    const struct prompt_sequence made =
+        prompt_training(tokens, order, &prompt, &draw, train_indices + train_starts[4], 9);
     assert_int_equal(made.shown, 3);
     assert_int_equal(made.length, 6);
     for (int i = 0; i < 3; i++)
         assert_int_equal(tokens[2 + i], vocabulary_item_token(2 - i));
     assert_int_equal(order[3], 8);
 
-    const int64_t length =
-        prompt_context(tokens, &settings.vocabulary, &prompt, 4, train_indices + train_starts[4], 9, 1, 0);
+    const int64_t length = prompt_context(tokens, &prompt, 4, train_indices + train_starts[4], 9, 1, 0);
     assert_int_equal(length, 5);
     assert_int_equal(tokens[4], vocabulary_item_token(0));
 }
@@ -110,30 +108,29 @@ static void contexts_differ_by_draw_alone(void **state)
     const struct packing_settings settings = settings_for(OBJECTIVE_SET);
     int32_t first[16], again[16], other[16];
     const int32_t *items = train_indices + train_starts[4];
-    const int64_t length = prompt_context(first, &settings.vocabulary, &settings.prompt, 4, items, 9, 5, 0);
+    const int64_t length = prompt_context(first, &settings.prompt, 4, items, 9, 5, 0);
     assert_int_equal(length, 12);
     assert_int_equal(first[11], TOKEN_SEPARATOR);
-    prompt_context(again, &settings.vocabulary, &settings.prompt, 4, items, 9, 5, 0);
+    prompt_context(again, &settings.prompt, 4, items, 9, 5, 0);
     assert_memory_equal(first, again, sizeof(int32_t) * 12);
-    prompt_context(other, &settings.vocabulary, &settings.prompt, 4, items, 9, 5, 1);
+    prompt_context(other, &settings.prompt, 4, items, 9, 5, 1);
     assert_memory_not_equal(first, other, sizeof(int32_t) * 12);
-    assert_int_equal(prompt_context(first, &settings.vocabulary, &settings.prompt, 1, items, 0, 5, 0), 3);
+    assert_int_equal(prompt_context(first, &settings.prompt, 1, items, 0, 5, 0), 3);
 }
 
 /* Every position with weight learns exactly the user's items that are not shown yet. */
-static void check_set_batch(const struct packing_settings *settings, const struct batch *batch,
-                            int *sequences)
+static void check_set_batch(const struct batch *batch, int *sequences)
 {
     for (int64_t s = 0; s < batch->sequences; s++, sequences[0]++) {
         const int64_t user = batch->token[batch->starts[s] + 1] - CONTROL_TOKEN_COUNT - ITEMS;
         int64_t left = csr_row_length(&train, user);
         for (int64_t t = batch->starts[s]; t < batch->starts[s + 1]; t++) {
             const int64_t targets = batch->target_starts[t + 1] - batch->target_starts[t];
-            left -= vocabulary_token_item(&settings->vocabulary, batch->token[t]) >= 0;
+            left -= vocabulary_token_item(&vocabulary, batch->token[t]) >= 0;
             assert_int_equal(batch->position[t], t - batch->starts[s]);
             assert_int_equal(targets, batch->weight[t] > 0 ? left : 0);
             for (int64_t i = batch->target_starts[t]; i < batch->target_starts[t + 1]; i++) {
-                const int32_t item = vocabulary_token_item(&settings->vocabulary, batch->target_items[i]);
+                const int32_t item = vocabulary_token_item(&vocabulary, batch->target_items[i]);
                 assert_true(is_train(user, item));
                 for (int64_t before = batch->starts[s]; before <= t; before++)
                     assert_int_not_equal(batch->token[before], batch->target_items[i]);
@@ -169,7 +166,7 @@ static void set_objective_learns_what_is_left(void **state)
             assert_true(batch.tokens <= settings.batch_tokens);
             assert_true(batch.sequences <= packer_sequences_maximum(&settings, &train));
             assert_true(fabs(weight_sum(&batch) - 0.5) < 1e-6);
-            check_set_batch(&settings, &batch, &sequences);
+            check_set_batch(&batch, &sequences);
             tokens += batch.tokens;
         }
         assert_int_equal(sequences, 4 * 4); /* users with items x prompts */

@@ -12,7 +12,7 @@
 #include "core/interrupt.h"
 #include "models/language/checkpoint.h"
 #include "models/language/trainer.h"
-#include "tests/support.h"
+#include "tests/prompt_layouts.h"
 
 enum { USERS = 60, ITEMS = 40, TRAIN_ITEMS = 9, HELD_OUT = 2, EPOCHS = 12 };
 
@@ -52,9 +52,11 @@ static void make_world(struct world *world)
     world->truth = (struct csr){USERS, ITEMS, world->truth_starts, world->truth_items};
 }
 
-static const struct packing_settings packing = {
-    .vocabulary = {.items = ITEMS, .users = USERS},
-    .prompt = {.separator = true, .shuffle = true, .length_maximum = 16},
+static const struct vocabulary vocabulary = {.items = ITEMS, .users = USERS};
+
+/* Its layout is made by main(). */
+static struct packing_settings packing = {
+    .prompt = {.shuffle = true, .length_maximum = 16},
     .random_cuts = 1,
     .batch_tokens = 96,
     .seed = 3,
@@ -85,14 +87,14 @@ static struct trainer_settings training(const char *state_folder)
 static bool create_model(struct transformer **model, struct backend *backend, struct error *error)
 {
     const struct transformer_settings settings = {
-        .vocabulary = vocabulary_size(&packing.vocabulary),
+        .vocabulary = vocabulary_size(&vocabulary),
         .width = 16,
         .layers = 1,
         .query_heads = 2,
         .key_heads = 2,
         .head_width = 8,
         .hidden = 32,
-        .classes = vocabulary_classes(&packing.vocabulary),
+        .classes = vocabulary_classes(&vocabulary),
         .norm_epsilon = 1e-5F,
         .rope_theta = 10000,
         .tied = true,
@@ -113,7 +115,7 @@ static int train_and_write(const struct trainer_settings *settings, const char *
     struct backend *backend = backend_open("cpu", 1, &error);
 
     make_world(&world);
-    const struct validator validator = {.vocabulary = packing.vocabulary,
+    const struct validator validator = {.vocabulary = vocabulary,
                                         .prompt = packing.prompt,
                                         .train = &world.train,
                                         .train_sorted = &world.sorted,
@@ -281,7 +283,7 @@ static void validation_ignores_the_scores_of_train_items(void **state)
     for (int user = 1; user <= USERS; user++)
         starts[user] = 1;
     const struct csr train = {USERS, ITEMS, starts, shown}, truth = {USERS, ITEMS, starts, held};
-    const struct validator validator = {.vocabulary = packing.vocabulary,
+    const struct validator validator = {.vocabulary = vocabulary,
                                         .prompt = packing.prompt,
                                         .train = &train,
                                         .train_sorted = &train,
@@ -375,5 +377,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_epoch_without_sequences_is_refused, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(it_learns_the_blocks, make_folder, remove_folder),
     };
+    packing.prompt.layout = layout_of_ids(vocabulary, true);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

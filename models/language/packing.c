@@ -9,8 +9,11 @@ struct packer {
     struct packing_settings settings;
     const struct csr *train;
     const struct csr *withheld[2];
-    int64_t prompts_per_user, sequences, epoch, batches, shortened, epoch_tokens;
+    int64_t prompts_per_user, sequences;
+    int64_t epoch, batches;                      /* epoch: -1 before the first */
+    int64_t epoch_tokens, shortened, left_out;   /* of the epoch */
     int32_t *order;                              /* [sequences]: numbers user * prompts_per_user + prompt */
+    int32_t *length;                             /* [users * prompts_per_user]: positions of each sequence */
     int64_t *batch_starts;                       /* [sequences + 1]: into order */
     int32_t *items;                              /* [longest train row] */
     int32_t *token, *position, *starts, *target; /* of the batch */
@@ -22,23 +25,6 @@ struct packer {
     bool leaks;
 };
 
-static int64_t shown_items(const struct packing_settings *settings, const struct csr *train, int64_t user)
-{
-    const int64_t capacity = prompt_item_capacity(&settings->prompt), count = csr_row_length(train, user);
-    return count < capacity ? count : capacity;
-}
-
-/* Positions that are computed: with the set objective neither END nor an item after which nothing is left. */
-static int64_t sequence_tokens(const struct packing_settings *settings, const struct csr *train, int64_t user)
-{
-    const int64_t shown = shown_items(settings, train, user);
-    const int64_t tokens = 2 + (settings->prompt.separator ? 1 : 0) + shown;
-
-    if (settings->objective == OBJECTIVE_NEXT)
-        return tokens + 1;
-    return shown == csr_row_length(train, user) ? tokens - 1 : tokens;
-}
-
 static int64_t prompts_per_user(const struct packing_settings *settings)
 {
     return settings->random_cuts + (settings->full ? 1 : 0);
@@ -46,10 +32,15 @@ static int64_t prompts_per_user(const struct packing_settings *settings)
 
 int64_t packer_sequences_maximum(const struct packing_settings *settings, const struct csr *train)
 {
-    const int64_t shortest = settings->prompt.separator ? 3 : 2;
+    const struct prompt_layout *layout = settings->prompt.layout;
     const int64_t all = train->rows * prompts_per_user(settings);
-    int64_t most = settings->batch_tokens / shortest;
+    int64_t shortest = settings->batch_tokens, most;
 
+    for (int64_t user = 0; user < train->rows; user++) {
+        const int64_t frame = prompt_layout_frame(layout, (int32_t)user);
+        shortest = frame < shortest ? frame : shortest;
+    }
+    most = settings->batch_tokens / (shortest > 0 ? shortest : 1);
     if (settings->batch_sequences > 0 && settings->batch_sequences < most)
         most = settings->batch_sequences;
     return most < all ? most : all;
@@ -57,42 +48,41 @@ int64_t packer_sequences_maximum(const struct packing_settings *settings, const 
 
 static bool allocate(struct packer *packer, struct error *error)
 {
-    /* prompt_training() may write a last item and END that are not part of the batch: hence + 2. */
-    const size_t tokens = (size_t)packer->settings.batch_tokens, sequences = (size_t)packer->sequences;
+    /* prompt_training() may write a last item and what ends an answer that are not part of the batch. */
+    const size_t tokens =
+        (size_t)(packer->settings.batch_tokens + packer->settings.prompt.layout->closing.count + 1);
+    const size_t sequences = (size_t)packer->sequences;
+    const size_t numbers = (size_t)(packer->train->rows * packer->prompts_per_user);
     int64_t longest = 1;
 
     for (int64_t user = 0; user < packer->train->rows; user++)
         if (csr_row_length(packer->train, user) > longest)
             longest = csr_row_length(packer->train, user);
     packer->order = malloc((sequences + 1) * sizeof *packer->order);
+    packer->length = malloc((numbers + 1) * sizeof *packer->length);
     packer->batch_starts = malloc((sequences + 1) * sizeof *packer->batch_starts);
     packer->items = malloc((size_t)longest * sizeof *packer->items);
-    packer->token = malloc((tokens + 2) * sizeof *packer->token);
-    packer->position = malloc((tokens + 1) * sizeof *packer->position);
-    packer->starts = malloc((tokens + 1) * sizeof *packer->starts);
-    packer->target = malloc((tokens + 1) * sizeof *packer->target);
-    packer->target_starts = malloc((tokens + 1) * sizeof *packer->target_starts);
-    packer->weight = malloc((tokens + 1) * sizeof *packer->weight);
-    if (packer->order && packer->batch_starts && packer->items && packer->token && packer->position &&
-        packer->starts && packer->target && packer->target_starts && packer->weight)
+    packer->token = malloc(tokens * sizeof *packer->token);
+    packer->position = malloc(tokens * sizeof *packer->position);
+    packer->starts = malloc(tokens * sizeof *packer->starts);
+    packer->target = malloc(tokens * sizeof *packer->target);
+    packer->target_starts = malloc(tokens * sizeof *packer->target_starts);
+    packer->weight = malloc(tokens * sizeof *packer->weight);
+    if (packer->order && packer->length && packer->batch_starts && packer->items && packer->token &&
+        packer->position && packer->starts && packer->target && packer->target_starts && packer->weight)
         return true;
-    return error_memory(error, "training batches", 36 * tokens + 12 * sequences, "lower tokens_per_batch");
+    return error_memory(error, "training batches", 36 * tokens + 16 * sequences, "lower tokens_per_batch");
 }
 
-/* The sequences in order of their numbers, and what holds for every epoch. */
+/* The sequences in order of their numbers. */
 static void list_sequences(struct packer *packer)
 {
-    const struct csr *train = packer->train;
     int64_t count = 0;
 
-    for (int64_t user = 0; user < train->rows; user++) {
-        if (csr_row_length(train, user) == 0)
-            continue;
-        packer->shortened += shown_items(&packer->settings, train, user) < csr_row_length(train, user);
-        packer->epoch_tokens += packer->prompts_per_user * sequence_tokens(&packer->settings, train, user);
-        for (int64_t prompt = 0; prompt < packer->prompts_per_user; prompt++)
-            packer->order[count++] = (int32_t)(user * packer->prompts_per_user + prompt);
-    }
+    for (int64_t user = 0; user < packer->train->rows; user++)
+        if (csr_row_length(packer->train, user) > 0)
+            for (int64_t prompt = 0; prompt < packer->prompts_per_user; prompt++)
+                packer->order[count++] = (int32_t)(user * packer->prompts_per_user + prompt);
     assert(count == packer->sequences);
 }
 
@@ -105,6 +95,7 @@ bool packer_create(struct packer **packer, const struct packing_settings *settin
         return error_memory(error, "training batches", sizeof *made, NULL);
     made->settings = *settings;
     made->train = train;
+    made->epoch = -1;
     made->prompts_per_user = prompts_per_user(settings);
     if (withheld)
         memcpy(made->withheld, withheld, sizeof made->withheld);
@@ -131,6 +122,7 @@ void packer_free(struct packer *packer)
     if (!packer)
         return;
     free(packer->order);
+    free(packer->length);
     free(packer->batch_starts);
     free(packer->items);
     free(packer->token);
@@ -143,27 +135,79 @@ void packer_free(struct packer *packer)
     free(packer);
 }
 
+/* ---- epochs ------------------------------------------------------------------------------------------- */
+
+/* Draws a sequence into tokens [length_maximum]; packer->items becomes the user's items in its order. */
+static struct prompt_sequence draw_sequence(struct packer *packer, int64_t number, int32_t *tokens)
+{
+    const struct packing_settings *settings = &packer->settings;
+    const int64_t user = number / packer->prompts_per_user, prompt = number % packer->prompts_per_user;
+    const struct prompt_draw draw = {
+        .user = (int32_t)user,
+        .cut = prompt < settings->random_cuts ? PROMPT_CUT_RANDOM : PROMPT_CUT_FIRST,
+        .seed = settings->seed,
+        .epoch = (uint64_t)packer->epoch,
+        .index = (uint64_t)number,
+    };
+    return prompt_training(tokens, packer->items, &settings->prompt, &draw,
+                           packer->train->indices + packer->train->starts[user],
+                           csr_row_length(packer->train, user));
+}
+
+/* Positions that are computed: with the set objective neither END nor an item after which nothing is left. */
+static int64_t computed_positions(const struct packer *packer, const struct prompt_sequence *sequence,
+                                  int64_t items)
+{
+    if (packer->settings.objective == OBJECTIVE_NEXT)
+        return sequence->length;
+    return sequence->shown == items ? sequence->end - 1 : sequence->end;
+}
+
+static void draw_lengths(struct packer *packer)
+{
+    packer->epoch_tokens = packer->shortened = packer->left_out = 0;
+    for (int64_t user = 0; user < packer->train->rows; user++) {
+        const int64_t items = csr_row_length(packer->train, user), left_out = packer->left_out;
+        for (int64_t prompt = 0; items > 0 && prompt < packer->prompts_per_user; prompt++) {
+            const int64_t number = user * packer->prompts_per_user + prompt;
+            const struct prompt_sequence sequence = draw_sequence(packer, number, packer->token);
+            packer->length[number] = (int32_t)computed_positions(packer, &sequence, items);
+            packer->epoch_tokens += packer->length[number];
+            packer->left_out += items - sequence.shown;
+        }
+        packer->shortened += packer->left_out > left_out;
+    }
+}
+
 static int compare_numbers(const void *a, const void *b)
 {
     const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
     return (x > y) - (x < y);
 }
 
-void packer_begin_epoch(struct packer *packer, int64_t epoch)
+static void shuffle_sequences(struct packer *packer)
 {
     struct random_stream stream =
-        random_stream_open(packer->settings.seed, RANDOM_SHUFFLE, (uint64_t)epoch, 0);
-    const int64_t most = packer_sequences_maximum(&packer->settings, packer->train);
-    int64_t tokens = 0, sequences = 0;
+        random_stream_open(packer->settings.seed, RANDOM_SHUFFLE, (uint64_t)packer->epoch, 0);
 
     /* From the same order each time, so that an epoch does not depend on those drawn before it. */
     qsort(packer->order, (size_t)packer->sequences, sizeof *packer->order, compare_numbers);
     random_shuffle(&stream, packer->order, packer->sequences);
+}
+
+void packer_begin_epoch(struct packer *packer, int64_t epoch)
+{
+    const int64_t most = packer_sequences_maximum(&packer->settings, packer->train);
+    int64_t tokens = 0, sequences = 0;
+
+    if (epoch == packer->epoch)
+        return;
     packer->epoch = epoch;
     packer->batches = 0;
+    draw_lengths(packer);
+    shuffle_sequences(packer);
     for (int64_t i = 0; i < packer->sequences; i++) {
-        const int64_t user = packer->order[i] / packer->prompts_per_user;
-        const int64_t length = sequence_tokens(&packer->settings, packer->train, user);
+        const int64_t length = packer->length[packer->order[i]];
         if (i == 0 || tokens + length > packer->settings.batch_tokens || sequences == most) {
             packer->batch_starts[packer->batches++] = i;
             tokens = sequences = 0;
@@ -193,6 +237,13 @@ int64_t packer_shortened(const struct packer *packer)
 {
     return packer->shortened;
 }
+
+int64_t packer_left_out(const struct packer *packer)
+{
+    return packer->left_out;
+}
+
+/* ---- batches ------------------------------------------------------------------------------------------ */
 
 static bool check_withheld(struct packer *packer, int64_t user, int64_t count, struct error *error)
 {
@@ -226,20 +277,27 @@ static bool reserve_targets(struct packer *packer, int64_t count, struct error *
     return true;
 }
 
-/* Appends the targets of a sequence's positions (its first token is `first`): what is not shown yet. */
-static bool set_targets(struct packer *packer, int64_t first, int64_t length, int64_t items,
-                        struct error *error)
+static int64_t clamp(int64_t value, int64_t least, int64_t most)
 {
-    int64_t end = packer->target_starts[first], shown = 0;
+    return value < least ? least : value > most ? most : value;
+}
+
+/* Appends the targets of the positions of a sequence of single tokens, which begins at `first`: what is not shown yet. */
+static bool set_targets(struct packer *packer, const struct prompt_sequence *sequence, int64_t first,
+                        int64_t length, int64_t items, struct error *error)
+{
+    const struct token_rows *tokens = &packer->settings.prompt.layout->answer.next;
+    int64_t end = packer->target_starts[first];
 
     if (!reserve_targets(packer, end + length * items, error))
         return false;
-    for (int64_t t = first; t < first + length; t++) {
-        shown += vocabulary_token_item(&packer->settings.vocabulary, packer->token[t]) >= 0;
-        if (packer->weight[t] > 0)
-            for (int64_t i = shown; i < items; i++)
-                packer->target_items[end++] = vocabulary_item_token(packer->items[i]);
-        packer->target_starts[t + 1] = end;
+    for (int64_t i = 0; i < length; i++) {
+        const int64_t shown = clamp(i + 1 - sequence->list, 0, sequence->cut) +
+                              clamp(i - sequence->answer, 0, sequence->shown - sequence->cut);
+        if (packer->weight[first + i] > 0)
+            for (int64_t j = shown; j < items; j++)
+                packer->target_items[end++] = tokens->token[tokens->starts[packer->items[j]]];
+        packer->target_starts[first + i + 1] = end;
     }
     return true;
 }
@@ -262,37 +320,27 @@ static double set_weights(struct packer *packer, int64_t first, int64_t length, 
 }
 
 /* Appends one sequence at token `first`. *weights += the sum of its weights. */
-static bool append_sequence(struct packer *packer, int32_t number, int64_t first, int64_t *length,
-                            double *weights, struct error *error)
+static bool append_sequence(struct packer *packer, int32_t number, int64_t first, double *weights,
+                            struct error *error)
 {
     const struct packing_settings *settings = &packer->settings;
-    const int64_t user = number / packer->prompts_per_user, prompt = number % packer->prompts_per_user;
+    const int64_t user = number / packer->prompts_per_user, length = packer->length[number];
     const int64_t items = csr_row_length(packer->train, user);
-    const struct prompt_draw draw = {
-        .user = (int32_t)user,
-        .cut = prompt < settings->random_cuts ? PROMPT_CUT_RANDOM : PROMPT_CUT_FIRST,
-        .seed = settings->seed,
-        .epoch = (uint64_t)packer->epoch,
-        .index = (uint64_t)number,
-    };
-    const struct prompt_sequence sequence =
-        prompt_training(packer->token + first, packer->items, &settings->vocabulary, &settings->prompt, &draw,
-                        packer->train->indices + packer->train->starts[user], items);
+    const struct prompt_sequence sequence = draw_sequence(packer, number, packer->token + first);
     const int64_t learn_from = settings->answer_only ? sequence.answer : 1;
 
-    *length = sequence_tokens(settings, packer->train, user);
-    for (int64_t i = 0; i < *length; i++)
+    for (int64_t i = 0; i < length; i++)
         packer->position[first + i] = (int32_t)i;
     if (!check_withheld(packer, user, items, error))
         return false;
     if (settings->objective == OBJECTIVE_SET) {
-        *weights += set_weights(packer, first, *length, learn_from, *length);
-        return set_targets(packer, first, *length, items, error);
+        *weights += set_weights(packer, first, length, learn_from, length);
+        return set_targets(packer, &sequence, first, length, items, error);
     }
-    *weights += set_weights(packer, first, *length, learn_from, *length - 1);
-    for (int64_t i = 0; i + 1 < *length; i++)
+    *weights += set_weights(packer, first, length, learn_from, length - 1);
+    for (int64_t i = 0; i + 1 < length; i++)
         packer->target[first + i] = packer->weight[first + i] > 0 ? packer->token[first + i + 1] : -1;
-    packer->target[first + *length - 1] = -1;
+    packer->target[first + length - 1] = -1;
     return true;
 }
 
@@ -305,11 +353,10 @@ bool packer_batch(struct packer *packer, int64_t index, double share, struct bat
     assert(index >= 0 && index < packer->batches);
     packer->target_starts[0] = 0;
     for (int64_t i = packer->batch_starts[index]; i < packer->batch_starts[index + 1]; i++) {
-        int64_t length = 0;
         packer->starts[sequences++] = (int32_t)tokens;
-        if (!append_sequence(packer, packer->order[i], tokens, &length, &weights, error))
+        if (!append_sequence(packer, packer->order[i], tokens, &weights, error))
             return false;
-        tokens += length;
+        tokens += packer->length[packer->order[i]];
     }
     packer->starts[sequences] = (int32_t)tokens;
     for (int64_t t = 0; t < tokens; t++)

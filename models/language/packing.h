@@ -8,7 +8,9 @@
  * has to learn not to repeat a context learns to avoid what resembles it. END is no target, and a last item
  * after which nothing is left to learn is not computed.
  *
- * Objective "next": every position learns the next token, END included.
+ * It is for layouts in which every item is one token.
+ *
+ * Objective "next": every position learns the next token, up to the last of the sequence.
  */
 #ifndef IDREC_MODELS_LANGUAGE_PACKING_H
 #define IDREC_MODELS_LANGUAGE_PACKING_H
@@ -21,8 +23,7 @@
 enum objective { OBJECTIVE_SET, OBJECTIVE_NEXT };
 
 struct packing_settings {
-    struct vocabulary vocabulary;
-    struct prompt_settings prompt;
+    struct prompt_settings prompt; /* length_maximum is at least prompt_length_minimum() */
     enum objective objective;
     /* A position after a share s of its sequence counts s to this power; 0: all alike. */
     double context_weight;
@@ -45,12 +46,15 @@ void packer_free(struct packer *packer);
 /* The most sequences that a batch can hold, for transformer_create(). */
 int64_t packer_sequences_maximum(const struct packing_settings *settings, const struct csr *train);
 
-/* Draws the order of an epoch and lays out its batches. */
+/* Draws the sequences of an epoch and their order and lays out its batches. */
 void packer_begin_epoch(struct packer *packer, int64_t epoch);
-int64_t packer_batch_count(const struct packer *packer);    /* of the epoch begun */
-int64_t packer_epoch_tokens(const struct packer *packer);   /* the same every epoch */
+int64_t packer_batch_count(const struct packer *packer);    /* of the epoch begun, as all but the next */
 int64_t packer_sequence_count(const struct packer *packer); /* the same every epoch */
-int64_t packer_shortened(const struct packer *packer);      /* users whose items exceed length_maximum */
+int64_t packer_epoch_tokens(const struct packer *packer);
+int64_t
+packer_shortened(const struct packer *packer); /* users with a sequence that holds not all of their items */
+int64_t
+packer_left_out(const struct packer *packer); /* items that sequences do not hold, over all of these */
 
 /* A withheld pair that stands in a training prompt, by index. */
 struct leaked_pair {

@@ -1,12 +1,11 @@
 /*
- * prompt.h: sequences of tokens from a user's interactions.
+ * prompt.h: sequences of tokens from a user's interactions, written as a layout says.
  *
- *   context:  BEGIN USER item item ... item SEPARATOR          USER is TOKEN_NO_USER without user tokens
- *   training: context answer answer ... END                    answer: the user's other items
+ *   context:  fixed text, the user and some of his items
+ *   training: context, then the user's other items, the answer, and what ends it
  *
- * With template "sequence" the separator is left out (next item in order of time). The paper's construction
- * is `random_cuts` prompts a user, each over a fresh shuffle cut at a uniform place, and one with the full
- * list.
+ * The paper's construction is `random_cuts` prompts a user, each over a fresh shuffle cut at a uniform place, and one with
+ * the full list. An item that does not fit is left out whole, and nothing else ever is.
  */
 #ifndef IDREC_MODELS_LANGUAGE_PROMPT_H
 #define IDREC_MODELS_LANGUAGE_PROMPT_H
@@ -14,23 +13,30 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "models/language/vocabulary.h"
+#include "models/language/prompt_layout.h"
 
 struct prompt_settings {
-    bool separator; /* template: default; false: sequence */
-    bool shuffle;   /* the order of the items is drawn anew; false: order of time */
-    /* Tokens, at least 5. What does not fit is left out: the oldest items, or, shuffled, a random part. */
+    const struct prompt_layout *layout;
+    bool shuffle; /* the order of the items is drawn anew; false: order of time */
+    /* Tokens, END included. Items that do not fit are left out: the oldest, or, shuffled, a random part. */
     int64_t length_maximum;
 };
 
-/* Items that fit into a training sequence or context of length_maximum tokens. */
-int64_t prompt_item_capacity(const struct prompt_settings *settings);
+/* The length that holds any one item in the prompt of any of `users` users. */
+int64_t prompt_length_minimum(const struct prompt_layout *layout, int64_t users);
+
+/* Tokens that hold every prompt with these items, at most length_maximum. */
+int64_t prompt_length_bound(const struct prompt_settings *settings, int32_t user, const int32_t *items,
+                            int64_t item_count);
+
+/* How many of the items, the newest (last) ones, are in a prompt of the user; shuffled, about as many are. */
+int64_t prompt_fitting_items(const struct prompt_settings *settings, int32_t user, const int32_t *items,
+                             int64_t item_count);
 
 /* Writes a context for inference into tokens [settings->length_maximum]; returns its length. `draw` numbers
  * the shuffled contexts of a user: the order is a function of (seed, user, draw). */
-int64_t prompt_context(int32_t *tokens, const struct vocabulary *vocabulary,
-                       const struct prompt_settings *settings, int32_t user, const int32_t *items,
-                       int64_t item_count, uint64_t seed, uint64_t draw);
+int64_t prompt_context(int32_t *tokens, const struct prompt_settings *settings, int32_t user,
+                       const int32_t *items, int64_t item_count, uint64_t seed, uint64_t draw);
 
 /* Where a training sequence is cut into context and answer. */
 enum prompt_cut {
@@ -45,18 +51,20 @@ struct prompt_draw {
     uint64_t seed, epoch, index; /* index: of the sequence within its epoch, any fixed numbering */
 };
 
-/* A training sequence BEGIN USER x1 .. xk SEPARATOR xk+1 .. xm END. */
+/* A training sequence of the items x1 .. xk | xk+1 .. xm. */
 struct prompt_sequence {
-    int64_t length; /* tokens, END included */
+    int64_t length; /* tokens, all that ends the answer included */
     int64_t shown;  /* m, items in the sequence */
-    /* The first position whose next token belongs to the answer: SEPARATOR's, or xk's without. */
-    int64_t answer;
+    int64_t cut;    /* k, items in the context */
+    int64_t list;   /* the position of the context's list: of x1's first token */
+    int64_t answer; /* the first position whose next token belongs to the answer */
+    int64_t end;    /* the position of the layout's `end`, behind the answer's items */
 };
 
 /* Writes the sequence into tokens [settings->length_maximum]. `order` [item_count] becomes the user's items
- * in the order of the sequence, those that were left out last. item_count >= 1; a single item is all answer.
- */
-struct prompt_sequence prompt_training(int32_t *tokens, int32_t *order, const struct vocabulary *vocabulary,
+ * in the order of the sequence, those that were left out last. item_count >= 1; a single item is all answer. length_maximum
+ * is at least prompt_length_minimum(). */
+struct prompt_sequence prompt_training(int32_t *tokens, int32_t *order,
                                        const struct prompt_settings *settings, const struct prompt_draw *draw,
                                        const int32_t *items, int64_t item_count);
 

@@ -155,9 +155,8 @@ static void read_context(struct ranker *ranker, const struct context_range *rang
     const int64_t context = range->first + row, user = range->first_user + context / settings->contexts;
     const int32_t *items = ranker->train->indices + ranker->train->starts[user];
     const int64_t item_count = csr_row_length(ranker->train, user);
-    const int64_t length =
-        prompt_context(ranker->prompt, &settings->vocabulary, &settings->prompt, (int32_t)user, items,
-                       item_count, settings->seed, (uint64_t)(context % settings->contexts));
+    const int64_t length = prompt_context(ranker->prompt, &settings->prompt, (int32_t)user, items, item_count,
+                                          settings->seed, (uint64_t)(context % settings->contexts));
     ranker->tokens += length;
     cache_read(ranker->cache, (int32_t)row, ranker->prompt, length - 1);
     ranker->slot[row] = (int32_t)row;

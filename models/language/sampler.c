@@ -142,9 +142,8 @@ static void read_context(struct sampler *sampler, struct job_cursor *jobs, int32
         return;
     }
     const int32_t *items = train_items(sampler, jobs->user, &count);
-    jobs->length = prompt_context(sampler->prompt, &sampler->settings.vocabulary, &sampler->settings.prompt,
-                                  (int32_t)jobs->user, items, count, sampler->settings.sampling.seed,
-                                  (uint64_t)jobs->context);
+    jobs->length = prompt_context(sampler->prompt, &sampler->settings.prompt, (int32_t)jobs->user, items,
+                                  count, sampler->settings.sampling.seed, (uint64_t)jobs->context);
     cache_read(sampler->cache, slot, sampler->prompt, jobs->length - 1);
     if (jobs->sample == jobs->context)
         sampler->tokens += jobs->length - 1;

@@ -402,6 +402,7 @@ static bool train_epochs(struct trainer *trainer, struct error *error)
 {
     const struct trainer_settings *settings = trainer->settings;
     struct position *at = &trainer->at;
+    packer_begin_epoch(trainer->packer, at->epoch);
     const int64_t epoch_tokens = packer_epoch_tokens(trainer->packer);
     struct progress *progress =
         progress_start(trainer->log, settings->stage, "tokens",

@@ -20,11 +20,11 @@ struct scoring {
 };
 
 /* At least the tokens of a user's context. */
-static int64_t context_bound(const struct validator *validator, int64_t user)
+static int64_t context_bound(const struct validator *validator, int32_t user)
 {
-    const int64_t capacity = prompt_item_capacity(&validator->prompt);
-    const int64_t items = csr_row_length(validator->train, user);
-    return validator->prompt.length_maximum - capacity + (items < capacity ? items : capacity);
+    const struct csr *train = validator->train;
+    return prompt_length_bound(&validator->prompt, user, train->indices + train->starts[user],
+                               csr_row_length(train, user));
 }
 
 /* Packs contexts of users[0 ..] until the batch is full; returns how many. */
@@ -38,9 +38,9 @@ static int64_t pack_contexts(struct scoring *scoring, const int32_t *users, int6
     while (packed < count && packed < ROWS_AT_ONCE && packed < validator->batch_sequences &&
            tokens + context_bound(validator, users[packed]) <= validator->batch_tokens) {
         const int64_t user = users[packed];
-        const int64_t length = prompt_context(
-            scoring->token + tokens, &validator->vocabulary, &validator->prompt, users[packed],
-            train->indices + train->starts[user], csr_row_length(train, user), validator->seed, 0);
+        const int64_t length = prompt_context(scoring->token + tokens, &validator->prompt, users[packed],
+                                              train->indices + train->starts[user],
+                                              csr_row_length(train, user), validator->seed, 0);
         for (int64_t i = 0; i < length; i++)
             scoring->position[tokens + i] = (int32_t)i;
         scoring->starts[packed] = (int32_t)tokens;
