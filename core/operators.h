@@ -53,6 +53,7 @@
     X(sample)                                                                                                \
     X(advance)                                                                                               \
     X(log_softmax_masked)                                                                                    \
+    X(pick)                                                                                                  \
     X(mean_probability)
 
 #define OPERATOR_ENTRY(name) __typeof__(op_##name) *name;

@@ -471,17 +471,19 @@ void op_cache_store(struct backend *backend, struct tensor *cache, const struct 
 }
 
 void op_cache_share(struct backend *backend, struct tensor *cache, const struct tensor *to,
-                    const struct tensor *from, const struct tensor *counts, int64_t capacity)
+                    const struct tensor *from, const struct tensor *begins, const struct tensor *ends,
+                    int64_t capacity)
 {
     const char *where = "op_cache_share";
     const enum dtype storage = storage_of(backend, cache);
     if (!STORED_MATRIX(cache, ANY, ANY) || !LIST_OF(DTYPE_I32, to, ANY) ||
-        !LIST_OF(DTYPE_I32, from, to->shape[0]) || !LIST_OF(DTYPE_I32, counts, to->shape[0]) ||
+        !LIST_OF(DTYPE_I32, from, to->shape[0]) || !LIST_OF(DTYPE_I32, begins, to->shape[0]) ||
+        !LIST_OF(DTYPE_I32, ends, to->shape[0]) ||
         !CONDITION(capacity > 0 && cache->shape[0] % capacity == 0,
                    "the cache must hold slots of `capacity` rows"))
         return;
     count_work(backend, 0.0, 2.0 * elements(to) * (double)(capacity * cache->shape[1]));
-    backend->operators->cache_share(backend, cache, to, from, counts, capacity);
+    backend->operators->cache_share(backend, cache, to, from, begins, ends, capacity);
 }
 
 void op_swiglu_forward(struct backend *backend, struct tensor *out, const struct tensor *gate,
@@ -825,6 +827,17 @@ void op_advance(struct backend *backend, struct decode_rows rows, const struct t
         return;
     count_work(backend, 0.0, 12.0 * (double)count);
     backend->operators->advance(backend, rows, tokens, log_probability, end, drawn_maximum);
+}
+
+void op_pick(struct backend *backend, struct tensor *out, const struct tensor *x,
+             const struct tensor *columns)
+{
+    const char *where = "op_pick";
+    if (!MATRIX(x, ANY, ANY) || !MATRIX(out, x->shape[0], ANY) ||
+        !matrix(backend, where, "columns", columns, DTYPE_I32, x->shape[0], out->shape[1]))
+        return;
+    count_work(backend, 0.0, 3.0 * elements(out));
+    backend->operators->pick(backend, out, x, columns);
 }
 
 void op_mean_probability(struct backend *backend, struct tensor *mean, const struct tensor *x,

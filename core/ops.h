@@ -161,10 +161,10 @@ void op_attention_decode(struct backend *backend, struct tensor *out /* [rows, q
 void op_cache_store(struct backend *backend, struct tensor *cache, const struct tensor *rows,
                     const struct tensor *slots, const struct tensor *positions, int64_t capacity);
 
-/* Gives slot to[i] the first counts[i] rows of slot from[i]; no slot is in both lists. */
+/* Gives slot to[i] the rows begins[i] .. ends[i] - 1 of slot from[i]; no slot is in both lists. */
 void op_cache_share(struct backend *backend, struct tensor *cache, const struct tensor *to /* i32 [n] */,
-                    const struct tensor *from /* i32 [n] */, const struct tensor *counts /* i32 [n] */,
-                    int64_t capacity);
+                    const struct tensor *from /* i32 [n] */, const struct tensor *begins /* i32 [n] */,
+                    const struct tensor *ends /* i32 [n] */, int64_t capacity);
 
 /* SwiGLU (Shazeer 2020): out = silu(gate) * up. */
 void op_swiglu_forward(struct backend *backend, struct tensor *out, const struct tensor *gate,
@@ -367,6 +367,10 @@ void op_advance(struct backend *backend, struct decode_rows rows,
  * others become -infinity. */
 void op_log_softmax_masked(struct backend *backend, struct tensor *logits, const struct tensor *forbidden,
                            int64_t classes_used);
+
+/* out [rows, k]: out[r, j] = x[r, columns[r, j]]; column -1 gives -infinity. */
+void op_pick(struct backend *backend, struct tensor *out, const struct tensor *x /* [rows, n] */,
+             const struct tensor *columns /* i32 [rows, k] */);
 
 /* mean [groups, columns] += e^x of the rows starts[group] .. starts[group + 1] - 1 of x [rows, columns], in their order;
  * with `count` > 0 that was the last part, and mean becomes log(mean / count). */

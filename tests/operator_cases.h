@@ -455,11 +455,12 @@ static void cache_forward(struct backend *backend, struct tensor *t, size_number
     op_cache_store(backend, &t[3], &t[0], &t[1], &t[2], s[1]);
 }
 
-/* pairs of slots, capacity, width; `slots` holds those that receive, then those that give */
+/* pairs of slots, capacity, width; `slots` holds those that receive, then those that give; `bounds` all begins, then all
+ * ends */
 static int share_describe(struct operand *o, size_numbers s)
 {
     o[0] = INTEGERS("slots", DTYPE_I32, 2 * s[0], ONCE, 2 * s[0]);
-    o[1] = INTEGERS("counts", DTYPE_I32, s[0], CLASS, s[1] + 1);
+    o[1] = INTEGERS("bounds", DTYPE_I32, 2 * s[0], STARTS, s[1]);
     o[2] = REAL("cache", RESULT, 2 * s[0] * s[1], s[2]);
     o[2].filling = NORMAL;
     return 3;
@@ -469,7 +470,9 @@ static void share_forward(struct backend *backend, struct tensor *t, size_number
 {
     const struct tensor to = tensor_1d(t[0].data, DTYPE_I32, backend->device, s[0]);
     const struct tensor from = tensor_1d((int32_t *)t[0].data + s[0], DTYPE_I32, backend->device, s[0]);
-    op_cache_share(backend, &t[2], &to, &from, &t[1], s[1]);
+    const struct tensor begins = tensor_1d(t[1].data, DTYPE_I32, backend->device, s[0]);
+    const struct tensor ends = tensor_1d((int32_t *)t[1].data + s[0], DTYPE_I32, backend->device, s[0]);
+    op_cache_share(backend, &t[2], &to, &from, &begins, &ends, s[1]);
 }
 
 /* ---- losses: rows, classes, classes used, (sets) targets in all ---- */
@@ -949,6 +952,22 @@ static void mean_forward(struct backend *backend, struct tensor *t, size_numbers
     op_mean_probability(backend, &t[2], &t[0], &t[1], s[3]);
 }
 
+/* rows, columns, picked */
+static int pick_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", CONSTANT, s[0], s[1]);
+    o[1] = INTEGERS("columns", DTYPE_I32, s[0], INDEX, s[1]);
+    o[1].columns = s[2];
+    o[2] = REAL("out", RESULT, s[0], s[2]);
+    return 3;
+}
+
+static void pick_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    (void)s;
+    op_pick(backend, &t[2], &t[0], &t[1]);
+}
+
 static const struct operator_family operator_families[] = {
     {"gemm",
      gemm_describe,
@@ -1262,6 +1281,12 @@ static const struct operator_family operator_families[] = {
      NULL,
      {{1, 1, 1, 1}, {257, 31, 3, 5}, {130, 700, 8, 20}, {31, 33, 4, 5, 1}},
      {{256, 41000, 8, 20}}},
+    {"pick",
+     pick_describe,
+     pick_forward,
+     NULL,
+     {{1, 1, 1}, {31, 257, 9}, {65, 33, 130}, {4, 9, 3}},
+     {{256, 128256, 16}}},
     {"mean_probability",
      mean_describe,
      mean_forward,

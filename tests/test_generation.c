@@ -48,7 +48,7 @@ static void compare_with_uncached(int64_t key_heads, bool positions)
         if (row == 1) {
             position[row] = position[0] = 9;
             memcpy(tokens[1], tokens[0], 9 * sizeof(int32_t));
-            cache_share(cache, slot[1], slot[0], 9);
+            cache_share(cache, slot[1], slot[0], 0, 9);
         } else {
             cache_read(cache, slot[row], tokens[row], row == 0 ? 9 : position[row]);
         }

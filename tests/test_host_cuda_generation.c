@@ -56,7 +56,7 @@ static void compare_with_uncached(struct backend *cpu, struct backend *device, e
         if (row == 1) {
             position[1] = position[0];
             memcpy(tokens[1], tokens[0], (size_t)position[0] * sizeof(int32_t));
-            cache_share(cache, slot[1], slot[0], position[0]);
+            cache_share(cache, slot[1], slot[0], 0, position[0]);
         } else {
             cache_read(cache, slot[row], tokens[row], position[row]);
         }

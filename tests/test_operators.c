@@ -456,7 +456,7 @@ static void share_reference(double **v, size_numbers s)
 {
     const int64_t pairs = s[0], slot = s[1] * s[2];
     for (int64_t i = 0; i < pairs; i++)
-        for (int64_t j = 0; j < (int64_t)v[1][i] * s[2]; j++)
+        for (int64_t j = (int64_t)v[1][i] * s[2]; j < (int64_t)v[1][pairs + i] * s[2]; j++)
             v[2][(int64_t)v[0][i] * slot + j] = v[2][(int64_t)v[0][pairs + i] * slot + j];
 }
 
@@ -491,6 +491,12 @@ static void mean_reference(double **v, size_numbers s)
                 *mean += exp(v[0][row * s[1] + c]);
             *mean = s[3] > 0 ? log(*mean / (double)s[3]) : *mean;
         }
+}
+
+static void pick_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0] * s[2]; i++)
+        v[2][i] = v[1][i] < 0.0 ? -INFINITY : v[0][i / s[2] * s[1] + (int64_t)v[1][i]];
 }
 
 static const struct {
@@ -532,6 +538,7 @@ static const struct {
     {"topk_masked", topk_reference},
     {"log_softmax_masked", log_softmax_reference},
     {"advance", advance_reference},
+    {"pick", pick_reference},
     {"mean_probability", mean_reference},
 };
 enum { REFERENCE_COUNT = (int)(sizeof references / sizeof references[0]) };

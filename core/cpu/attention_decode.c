@@ -103,12 +103,14 @@ void cpu_cache_store(struct backend *backend, struct tensor *cache, const struct
 }
 
 void cpu_cache_share(struct backend *backend, struct tensor *cache, const struct tensor *to,
-                     const struct tensor *from, const struct tensor *counts, int64_t capacity)
+                     const struct tensor *from, const struct tensor *begins, const struct tensor *ends,
+                     int64_t capacity)
 {
-    const size_t row = (size_t)cache->shape[1] * sizeof(real), slot = (size_t)capacity * row;
-    const int32_t *target = to->data, *source = from->data, *count = counts->data;
+    const size_t row = (size_t)cache->shape[1] * sizeof(real);
+    const int32_t *target = to->data, *source = from->data, *begin = begins->data, *end = ends->data;
 #pragma omp parallel for schedule(static) num_threads(backend->threads)
     for (int64_t i = 0; i < to->shape[0]; i++)
-        memcpy((char *)cache->data + (size_t)target[i] * slot,
-               (const char *)cache->data + (size_t)source[i] * slot, (size_t)count[i] * row);
+        memcpy((char *)cache->data + (size_t)(target[i] * capacity + begin[i]) * row,
+               (const char *)cache->data + (size_t)(source[i] * capacity + begin[i]) * row,
+               (size_t)(end[i] - begin[i]) * row);
 }

@@ -14,16 +14,21 @@ enum { PASS_TOKENS_CPU = 2048, PASS_TOKENS_GPU = 16384 };
 /* Sequences that wait for their pass. Arrays of tokens have pass_tokens entries, the last of which may be
  * padding. */
 struct read_queue {
-    int64_t tokens, sequences, shares;
+    int64_t tokens, sequences;
     int32_t *token, *position, *slot;
-    int32_t *starts;                              /* [slots + 2]: one more sequence holds the padding */
-    int32_t *share_to, *share_from, *share_count; /* [slots] */
+    int32_t *starts; /* [slots + 2]: one more sequence holds the padding */
+};
+
+/* Parts of slots that wait to be copied, [slots] each. */
+struct share_queue {
+    int64_t count;
+    int32_t *to, *from, *begin, *end;
 };
 
 /* What a pass reads of its rows, on the device. */
 struct pass_inputs {
     struct tensor tokens, positions, slots; /* i32 [rows] */
-    struct tensor lengths;                  /* i32 [rows], for a step */
+    struct tensor lengths;                  /* i32 [rows], where attention goes over the cache */
 };
 
 /* The tensors of one pass over `rows` tokens. */
@@ -38,8 +43,10 @@ struct cache {
     struct attention_shape shape;
     int64_t logit_columns;
     struct arena cache_arena, pass_arena;
-    struct tensor *keys, *values; /* [layers], each [slots * capacity, key_heads * head_width] */
-    struct read_queue queue;
+    struct tensor *keys, *values;              /* [layers], each [slots * capacity, key_heads * head_width] */
+    struct read_queue whole, extensions;       /* sequences from their first token on, and those that go on */
+    struct share_queue prefixes, shares;       /* before the extensions are read, and after */
+    int32_t *pass_length;                      /* [pass_tokens] */
     int32_t *token, *position, *slot, *length; /* [slots], a decode step with its padding */
 };
 
@@ -139,29 +146,57 @@ static int32_t *allocate_integers(int64_t count)
     return calloc((size_t)count, sizeof(int32_t));
 }
 
+static bool allocate_reads(struct read_queue *queue, int64_t pass_tokens, int64_t slots)
+{
+    queue->token = allocate_integers(pass_tokens);
+    queue->position = allocate_integers(pass_tokens);
+    queue->slot = allocate_integers(pass_tokens);
+    queue->starts = allocate_integers(slots + 2);
+    return queue->token && queue->position && queue->slot && queue->starts;
+}
+
+static bool allocate_shares(struct share_queue *queue, int64_t slots)
+{
+    queue->to = allocate_integers(slots);
+    queue->from = allocate_integers(slots);
+    queue->begin = allocate_integers(slots);
+    queue->end = allocate_integers(slots);
+    return queue->to && queue->from && queue->begin && queue->end;
+}
+
+static void free_reads(struct read_queue *queue)
+{
+    free(queue->token);
+    free(queue->position);
+    free(queue->slot);
+    free(queue->starts);
+}
+
+static void free_shares(struct share_queue *queue)
+{
+    free(queue->to);
+    free(queue->from);
+    free(queue->begin);
+    free(queue->end);
+}
+
 static bool allocate_host(struct cache *cache, struct error *error)
 {
     const int64_t slots = cache->settings.slots, pass_tokens = cache->settings.pass_tokens;
     const int64_t layers = cache->pass.settings->layers;
-    struct read_queue *const queue = &cache->queue;
     cache->keys = calloc((size_t)layers, sizeof *cache->keys);
     cache->values = calloc((size_t)layers, sizeof *cache->values);
     cache->token = allocate_integers(slots);
     cache->position = allocate_integers(slots);
     cache->slot = allocate_integers(slots);
     cache->length = allocate_integers(slots);
-    queue->token = allocate_integers(pass_tokens);
-    queue->position = allocate_integers(pass_tokens);
-    queue->slot = allocate_integers(pass_tokens);
-    queue->starts = allocate_integers(slots + 2);
-    queue->share_to = allocate_integers(slots);
-    queue->share_from = allocate_integers(slots);
-    queue->share_count = allocate_integers(slots);
-    if (cache->keys && cache->values && cache->token && cache->position && cache->slot && cache->length &&
-        queue->token && queue->position && queue->slot && queue->starts && queue->share_to &&
-        queue->share_from && queue->share_count)
+    cache->pass_length = allocate_integers(pass_tokens);
+    if (allocate_reads(&cache->whole, pass_tokens, slots) &&
+        allocate_reads(&cache->extensions, pass_tokens, slots) && allocate_shares(&cache->prefixes, slots) &&
+        allocate_shares(&cache->shares, slots) && cache->pass_length && cache->keys && cache->values &&
+        cache->token && cache->position && cache->slot && cache->length)
         return true;
-    return error_memory(error, "the queue of the attention cache", (size_t)(pass_tokens + slots) * 16,
+    return error_memory(error, "the queue of the attention cache", (size_t)(pass_tokens + slots) * 32,
                         ADVICE);
 }
 
@@ -222,13 +257,11 @@ void cache_free(struct cache *cache)
     free(cache->position);
     free(cache->slot);
     free(cache->length);
-    free(cache->queue.token);
-    free(cache->queue.position);
-    free(cache->queue.slot);
-    free(cache->queue.starts);
-    free(cache->queue.share_to);
-    free(cache->queue.share_from);
-    free(cache->queue.share_count);
+    free_reads(&cache->whole);
+    free_reads(&cache->extensions);
+    free_shares(&cache->prefixes);
+    free_shares(&cache->shares);
+    free(cache->pass_length);
     free(cache);
 }
 
@@ -252,7 +285,19 @@ static void attend_input(struct cache *cache, int64_t layer, struct pass_tensors
                    cache->settings.capacity);
 }
 
-static void read_pass(struct cache *cache, int64_t rows, int64_t sequences)
+/* Over the cache a token sees those before it and itself. */
+static void upload_lengths(struct cache *cache, const struct read_queue *queue, struct tensor *lengths)
+{
+    int32_t *const length = cache->pass_length;
+    if (queue != &cache->extensions)
+        return;
+    for (int64_t i = 0; i < lengths->shape[0]; i++)
+        length[i] = queue->position[i] + 1;
+    tensor_upload(cache->pass.backend, lengths, length);
+}
+
+/* Attention goes over the sequences of the pass, or, where these go on from tokens in the cache, over the cache. */
+static void read_pass(struct cache *cache, const struct read_queue *queue, int64_t rows, int64_t sequences)
 {
     struct backend *const backend = cache->pass.backend;
     const int64_t layers = cache->pass.settings->layers;
@@ -260,42 +305,49 @@ static void read_pass(struct cache *cache, int64_t rows, int64_t sequences)
     struct pass_tensors pass = lay_out_pass(cache, rows);
     struct tensor starts = lay_out_starts(cache, sequences);
     struct layer_activations *const a = &pass.activations;
-    tensor_upload(backend, &inputs.tokens, cache->queue.token);
-    tensor_upload(backend, &inputs.positions, cache->queue.position);
-    tensor_upload(backend, &inputs.slots, cache->queue.slot);
-    tensor_upload(backend, &starts, cache->queue.starts);
+    tensor_upload(backend, &inputs.tokens, queue->token);
+    tensor_upload(backend, &inputs.positions, queue->position);
+    tensor_upload(backend, &inputs.slots, queue->slot);
+    tensor_upload(backend, &starts, queue->starts);
+    upload_lengths(cache, queue, &inputs.lengths);
     model_embed(&cache->pass, &a->input, &inputs.tokens);
     for (int64_t layer = 0; layer < layers; layer++) {
         attend_input(cache, layer, &pass, &inputs.positions, &inputs.slots);
         if (layer == layers - 1)
             break;
-        op_attention_forward(backend, &a->attended, &a->log_sum_exp, &a->q, &a->k, &a->v, &starts,
-                             cache->shape);
+        if (queue == &cache->extensions)
+            op_attention_decode(backend, &a->attended, &a->q, &cache->keys[layer], &cache->values[layer],
+                                &inputs.slots, &inputs.lengths, cache->settings.capacity, cache->shape);
+        else
+            op_attention_forward(backend, &a->attended, &a->log_sum_exp, &a->q, &a->k, &a->v, &starts,
+                                 cache->shape);
         layer_attention_output(&cache->pass, layer, a, &pass.scratch);
         layer_feed_forward(&cache->pass, layer, a, &pass.scratch, &a->input);
     }
 }
 
-static void share_slots(struct cache *cache)
+static void share_slots(struct cache *cache, struct share_queue *queue)
 {
     struct backend *const backend = cache->pass.backend;
-    const struct read_queue *const queue = &cache->queue;
-    struct pass_inputs lists = lay_out_inputs(cache, queue->shares);
-    tensor_upload(backend, &lists.tokens, queue->share_to);
-    tensor_upload(backend, &lists.positions, queue->share_from);
-    tensor_upload(backend, &lists.slots, queue->share_count);
+    if (queue->count == 0)
+        return;
+    struct pass_inputs lists = lay_out_inputs(cache, queue->count);
+    tensor_upload(backend, &lists.tokens, queue->to);
+    tensor_upload(backend, &lists.positions, queue->from);
+    tensor_upload(backend, &lists.slots, queue->begin);
+    tensor_upload(backend, &lists.lengths, queue->end);
     for (int64_t layer = 0; layer < cache->pass.settings->layers; layer++) {
         op_cache_share(backend, &cache->keys[layer], &lists.tokens, &lists.positions, &lists.slots,
-                       cache->settings.capacity);
+                       &lists.lengths, cache->settings.capacity);
         op_cache_share(backend, &cache->values[layer], &lists.tokens, &lists.positions, &lists.slots,
-                       cache->settings.capacity);
+                       &lists.lengths, cache->settings.capacity);
     }
+    queue->count = 0;
 }
 
-/* Reads what is queued; the padding is one more sequence, which goes into no slot. */
-void cache_flush(struct cache *cache)
+/* The padding is one more sequence, which goes into no slot. */
+static void read_queued(struct cache *cache, struct read_queue *queue)
 {
-    struct read_queue *const queue = &cache->queue;
     int64_t sequences = queue->sequences;
     const int64_t rows = round_to_row_block(queue->tokens);
     if (rows > queue->tokens) {
@@ -307,37 +359,63 @@ void cache_flush(struct cache *cache)
         queue->starts[++sequences] = (int32_t)rows;
     }
     if (queue->tokens > 0)
-        read_pass(cache, rows, sequences);
-    if (queue->shares > 0)
-        share_slots(cache);
-    queue->tokens = queue->sequences = queue->shares = 0;
+        read_pass(cache, queue, rows, sequences);
+    queue->tokens = queue->sequences = 0;
+}
+
+/* Reads what is queued. */
+void cache_flush(struct cache *cache)
+{
+    read_queued(cache, &cache->whole);
+    share_slots(cache, &cache->prefixes);
+    read_queued(cache, &cache->extensions);
+    share_slots(cache, &cache->shares);
 }
 
 /* ---- the interface ------------------------------------------------------------------------------------ */
 
-void cache_read(struct cache *cache, int32_t slot, const int32_t *tokens, int64_t count)
+static void queue_tokens(struct cache *cache, struct read_queue *queue, int32_t slot, int64_t first,
+                         const int32_t *tokens, int64_t count)
 {
-    struct read_queue *const queue = &cache->queue;
-    assert(slot >= 0 && slot < cache->settings.slots && count >= 1 && count < cache->settings.capacity);
+    assert(slot >= 0 && slot < cache->settings.slots && count >= 1 && first >= 0 &&
+           first + count < cache->settings.capacity);
     if (queue->tokens + count > cache->settings.pass_tokens || queue->sequences == cache->settings.slots)
         cache_flush(cache);
     memcpy(queue->token + queue->tokens, tokens, (size_t)count * sizeof *tokens);
     for (int64_t i = 0; i < count; i++) {
-        queue->position[queue->tokens + i] = (int32_t)i;
+        queue->position[queue->tokens + i] = (int32_t)(first + i);
         queue->slot[queue->tokens + i] = slot;
     }
     queue->tokens += count;
     queue->starts[++queue->sequences] = (int32_t)queue->tokens;
 }
 
-void cache_share(struct cache *cache, int32_t to, int32_t from, int64_t count)
+void cache_read(struct cache *cache, int32_t slot, const int32_t *tokens, int64_t count)
 {
-    struct read_queue *const queue = &cache->queue;
-    if (queue->shares == cache->settings.slots)
+    queue_tokens(cache, &cache->whole, slot, 0, tokens, count);
+}
+
+static void queue_share(struct cache *cache, struct share_queue *queue, int32_t to, int32_t from,
+                        int64_t begin, int64_t end)
+{
+    if (queue->count == cache->settings.slots)
         cache_flush(cache);
-    queue->share_to[queue->shares] = to;
-    queue->share_from[queue->shares] = from;
-    queue->share_count[queue->shares++] = (int32_t)count;
+    queue->to[queue->count] = to;
+    queue->from[queue->count] = from;
+    queue->begin[queue->count] = (int32_t)begin;
+    queue->end[queue->count++] = (int32_t)end;
+}
+
+void cache_extend(struct cache *cache, int32_t slot, int32_t from, int64_t shared, const int32_t *tokens,
+                  int64_t count)
+{
+    queue_tokens(cache, &cache->extensions, slot, shared, tokens, count);
+    queue_share(cache, &cache->prefixes, slot, from, 0, shared);
+}
+
+void cache_share(struct cache *cache, int32_t to, int32_t from, int64_t begin, int64_t end)
+{
+    queue_share(cache, &cache->shares, to, from, begin, end);
 }
 
 /* Completes a step to `rows` rows, of which those from count on belong to no slot. */

@@ -38,9 +38,14 @@ void cache_print_memory(const struct cache *cache, FILE *stream);
 /* Puts the tokens of a new sequence into a slot: 1 <= count < capacity. They are read at the latest by the
  * next cache_decode(). */
 void cache_read(struct cache *cache, int32_t slot, const int32_t *tokens, int64_t count);
-/* Gives slot `to` the first `count` tokens of slot `from`, both of which stay as they are until the next
- * cache_decode(). */
-void cache_share(struct cache *cache, int32_t to, int32_t from, int64_t count);
+/* The same for a sequence whose first `shared` tokens slot `from` already has (it was filled before the last
+ * cache_flush() or cache_decode()): only the `count` tokens behind them are read, shared + count < capacity. What many
+ * prompts begin with is so computed once. */
+void cache_extend(struct cache *cache, int32_t slot, int32_t from, int64_t shared, const int32_t *tokens,
+                  int64_t count);
+/* Gives slot `to` the tokens begin .. end - 1 of slot `from`, both of which stay as they are until the next
+ * cache_decode(). What the queue reads into `from` is there by then. */
+void cache_share(struct cache *cache, int32_t to, int32_t from, int64_t begin, int64_t end);
 
 /* The next token of `count` sequences: token[i] at position[i] (tokens before it) of slot[i]. */
 struct decode_step {

@@ -138,7 +138,7 @@ static void read_context(struct sampler *sampler, struct job_cursor *jobs, int32
 {
     int64_t count;
     if (jobs->shared_slot >= 0) {
-        cache_share(sampler->cache, slot, jobs->shared_slot, jobs->length - 1);
+        cache_share(sampler->cache, slot, jobs->shared_slot, 0, jobs->length - 1);
         return;
     }
     const int32_t *items = train_items(sampler, jobs->user, &count);
