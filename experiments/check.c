@@ -77,6 +77,16 @@ static bool check_prompts(const struct config *config, struct error *error)
     return true;
 }
 
+/* What is trained cannot be quantised. */
+static bool check_base(const struct config *config, struct error *error)
+{
+    return !is(config, "finetune.method", "full") || is(config, "finetune.base", "precision") ||
+           config_complain(config, "finetune.base", error,
+                           "is %s, but finetune.method: full trains every weight; set finetune.base: "
+                           "precision, or finetune.method: lora",
+                           config_string(config, "finetune.base"));
+}
+
 /* A list that must hold something. */
 static bool check_list(const struct config *config, const char *path, int64_t most, struct error *error)
 {
@@ -153,6 +163,7 @@ bool check_cuts(const struct config *config, int64_t items, struct error *error)
 bool check_config(const struct config *config, struct error *error)
 {
     return check_name(config, error) && check_split(config, error) && check_language_model(config, error) &&
-           check_prompts(config, error) && check_lists(config, error) && check_study(config, error) &&
+           check_prompts(config, error) && check_base(config, error) && check_lists(config, error) &&
+           check_study(config, error) &&
            (!recipe_is_there(config) || recipe_read(&(struct recipe){0}, config, error));
 }

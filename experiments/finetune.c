@@ -48,8 +48,8 @@ bool stage_finetune(struct run *run, struct stage_cost *cost, struct error *erro
     const bool done =
         checkpoint_load(&model, run->backend, base, NULL, adapter ? &lora : NULL,
                         adapter ? TRAIN_LORA : TRAIN_ALL, config_boolean(run->config, "finetune.recompute"),
-                        training.precision, training.packing.batch_tokens, training.sequences_maximum,
-                        training.packing.seed, error) &&
+                        training.precision, training.frozen, training.packing.batch_tokens,
+                        training.sequences_maximum, training.packing.seed, error) &&
         train_and_save(&training, run, model, adapter, cost, error);
     free(base);
     transformer_free(model);

@@ -54,6 +54,15 @@ static bool read_precision(enum precision *precision, const struct run *run, str
                            "is bf16, which is only for GPUs, and the device is the CPU; use f32 or auto");
 }
 
+static enum frozen_storage frozen_storage(const struct run *run)
+{
+    const char *chosen = config_string(run->config, "finetune.base");
+    enum frozen_storage frozen = FROZEN_NF4;
+    while (frozen > FROZEN_PRECISION && strcmp(chosen, frozen_storage_name(frozen)) != 0)
+        frozen--;
+    return frozen;
+}
+
 bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
                          int64_t sequences_maximum, struct error *error)
 {
@@ -63,8 +72,9 @@ bool language_model_open(struct transformer **model, struct run *run, int64_t to
         return false;
     char *base = run_path(run, "language_model/%s", strcmp(method, "full") == 0 ? "finetuned" : "base");
     char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
-    const bool opened = checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING, false,
-                                        precision, tokens_maximum, sequences_maximum, 0, error);
+    const bool opened =
+        checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING, false, precision,
+                        frozen_storage(run), tokens_maximum, sequences_maximum, 0, error);
 
     free(base);
     free(adapter);
@@ -145,6 +155,7 @@ bool language_training_open(struct language_training *training, const struct run
     *training = (struct language_training){.stage = stage};
     if (!read_precision(&training->precision, run, error))
         return false;
+    training->frozen = frozen_storage(run);
     fine =
         dataset_load(&training->dataset, path, error) &&
         csr_sorted(&training->train_sorted, &training->dataset.train, error) &&

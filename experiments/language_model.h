@@ -32,6 +32,7 @@ bool language_model_open(struct transformer **model, struct run *run, int64_t to
 struct language_training {
     const char *stage;
     enum precision precision;
+    enum frozen_storage frozen;
     struct dataset dataset;
     struct csr train_sorted, validation_sorted, test_sorted;
     struct vocabulary vocabulary;

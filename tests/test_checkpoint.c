@@ -59,7 +59,7 @@ static struct transformer *load(const char *base, const char *adapter, const str
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
     require(checkpoint_load(&model, backend, base, adapter, &golden->lora, mode, false, PRECISION_F32,
-                            golden->batch.tokens, golden->batch.sequences, 4, &error),
+                            FROZEN_PRECISION, golden->batch.tokens, golden->batch.sequences, 4, &error),
             &error);
     return model;
 }
@@ -214,8 +214,8 @@ static void refuses(const char *base, const char *adapter, const char *part)
 {
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
-    assert_false(checkpoint_load(&model, backend, base, adapter, NULL, TRAIN_NOTHING, false, PRECISION_F32, 0,
-                                 0, 1, &error));
+    assert_false(checkpoint_load(&model, backend, base, adapter, NULL, TRAIN_NOTHING, false, PRECISION_F32,
+                                 FROZEN_PRECISION, 0, 0, 1, &error));
     assert_null(model);
     if (!strstr(error.message, part))
         fail_msg("'%s' does not say '%s'", error.message, part);

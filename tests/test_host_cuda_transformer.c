@@ -467,8 +467,8 @@ static void bf16_files_read_in_f32(void **state)
     struct transformer *model = golden_model(&golden, gpu);
     require(checkpoint_save_base(model, base, &error), &error);
     require(checkpoint_save_adapter(model, adapter, &error), &error);
-    require(checkpoint_load(&read, cpu, base, adapter, NULL, TRAIN_NOTHING, false, PRECISION_F32, 0, 0, 1,
-                            &error),
+    require(checkpoint_load(&read, cpu, base, adapter, NULL, TRAIN_NOTHING, false, PRECISION_F32,
+                            FROZEN_PRECISION, 0, 0, 1, &error),
             &error);
     int64_t count;
     const struct parameter *values = transformer_parameters(read, &count);

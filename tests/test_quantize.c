@@ -2,8 +2,12 @@
  * Quantised matrices: codes, absmax and numbers bit for bit those of bitsandbytes (goldens/make_quantized.py), the bytes
  * that they take, what cannot be stored, and the adapters' gradients over a quantised base.
  */
+#include <unistd.h>
+
+#include "core/file.h"
 #include "core/quantize.h"
 #include "golden_transformer.h"
+#include "models/language/checkpoint.h"
 
 static struct backend *backend;
 
@@ -133,6 +137,134 @@ static void wrong_operands_are_refused(void **state)
     assert_non_null(strstr(error.message, "x must be int8 or nf4"));
 }
 
+/* ---- models over a quantised base ----------------------------------------------------------------------- */
+
+static const enum frozen_storage storages[] = {FROZEN_INT8, FROZEN_NF4};
+
+/* The golden's model in f32, with the numbers that the other one's quantised weights stand for. */
+static struct transformer *model_of_read_numbers(const struct golden *golden, struct transformer *quantized)
+{
+    struct golden plain = *golden;
+    plain.settings.frozen = FROZEN_PRECISION;
+    struct transformer *model = golden_model(&plain, backend);
+    int64_t count, other_count, read = 0;
+    struct parameter *parameters = transformer_parameters(model, &count);
+    const struct parameter *others = transformer_parameters(quantized, &other_count);
+    assert_int_equal(count, other_count);
+    for (int64_t index = 0; index < count; index++) {
+        assert_string_equal(parameters[index].name, others[index].name);
+        if (!dtype_is_quantized(others[index].value.dtype))
+            continue;
+        op_dequantize(backend, &parameters[index].value, &others[index].value);
+        read++;
+    }
+    assert_int_equal(read, LINEAR_COUNT * golden->settings.layers);
+    return model;
+}
+
+static void compare_gradients(struct golden *golden, enum frozen_storage storage, bool recompute)
+{
+    int64_t length;
+    golden->settings.frozen = storage;
+    golden->settings.recompute = recompute;
+    golden->lora.dropout = 0.2;
+    struct transformer *const quantized = golden_model(golden, backend);
+    struct transformer *const plain = model_of_read_numbers(golden, quantized);
+    assert_true(accumulate(quantized, &golden->batch, 0.1, 3) == accumulate(plain, &golden->batch, 0.1, 3));
+    float *found = copy_gradients(quantized, &length), *expected = copy_gradients(plain, &length);
+    assert_memory_equal(found, expected, (size_t)length * sizeof *found);
+    free(found);
+    free(expected);
+    found = all_logits(quantized, &golden->batch);
+    expected = all_logits(plain, &golden->batch);
+    assert_memory_equal(found, expected,
+                        (size_t)(golden->batch.tokens * golden->settings.vocabulary) * sizeof *found);
+    free(found);
+    free(expected);
+    transformer_free(quantized);
+    transformer_free(plain);
+}
+
+/* Loss, adapters' gradients and logits are, to the bit, those of a model in f32 whose weights are the numbers read. */
+static void adapters_learn_as_over_the_numbers_read(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"lora_all", "lora_qv"};
+    for (int name = 0; name < 2; name++)
+        for (int storage = 0; storage < 2; storage++)
+            for (int recompute = 0; recompute < 2; recompute++) {
+                struct golden golden = golden_open(names[name]);
+                compare_gradients(&golden, storages[storage], recompute);
+                golden_close(&golden);
+            }
+}
+
+static void what_is_trained_is_not_quantised(void **state)
+{
+    (void)state;
+    struct golden golden = golden_open("plain");
+    struct error error = ERROR_INITIALIZER;
+    struct transformer *model;
+    golden.settings.frozen = FROZEN_NF4;
+    assert_false(transformer_create(&model, backend, &golden.settings, NULL, TRAIN_ALL, 8, 1, 1, &error));
+    assert_null(model);
+    assert_non_null(strstr(error.message, "cannot be stored in nf4; set finetune.base: precision"));
+    golden_close(&golden);
+}
+
+/* A model's adapter goes to disk and comes back over a base that is quantised while it is read. */
+static void checkpoints_are_quantised_while_they_are_read(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/idrec-quantize-XXXXXX", base[64], adapter[64];
+    struct error error = ERROR_INITIALIZER;
+    struct golden golden = golden_open("lora_all");
+    assert_non_null(mkdtemp(folder));
+    snprintf(base, sizeof base, "%s/base", folder);
+    snprintf(adapter, sizeof adapter, "%s/adapter", folder);
+    struct transformer *whole = golden_model(&golden, backend), *read;
+    require(checkpoint_save_base(whole, base, &error) && checkpoint_save_adapter(whole, adapter, &error),
+            &error);
+    golden.settings.frozen = FROZEN_NF4;
+    struct transformer *const quantized = golden_model(&golden, backend);
+    require(checkpoint_load(&read, backend, base, adapter, NULL, TRAIN_NOTHING, false, PRECISION_F32,
+                            FROZEN_NF4, golden.batch.tokens, golden.batch.sequences, 1, &error),
+            &error);
+    float *found = all_logits(read, &golden.batch), *expected = all_logits(quantized, &golden.batch);
+    assert_memory_equal(found, expected,
+                        (size_t)(golden.batch.tokens * golden.settings.vocabulary) * sizeof *found);
+    assert_false(checkpoint_save_base(quantized, base, &error));
+    assert_non_null(strstr(error.message, "the base is held in nf4"));
+    error = ERROR_INITIALIZER;
+    require(checkpoint_save_adapter(quantized, adapter, &error) && path_remove(folder, &error), &error);
+    free(found);
+    free(expected);
+    transformer_free(whole);
+    transformer_free(read);
+    transformer_free(quantized);
+    golden_close(&golden);
+}
+
+static void damaged_weights_are_named(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/idrec-quantize-XXXXXX";
+    struct error error = ERROR_INITIALIZER;
+    float values[6] = {1, 2, NAN, 4, 5, 6};
+    char memory[64];
+    struct safetensors *file;
+    struct named_tensor named = {"some.weight", tensor_2d(values, DTYPE_F32, DEVICE_CPU, 2, 3)};
+    struct tensor stored = tensor_2d(memory, DTYPE_NF4, DEVICE_CPU, 2, 3);
+    close(mkstemp(path));
+    require(safetensors_write(path, backend, &named, 1, &error), &error);
+    require(safetensors_open(&file, path, &error), &error);
+    assert_false(safetensors_read(file, "some.weight", backend, &stored, &error));
+    assert_non_null(
+        strstr(error.message, "tensor 'some.weight': a matrix [2, 3] holds numbers that are not"));
+    safetensors_close(file);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +272,10 @@ int main(void)
         cmocka_unit_test(takes_the_bytes_that_it_says),
         cmocka_unit_test(refuses_what_is_not_finite),
         cmocka_unit_test(wrong_operands_are_refused),
+        cmocka_unit_test(adapters_learn_as_over_the_numbers_read),
+        cmocka_unit_test(what_is_trained_is_not_quantised),
+        cmocka_unit_test(checkpoints_are_quantised_while_they_are_read),
+        cmocka_unit_test(damaged_weights_are_named),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

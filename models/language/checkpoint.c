@@ -42,12 +42,18 @@ static bool write_parameters(struct transformer *model, bool adapter, const char
 
 bool checkpoint_save_base(struct transformer *model, const char *folder, struct error *error)
 {
+    const struct transformer_settings *const settings = transformer_settings_of(model);
     int64_t count;
     char *fresh;
+    if (settings->frozen != FROZEN_PRECISION)
+        return error_at(error, ERROR_RUN, folder, 0,
+                        "the base is held in %s, from which its weights cannot be had back; load it with "
+                        "finetune.base: precision to write it",
+                        frozen_storage_name(settings->frozen));
     if (!checkpoint_folder_begin(&fresh, folder, error))
         return false;
     const enum dtype dtype = transformer_parameters(model, &count)->value.dtype;
-    const bool saved = checkpoint_config_write(transformer_settings_of(model), dtype, fresh, error) &&
+    const bool saved = checkpoint_config_write(settings, dtype, fresh, error) &&
                        write_parameters(model, false, fresh, "model.safetensors", error) &&
                        checkpoint_folder_commit(folder, error);
     free(fresh);
@@ -101,8 +107,8 @@ static bool read_parameters(struct transformer *model, bool adapter, const char 
 
 bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
                      const char *adapter, const struct lora_settings *lora, enum train_mode mode,
-                     bool recompute, enum precision precision, int64_t tokens_maximum,
-                     int64_t sequences_maximum, uint64_t seed, struct error *error)
+                     bool recompute, enum precision precision, enum frozen_storage frozen,
+                     int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed, struct error *error)
 {
     struct transformer_settings settings;
     struct lora_settings stored;
@@ -112,6 +118,7 @@ bool checkpoint_load(struct transformer **model, struct backend *backend, const 
         return false;
     settings.recompute = recompute;
     settings.precision = precision;
+    settings.frozen = frozen;
     const struct lora_settings *chosen = adapter ? &stored : mode == TRAIN_LORA ? lora : NULL;
     if (transformer_create(model, backend, &settings, chosen, mode, tokens_maximum, sequences_maximum, seed,
                            error) &&

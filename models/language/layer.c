@@ -1,5 +1,7 @@
 #include "models/language/layer.h"
 
+#include "core/quantize.h"
+
 /* Sites of dropout: 0 is the embedding; then, for each layer, its linears' adapters and its two branches. */
 enum { SITE_ATTENTION_BRANCH = LINEAR_COUNT, SITE_FEED_BRANCH, SITES_PER_LAYER };
 
@@ -64,6 +66,16 @@ static int64_t widest_input(const struct transformer_settings *settings)
     return widest;
 }
 
+static int64_t largest_linear(const struct transformer_settings *settings)
+{
+    int64_t largest = 0;
+    for (int linear = 0; linear < LINEAR_COUNT; linear++) {
+        const struct linear_shape shape = linear_shape(settings, (enum linear)linear);
+        largest = shape.out * shape.in > largest ? shape.out * shape.in : largest;
+    }
+    return largest;
+}
+
 void layer_scratch_lay_out(struct layer_scratch *scratch, struct arena *arena,
                            const struct transformer_settings *settings, const struct lora_settings *lora,
                            int64_t rows, bool backward)
@@ -72,6 +84,8 @@ void layer_scratch_lay_out(struct layer_scratch *scratch, struct arena *arena,
     scratch->branch = arena_tensor_2d(arena, storage, rows, settings->width);
     if (lora->rank > 0 && lora->dropout > 0.0)
         scratch->dropped = arena_tensor_1d(arena, storage, rows * widest_input(settings));
+    if (settings->frozen != FROZEN_PRECISION)
+        scratch->weight = arena_tensor_1d(arena, storage, largest_linear(settings));
     if (!backward)
         return;
     if (lora->rank > 0)
@@ -140,12 +154,25 @@ static void linear_views(struct linear_views *views, const struct layer_pass *pa
                                 .site = dropout_site(layer, (int)linear)};
 }
 
+/* What the product reads in place of a quantised weight. */
+static void dequantize_weight(const struct layer_pass *pass, struct linear_views *views,
+                              const struct layer_scratch *scratch)
+{
+    const struct tensor stored = views->weight;
+    if (!dtype_is_quantized(stored.dtype))
+        return;
+    views->weight = tensor_2d(scratch->weight.data, scratch->weight.dtype, scratch->weight.device,
+                              stored.shape[0], stored.shape[1]);
+    op_dequantize(pass->backend, &views->weight, &stored);
+}
+
 static void linear_forward(const struct layer_pass *pass, int64_t layer, enum linear linear,
                            struct layer_activations *activations, struct layer_scratch *scratch,
                            struct tensor *y, const struct tensor *x)
 {
     struct linear_views views;
     linear_views(&views, pass, layer, linear, activations, scratch);
+    dequantize_weight(pass, &views, scratch);
     op_linear_forward(pass->backend, y, x, &views.weight, present(&views.bias),
                       present(&views.lora_a) ? &views.lora : NULL);
 }
@@ -157,6 +184,8 @@ static void linear_backward(const struct layer_pass *pass, int64_t layer, enum l
 {
     struct linear_views views;
     linear_views(&views, pass, layer, linear, activations, scratch);
+    if (d_x)
+        dequantize_weight(pass, &views, scratch);
     op_linear_backward(pass->backend, d_x, accumulate, present(&views.d_weight), present(&views.d_bias), d_y,
                        x, &views.weight, present(&views.lora_a) ? &views.lora : NULL);
 }

@@ -57,10 +57,11 @@ struct layer_activations {
     struct tensor lora_hidden[LINEAR_COUNT]; /* [rows, rank]; rank 0: no adapter there */
 };
 
-/* What any layer may overwrite. All but the first two are laid out only for a backward. */
+/* What any layer may overwrite. All but the first three are laid out only for a backward. */
 struct layer_scratch {
     struct tensor branch;        /* [rows, width]: a residual branch, or its gradient */
     struct tensor dropped;       /* [rows * the widest linear's input]; rank 0 without LoRA dropout */
+    struct tensor weight;        /* [elements of the largest linear]; rank 0 unless linears are quantised */
     struct tensor d_lora_hidden; /* [rows, rank]; rank 0 without LoRA */
     struct tensor d_normed;      /* [rows, width] */
     struct tensor d_q, d_k, d_v, d_attended;

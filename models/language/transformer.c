@@ -12,6 +12,12 @@ enum dtype transformer_storage(const struct transformer_settings *settings)
     return settings->precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_REAL;
 }
 
+const char *frozen_storage_name(enum frozen_storage storage)
+{
+    static const char *const names[] = {"precision", "int8", "nf4"};
+    return names[storage];
+}
+
 /* ---- settings ----------------------------------------------------------------------------------------- */
 
 static bool check_size(const char *name, int64_t value, int64_t most, struct error *error)
@@ -89,6 +95,17 @@ static bool check_settings(const struct transformer_settings *settings, const st
         return error_set(error, ERROR_USAGE, "%lld classes in a vocabulary of %lld; choose at most that many",
                          (long long)settings->classes, (long long)settings->vocabulary);
     return true;
+}
+
+static bool check_frozen(enum frozen_storage frozen, enum train_mode mode, struct error *error)
+{
+    if (frozen == FROZEN_PRECISION || mode != TRAIN_ALL)
+        return true;
+    return error_set(
+        error, ERROR_USAGE,
+        "weights that are to be trained cannot be stored in %s; set finetune.base: precision, or "
+        "finetune.method: lora",
+        frozen_storage_name(frozen));
 }
 
 static bool check_adapter(const struct lora_settings *lora, enum train_mode mode, struct error *error)
@@ -184,7 +201,8 @@ bool transformer_create(struct transformer **model, struct backend *backend,
                         uint64_t seed, struct error *error)
 {
     *model = NULL;
-    if (!check_settings(settings, backend, error) || (lora && !check_adapter(lora, mode, error)))
+    if (!check_settings(settings, backend, error) || !check_frozen(settings->frozen, mode, error) ||
+        (lora && !check_adapter(lora, mode, error)))
         return false;
     if (!lora && mode == TRAIN_LORA)
         return error_set(error, ERROR_USAGE, "training an adapter needs its settings; set rank and targets");

@@ -25,6 +25,12 @@
  * parameters' gradients and their moments are f32 always. */
 enum precision { PRECISION_F32, PRECISION_BF16 };
 
+/* How the weights of the seven linears are stored where they are frozen: like what flows through the model, or quantised
+ * (core/quantize.h), to be read right before each product into scratch memory that all linears share (Dettmers et al. 2023,
+ * "QLoRA"). Embedding, norms, biases, output table and adapters stay as they are. */
+enum frozen_storage { FROZEN_PRECISION, FROZEN_INT8, FROZEN_NF4 };
+const char *frozen_storage_name(enum frozen_storage storage); /* as in the config's finetune.base */
+
 /* Scaled rotary positions, as Hugging Face's rope_type names them. Frequency i, theta^(-2 i / head_width), is
  *   linear: divided by `factor` (Chen et al. 2023, position interpolation);
  *   llama3: divided by `factor` where its wave is longer than original_positions / low_frequency_factor, as it is where
@@ -49,6 +55,7 @@ struct transformer_settings {
     bool head_norm; /* RMSNorm over each head of q and of k, before the rotary positions (Qwen3) */
     bool recompute; /* keep only each layer's input, run its forward again in backward */
     enum precision precision;
+    enum frozen_storage frozen; /* quantised only where the linears are not trained */
 };
 /* Hugging Face's model_type for such biases and norms: "llama", "qwen2", "qwen3"; NULL: no family has them so. */
 const char *transformer_family(const struct transformer_settings *settings);
@@ -87,7 +94,7 @@ struct transformer_weights {
  * Hugging Face's Llama ("model.layers.0.self_attn.q_proj.weight"), or peft's for adapters. */
 struct parameter {
     char name[112];
-    struct tensor value;                                 /* f32 when trained */
+    struct tensor value;                                 /* f32 when trained; may be quantised when frozen */
     struct tensor working;                               /* what passes read: `value`, or its bf16 copy */
     struct tensor gradient, first_moment, second_moment; /* rank 0 when frozen */
     bool trained, decayed; /* decayed: weight decay applies (matrices, not norms and biases) */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/quantize.h"
 #include "models/language/transformer_state.h"
 
 /* Takes a parameter and, when it is trained, its gradient and moments from the arenas; columns 0: a
@@ -52,36 +53,67 @@ static void take_trained(struct transformer *model, struct parameter *parameter,
     trained->count += transformer_trained_room(model->backend, &parameter->value);
 }
 
-static void take_frozen(struct transformer *model, struct parameter *parameter, int64_t rows, int64_t columns)
+/* Rows behind a matrix are room for the columns of logits; a quantised one is no such table. */
+static void take_frozen(struct transformer *model, struct parameter *parameter, enum dtype storage,
+                        int64_t rows, int64_t columns)
 {
     struct arena *const arena = &model->weights_arena;
-    const enum dtype storage = transformer_storage(&model->settings);
-    if (columns > 0)
-        parameter->value =
-            arena_tensor_2d(arena, storage, transformer_table_rows(model->backend, rows), columns);
-    else
-        parameter->value = arena_tensor_1d(arena, storage, rows);
+    const int64_t room = dtype_is_quantized(storage) ? rows : transformer_table_rows(model->backend, rows);
+    parameter->value =
+        columns > 0 ? arena_tensor_2d(arena, storage, room, columns) : arena_tensor_1d(arena, storage, rows);
     parameter->value.shape[0] = rows;
     parameter->working = parameter->value;
+}
+
+/* `frozen`: how it is stored when it is not trained. */
+static void add_named(struct transformer *model, struct tensor *value, struct tensor *gradient,
+                      struct parameter *parameter, enum dtype frozen, int64_t rows, int64_t columns)
+{
+    parameter->decayed = columns > 0;
+    if (parameter->trained)
+        take_trained(model, parameter, rows, columns);
+    else
+        take_frozen(model, parameter, frozen, rows, columns);
+    *value = parameter->working;
+    *gradient = parameter->gradient;
+    if (model->parameters)
+        model->parameters[model->parameter_count] = *parameter;
+    model->parameter_count++;
 }
 
 static void add_parameter(struct transformer *model, struct tensor *value, struct tensor *gradient,
                           bool trained, int64_t rows, int64_t columns, const char *format, ...)
 {
-    struct parameter parameter = {.trained = trained, .decayed = columns > 0};
+    struct parameter parameter = {.trained = trained};
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(parameter.name, sizeof parameter.name, format, arguments);
     va_end(arguments);
-    if (trained)
-        take_trained(model, &parameter, rows, columns);
-    else
-        take_frozen(model, &parameter, rows, columns);
-    *value = parameter.working;
-    *gradient = parameter.gradient;
-    if (model->parameters)
-        model->parameters[model->parameter_count] = parameter;
-    model->parameter_count++;
+    add_named(model, value, gradient, &parameter, transformer_storage(&model->settings), rows, columns);
+}
+
+static enum dtype linear_storage(const struct transformer_settings *settings)
+{
+    switch (settings->frozen) {
+    case FROZEN_PRECISION:
+        break;
+    case FROZEN_INT8:
+        return DTYPE_INT8;
+    case FROZEN_NF4:
+        return DTYPE_NF4;
+    }
+    return transformer_storage(settings);
+}
+
+static void add_linear_weight(struct transformer *model, int64_t layer, enum linear linear)
+{
+    const struct linear_shape shape = linear_shape(&model->settings, linear);
+    struct parameter parameter = {.trained = model->mode == TRAIN_ALL};
+    snprintf(parameter.name, sizeof parameter.name, "model.layers.%lld.%s.weight", (long long)layer,
+             linear_module(linear));
+    add_named(model, &model->weights.layer[layer].linear[linear],
+              &model->gradients.layer[layer].linear[linear], &parameter, linear_storage(&model->settings),
+              shape.out, shape.in);
 }
 
 static void add_linear(struct transformer *model, int64_t layer, enum linear linear)
@@ -92,8 +124,7 @@ static void add_linear(struct transformer *model, int64_t layer, enum linear lin
     struct layer_weights *const gradients = &model->gradients.layer[layer];
     const long long number = (long long)layer;
     const char *module = linear_module(linear);
-    add_parameter(model, &weights->linear[linear], &gradients->linear[linear], base, shape.out, shape.in,
-                  "model.layers.%lld.%s.weight", number, module);
+    add_linear_weight(model, layer, linear);
     if (linear_has_bias(&model->settings, linear))
         add_parameter(model, &weights->bias[linear], &gradients->bias[linear], base, shape.out, 0,
                       "model.layers.%lld.%s.bias", number, module);
