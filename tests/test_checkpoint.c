@@ -243,13 +243,17 @@ static void damaged_models_are_refused(void **state)
     write_text(config, "{\"model_type\": \"llama\", \"vocab_size\": 38, \"head_dim\": 6, " SIZES "}");
     refuses(base, NULL, "tensor 'model.embed_tokens.weight' has the shape [37, 20], not [38, 20]");
     write_text(config, "{\"model_type\": \"llama\", \"vocab_size\": 0, \"head_dim\": 6, " SIZES "}");
-    refuses(base, NULL, "vocabulary is 0");
+    refuses(base, NULL, "'vocab_size' is 0");
     write_text(config, "{\"model_type\": \"llama\", " SIZES "}");
     refuses(base, NULL, "'vocab_size' is missing");
     write_text(config, "{\"model_type\": \"mamba\", " SIZES "}");
     refuses(base, NULL, "model_type 'mamba'");
-    write_text(config, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\"}, " SIZES "}");
-    refuses(base, NULL, "'rope_scaling' is not supported");
+    write_text(config, "{\"model_type\": \"llama\", \"vocab_size\": 37, \"head_dim\": 6, \"rope_scaling\": "
+                       "{\"type\": \"yarn\"}, " SIZES "}");
+    refuses(base, NULL, "'rope_scaling' asks for rotary positions of type 'yarn', which is not supported");
+    write_text(config, "{\"model_type\": \"llama\", \"vocab_size\": 37, \"head_dim\": 6, "
+                       "\"logits_soft_cap\": 30.0, " SIZES "}");
+    refuses(base, NULL, "'logits_soft_cap' is 30.0, which is not supported");
     write_text(config, "{\n\"model_type\": \"llama\",\n");
     refuses(base, NULL, "config.json:");
     free(weights);

@@ -12,11 +12,6 @@
 #include "models/language/checkpoint_weights.h"
 #include "models/language/safetensors.h"
 
-static bool is_adapter(const struct parameter *parameter)
-{
-    return strncmp(parameter->name, "base_model.", strlen("base_model.")) == 0;
-}
-
 /* ---- models ------------------------------------------------------------------------------------------- */
 
 static bool write_parameters(struct transformer *model, bool adapter, const char *folder, const char *file,
@@ -28,7 +23,7 @@ static bool write_parameters(struct transformer *model, bool adapter, const char
     if (!tensors)
         return error_memory(error, "the list of tensors", (size_t)count * sizeof *tensors, NULL);
     for (int64_t index = 0; index < count; index++) {
-        if (is_adapter(&parameters[index]) != adapter)
+        if (parameter_is_adapter(&parameters[index]) != adapter)
             continue;
         snprintf(tensors[chosen].name, sizeof tensors[chosen].name, "%s", parameters[index].name);
         tensors[chosen++].tensor = parameters[index].value;
@@ -72,37 +67,81 @@ bool checkpoint_save_adapter(struct transformer *model, const char *folder, stru
     return saved;
 }
 
+/* What a base folder may hold besides the parameters: tables that follow from config.json, an output table that the
+ * embedding stands for. */
+static bool is_left_out(const struct transformer *model, const char *name)
+{
+    static const char frequencies[] = "rotary_emb.inv_freq";
+    const size_t length = strlen(name), end = sizeof frequencies - 1;
+    return (length >= end && strcmp(name + length - end, frequencies) == 0) ||
+           (transformer_settings_of(model)->tied && strcmp(name, "lm_head.weight") == 0);
+}
+
 /* An adapter's file may hold more than low-rank pairs: whole tables or biases that were trained too. */
-static bool refuse_unknown(struct transformer *model, const struct weights *weights, struct error *error)
+static bool refuse_unknown(struct transformer *model, bool adapter, const struct weights *weights,
+                           struct error *error)
 {
     for (int64_t index = 0; index < weights_count(weights); index++) {
         const char *name = weights_at(weights, index)->name;
         const struct parameter *parameter = transformer_parameter(model, name);
-        if (!parameter || !is_adapter(parameter))
-            return error_at(
-                error, ERROR_RUN, weights_path(weights), 0,
-                "tensor '%.120s' is not part of a low-rank adapter as adapter_config.json has it, "
-                "and is not supported; choose another adapter",
-                name);
+        if (parameter ? parameter_is_adapter(parameter) == adapter : !adapter && is_left_out(model, name))
+            continue;
+        return adapter
+                   ? error_at(error, ERROR_RUN, weights_path(weights), 0,
+                              "tensor '%.120s' is not part of a low-rank adapter as adapter_config.json has "
+                              "it, and is not supported; choose another adapter",
+                              name)
+                   : error_at(error, ERROR_RUN, weights_path(weights), 0,
+                              "tensor '%.120s' is not part of a model as config.json has it, and is not "
+                              "supported; choose another model",
+                              name);
     }
     return true;
 }
 
-static bool read_parameters(struct transformer *model, bool adapter, const char *folder, const char *stem,
-                            struct error *error)
+/* The files hold what the model wants and nothing more; nothing of the data is read. */
+static bool check_weights(struct transformer *model, bool adapter, const struct weights *weights,
+                          struct error *error)
+{
+    int64_t count;
+    const struct parameter *const parameters = transformer_parameters(model, &count);
+    for (int64_t index = 0; index < count; index++)
+        if (parameter_is_adapter(&parameters[index]) == adapter &&
+            !weights_check(weights, parameters[index].name, &parameters[index].value, error))
+            return false;
+    return refuse_unknown(model, adapter, weights, error);
+}
+
+static bool read_weights(struct transformer *model, bool adapter, const struct weights *weights,
+                         struct error *error)
 {
     int64_t count;
     struct parameter *const parameters = transformer_parameters(model, &count);
-    struct weights *weights = NULL;
-    bool read = weights_open(&weights, folder, stem, error);
-    for (int64_t index = 0; read && index < count; index++)
-        if (is_adapter(&parameters[index]) == adapter)
-            read = weights_read(weights, parameters[index].name, transformer_backend(model),
-                                &parameters[index].value, error);
-    read = read && (!adapter || refuse_unknown(model, weights, error));
-    weights_close(weights);
-    transformer_values_changed(model);
-    return read;
+    for (int64_t index = 0; index < count; index++)
+        if (parameter_is_adapter(&parameters[index]) == adapter &&
+            !weights_read(weights, parameters[index].name, transformer_backend(model),
+                          &parameters[index].value, error))
+            return false;
+    return true;
+}
+
+/* All files are checked before a measured model takes its memory. */
+static bool fill(struct transformer *model, const char *base, const char *adapter, uint64_t seed,
+                 struct error *error)
+{
+    struct weights *base_weights = NULL, *adapter_weights = NULL;
+    const bool filled = weights_open(&base_weights, base, "model", error) &&
+                        check_weights(model, false, base_weights, error) &&
+                        (!adapter || (weights_open(&adapter_weights, adapter, "adapter_model", error) &&
+                                      check_weights(model, true, adapter_weights, error))) &&
+                        transformer_allocate(model, seed, false, error) &&
+                        read_weights(model, false, base_weights, error) &&
+                        (!adapter || read_weights(model, true, adapter_weights, error));
+    weights_close(base_weights);
+    weights_close(adapter_weights);
+    if (filled)
+        transformer_values_changed(model);
+    return filled;
 }
 
 bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
@@ -120,10 +159,9 @@ bool checkpoint_load(struct transformer **model, struct backend *backend, const 
     settings.precision = precision;
     settings.frozen = frozen;
     const struct lora_settings *chosen = adapter ? &stored : mode == TRAIN_LORA ? lora : NULL;
-    if (transformer_create(model, backend, &settings, chosen, mode, tokens_maximum, sequences_maximum, seed,
-                           error) &&
-        read_parameters(*model, false, base, "model", error) &&
-        (!adapter || read_parameters(*model, true, adapter, "adapter_model", error)))
+    if (transformer_measure(model, backend, &settings, chosen, mode, tokens_maximum, sequences_maximum,
+                            error) &&
+        fill(*model, base, adapter, seed, error))
         return true;
     transformer_free(*model);
     *model = NULL;

@@ -62,13 +62,17 @@ bool document_number(const struct document *document, const json_t *object, cons
     return true;
 }
 
-bool document_is_off(const struct document *document, const char *key)
+bool document_value_is_off(const json_t *found)
 {
-    const json_t *found = json_object_get(document->object, key);
     return !found || json_is_null(found) || json_is_false(found) ||
            (json_is_object(found) && json_object_size(found) == 0) ||
            (json_is_array(found) && json_array_size(found) == 0) ||
            (json_is_string(found) && json_string_length(found) == 0);
+}
+
+bool document_is_off(const struct document *document, const char *key)
+{
+    return document_value_is_off(json_object_get(document->object, key));
 }
 
 bool document_refuse_unless_off(const struct document *document, const char *const *keys, int count,

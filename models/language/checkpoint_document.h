@@ -26,7 +26,8 @@ bool document_integer(const struct document *document, const char *key, int64_t 
 bool document_number(const struct document *document, const json_t *object, const char *key, double *value,
                      struct error *error);
 
-/* True when the key is absent, null, false, an empty object or list, or "": whatever it asks for is off. */
+/* True when the value is absent (NULL), null, false, an empty object or list, or "": whatever it asks for is off. */
+bool document_value_is_off(const json_t *value);
 bool document_is_off(const struct document *document, const char *key);
 bool document_refuse_unless_off(const struct document *document, const char *const *keys, int count,
                                 struct error *error);

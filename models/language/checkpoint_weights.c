@@ -168,6 +168,12 @@ const char *weights_path(const struct weights *weights)
     return weights->path;
 }
 
+bool weights_check(const struct weights *weights, const char *name, const struct tensor *tensor,
+                   struct error *error)
+{
+    return safetensors_check(file_of(weights, name), name, tensor, error);
+}
+
 bool weights_read(const struct weights *weights, const char *name, struct backend *backend,
                   struct tensor *tensor, struct error *error)
 {

@@ -22,7 +22,9 @@ const struct safetensors_entry *weights_find(const struct weights *weights, cons
 /* The file or index that messages about the whole name. */
 const char *weights_path(const struct weights *weights);
 
-/* As safetensors_read(). */
+/* As safetensors_check() and safetensors_read(). */
+bool weights_check(const struct weights *weights, const char *name, const struct tensor *tensor,
+                   struct error *error);
 bool weights_read(const struct weights *weights, const char *name, struct backend *backend,
                   struct tensor *tensor, struct error *error);
 

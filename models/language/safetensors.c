@@ -316,8 +316,8 @@ static void format_shape(char text[160], int rank, const int64_t *shape)
         snprintf(text + used, 160 - used, "]");
 }
 
-bool safetensors_read(const struct safetensors *file, const char *name, struct backend *backend,
-                      struct tensor *tensor, struct error *error)
+bool safetensors_check(const struct safetensors *file, const char *name, const struct tensor *tensor,
+                       struct error *error)
 {
     const struct safetensors_entry *const entry = safetensors_find(file, name);
     if (!entry)
@@ -334,6 +334,15 @@ bool safetensors_read(const struct safetensors *file, const char *name, struct b
     if (entry->type[0] != 'F' && strcmp(entry->type, "BF16") != 0)
         return error_at(error, ERROR_RUN, file->path, 0,
                         "tensor '%s' is of type %s; F32, F64, F16 or BF16 is expected", name, entry->type);
+    return true;
+}
+
+bool safetensors_read(const struct safetensors *file, const char *name, struct backend *backend,
+                      struct tensor *tensor, struct error *error)
+{
+    if (!safetensors_check(file, name, tensor, error))
+        return false;
+    const struct safetensors_entry *const entry = safetensors_find(file, name);
     const size_t bytes = (size_t)entry->count * sizeof(real);
     real *values = malloc(bytes > 0 ? bytes : 1);
     if (!values)

@@ -43,6 +43,9 @@ const struct safetensors_entry *safetensors_at(const struct safetensors *file, i
 /* NULL when there is none of that name. */
 const struct safetensors_entry *safetensors_find(const struct safetensors *file, const char *name);
 
+/* Fails unless there is a tensor of that name, of the shape of `tensor` and of type F32, F64, F16 or BF16. */
+bool safetensors_check(const struct safetensors *file, const char *name, const struct tensor *tensor,
+                       struct error *error);
 /* Reads a tensor that must have the shape of `tensor` (F32, F64, F16 or BF16, converted) into it, which is of DTYPE_REAL
  * or bf16. */
 bool safetensors_read(const struct safetensors *file, const char *name, struct backend *backend,

@@ -153,6 +153,14 @@ void transformer_lay_out_batch(struct transformer *model, int64_t tokens)
                           backward);
 }
 
+static void measure_again(struct transformer *model)
+{
+    arena_return(&model->weights_arena, 0);
+    arena_return(&model->gradients_arena, 0);
+    arena_return(&model->optimizer_arena, 0);
+    transformer_lay_out_parameters(model);
+}
+
 static bool measure_parameters(struct transformer *model, struct error *error)
 {
     const size_t layers = (size_t)model->settings.layers;
@@ -163,14 +171,12 @@ static bool measure_parameters(struct transformer *model, struct error *error)
         return error_memory(error, "the list of layers", layers * sizeof *model->weights.layer,
                             ADVICE_WEIGHTS);
     transformer_lay_out_parameters(model);
-    arena_return(&model->weights_arena, 0);
-    arena_return(&model->gradients_arena, 0);
-    arena_return(&model->optimizer_arena, 0);
-    transformer_lay_out_parameters(model);
+    measure_again(model);
     model->parameters = calloc((size_t)model->parameter_count, sizeof *model->parameters);
     if (!model->parameters)
         return error_memory(error, "the list of parameters",
                             (size_t)model->parameter_count * sizeof *model->parameters, ADVICE_WEIGHTS);
+    measure_again(model);
     return true;
 }
 
@@ -195,10 +201,10 @@ static bool reserve(struct transformer *model, struct error *error)
     return !batches || transformer_reserve_slots(model, error);
 }
 
-bool transformer_create(struct transformer **model, struct backend *backend,
-                        const struct transformer_settings *settings, const struct lora_settings *lora,
-                        enum train_mode mode, int64_t tokens_maximum, int64_t sequences_maximum,
-                        uint64_t seed, struct error *error)
+bool transformer_measure(struct transformer **model, struct backend *backend,
+                         const struct transformer_settings *settings, const struct lora_settings *lora,
+                         enum train_mode mode, int64_t tokens_maximum, int64_t sequences_maximum,
+                         struct error *error)
 {
     *model = NULL;
     if (!check_settings(settings, backend, error) || !check_frozen(settings->frozen, mode, error) ||
@@ -224,16 +230,32 @@ bool transformer_create(struct transformer **model, struct backend *backend,
     made->inputs_arena = arena_measure(backend, "batch");
     made->activations_arena = arena_measure(backend, "activations");
     made->scratch_arena = arena_measure(backend, "scratch");
-    bool done = measure_parameters(made, error);
-    if (done && tokens_maximum > 0)
-        measure_batch(made);
-    done = done && reserve(made, error) && transformer_initialize_parameters(made, seed, error);
-    if (!done) {
+    if (!measure_parameters(made, error)) {
         transformer_free(made);
         return false;
     }
+    if (tokens_maximum > 0)
+        measure_batch(made);
     *model = made;
     return true;
+}
+
+bool transformer_allocate(struct transformer *model, uint64_t seed, bool base_values, struct error *error)
+{
+    return reserve(model, error) && transformer_initialize_parameters(model, seed, base_values, error);
+}
+
+bool transformer_create(struct transformer **model, struct backend *backend,
+                        const struct transformer_settings *settings, const struct lora_settings *lora,
+                        enum train_mode mode, int64_t tokens_maximum, int64_t sequences_maximum,
+                        uint64_t seed, struct error *error)
+{
+    if (transformer_measure(model, backend, settings, lora, mode, tokens_maximum, sequences_maximum, error) &&
+        transformer_allocate(*model, seed, true, error))
+        return true;
+    transformer_free(*model);
+    *model = NULL;
+    return false;
 }
 
 void transformer_free(struct transformer *model)
@@ -285,6 +307,11 @@ struct parameter *transformer_parameters(struct transformer *model, int64_t *cou
 {
     *count = model->parameter_count;
     return model->parameters;
+}
+
+bool parameter_is_adapter(const struct parameter *parameter)
+{
+    return strncmp(parameter->name, "base_model.", strlen("base_model.")) == 0;
 }
 
 struct parameter *transformer_parameter(struct transformer *model, const char *name)

@@ -111,6 +111,13 @@ bool transformer_create(struct transformer **model, struct backend *backend,
                         const struct transformer_settings *settings, const struct lora_settings *lora,
                         enum train_mode mode, int64_t tokens_maximum, int64_t sequences_maximum,
                         uint64_t seed, struct error *error);
+/* The same in two steps. A measured model has no memory: its parameters have shapes, but no data, and the table of its
+ * memory can be printed. base_values false: of the values only the adapter's are set; the caller is to set the others. */
+bool transformer_measure(struct transformer **model, struct backend *backend,
+                         const struct transformer_settings *settings, const struct lora_settings *lora,
+                         enum train_mode mode, int64_t tokens_maximum, int64_t sequences_maximum,
+                         struct error *error);
+bool transformer_allocate(struct transformer *model, uint64_t seed, bool base_values, struct error *error);
 void transformer_free(struct transformer *model);
 
 const struct transformer_settings *transformer_settings_of(const struct transformer *model);
@@ -124,6 +131,8 @@ enum { LOGIT_GROUP = 8 };
 int64_t transformer_logit_columns(const struct transformer *model);
 /* All parameters in a fixed order; *count of them. */
 struct parameter *transformer_parameters(struct transformer *model, int64_t *count);
+/* Whether it is of a low-rank adapter; the others are the base's. */
+bool parameter_is_adapter(const struct parameter *parameter);
 /* NULL when there is none of that name. */
 struct parameter *transformer_parameter(struct transformer *model, const char *name);
 /* Renews the working copies. To be called when values have changed other than by transformer_step(). */

@@ -263,12 +263,15 @@ static double frequency(const struct transformer_settings *settings, int64_t ind
     return plain;
 }
 
-bool transformer_initialize_parameters(struct transformer *model, uint64_t seed, struct error *error)
+bool transformer_initialize_parameters(struct transformer *model, uint64_t seed, bool base_values,
+                                       struct error *error)
 {
     int64_t largest = tensor_count(&model->frequencies);
     for (int64_t index = 0; index < model->parameter_count; index++) {
-        const int64_t count = tensor_count(&model->parameters[index].value);
-        largest = count > largest ? count : largest;
+        const struct parameter *parameter = &model->parameters[index];
+        const int64_t count = tensor_count(&parameter->value);
+        if (count > largest && (base_values || parameter_is_adapter(parameter)))
+            largest = count;
     }
     real *values = malloc((size_t)largest * sizeof *values);
     if (!values)
@@ -277,6 +280,8 @@ bool transformer_initialize_parameters(struct transformer *model, uint64_t seed,
     bool done = true;
     for (int64_t index = 0; done && index < model->parameter_count; index++) {
         struct parameter *parameter = &model->parameters[index];
+        if (!base_values && !parameter_is_adapter(parameter))
+            continue;
         struct random_stream stream = random_stream_open(seed, RANDOM_INITIALIZE, 0, (uint64_t)index);
         fill_parameter(model, parameter, &stream, values);
         done = tensor_upload_rounded(model->backend, &parameter->value, values, error);

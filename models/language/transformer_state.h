@@ -83,7 +83,8 @@ struct transformer {
 /* Lays the parameters out over the arenas, and lists them in model->parameters unless that is NULL; sets
  * parameter_count and trained.count, which the next laying out needs. */
 void transformer_lay_out_parameters(struct transformer *model);
-bool transformer_initialize_parameters(struct transformer *model, uint64_t seed, struct error *error);
+bool transformer_initialize_parameters(struct transformer *model, uint64_t seed, bool base_values,
+                                       struct error *error);
 /* Rows of zeros follow a matrix on a GPU until they are so many: each may be the table behind the columns of logits. */
 int64_t transformer_table_rows(const struct backend *backend, int64_t rows);
 /* Elements that a trained parameter takes with the room behind it. */
