@@ -35,14 +35,14 @@ bool checkpoint_adapter_config_write(const struct lora_settings *lora, const cha
         if (lora->targets[linear])
             json_array_append_new(targets, json_string(target_name((enum linear)linear)));
     json_t *object = json_pack(
-        "{s:n, s:n, s:s, s:b, s:{}, s:n, s:b, s:b, s:n, s:n, s:{}, s:o, s:f, s:n, s:s, s:n, s:s, s:I, s:{}, "
-        "s:n, s:o, s:s, s:b, s:b}",
-        "auto_mapping", "base_model_name_or_path", "bias", "none", "fan_in_fan_out", false, "alpha_pattern",
-        "layer_replication", "inference_mode", true, "init_lora_weights", true, "layers_pattern",
-        "layers_to_transform", "loftq_config", "lora_alpha", number(lora->alpha), "lora_dropout",
-        lora->dropout, "megatron_config", "megatron_core", "megatron.core", "modules_to_save", "peft_type",
-        "LORA", "r", (json_int_t)lora->rank, "rank_pattern", "revision", "target_modules", targets,
-        "task_type", "CAUSAL_LM", "use_dora", false, "use_rslora", lora->rank_stabilized);
+        "{s:{}, s:n, s:n, s:s, s:b, s:b, s:b, s:n, s:n, s:{}, s:o, s:f, s:n, s:s, s:n, s:s, s:I, s:{}, s:n, "
+        "s:o, s:s, s:b, s:b}",
+        "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "none", "fan_in_fan_out", false,
+        "inference_mode", true, "init_lora_weights", true, "layers_pattern", "layers_to_transform",
+        "loftq_config", "lora_alpha", number(lora->alpha), "lora_dropout", lora->dropout, "megatron_config",
+        "megatron_core", "megatron.core", "modules_to_save", "peft_type", "LORA", "r", (json_int_t)lora->rank,
+        "rank_pattern", "revision", "target_modules", targets, "task_type", "CAUSAL_LM", "use_dora", false,
+        "use_rslora", lora->rank_stabilized);
     return document_write(object, folder, "adapter_config.json", error);
 }
 
@@ -171,6 +171,10 @@ static bool choose_targets(const struct document *document, struct selection *ta
         char module[96];
         module_name(module, place / LINEAR_COUNT, linear);
         const bool held = selection_holds(targets, module) && !selection_holds(excluded, module);
+        if (targets->undecided || excluded->undecided)
+            return error_at(error, ERROR_RUN, document->path, 0,
+                            "the regular expression of 'target_modules' or 'exclude_modules' takes too long; "
+                            "name the linears in a list");
         if (place >= LINEAR_COUNT && held != lora->targets[linear])
             return error_at(
                 error, ERROR_RUN, document->path, 0,
@@ -196,13 +200,9 @@ static bool read_targets(const struct document *document, int64_t layers, struct
                       selection_open(&excluded, document, "exclude_modules", error) &&
                       check_names(document, &targets, layers, error) &&
                       choose_targets(document, &targets, &excluded, layers, lora, error);
-    const bool decided = !targets.undecided && !excluded.undecided;
     selection_close(&targets);
     selection_close(&excluded);
-    return read &&
-           (decided || error_at(error, ERROR_RUN, document->path, 0,
-                                "the regular expression of 'target_modules' or 'exclude_modules' takes "
-                                "too long; name the linears in a list"));
+    return read;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
