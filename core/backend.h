@@ -41,6 +41,7 @@ struct backend {
     /* A GPU's matrix products may round f32 operands to TF32 (10 bits after the point) and add up in any order: faster,
      * but neither with the CPU's precision nor with the same bits in each run. Off, unless the caller sets it. */
     bool fast;
+    bool counts_only; /* computes nothing; see counting.h */
 
     /* 256-byte aligned; NULL when there is not enough. */
     void *(*allocate)(struct backend *backend, size_t bytes);

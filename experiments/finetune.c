@@ -5,7 +5,7 @@
 #include "experiments/language_model.h"
 #include "models/language/checkpoint.h"
 
-static struct lora_settings adapter_settings(const struct config *config)
+struct lora_settings language_adapter_settings(const struct config *config)
 {
     struct lora_settings lora = {.rank = config_integer(config, "finetune.rank"),
                                  .alpha = config_number(config, "finetune.alpha"),
@@ -36,7 +36,7 @@ static bool train_and_save(const struct language_training *training, struct run 
 bool stage_finetune(struct run *run, struct stage_cost *cost, struct error *error)
 {
     const bool adapter = strcmp(config_string(run->config, "finetune.method"), "lora") == 0;
-    const struct lora_settings lora = adapter_settings(run->config);
+    const struct lora_settings lora = language_adapter_settings(run->config);
     struct language_training training;
     struct transformer *model = NULL;
 

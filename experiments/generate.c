@@ -35,12 +35,13 @@ static bool end_trained(const struct config *config)
     return strcmp(config_string(config, "%s.objective", finetuned ? "finetune" : "pretrain"), "next") == 0;
 }
 
-static struct sampler_settings sampler_settings(const struct generation *generation)
+struct sampler_settings language_sampler_settings(const struct run *run, const struct dataset *dataset,
+                                                  const struct prompt_settings *prompt)
 {
-    const struct config *config = generation->run->config;
+    const struct config *config = run->config;
     return (struct sampler_settings){
-        .vocabulary = language_vocabulary(generation->run, &generation->dataset),
-        .prompt = generation->prompt,
+        .vocabulary = language_vocabulary(run, dataset),
+        .prompt = *prompt,
         .batch = config_integer(config, "generate.batch"),
         .cache_bytes = CACHE_BYTES,
         .samples = config_integer(config, "generate.samples"),
@@ -55,12 +56,13 @@ static struct sampler_settings sampler_settings(const struct generation *generat
     };
 }
 
-static struct ranker_settings ranker_settings(const struct generation *generation)
+struct ranker_settings language_ranker_settings(const struct run *run, const struct dataset *dataset,
+                                                const struct prompt_settings *prompt)
 {
-    const struct config *config = generation->run->config;
+    const struct config *config = run->config;
     return (struct ranker_settings){
-        .vocabulary = language_vocabulary(generation->run, &generation->dataset),
-        .prompt = generation->prompt,
+        .vocabulary = language_vocabulary(run, dataset),
+        .prompt = *prompt,
         .batch = config_integer(config, "generate.batch"),
         .cache_bytes = CACHE_BYTES,
         .contexts = config_integer(config, "generate.contexts"),
@@ -73,7 +75,8 @@ static struct ranker_settings ranker_settings(const struct generation *generatio
 static void describe(struct generation *generation)
 {
     const struct config *config = generation->run->config;
-    const struct sampler_settings s = sampler_settings(generation);
+    const struct sampler_settings s =
+        language_sampler_settings(generation->run, &generation->dataset, &generation->prompt);
     const char *method = config_string(config, "generate.method");
     if (strcmp(method, "ranking") == 0)
         snprintf(generation->settings, sizeof generation->settings,
@@ -136,13 +139,15 @@ static bool open_method(struct generation *generation, struct error *error)
     if (!language_model_open(&generation->model, generation->run, 0, 0, error))
         return false;
     if (strcmp(generation->origin.method, "ranking") == 0) {
-        const struct ranker_settings settings = ranker_settings(generation);
+        const struct ranker_settings settings =
+            language_ranker_settings(generation->run, &generation->dataset, &generation->prompt);
         if (!ranker_create(&generation->ranker, generation->model, &settings, train, error))
             return false;
         ranker_print_memory(generation->ranker, stderr);
         return true;
     }
-    const struct sampler_settings settings = sampler_settings(generation);
+    const struct sampler_settings settings =
+        language_sampler_settings(generation->run, &generation->dataset, &generation->prompt);
     if (!sampler_create(&generation->sampler, generation->model, &settings, train, error))
         return false;
     sampler_print_memory(generation->sampler, stderr);

@@ -45,7 +45,7 @@ bool language_prompts_open(struct prompt_settings *settings, struct prompt_layou
     return true;
 }
 
-static bool read_precision(enum precision *precision, const struct run *run, struct error *error)
+bool language_precision(enum precision *precision, const struct run *run, struct error *error)
 {
     const bool bf16 = strcmp(config_string(run->config, "language_model.precision"), "bf16") == 0;
     *precision = bf16 ? PRECISION_BF16 : PRECISION_F32;
@@ -54,7 +54,7 @@ static bool read_precision(enum precision *precision, const struct run *run, str
                            "is bf16, which is only for GPUs, and the device is the CPU; use f32 or auto");
 }
 
-static enum frozen_storage frozen_storage(const struct run *run)
+enum frozen_storage language_frozen_storage(const struct run *run)
 {
     const char *chosen = config_string(run->config, "finetune.base");
     enum frozen_storage frozen = FROZEN_NF4;
@@ -68,13 +68,13 @@ bool language_model_open(struct transformer **model, struct run *run, int64_t to
 {
     const char *method = config_string(run->config, "finetune.method");
     enum precision precision;
-    if (!read_precision(&precision, run, error))
+    if (!language_precision(&precision, run, error))
         return false;
     char *base = run_path(run, "language_model/%s", strcmp(method, "full") == 0 ? "finetuned" : "base");
     char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
     const bool opened =
         checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING, false, precision,
-                        frozen_storage(run), tokens_maximum, sequences_maximum, 0, error);
+                        language_frozen_storage(run), tokens_maximum, sequences_maximum, 0, error);
 
     free(base);
     free(adapter);
@@ -123,14 +123,13 @@ static uint64_t training_seed(const struct run *run, const char *stage)
     return XXH3_64bits_withSeed(stage, strlen(stage), seed);
 }
 
-static struct packing_settings packing_settings(const struct language_training *training,
-                                                const struct run *run)
+struct packing_settings language_packing_settings(const struct run *run, const char *stage,
+                                                  const struct prompt_settings *prompt)
 {
     const struct config *config = run->config;
-    const char *stage = training->stage;
     const bool pretraining = strcmp(stage, "pretrain") == 0;
     struct packing_settings packing = {
-        .prompt = training->packing.prompt,
+        .prompt = *prompt,
         .objective =
             strcmp(config_string(config, "%s.objective", stage), "set") == 0 ? OBJECTIVE_SET : OBJECTIVE_NEXT,
         .answer_only = strcmp(config_string(config, "%s.loss_on", stage), "answer") == 0,
@@ -153,9 +152,9 @@ bool language_training_open(struct language_training *training, const struct run
     bool fine;
 
     *training = (struct language_training){.stage = stage};
-    if (!read_precision(&training->precision, run, error))
+    if (!language_precision(&training->precision, run, error))
         return false;
-    training->frozen = frozen_storage(run);
+    training->frozen = language_frozen_storage(run);
     fine =
         dataset_load(&training->dataset, path, error) &&
         csr_sorted(&training->train_sorted, &training->dataset.train, error) &&
@@ -168,7 +167,7 @@ bool language_training_open(struct language_training *training, const struct run
         return false;
     }
     training->vocabulary = language_vocabulary(run, &training->dataset);
-    training->packing = packing_settings(training, run);
+    training->packing = language_packing_settings(run, stage, &training->packing.prompt);
     training->sequences_maximum = packer_sequences_maximum(&training->packing, &training->dataset.train);
     if (training->sequences_maximum > 0)
         return true;
@@ -230,8 +229,8 @@ static double warm_up_share(const struct run *run, const char *stage, const stru
     return warm_up < steps ? (double)warm_up / (double)steps : 1;
 }
 
-static struct trainer_settings trainer_settings(const struct run *run, const char *stage,
-                                                const struct packer *packer)
+struct trainer_settings language_trainer_settings(const struct run *run, const char *stage,
+                                                  const struct packer *packer)
 {
     const struct config *config = run->config;
     const int64_t steps = config_integer(config, "%s.steps", stage);
@@ -302,7 +301,7 @@ static bool train_packed(const struct language_training *training, struct run *r
     struct trainer_result result;
 
     packer_begin_epoch(packer, 0);
-    struct trainer_settings settings = trainer_settings(run, training->stage, packer);
+    struct trainer_settings settings = language_trainer_settings(run, training->stage, packer);
     log_line(run->log,
              "%s: %lld sequences, %lld tokens, %lld batches an epoch; %lld users have more items than fit",
              training->stage, (long long)packer_sequence_count(packer),

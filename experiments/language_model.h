@@ -8,6 +8,8 @@
 #include "core/interactions.h"
 #include "experiments/run.h"
 #include "models/language/prompt.h"
+#include "models/language/ranker.h"
+#include "models/language/sampler.h"
 #include "models/language/trainer.h"
 #include "models/language/transformer.h"
 
@@ -16,6 +18,23 @@ struct vocabulary language_vocabulary(const struct run *run, const struct datase
  * needs if that is less. */
 bool language_prompts_open(struct prompt_settings *settings, struct prompt_layout *layout,
                            const struct run *run, const struct dataset *dataset, struct error *error);
+
+/* What the configuration says of a model and its training; what the stages below are made of. */
+bool language_precision(enum precision *precision, const struct run *run, struct error *error);
+struct transformer_settings language_base_settings(const struct config *config,
+                                                   const struct vocabulary *vocabulary,
+                                                   enum precision precision);
+struct lora_settings language_adapter_settings(const struct config *config);
+struct packing_settings language_packing_settings(const struct run *run, const char *stage,
+                                                  const struct prompt_settings *prompt);
+enum frozen_storage language_frozen_storage(const struct run *run);
+/* Of an epoch that has begun. */
+struct trainer_settings language_trainer_settings(const struct run *run, const char *stage,
+                                                  const struct packer *packer);
+struct sampler_settings language_sampler_settings(const struct run *run, const struct dataset *dataset,
+                                                  const struct prompt_settings *prompt);
+struct ranker_settings language_ranker_settings(const struct run *run, const struct dataset *dataset,
+                                                const struct prompt_settings *prompt);
 
 /* The hash of a text, of whether the device is fast, of sections of the configuration and of the contents of files of the
  * run's folder, which may be absent; both lists end with NULL. What is half done goes on only where it is the same. */

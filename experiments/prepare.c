@@ -7,7 +7,7 @@
 #include "core/readers.h"
 #include "core/split.h"
 #include "experiments/coverage.h"
-#include "experiments/run.h"
+#include "experiments/prepare.h"
 #include "models/recommenders/recommender.h"
 
 /* The files of the input and the part that each of them is. */
@@ -180,7 +180,7 @@ static void log_dataset(const struct run *run, const struct dataset *dataset)
     log_part(run, "test", &dataset->test);
 }
 
-static bool freeze(struct dataset *dataset, struct run *run, struct interactions *interactions,
+static bool divide(struct dataset *dataset, const struct run *run, struct interactions *interactions,
                    uint8_t *parts, const struct split_settings *split, struct error *error)
 {
     const struct filter_settings filter = {.min_rating = config_number(run->config, "data.min_rating"),
@@ -196,30 +196,40 @@ static bool freeze(struct dataset *dataset, struct run *run, struct interactions
                          "the split leaves %lld train and %lld test rows; both are needed: change "
                          "data.split or data.k_core",
                          (long long)csr_count(&dataset->train), (long long)csr_count(&dataset->test));
-    char *path = run_path(run, "dataset.h5");
-    const bool done = dataset_check_disjoint(dataset, error) && dataset_save(dataset, path, error);
-    free(path);
+    return dataset_check_disjoint(dataset, error);
+}
+
+bool prepare_dataset(struct dataset *dataset, const struct run *run, struct error *error)
+{
+    const struct split_settings split = find_split(run->config);
+    struct input input = find_input(run->config, split.method);
+    struct interactions interactions = {0};
+    uint8_t *parts = NULL;
+    *dataset = (struct dataset){0};
+    bool done = read_input(&interactions, &parts, &input, run, error);
+    if (done)
+        log_order(run, &interactions, split.method);
+    done = done && divide(dataset, run, &interactions, parts, &split, error);
+    interactions_free(&interactions);
+    free(parts);
+    input_free(&input);
+    if (!done)
+        dataset_free(dataset);
     return done;
 }
 
 bool stage_prepare(struct run *run, struct stage_cost *cost, struct error *error)
 {
     *cost = (struct stage_cost){0};
-    const struct split_settings split = find_split(run->config);
-    struct input input = find_input(run->config, split.method);
-    struct interactions interactions = {0};
-    struct dataset dataset = {0};
-    uint8_t *parts = NULL;
-    bool done = read_input(&interactions, &parts, &input, run, error);
-    if (done)
-        log_order(run, &interactions, split.method);
-    done = done && freeze(&dataset, run, &interactions, parts, &split, error);
-    if (done)
+    struct dataset dataset;
+    if (!prepare_dataset(&dataset, run, error))
+        return false;
+    char *path = run_path(run, "dataset.h5");
+    const bool saved = dataset_save(&dataset, path, error);
+    free(path);
+    if (saved)
         log_dataset(run, &dataset);
-    done = done && log_coverage(run, &dataset, error);
+    const bool done = saved && log_coverage(run, &dataset, error);
     dataset_free(&dataset);
-    interactions_free(&interactions);
-    free(parts);
-    input_free(&input);
     return done;
 }

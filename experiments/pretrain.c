@@ -11,11 +11,10 @@ static int64_t rounded_up(int64_t value, int64_t multiple)
     return (value + multiple - 1) / multiple * multiple;
 }
 
-static struct transformer_settings model_settings(const struct run *run,
-                                                  const struct language_training *training)
+struct transformer_settings language_base_settings(const struct config *config,
+                                                   const struct vocabulary *vocabulary,
+                                                   enum precision precision)
 {
-    const struct vocabulary *vocabulary = &training->vocabulary;
-    const struct config *config = run->config;
     const int64_t width = config_integer(config, "language_model.width");
     const int64_t heads = config_integer(config, "language_model.heads");
     const int64_t key_heads = config_integer(config, "language_model.key_heads");
@@ -37,7 +36,7 @@ static struct transformer_settings model_settings(const struct run *run,
         .tied = config_boolean(config, "language_model.tied"),
         .attention_bias = config_boolean(config, "language_model.attention_bias"),
         .recompute = config_boolean(config, "pretrain.recompute"),
-        .precision = training->precision,
+        .precision = precision,
     };
 }
 
@@ -60,7 +59,8 @@ bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *erro
 
     if (!language_training_open(&training, run, "pretrain", error))
         return false;
-    const struct transformer_settings settings = model_settings(run, &training);
+    const struct transformer_settings settings =
+        language_base_settings(run->config, &training.vocabulary, training.precision);
     const bool spectral = strcmp(config_string(run->config, "language_model.initial"), "spectral") == 0;
     const bool done = transformer_create(&model, run->backend, &settings, NULL, TRAIN_ALL,
                                          training.packing.batch_tokens, training.sequences_maximum,

@@ -258,6 +258,64 @@ bool train_candidates(struct selection *selections, const struct study *study, s
     return done;
 }
 
+/* ---- what there will be to do -------------------------------------------------------------------------- */
+
+struct expected_list {
+    int64_t count;
+    struct expected_fit *fits;
+};
+
+static bool expect_planned(struct expected_list *list, const struct plan *plan, struct error *error)
+{
+    const int64_t count = list->count + plan->count;
+    struct expected_fit *longer = realloc(list->fits, (size_t)(count + 1) * sizeof *longer);
+    if (longer == NULL)
+        return error_memory(error, "the list of fits", (size_t)count * sizeof *longer, NULL);
+    list->fits = longer;
+    for (int64_t i = 0; i < plan->count; i++) {
+        const struct planned_fit *fit = &plan->fits[i];
+        longer[list->count++] = (struct expected_fit){
+            .contestant = fit->task.contestant,
+            .arm = fit->arm,
+            .choice = fit->choice,
+            .certain = fit->choice >= 0 || fit->arm != ARM_AUGMENTED || !plan->study->select};
+    }
+    return true;
+}
+
+/* As if the first choice that adds something were adopted everywhere. */
+static void expect_choices(struct plan *plan)
+{
+    const struct study *study = plan->study;
+    for (int contestant = 0; contestant < study->contestant_count; contestant++) {
+        struct selection *selection = &plan->selections[contestant];
+        for (int c = study->choice_count - 1; c >= 0; c--)
+            if (study->choices[c].use != USE_NONE)
+                selection->control = study->choices[c];
+        selection->chosen = study->select ? selection->control : study->choices[0];
+    }
+}
+
+bool train_expected_fits(struct expected_fit **fits, int64_t *count, const struct study *study,
+                         struct error *error)
+{
+    struct plan plan = {.study = study, .folders = json_object()};
+    struct expected_list list = {.count = 0};
+    plan.selections = calloc((size_t)study->contestant_count, sizeof *plan.selections);
+    bool done = (plan.folders && plan.selections) || error_memory(error, "the plan of fits", 0, NULL);
+    done = done && plan_selection(&plan, error) && expect_planned(&list, &plan, error);
+    if (done && chooses(study)) {
+        expect_choices(&plan);
+        done = plan_arms(&plan, error) && expect_planned(&list, &plan, error);
+    }
+    free(plan.fits);
+    free(plan.selections);
+    json_decref(plan.folders);
+    *fits = list.fits;
+    *count = list.count;
+    return done;
+}
+
 /* With the settings that were found for each arm, where that is asked for. */
 static bool use_tuning(struct study *study, struct error *error)
 {

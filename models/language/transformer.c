@@ -242,7 +242,8 @@ bool transformer_measure(struct transformer **model, struct backend *backend,
 
 bool transformer_allocate(struct transformer *model, uint64_t seed, bool base_values, struct error *error)
 {
-    return reserve(model, error) && transformer_initialize_parameters(model, seed, base_values, error);
+    return reserve(model, error) && (model->backend->counts_only ||
+                                     transformer_initialize_parameters(model, seed, base_values, error));
 }
 
 bool transformer_create(struct transformer **model, struct backend *backend,
@@ -329,6 +330,14 @@ struct layer_pass transformer_inference_pass(const struct transformer *model)
                                .lora = &model->lora,
                                .weights = &model->weights,
                                .frequencies = &model->frequencies};
+}
+
+const struct arena *transformer_arena(const struct transformer *model, int index)
+{
+    const struct arena *const arenas[] = {&model->weights_arena,     &model->gradients_arena,
+                                          &model->optimizer_arena,   &model->inputs_arena,
+                                          &model->activations_arena, &model->scratch_arena};
+    return index >= 0 && index < (int)(sizeof arenas / sizeof *arenas) ? arenas[index] : NULL;
 }
 
 void transformer_print_memory(const struct transformer *model, FILE *stream)

@@ -138,6 +138,8 @@ struct parameter *transformer_parameter(struct transformer *model, const char *n
 /* Renews the working copies. To be called when values have changed other than by transformer_step(). */
 void transformer_values_changed(struct transformer *model);
 void transformer_print_memory(const struct transformer *model, FILE *stream);
+/* Its arenas, from 0 on; NULL: there are no more. */
+const struct arena *transformer_arena(const struct transformer *model, int index);
 
 /* A packed batch on the host. The targets say what each position learns: one token (target, -1 for nothing),
  * or, when target_starts is given, the set target_items[target_starts[t] .. target_starts[t + 1] - 1]. */
