@@ -4,7 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "models/language/safetensors.h"
+#include "models/language/safetensors_values.h"
+#include "models/language/safetensors_writer.h"
 #include "tests/support.h"
 
 static struct backend *backend;
@@ -129,6 +130,90 @@ static void narrow_types_are_widened(void **state)
     safetensors_close(file);
 }
 
+/* Every half and bf16 that is a number comes back with its bits. */
+static void narrow_types_are_stored_exactly(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"F16", "BF16"};
+    static uint16_t bits[65536], stored[65536];
+    static float values[65536];
+    for (int32_t index = 0; index < 65536; index++)
+        bits[index] = (uint16_t)index;
+    for (int type = 0; type < 2; type++) {
+        const struct safetensors_entry entry = {
+            .type = types[type], .rank = 1, .shape = {65536}, .count = 65536, .data = bits};
+        safetensors_values(values, &entry, 0, 65536);
+        assert_int_equal(safetensors_store(stored, types[type], values, 65536), 0);
+        for (int32_t index = 0; index < 65536; index++)
+            if (!isnan(values[index]))
+                assert_int_equal(stored[index], bits[index]);
+        safetensors_values(values, &entry, 40000, 2);
+        assert_int_equal(safetensors_store(stored, types[type], values, 2), 0);
+        assert_int_equal(stored[1], 40001);
+    }
+}
+
+static void stored_values_are_the_nearest(void **state)
+{
+    (void)state;
+    const float unit = 0x1p-10f; /* of halves in [1, 2) */
+    const float values[] = {1.0f + 0.5f * unit,
+                            1.0f + 1.5f * unit,
+                            1.0f + 0.51f * unit,
+                            65519.0f,
+                            65520.0f,
+                            -1e9f,
+                            0x1p-25f,
+                            0x1.8p-24f,
+                            INFINITY,
+                            NAN};
+    const uint16_t halves[] = {0x3c00, 0x3c02, 0x3c01, 0x7bff, 0x7c00, 0xfc00, 0, 2, 0x7c00, 0x7e00};
+    uint16_t stored[10];
+    assert_int_equal(safetensors_store(stored, "F16", values, 10), 2);
+    assert_memory_equal(stored, halves, sizeof halves);
+    const float large[] = {3.4e38f, -3.38e38f, 1.00390625f, 1.01171875f};
+    const uint16_t brains[] = {0x7f80, 0xff7e, 0x3f80, 0x3f82};
+    assert_int_equal(safetensors_store(stored, "BF16", large, 4), 1);
+    assert_memory_equal(stored, brains, sizeof brains);
+    double wide[2];
+    assert_int_equal(safetensors_store(wide, "F64", large, 2), 0);
+    assert_true(wide[0] == (double)3.4e38f && wide[1] == (double)-3.38e38f);
+}
+
+/* What comes in pieces is one file, and one that lacks bytes gets no name. */
+static void pieces_make_a_file(void **state)
+{
+    (void)state;
+    const float values[3] = {1.0f, 2.0f, 3.0f};
+    const struct safetensors_entry entries[2] = {
+        {.name = "one", .type = "F32", .rank = 1, .shape = {1}, .bytes = 4},
+        {.name = "two", .type = "F32", .rank = 2, .shape = {1, 2}, .bytes = 8}};
+    struct error error = ERROR_INITIALIZER;
+    struct safetensors_writer *writer;
+    struct safetensors *file;
+    char path[] = "/tmp/idrec-pieces-XXXXXX", temporary[40];
+    close(mkstemp(path));
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    require(safetensors_writer_open(&writer, path, entries, 2, &error), &error);
+    require(safetensors_writer_append(writer, values, 2 * sizeof *values, &error), &error);
+    assert_int_equal(access(temporary, F_OK), 0);
+    assert_false(safetensors_writer_commit(writer, &error));
+    assert_non_null(strstr(error.message, "8 bytes of tensors that have 12"));
+    safetensors_writer_close(writer);
+    assert_int_equal(access(temporary, F_OK), -1);
+    error = ERROR_INITIALIZER;
+    require(safetensors_writer_open(&writer, path, entries, 2, &error), &error);
+    require(safetensors_writer_append(writer, values, sizeof *values, &error), &error);
+    require(safetensors_writer_append(writer, values + 1, 2 * sizeof *values, &error), &error);
+    require(safetensors_writer_commit(writer, &error), &error);
+    safetensors_writer_close(writer);
+    require(safetensors_open(&file, path, &error), &error);
+    assert_int_equal(safetensors_count(file), 2);
+    assert_memory_equal(safetensors_find(file, "two")->data, values + 1, 8);
+    safetensors_close(file);
+    unlink(path);
+}
+
 static void whole_numbers_are_no_weights(void **state)
 {
     (void)state;
@@ -177,9 +262,10 @@ static void what_is_written_is_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(damaged_headers_are_refused), cmocka_unit_test(short_files_are_refused),
-        cmocka_unit_test(narrow_types_are_widened),    cmocka_unit_test(whole_numbers_are_no_weights),
-        cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(damaged_headers_are_refused),   cmocka_unit_test(short_files_are_refused),
+        cmocka_unit_test(narrow_types_are_widened),      cmocka_unit_test(narrow_types_are_stored_exactly),
+        cmocka_unit_test(stored_values_are_the_nearest), cmocka_unit_test(pieces_make_a_file),
+        cmocka_unit_test(whole_numbers_are_no_weights),  cmocka_unit_test(what_is_written_is_read),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

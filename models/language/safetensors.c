@@ -3,14 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/file.h"
+#include "models/language/safetensors_values.h"
 
 #define ADVICE "get the file anew"
 #define HEADER_BYTES_MAXIMUM ((uint64_t)100 << 20)
@@ -27,19 +26,6 @@ struct safetensors {
 };
 
 /* ---- the header --------------------------------------------------------------------------------------- */
-
-static size_t type_bytes(const char *type)
-{
-    static const struct {
-        const char *name;
-        size_t bytes;
-    } types[] = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"I16", 2},
-                 {"I8", 1},  {"U64", 8}, {"U32", 4}, {"U16", 2},  {"U8", 1},  {"BOOL", 1}};
-    for (size_t index = 0; index < sizeof types / sizeof *types; index++)
-        if (strcmp(types[index].name, type) == 0)
-            return types[index].bytes;
-    return 0;
-}
 
 /* Reads "shape" and counts the elements; false when it is no shape or too large. */
 static bool parse_shape(struct safetensors_entry *entry, const json_t *shape)
@@ -67,7 +53,7 @@ static bool parse_entry(const struct safetensors *file, struct safetensors_entry
     const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
     entry->name = name;
     entry->type = json_string_value(json_object_get(description, "dtype"));
-    const size_t size = entry->type ? type_bytes(entry->type) : 0;
+    const size_t size = entry->type ? safetensors_type_bytes(entry->type) : 0;
     if (size == 0)
         return error_at(error, ERROR_RUN, file->path, 0,
                         "tensor '%.80s' has the unknown type '%.20s'; " ADVICE, name,
@@ -253,50 +239,7 @@ const struct safetensors_entry *safetensors_find(const struct safetensors *file,
     return NULL;
 }
 
-/* ---- conversion --------------------------------------------------------------------------------------- */
-
-static float float_from_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static float float_from_half(uint16_t half)
-{
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, mantissa = half & 0x3ffu;
-    const uint32_t exponent = (uint32_t)(half >> 10) & 0x1fu;
-    if (exponent == 0) /* zero and subnormal: mantissa * 2^-24 */
-        return (sign ? -1.0f : 1.0f) * ldexpf((float)mantissa, -24);
-    if (exponent == 31)
-        return float_from_bits(sign | 0x7f800000u | mantissa << 13);
-    return float_from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
-}
-
-static void convert(real *values, const struct safetensors_entry *entry)
-{
-    const unsigned char *bytes = entry->data;
-    if (strcmp(entry->type, "F32") == 0) {
-        for (int64_t index = 0; index < entry->count; index++) {
-            float value;
-            memcpy(&value, bytes + index * 4, sizeof value);
-            values[index] = (real)value;
-        }
-    } else if (strcmp(entry->type, "F64") == 0) {
-        for (int64_t index = 0; index < entry->count; index++) {
-            double value;
-            memcpy(&value, bytes + index * 8, sizeof value);
-            values[index] = (real)value;
-        }
-    } else {
-        const bool half = strcmp(entry->type, "F16") == 0;
-        for (int64_t index = 0; index < entry->count; index++) {
-            uint16_t bits;
-            memcpy(&bits, bytes + index * 2, sizeof bits);
-            values[index] = (real)(half ? float_from_half(bits) : float_from_bits((uint32_t)bits << 16));
-        }
-    }
-}
+/* ---- tensors of a model -------------------------------------------------------------------------------- */
 
 static bool has_shape(const struct safetensors_entry *entry, const struct tensor *tensor)
 {
@@ -331,7 +274,7 @@ bool safetensors_check(const struct safetensors *file, const char *name, const s
                         "tensor '%s' has the shape %s, not %s; the file belongs to another model", name,
                         found, wanted);
     }
-    if (entry->type[0] != 'F' && strcmp(entry->type, "BF16") != 0)
+    if (!safetensors_type_is_float(entry->type))
         return error_at(error, ERROR_RUN, file->path, 0,
                         "tensor '%s' is of type %s; F32, F64, F16 or BF16 is expected", name, entry->type);
     return true;
@@ -347,105 +290,9 @@ bool safetensors_read(const struct safetensors *file, const char *name, struct b
     real *values = malloc(bytes > 0 ? bytes : 1);
     if (!values)
         return error_memory(error, name, bytes, NULL);
-    convert(values, entry);
+    safetensors_values(values, entry, 0, entry->count);
     struct error reason = ERROR_INITIALIZER;
     const bool uploaded = tensor_upload_rounded(backend, tensor, values, &reason);
     free(values);
     return uploaded || error_at(error, ERROR_RUN, file->path, 0, "tensor '%s': %s", name, reason.message);
-}
-
-/* ---- writing ------------------------------------------------------------------------------------------ */
-
-static const char *type_name(enum dtype dtype)
-{
-    return dtype == DTYPE_F64 ? "F64" : dtype == DTYPE_BF16 ? "BF16" : "F32";
-}
-
-/* The header's text, padded so that the data begins at a multiple of 8; NULL without memory. */
-static char *format_header(const struct named_tensor *tensors, int64_t count, size_t *length)
-{
-    json_t *header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
-    json_int_t place = 0;
-    for (int64_t index = 0; index < count; index++) {
-        const struct tensor *const tensor = &tensors[index].tensor;
-        const json_int_t end = place + (json_int_t)tensor_bytes(tensor);
-        json_t *shape = json_array();
-        for (int axis = 0; axis < tensor->rank; axis++)
-            json_array_append_new(shape, json_integer(tensor->shape[axis]));
-        json_object_set_new(header, tensors[index].name,
-                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", type_name(tensor->dtype), "shape",
-                                      shape, "data_offsets", place, end));
-        place = end;
-    }
-    char *text = json_dumps(header, JSON_COMPACT);
-    json_decref(header);
-    if (!text)
-        return NULL;
-    const size_t used = strlen(text);
-    *length = (used + 7) / 8 * 8;
-    char *padded = realloc(text, *length + 1);
-    if (!padded)
-        free(text);
-    else
-        memset(padded + used, ' ', *length - used);
-    return padded;
-}
-
-static bool write_tensors(FILE *stream, struct backend *backend, const struct named_tensor *tensors,
-                          int64_t count, const char *header, size_t header_length, void *buffer)
-{
-    unsigned char prefix[8];
-    for (int byte = 0; byte < 8; byte++)
-        prefix[byte] = (unsigned char)((uint64_t)header_length >> (8 * byte));
-    if (fwrite(prefix, 1, sizeof prefix, stream) != sizeof prefix ||
-        fwrite(header, 1, header_length, stream) != header_length)
-        return false;
-    for (int64_t index = 0; index < count; index++) {
-        const size_t bytes = tensor_bytes(&tensors[index].tensor);
-        tensor_download(backend, buffer, &tensors[index].tensor);
-        if (fwrite(buffer, 1, bytes, stream) != bytes)
-            return false;
-    }
-    return fflush(stream) == 0 && fsync(fileno(stream)) == 0;
-}
-
-static bool write_file(const char *path, const char *temporary, struct backend *backend,
-                       const struct named_tensor *tensors, int64_t count, const char *header,
-                       size_t header_length, void *buffer, struct error *error)
-{
-    FILE *stream = fopen(temporary, "wb");
-    if (!stream)
-        return error_system(error, path, "cannot write this file", "choose a folder that can be written");
-    const bool written = write_tensors(stream, backend, tensors, count, header, header_length, buffer);
-    const int reason = errno;
-    const bool closed = fclose(stream) == 0;
-    if (!written)
-        errno = reason;
-    if (written && closed && rename(temporary, path) == 0)
-        return true;
-    error_system(error, path, "cannot write this file", "free disk space or choose another folder");
-    unlink(temporary);
-    return false;
-}
-
-bool safetensors_write(const char *path, struct backend *backend, const struct named_tensor *tensors,
-                       int64_t count, struct error *error)
-{
-    size_t largest = 1, header_length = 0;
-    for (int64_t index = 0; index < count; index++) {
-        const size_t bytes = tensor_bytes(&tensors[index].tensor);
-        largest = bytes > largest ? bytes : largest;
-    }
-    char *header = format_header(tensors, count, &header_length);
-    char *temporary = path_format("%s.tmp", path);
-    void *buffer = malloc(largest);
-    bool done = false;
-    if (!header || !buffer)
-        error_memory(error, "a tensor to be written", largest, NULL);
-    else
-        done = write_file(path, temporary, backend, tensors, count, header, header_length, buffer, error);
-    free(temporary);
-    free(buffer);
-    free(header);
-    return done;
 }
