@@ -1,0 +1,162 @@
+#include "models/language/tokenizer_normalizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+/* ---- parse -------------------------------------------------------------------------------------------- */
+
+static bool copy_content(struct normalizer_step *step, const struct spot *spot, const char *key,
+                         struct error *error)
+{
+    const char *content;
+    if (!spot_string(spot, key, &content, &step->content_length, error))
+        return false;
+    step->content = strdup(content);
+    return step->content || error_memory(error, "a normaliser", step->content_length, NULL);
+}
+
+static bool parse_step(struct normalizer_step *step, const struct spot *spot, const char *type,
+                       struct error *error)
+{
+    static const char *const nfc_keys[] = {"type", NULL};
+    static const char *const prepend_keys[] = {"type", "prepend", NULL};
+    static const char *const replace_keys[] = {"type", "pattern", "content", NULL};
+    if (strcmp(type, "NFC") == 0) {
+        step->kind = NORMALIZER_NFC;
+        return spot_check_keys(spot, nfc_keys, error);
+    }
+    if (strcmp(type, "Prepend") == 0) {
+        step->kind = NORMALIZER_PREPEND;
+        return spot_check_keys(spot, prepend_keys, error) && copy_content(step, spot, "prepend", error);
+    }
+    if (strcmp(type, "Replace") == 0) {
+        const struct spot pattern = spot_key(spot, "pattern");
+        step->kind = NORMALIZER_REPLACE;
+        return spot_check_keys(spot, replace_keys, error) && copy_content(step, spot, "content", error) &&
+               pattern_parse(&step->pattern, &pattern, error);
+    }
+    return spot_refuse_type(spot, "normaliser", type, error);
+}
+
+static bool parse_any(struct normalizer *normalizer, const struct spot *spot, int depth, struct error *error)
+{
+    static const char *const keys[] = {"type", "normalizers", NULL};
+    const char *type;
+    if (!spot_type(spot, &type, error))
+        return false;
+    if (strcmp(type, "Sequence") != 0) {
+        if (normalizer->count == NORMALIZER_STEPS)
+            return spot_refuse(spot, error,
+                               "more than %d normalisers are not supported; choose a model with "
+                               "another tokenizer",
+                               NORMALIZER_STEPS);
+        return parse_step(&normalizer->step[normalizer->count++], spot, type, error);
+    }
+    const struct spot list = spot_key(spot, "normalizers");
+    if (!spot_check_keys(spot, keys, error))
+        return false;
+    if (!json_is_array(list.value) || depth == SPOT_NESTING)
+        return spot_refuse(&list, error, "is no list, or too deep within others; get the file anew");
+    for (size_t index = 0; index < json_array_size(list.value); index++) {
+        const struct spot element = spot_element(&list, index);
+        if (!parse_any(normalizer, &element, depth + 1, error))
+            return false;
+    }
+    return true;
+}
+
+bool normalizer_parse(struct normalizer *normalizer, const struct spot *spot, struct error *error)
+{
+    *normalizer = (struct normalizer){0};
+    return spot_is_null(spot) || parse_any(normalizer, spot, 0, error);
+}
+
+void normalizer_free(struct normalizer *normalizer)
+{
+    for (int index = 0; index < normalizer->count; index++) {
+        pattern_free(&normalizer->step[index].pattern);
+        free(normalizer->step[index].content);
+    }
+    *normalizer = (struct normalizer){0};
+}
+
+void normalizer_scratch_free(struct normalizer_scratch *scratch)
+{
+    text_free(&scratch->from);
+    text_free(&scratch->to);
+    match_list_free(&scratch->matches);
+}
+
+/* ---- apply -------------------------------------------------------------------------------------------- */
+
+/* Text without a character from U+0300 on is its own NFC: Unicode Standard Annex 15, 9. Those begin with the byte CC. */
+static bool is_surely_composed(const char *text, size_t length)
+{
+    for (size_t place = 0; place < length; place++)
+        if ((uint8_t)text[place] >= 0xCC)
+            return false;
+    return true;
+}
+
+static bool compose(const char *text, size_t length, struct text *result, struct error *error)
+{
+    utf8proc_uint8_t *composed = NULL;
+    const utf8proc_ssize_t bytes = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length,
+                                                &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (bytes < 0)
+        return error_set(error, ERROR_RUN, "a text of %zu bytes cannot be normalised: %s", length,
+                         utf8proc_errmsg(bytes));
+    const bool done = text_append(result, (const char *)composed, (size_t)bytes, error);
+    free(composed);
+    return done;
+}
+
+static bool needs_step(const struct normalizer_step *step, const char *text, size_t length, bool continues)
+{
+    switch (step->kind) {
+    case NORMALIZER_NFC:
+        return !is_surely_composed(text, length);
+    case NORMALIZER_PREPEND:
+        return length > 0 && !continues;
+    default:
+        return length > 0;
+    }
+}
+
+static bool apply_step(const struct normalizer_step *step, const char *text, size_t length,
+                       struct match_list *matches, struct text *result, struct error *error)
+{
+    switch (step->kind) {
+    case NORMALIZER_NFC:
+        return compose(text, length, result, error);
+    case NORMALIZER_PREPEND:
+        return text_append(result, step->content, step->content_length, error) &&
+               text_append(result, text, length, error);
+    default:
+        return pattern_replace(&step->pattern, text, length, step->content, step->content_length, matches,
+                               result, error);
+    }
+}
+
+bool normalizer_apply(const struct normalizer *normalizer, const char *text, size_t length, bool continues,
+                      struct normalizer_scratch *scratch, const char **result, size_t *result_length,
+                      struct error *error)
+{
+    *result = text;
+    *result_length = length;
+    for (int index = 0; index < normalizer->count; index++) {
+        const struct normalizer_step *const step = &normalizer->step[index];
+        if (!needs_step(step, *result, *result_length, continues))
+            continue;
+        const struct text spare = scratch->to;
+        scratch->to = scratch->from;
+        scratch->from = spare; /* holds *result, unless that is the text itself */
+        scratch->to.length = 0;
+        if (!apply_step(step, *result, *result_length, &scratch->matches, &scratch->to, error))
+            return false;
+        *result = scratch->to.bytes;
+        *result_length = scratch->to.length;
+    }
+    return true;
+}
