@@ -30,7 +30,8 @@ enum random_purpose {
     RANDOM_PLACE,
     RANDOM_MASK,
     RANDOM_VIEW,
-    RANDOM_CLUSTER
+    RANDOM_CLUSTER,
+    RANDOM_NAME
 };
 
 /* A stream of numbers: 4 words a counter value, 2^32 counter values a (seed, purpose, step, index). */

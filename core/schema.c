@@ -91,6 +91,15 @@ const struct schema_entry schema[] = {
     SECTION("language_model", "The generator: a decoder of the Llama family.")
     CHOICE("language_model.vocabulary", "ids", "ids|text",
            "ids: a token for each item, trained from scratch; text: a pretrained checkpoint")
+    CHOICE("language_model.indexing", "auto", "auto|ids|text|collaborative|collaborative_ids",
+           "what an item is written as; ids: a token of its own; text: its name; collaborative: codes that begin alike for items "
+           "that users have in common; collaborative_ids: such codes, then a token of its own; auto: ids where the vocabulary is "
+           "ids, text where it is text")
+    CHOICE("language_model.names", "index", "index|raw|relabelled|random",
+           "what users and items are called in text; index: their numbers from 0; raw: their ids in the input; relabelled: the "
+           "numbers in a random order; random: six random letters")
+    INTEGER("language_model.clusters", "20", 2, 1e6, "collaborative: parts that a group of items is cut into")
+    INTEGER("language_model.cluster_size", "200", 1, 1e6, "collaborative: most items of a group that is not cut further")
     INTEGER("language_model.layers", "1", 1, 1000, "transformer layers")
     INTEGER("language_model.width", "64", 2, 65536, "width of the hidden state")
     INTEGER("language_model.heads", "2", 1, 1024, "query heads")

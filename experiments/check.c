@@ -69,6 +69,15 @@ static bool check_language_model(const struct config *config, struct error *erro
     return true;
 }
 
+static bool check_indexing(const struct config *config, struct error *error)
+{
+    if (!is(config, "language_model.indexing", "auto") && !is(config, "language_model.indexing", "ids"))
+        return config_complain(config, "language_model.indexing", error,
+                               "only ids are supported by this version; use auto");
+    return is(config, "language_model.names", "index") ||
+           config_complain(config, "language_model.names", error, "is only read with the vocabulary `text`");
+}
+
 static bool check_prompts(const struct config *config, struct error *error)
 {
     if (!config_boolean(config, "prompts.full") && config_integer(config, "prompts.random_cuts") == 0)
@@ -163,7 +172,7 @@ bool check_cuts(const struct config *config, int64_t items, struct error *error)
 bool check_config(const struct config *config, struct error *error)
 {
     return check_name(config, error) && check_split(config, error) && check_language_model(config, error) &&
-           check_prompts(config, error) && check_base(config, error) && check_lists(config, error) &&
-           check_study(config, error) &&
+           check_indexing(config, error) && check_prompts(config, error) && check_base(config, error) &&
+           check_lists(config, error) && check_study(config, error) &&
            (!recipe_is_there(config) || recipe_read(&(struct recipe){0}, config, error));
 }
