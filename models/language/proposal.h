@@ -18,9 +18,12 @@ struct proposal {
 struct proposal_list {
     int64_t count, capacity;
     struct proposal *row;
-    /* What was drawn: sampling counts tokens that are no item, items of the train part, items that the sample
-     * had already, and the others; ranking has only valid rows. */
+    /* What was drawn: sampling counts what is no item, items of the train part, items that the sample had already, and the
+     * others; ranking has only valid rows. */
     int64_t requested, valid, invalid, already_seen, duplicate;
+    int64_t malformed,
+        unknown;        /* of the invalid: no item by its format; in format, but not in the catalogue */
+    int64_t incomplete; /* items that the limit on tokens cut off, none of the above */
 };
 
 bool proposal_list_append(struct proposal_list *list, struct proposal proposal, struct error *error);
