@@ -1,14 +1,14 @@
 /*
- * Tokens and decoded text against those of the `tokenizers` library (goldens/make_tokenizers.py), options, and files that are
- * refused.
+ * Tokens and decoded text against those of the `tokenizers` library (goldens/make_tokenizers.py), options, and files that
+ * are refused.
  *
- *   test_tokenizer --encode FILE.json < texts > tokens      for goldens/compare_tokenizers.py, which says what goes in and out
+ *   test_tokenizer --encode FILE.json < texts > tokens      for goldens/compare_tokenizers.py
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "core/file.h"
 #include "core/store.h"
 #include "models/language/tokenizer.h"
 #include "tests/support.h"
@@ -325,73 +325,74 @@ static char *changed(const char *from, const char *to)
     return text;
 }
 
+static const struct {
+    const char *from, *to, *reason;
+} lacking[] = {
+    {"\"BPE\"", "\"Unigram\"", "model: the model 'Unigram' is not supported"},
+    {"\"dropout\":null", "\"dropout\":0.1", "model.dropout: is not supported"},
+    {"\"dropout\":null", "\"surprise\":1", "model: the key 'surprise' is not known"},
+    {"\"dropout\":null", "\"end_of_word_suffix\":\"</w>\"", "model.end_of_word_suffix: is not supported"},
+    {"\"dropout\":null", "\"byte_fallback\":true", "byte_fallback without the token <0x00>"},
+    {"\"dropout\":null", "\"unk_token\":\"?\"", "model.unk_token: '?' is not in the vocabulary"},
+    {"\"version\":\"1.0\"", "\"version\":\"2.0\"", "version: is not \"1.0\""},
+    {"\"version\":\"1.0\"", "\"extra\":1", "the key 'extra' is not known"},
+    {"\"truncation\":null", "\"truncation\":{\"max_length\":5}", "truncation: is not supported"},
+    {"\"padding\":null", "\"padding\":{}", "padding: is not supported"},
+    {"\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}",
+     "the normaliser 'Lowercase' is not supported"},
+    {"\"normalizer\":null",
+     "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"X\"}]}",
+     "normalizer.normalizers[1]: the normaliser 'X'"},
+    {"\"normalizer\":null",
+     "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"}",
+     "normalizer.pattern: an empty pattern"},
+    {"\"pre_tokenizer\":null", "\"pre_tokenizer\":{\"type\":\"Whitespace\"}",
+     "the pre-tokeniser 'Whitespace'"},
+    {"\"pre_tokenizer\":null",
+     "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\","
+     "\"invert\":false}",
+     "pre_tokenizer.pattern: no usable expression (missing closing parenthesis)"},
+    {"\"pre_tokenizer\":null",
+     "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\bx\"},\"behavior\":\"Isolated\","
+     "\"invert\":false}",
+     "pre_tokenizer.pattern: the escape '\\b' in an expression"},
+    {"\"pre_tokenizer\":null",
+     "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"x\"},\"behavior\":\"Sideways\","
+     "\"invert\":false}",
+     "the behavior 'Sideways'"},
+    {"\"pre_tokenizer\":null",
+     "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":"
+     "\"Digits\"}]}",
+     "pre_tokenizer.pretokenizers[1]: a step behind ByteLevel"},
+    {"\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}",
+     "the post-processor 'BertProcessing'"},
+    {"\"decoder\":null", "\"decoder\":{\"type\":\"CTC\"}", "the decoder 'CTC'"},
+    {"\"content\":\"<s>\"", "\"content\":\"\"", "an added token is empty"},
+    {"\"id\":5", "\"id\":7", "added_tokens: '<s>' has the id 7 where 5 comes next"},
+    {"\"id\":5", "\"id\":4294967296", "added_tokens[0].id: is missing or no whole number"},
+    {"\"c\":2", "\"c\":1", "have the same id 1"},
+    {"\"c\":2", "\"c\":2147483648", "the id of 'c' is no whole number from 0"},
+    {"\"c\":2", "\"c\":-1", "the id of 'c' is no whole number from 0"},
+    {"\"c\":2", "\"c\":2.5", "the id of 'c' is no whole number from 0"},
+    {"\"c\":2", "\"b\":2", "duplicate object key"},
+    {"\"c\":2", "\"\\u0000\":2", "is no JSON"},
+    {"\"c\":2", "\"d\":2", "model.merges[1]: 'ab' + 'c'"},
+    {"\"a b\"", "\"a b c\"", "model.merges[0]: is no pair of tokens"},
+    {"\"a b\"", "\"b a\"", "model.merges[0]: 'b' + 'a'"},
+    {"\"a b\"", "[\"a\"]", "model.merges[0]: is no pair of tokens"},
+};
+
 static void what_is_lacking_is_refused_by_name(void **state)
 {
     (void)state;
-    static const struct {
-        const char *from, *to, *reason;
-    } cases[] = {
-        {"\"BPE\"", "\"Unigram\"", "model: the model 'Unigram' is not supported"},
-        {"\"dropout\":null", "\"dropout\":0.1", "model.dropout: is not supported"},
-        {"\"dropout\":null", "\"surprise\":1", "model: the key 'surprise' is not known"},
-        {"\"dropout\":null", "\"end_of_word_suffix\":\"</w>\"", "model.end_of_word_suffix: is not supported"},
-        {"\"dropout\":null", "\"byte_fallback\":true", "byte_fallback without the token <0x00>"},
-        {"\"dropout\":null", "\"unk_token\":\"?\"", "model.unk_token: '?' is not in the vocabulary"},
-        {"\"version\":\"1.0\"", "\"version\":\"2.0\"", "version: is not \"1.0\""},
-        {"\"version\":\"1.0\"", "\"extra\":1", "the key 'extra' is not known"},
-        {"\"truncation\":null", "\"truncation\":{\"max_length\":5}", "truncation: is not supported"},
-        {"\"padding\":null", "\"padding\":{}", "padding: is not supported"},
-        {"\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}",
-         "the normaliser 'Lowercase' is not supported"},
-        {"\"normalizer\":null",
-         "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"X\"}]}",
-         "normalizer.normalizers[1]: the normaliser 'X'"},
-        {"\"normalizer\":null",
-         "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"}",
-         "normalizer.pattern: an empty pattern"},
-        {"\"pre_tokenizer\":null", "\"pre_tokenizer\":{\"type\":\"Whitespace\"}",
-         "the pre-tokeniser 'Whitespace'"},
-        {"\"pre_tokenizer\":null",
-         "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\","
-         "\"invert\":false}",
-         "pre_tokenizer.pattern: no usable expression (missing closing parenthesis)"},
-        {"\"pre_tokenizer\":null",
-         "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\bx\"},\"behavior\":\"Isolated\","
-         "\"invert\":false}",
-         "pre_tokenizer.pattern: the escape '\\b' in an expression"},
-        {"\"pre_tokenizer\":null",
-         "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"x\"},\"behavior\":\"Sideways\","
-         "\"invert\":false}",
-         "the behavior 'Sideways'"},
-        {"\"pre_tokenizer\":null",
-         "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":"
-         "\"Digits\"}]}",
-         "pre_tokenizer.pretokenizers[1]: a step behind ByteLevel"},
-        {"\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}",
-         "the post-processor 'BertProcessing'"},
-        {"\"decoder\":null", "\"decoder\":{\"type\":\"CTC\"}", "the decoder 'CTC'"},
-        {"\"content\":\"<s>\"", "\"content\":\"\"", "an added token is empty"},
-        {"\"id\":5", "\"id\":7", "added_tokens: '<s>' has the id 7 where 5 comes next"},
-        {"\"id\":5", "\"id\":4294967296", "added_tokens[0].id: is missing or no whole number"},
-        {"\"c\":2", "\"c\":1", "have the same id 1"},
-        {"\"c\":2", "\"c\":2147483648", "the id of 'c' is no whole number from 0"},
-        {"\"c\":2", "\"c\":-1", "the id of 'c' is no whole number from 0"},
-        {"\"c\":2", "\"c\":2.5", "the id of 'c' is no whole number from 0"},
-        {"\"c\":2", "\"b\":2", "duplicate object key"},
-        {"\"c\":2", "\"\\u0000\":2", "is no JSON"},
-        {"\"c\":2", "\"d\":2", "model.merges[1]: 'ab' + 'c'"},
-        {"\"a b\"", "\"a b c\"", "model.merges[0]: is no pair of tokens"},
-        {"\"a b\"", "\"b a\"", "model.merges[0]: 'b' + 'a'"},
-        {"\"a b\"", "[\"a\"]", "model.merges[0]: is no pair of tokens"},
-    };
-    for (size_t index = 0; index < sizeof cases / sizeof *cases; index++) {
+    for (size_t index = 0; index < sizeof lacking / sizeof *lacking; index++) {
         struct error error = ERROR_INITIALIZER;
         struct tokenizer *tokenizer;
-        char *text = changed(cases[index].from, cases[index].to);
+        char *text = changed(lacking[index].from, lacking[index].to);
         if (tokenizer_parse(&tokenizer, "small.json", text, strlen(text), &error))
             fail_msg("taken: %s", text);
-        if (!strstr(error.message, cases[index].reason) || strncmp(error.message, "small.json:", 11) != 0)
-            fail_msg("'%s' is not in '%s'", cases[index].reason, error.message);
+        if (!strstr(error.message, lacking[index].reason) || strncmp(error.message, "small.json:", 11) != 0)
+            fail_msg("'%s' is not in '%s'", lacking[index].reason, error.message);
         assert_null(tokenizer);
         free(text);
     }
@@ -480,7 +481,7 @@ static bool write_record(const struct tokenizer *tokenizer, const struct text_re
 }
 
 /* Texts, each behind its length (32 bits), become tokens, each list behind its count, and what they decode to behind its
- * length. The last line of stderr is the seconds that encoding took. */
+ * length. The last line of stderr is the processor's seconds that encoding took. */
 static int encode_texts(const char *path)
 {
     struct error error = ERROR_INITIALIZER;
@@ -488,11 +489,11 @@ static int encode_texts(const char *path)
     struct text_record *records = NULL;
     const int64_t count = read_records(&records);
     bool done = count >= 0 && tokenizer_load(&tokenizer, path, &error);
-    const double start = clock_seconds();
+    const clock_t start = clock();
     for (int64_t index = 0; done && index < count; index++)
         done = tokenizer_encode(tokenizer, records[index].text, records[index].length,
                                 (struct encoding_options){.special = true}, &records[index].tokens, &error);
-    fprintf(stderr, "%.6f\n", clock_seconds() - start);
+    fprintf(stderr, "%.6f\n", (double)(clock() - start) / CLOCKS_PER_SEC);
     for (int64_t index = 0; done && index < count; index++)
         done = write_record(tokenizer, &records[index], &error);
     error_print(&error, stderr);

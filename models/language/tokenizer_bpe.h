@@ -1,6 +1,6 @@
 /*
- * tokenizer_bpe.h: byte-pair encoding (Sennrich et al. 2016): a word's symbols, of which the neighbours with the lowest rank in
- * the list of merges become one until no pair is in the list.
+ * tokenizer_bpe.h: byte-pair encoding (Sennrich et al. 2016): of a word's symbols the two neighbours with the lowest rank
+ * in the list of merges become one, until no pair is in the list.
  */
 #ifndef IDREC_MODELS_LANGUAGE_TOKENIZER_BPE_H
 #define IDREC_MODELS_LANGUAGE_TOKENIZER_BPE_H
@@ -25,8 +25,8 @@ struct byte_pairs {
     int32_t byte_token[256];  /* <0x00> ... <0xFF>, or -1 */
     int32_t unknown;          /* for characters without a token; -1: there is none */
     bool byte_fallback, fuse_unknown, ignore_merges;
-    /* Bit r of joined[l] is set when byte l stands before r in what some merge makes: between other neighbours a word is cut
-     * and merged part by part, with the same result. */
+    /* Bit r of joined[l] is set when byte l stands before r in what some merge makes: between other neighbours a word is
+     * cut and merged part by part, with the same result. */
     uint64_t joined[256][4];
     uint64_t *whole; /* a bit by id: merging the token's own text gives the token */
 };

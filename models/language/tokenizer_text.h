@@ -16,8 +16,8 @@ struct text {
 bool text_append(struct text *text, const char *bytes, size_t length, struct error *error);
 void text_free(struct text *text);
 
-/* Bytes that the first character takes (length > 0). When they are no UTF-8, *valid is false and the result is the length of
- * what one U+FFFD stands for (Unicode 15, table 3-7 and "maximal subparts"). */
+/* Bytes that the first character takes (length > 0). When they are no UTF-8, *valid is false and the result is the length
+ * of what one U+FFFD stands for (Unicode 15, table 3-7 and "maximal subparts"). */
 size_t utf8_step(const char *bytes, size_t length, bool *valid);
 /* The place of the first byte that is not UTF-8; `length` when there is none. */
 size_t utf8_valid_prefix(const char *bytes, size_t length);
@@ -33,11 +33,11 @@ bool character_is_word(int32_t character);
 /* The categories Nd, Nl and No. */
 bool character_is_numeric(int32_t character);
 
-/* The printable character that stands for a byte in byte-level vocabularies (Radford et al. 2019, `bytes_to_unicode`), and the
- * byte of a character, or -1. */
+/* The printable character that stands for a byte in byte-level vocabularies (Radford et al. 2019, `bytes_to_unicode`), and
+ * the byte of a character, or -1. */
 int32_t byte_character(uint8_t byte);
 int character_byte(int32_t character);
-/* Appends the bytes of a text of such characters; *mapped is false and nothing is appended when another one is among them. */
+/* Appends the bytes of a text of such characters. When another one is among them, *mapped is false and nothing is appended. */
 bool append_character_bytes(struct text *text, const char *characters, size_t length, bool *mapped,
                             struct error *error);
 

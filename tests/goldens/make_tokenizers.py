@@ -1,9 +1,9 @@
 """Trains a small tokenizer.json for each family and writes what the `tokenizers` library makes of about 1,000 texts.
 
 Writes tokenizer_NAME.json beside this file, with the components of the family's own files in their order, and
-tokenizers.h5: texts/{bytes, end}, UTF-8 with an integer for each byte, and for each family NAME/{tokens, token_end} (with special tokens),
-NAME/{decoded, decoded_end}, what they decode to without special tokens where that is not the text itself, else nothing, and
-NAME/same, 1 where it is the text.
+tokenizers.h5: texts/{bytes, end}, UTF-8 with an integer for each byte, and for each family NAME/{tokens, token_end} (with
+special tokens), NAME/{decoded, decoded_end}, what they decode to without special tokens where that is not the text itself,
+else nothing, and NAME/same, 1 where it is the text. Training breaks ties anyhow, so files differ from run to run.
 
     python make_tokenizers.py        (needs tokenizers, h5py, numpy)
 """
@@ -19,7 +19,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 import tokenizer_texts as texts
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+          r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
@@ -62,7 +63,8 @@ def llama3():
     begin = "<|begin_of_text|>"
     tokenizer.post_processor = processors.Sequence(
         [processors.ByteLevel(), processors.TemplateProcessing(
-            single=f"{begin} $A", pair=f"{begin} $A {begin}:1 $B:1", special_tokens=[(begin, tokenizer.token_to_id(begin))])])
+            single=f"{begin} $A", pair=f"{begin} $A {begin}:1 $B:1",
+            special_tokens=[(begin, tokenizer.token_to_id(begin))])])
     return tokenizer
 
 
@@ -96,7 +98,8 @@ def sentence_piece(size=640):
     reduced = json.loads(tokenizer.to_str())
     reduced["added_tokens"] = reduced["added_tokens"][:3]
     tokenizer = Tokenizer.from_str(json.dumps(reduced))
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", 1)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", 1)])
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     return tokenizer
@@ -130,8 +133,8 @@ def unknown(fuse):
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.add_tokens([
         AddedToken("<left>", lstrip=True, normalized=False), AddedToken("<right>", rstrip=True, normalized=False),
-        AddedToken("<both>", lstrip=True, rstrip=True, normalized=False), AddedToken("word", single_word=True, normalized=False),
-        AddedToken("wordy", normalized=True), AddedToken("e\u0301t\u00e9", normalized=True), AddedToken("<", normalized=True),
+        AddedToken("<both>", lstrip=True, rstrip=True, normalized=False),
+        AddedToken("word", single_word=True, normalized=False), AddedToken("wordy", normalized=True), AddedToken("e\u0301t\u00e9", normalized=True), AddedToken("<", normalized=True),
         AddedToken("<right><", normalized=False)])
     tokenizer.add_special_tokens([AddedToken("a\nb", normalized=True, special=True)])
     return tokenizer
@@ -140,7 +143,8 @@ def unknown(fuse):
 FAMILIES = {
     "gpt2": gpt2, "llama3": llama3, "qwen2": qwen2, "smollm": smollm, "llama2": llama2,
     "metaspace_always": lambda: mistral("always", True), "metaspace_first": lambda: mistral("first", False),
-    "metaspace_never": lambda: mistral("never", False), "unknown": lambda: unknown(False), "unknown_fused": lambda: unknown(True),
+    "metaspace_never": lambda: mistral("never", False), "unknown": lambda: unknown(False),
+    "unknown_fused": lambda: unknown(True),
 }
 
 
@@ -167,7 +171,8 @@ def write_json(name, tokenizer):
 
 def pack(strings):
     encoded = [string.encode("utf-8") for string in strings]
-    return np.frombuffer(b"".join(encoded), dtype=np.uint8).astype(np.int32), np.cumsum([len(one) for one in encoded], dtype=np.int64)
+    values = np.frombuffer(b"".join(encoded), dtype=np.uint8).astype(np.int32)
+    return values, np.cumsum([len(one) for one in encoded], dtype=np.int64)
 
 
 def make_texts(contents, count=1000):
@@ -198,7 +203,8 @@ def main():
             decoded = [tokenizer.decode(one) for one in ids]
             same = np.array([one == string for one, string in zip(decoded, strings)], dtype=np.int32)
             put(f"{name}/same", same)
-            for part, data in zip(("decoded", "decoded_end"), pack([one if differs else "" for one, differs in zip(decoded, 1 - same)])):
+            kept = ["" if known else one for one, known in zip(decoded, same)]
+            for part, data in zip(("decoded", "decoded_end"), pack(kept)):
                 put(f"{name}/{part}", data)
             print(name, os.path.getsize(path), tokenizer.get_vocab_size(), sum(map(len, ids)), same.sum())
     print(os.path.getsize(os.path.join(HERE, "tokenizers.h5")))

@@ -39,17 +39,17 @@ EMOJI = ["😀", "👍🏽", "👩‍👩‍👧‍👦", "🏳️‍🌈", "�
 MARKS = ["\u0301", "\u0327", "\u0323", "\u0308", "\u093c", "\u20dd", "\ufe0f", "\u200d", "\u3099", "\u05b0"]
 SPACES = [" ", "  ", "   ", "\t", "\n", "\r\n", "\n\n", " \n ", "\u00a0", "\u2003", "\u3000", "\u2028", "\u0085", "\u1680",
           "\v", "\f", "\u180e", "\u200b", "\r"]
-PIECES = ["'s", "'S", "'T", "'re", "'VE", "'ll", "'LL", "'d", "'ſ", "'", "''", "’s", "...", "--", "</", "<0x0A>", "<0x", "▁", "▁▁", "Ġ", "Ċ",
+PIECES = ["'s", "'S", "'T", "'re", "'VE", "'ll", "'LL", "'d", "'ſ", "'", "''", "’s", "...", "--", "</", "<0x0A>", "<0x",
+          "▁", "▁▁", "Ġ", "Ċ",
           "½", "²", "Ⅻ", "①", "٣", "ſ", "İ", "ß", "ﬁ", "Å", "Å", "Ω", "가", "각", "e\u0301", "\u0344", "\u0000",
           "\u0001", "\u001b", "\u007f", "\ufeff", "\ufffd", "\uffff", "\U0010ffff", "\ue000", "\xad", "_", "a_b", "::", "!?",
           "http://x.org/a?b=1&c=2", "user@example.com", "3.14", "1,000,000", "0x1F", "#tag", "$5", "100%"]
 
-# Characters that classes of any Unicode from 14 on agree about: the newest that are drawn were in 13.
 ASSIGNED = None
 
 
 def assigned_characters():
-    """All characters that this Python's Unicode (14 or older to be safe) has, surrogates left out."""
+    """All characters that this Python's Unicode has (14 in Python 3.11): later ones belong to other classes elsewhere."""
     global ASSIGNED
     if ASSIGNED is None:
         ASSIGNED = [code for code in range(sys.maxunicode + 1)
@@ -63,7 +63,8 @@ def random_items(rng, count, most=1682):
 
 def prompt(rng, most=60):
     template = rng.choice([PROMPT, PROMPT, PROMPT_PAPER])
-    return template.format(user=rng.randint(1, 99999), items=random_items(rng, rng.randint(1, most), rng.choice([999, 38048])))
+    return template.format(user=rng.randint(1, 99999),
+                           items=random_items(rng, rng.randint(1, most), rng.choice([999, 38048])))
 
 
 def sentence(rng, most=12):
@@ -93,7 +94,8 @@ def digits(rng):
 
 def random_ids(rng):
     return rng.choice([",", ", ", " ", "\n", ""]).join(
-        rng.choice(["i", "u", "", "item_", "I"]) + str(rng.randint(0, 10 ** rng.randint(1, 9))) for _ in range(rng.randint(1, 30)))
+        rng.choice(["i", "u", "", "item_", "I"]) + str(rng.randint(0, 10 ** rng.randint(1, 9)))
+        for _ in range(rng.randint(1, 30)))
 
 
 def marks(rng):
@@ -153,11 +155,12 @@ def corpus(rng, count):
     """What the tokenizers for the tests are trained on."""
     for _ in range(count):
         kind = rng.random()
-        yield prompt(rng, 10) if kind < 0.3 else sentence(rng) if kind < 0.6 else foreign(rng) if kind < 0.9 else mixture(rng, [])
+        yield (prompt(rng, 10) if kind < 0.3 else sentence(rng) if kind < 0.6 else foreign(rng) if kind < 0.9
+               else mixture(rng, []))
 
 
 def movielens_prompts(path, rng, cuts=20):
-    """All prompts that the paper's recipe makes of an .inter file: of each user's items a shuffled beginning, `cuts` times."""
+    """All prompts and answers that the paper's recipe makes of an .inter file: `cuts` times a user's items, shuffled and cut."""
     items = {}
     with gzip.open(path, "rt") as lines:
         next(lines)
