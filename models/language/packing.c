@@ -89,8 +89,14 @@ static void list_sequences(struct packer *packer)
 bool packer_create(struct packer **packer, const struct packing_settings *settings, const struct csr *train,
                    const struct csr *const withheld[2], struct error *error)
 {
+    if (!prompt_check(&settings->prompt, train->rows, error))
+        return false;
+    if (settings->objective == OBJECTIVE_SET && !prompt_layout_single(settings->prompt.layout))
+        return error_set(
+            error, ERROR_USAGE,
+            "the objective `set` is for items of one token each, and these prompts write some with "
+            "several; use `next`");
     struct packer *made = calloc(1, sizeof *made);
-
     if (!made)
         return error_memory(error, "training batches", sizeof *made, NULL);
     made->settings = *settings;

@@ -8,7 +8,7 @@
  * has to learn not to repeat a context learns to avoid what resembles it. END is no target, and a last item
  * after which nothing is left to learn is not computed.
  *
- * It is for layouts in which every item is one token.
+ * It is for layouts in which every item is one token, and refused with others.
  *
  * Objective "next": every position learns the next token, up to the last of the sequence.
  */
@@ -23,7 +23,7 @@
 enum objective { OBJECTIVE_SET, OBJECTIVE_NEXT };
 
 struct packing_settings {
-    struct prompt_settings prompt; /* length_maximum is at least prompt_length_minimum() */
+    struct prompt_settings prompt;
     enum objective objective;
     /* A position after a share s of its sequence counts s to this power; 0: all alike. */
     double context_weight;

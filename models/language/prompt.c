@@ -66,6 +66,16 @@ int64_t prompt_length_minimum(const struct prompt_layout *layout, int64_t users)
     return frame + item + layout->closing.count;
 }
 
+bool prompt_check(const struct prompt_settings *settings, int64_t users, struct error *error)
+{
+    const int64_t minimum = prompt_length_minimum(settings->layout, users);
+    return settings->length_maximum >= minimum ||
+           error_set(error, ERROR_USAGE,
+                     "prompts.length is %lld, and the longest prompt takes %lld tokens with a single item; "
+                     "raise it",
+                     (long long)settings->length_maximum, (long long)minimum);
+}
+
 int64_t prompt_length_bound(const struct prompt_settings *settings, int32_t user, const int32_t *items,
                             int64_t item_count)
 {
@@ -141,26 +151,57 @@ static void select_items(int32_t *selected, int64_t wanted, const int32_t *items
     random_shuffle(stream, selected, wanted);
 }
 
-int64_t prompt_context(int32_t *tokens, const struct prompt_settings *settings, int32_t user,
-                       const int32_t *items, int64_t item_count, uint64_t seed, uint64_t draw)
+/* Returns the length; *shown is how many items are in the context. */
+static int64_t draw_context(int32_t *tokens, const struct prompt_settings *settings, int32_t user,
+                            const int32_t *items, int64_t item_count, struct random_stream stream,
+                            int64_t *shown)
 {
     const struct prompt_layout *layout = settings->layout;
     const int64_t budget = item_budget(settings, user);
-    struct random_stream stream = random_stream_open(seed, RANDOM_CONTEXT, draw, (uint64_t)user);
     const int32_t *list;
-    int64_t shown, list_at;
+    int64_t list_at;
 
     if (settings->shuffle) {
         const int64_t most = fitting_at_most(layout, budget, items, item_count);
         select_items(tokens, most, items, item_count, &stream);
-        shown = fitting_from_first(layout, budget, tokens, most);
+        *shown = fitting_from_first(layout, budget, tokens, most);
         /* At the end of `tokens` the list stays until it is written, since each item takes at least its own place. */
-        list = memmove(tokens + settings->length_maximum - shown, tokens, (size_t)shown * sizeof *tokens);
+        list = memmove(tokens + settings->length_maximum - *shown, tokens, (size_t)*shown * sizeof *tokens);
     } else {
-        shown = fitting_from_last(layout, budget, items, item_count);
-        list = items + item_count - shown;
+        *shown = fitting_from_last(layout, budget, items, item_count);
+        list = items + item_count - *shown;
     }
-    return write_context(tokens, layout, user, list, shown, &list_at);
+    return write_context(tokens, layout, user, list, *shown, &list_at);
+}
+
+int64_t prompt_context(int32_t *tokens, const struct prompt_settings *settings, int32_t user,
+                       const int32_t *items, int64_t item_count, uint64_t seed, uint64_t draw)
+{
+    int64_t shown;
+    return draw_context(tokens, settings, user, items, item_count,
+                        random_stream_open(seed, RANDOM_CONTEXT, draw, (uint64_t)user), &shown);
+}
+
+struct prompt_question prompt_question(int32_t *tokens, const struct prompt_settings *settings, int32_t user,
+                                       const int32_t *items, int64_t item_count, const int32_t *answer,
+                                       int64_t answer_count, uint64_t seed, uint64_t draw)
+{
+    const struct prompt_layout *layout = settings->layout;
+    struct prompt_settings shortened = *settings;
+    struct prompt_question question;
+    int64_t shown;
+
+    assert(answer_count >= 1);
+    question.answers = fitting_from_first(layout, item_budget(settings, user) / 2, answer, answer_count);
+    question.answers += question.answers == 0;
+    for (int64_t i = 0; i < question.answers; i++)
+        shortened.length_maximum -= prompt_layout_item_cost(layout, answer[i]);
+    question.length = draw_context(tokens, &shortened, user, items, item_count,
+                                   random_stream_open(seed, RANDOM_CONTEXT, draw, (uint64_t)user), &shown);
+    question.answer = question.length - 1;
+    question.length += write_items(tokens + question.length, &layout->answer, !layout->joined || shown == 0,
+                                   answer, question.answers);
+    return question;
 }
 
 /* ---- training sequences ------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/error.h"
 #include "models/language/prompt_layout.h"
 
 struct prompt_settings {
@@ -24,6 +25,9 @@ struct prompt_settings {
 
 /* The length that holds any one item in the prompt of any of `users` users. */
 int64_t prompt_length_minimum(const struct prompt_layout *layout, int64_t users);
+
+/* Refuses a length_maximum below that, and says what is needed. */
+bool prompt_check(const struct prompt_settings *settings, int64_t users, struct error *error);
 
 /* Tokens that hold every prompt with these items, at most length_maximum. */
 int64_t prompt_length_bound(const struct prompt_settings *settings, int32_t user, const int32_t *items,
@@ -37,6 +41,18 @@ int64_t prompt_fitting_items(const struct prompt_settings *settings, int32_t use
  * the shuffled contexts of a user: the order is a function of (seed, user, draw). */
 int64_t prompt_context(int32_t *tokens, const struct prompt_settings *settings, int32_t user,
                        const int32_t *items, int64_t item_count, uint64_t seed, uint64_t draw);
+
+/* A context and a given answer to it, without what ends an answer. */
+struct prompt_question {
+    int64_t length;  /* tokens */
+    int64_t answer;  /* the first position whose next token belongs to the answer */
+    int64_t answers; /* items in the answer */
+};
+/* Writes them into tokens [settings->length_maximum]. The answer's items, from the first on, may take half of the room for
+ * items, and the context's the rest; the answer has one item at least. answer_count >= 1. */
+struct prompt_question prompt_question(int32_t *tokens, const struct prompt_settings *settings, int32_t user,
+                                       const int32_t *items, int64_t item_count, const int32_t *answer,
+                                       int64_t answer_count, uint64_t seed, uint64_t draw);
 
 /* Where a training sequence is cut into context and answer. */
 enum prompt_cut {
