@@ -45,6 +45,7 @@ bool command_devices(const struct invocation *invocation, struct error *error);
 bool command_synthesize(const struct invocation *invocation, struct error *error);
 bool command_recommend(const struct invocation *invocation, struct error *error);
 bool command_export(const struct invocation *invocation, struct error *error);
+bool command_merge(const struct invocation *invocation, struct error *error);
 bool command_reproduce(const struct invocation *invocation, struct error *error);
 
 /* The table, ended by a name that is NULL. */

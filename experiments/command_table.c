@@ -34,6 +34,11 @@ static const struct argp_option export_options[] = {
     {"arm", OPTION_FIRST + 5, "ARM", 0, "What it trained on (default: augmented, else original)", 0},
     {"seed", OPTION_FIRST + 6, "N", 0, "Which of its trainings (default: the lowest seed)", 0},
     {0}};
+static const struct argp_option merge_options[] = {
+    {"dtype", OPTION_FIRST + 0, "TYPE", 0, "f32, bf16 or f16 for all weights (default: as the base has them)",
+     0},
+    {"shard-bytes", OPTION_FIRST + 1, "N", 0, "Most bytes of weights in a file (default 5000000000)", 0},
+    {0}};
 static const struct argp_option synthesize_options[] = {
     {"users", OPTION_FIRST + 0, "N", 0, "Users (default 1000)", 0},
     {"items", OPTION_FIRST + 1, "N", 0, "Items (default 600)", 0},
@@ -146,6 +151,21 @@ const struct command commands[] = {
      "      --scores --output=scores.h5\n"
      "  python3 docs/examples/nearest_neighbours.py lightgcn.h5 --user=12\n",
      export_options, 1, 1, command_export},
+    {"merge", "Merge an adapter into its base, as a Hugging Face folder", "BASE ADAPTER OUT | RUN OUT",
+     "BASE is a Hugging Face folder (config.json, *.safetensors), ADAPTER a folder of peft "
+     "(adapter_config.json, "
+     "adapter_model.safetensors), OUT a folder that is not there yet. With the folder of a run, its own base "
+     "and adapter "
+     "are merged. OUT holds W + scale B A in place of each weight W with an adapter, the other weights, and "
+     "the base's "
+     "config.json and tokenizer as they are, so that any program that reads the base reads it. Sums are "
+     "taken in f32 and "
+     "rounded once. Weights stream from file to file: a model much larger than memory can be "
+     "merged.\n\nExamples:\n"
+     "  idrec merge models/llama-2-7b adapters/mine models/merged\n"
+     "  idrec merge models/llama-2-7b adapters/mine models/merged --dtype=bf16\n"
+     "  idrec merge runs/quickstart runs/quickstart-merged",
+     merge_options, 2, 3, command_merge},
     {"devices", "Tell which devices are there, what was built in, and why something is not", "",
      "Examples:\n  idrec devices\n  idrec devices --json", json_options, 0, 0, command_devices},
     {0}};

@@ -2,13 +2,8 @@
  * what is refused. */
 #include <unistd.h>
 
-#include "core/file.h"
-#include "golden_transformer.h"
-#include "models/language/checkpoint.h"
+#include "adapter_goldens.h"
 #include "models/language/checkpoint_adapter.h"
-
-static const char *const adapter_names[] = {"list", "stabilized", "all_linear", "expression", "excluded"};
-#define ADAPTER_COUNT (sizeof adapter_names / sizeof *adapter_names)
 
 static struct backend *backend;
 static char folder[] = "/tmp/idrec-adapter-XXXXXX";
@@ -21,17 +16,12 @@ static char *inside(const char *name)
 
 static int set_up(void **state)
 {
-    struct error error = ERROR_INITIALIZER;
     (void)state;
     backend = open_backend(1);
     if (!mkdtemp(folder))
         return -1;
     base = inside("base");
-    struct golden golden = golden_open("grouped_tied");
-    struct transformer *model = golden_model(&golden, backend);
-    require(checkpoint_save_base(model, base, &error), &error);
-    transformer_free(model);
-    golden_close(&golden);
+    save_adapters_base(backend, base);
     return 0;
 }
 
@@ -42,27 +32,6 @@ static int tear_down(void **state)
     backend_close(backend);
     free(base);
     return path_remove(folder, &error) ? 0 : -1;
-}
-
-/* The golden's batch, with the results of peft's adapter. */
-static struct golden open_adapter_golden(const char *name)
-{
-    struct error error = ERROR_INITIALIZER;
-    struct golden golden = golden_open("grouped_tied");
-    char *path = path_format("%s/tests/goldens/adapters/%s/golden.safetensors", IDREC_SOURCE_DIR, name);
-    safetensors_close(golden.file);
-    require(safetensors_open(&golden.file, path, &error), &error);
-    free(path);
-    golden.batch.token = golden_entry(&golden, "token")->data;
-    golden.batch.starts = golden_entry(&golden, "starts")->data;
-    golden.batch.target = golden_entry(&golden, "target")->data;
-    golden.batch.weight = golden_entry(&golden, "weight")->data;
-    return golden;
-}
-
-static char *golden_folder(const char *name)
-{
-    return path_format("%s/tests/goldens/adapters/%s", IDREC_SOURCE_DIR, name);
 }
 
 static struct transformer *load(const char *adapter, const struct golden *golden)
@@ -80,7 +49,7 @@ static void adapters_of_peft_give_its_results(void **state)
     (void)state;
     for (size_t index = 0; index < ADAPTER_COUNT; index++) {
         struct golden golden = open_adapter_golden(adapter_names[index]);
-        char *adapter = golden_folder(adapter_names[index]);
+        char *adapter = adapter_folder(adapter_names[index]);
         struct transformer *model = load(adapter, &golden);
         const struct safetensors_entry *expected = golden_entry(&golden, "logits");
         const double *losses = golden_entry(&golden, "losses")->data;
@@ -110,7 +79,7 @@ static void saved_adapters_come_back(void **state)
     for (size_t index = 0; index < ADAPTER_COUNT; index++) {
         struct error error = ERROR_INITIALIZER;
         struct golden golden = open_adapter_golden(adapter_names[index]);
-        char *adapter = golden_folder(adapter_names[index]), *copy = inside("copy");
+        char *adapter = adapter_folder(adapter_names[index]), *copy = inside("copy");
         struct transformer *model = load(adapter, &golden);
         require(checkpoint_save_adapter(model, copy, &error), &error);
         struct transformer *other = load(copy, &golden);
@@ -269,7 +238,7 @@ static void further_tensors_are_refused(void **state)
     (void)state;
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
-    char *adapter = golden_folder("list"), *config = path_format("%s/adapter_config.json", adapter), *text;
+    char *adapter = adapter_folder("list"), *config = path_format("%s/adapter_config.json", adapter), *text;
     char *copy = inside("narrower"), *target = inside("narrower/adapter_config.json");
     char *weights = path_format("%s/adapter_model.safetensors", adapter),
          *link = inside("narrower/adapter_model.safetensors");

@@ -1,0 +1,82 @@
+#include "experiments/language_folder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/config.h"
+#include "core/file.h"
+#include "experiments/run.h"
+
+/* A path below a folder, or NULL where nothing is there. */
+static char *existing(const char *folder, const char *name)
+{
+    char *path = path_format("%s/%s", folder, name);
+    if (path_exists(path))
+        return path;
+    free(path);
+    return NULL;
+}
+
+static char *base_of_run(const struct config *config, const char *run)
+{
+    if (strcmp(config_string(config, "finetune.method"), "full") == 0)
+        return path_format("%s/language_model/finetuned", run);
+    if (!config_is_null(config, "language_model.checkpoint") && !config_boolean(config, "pretrain.enabled"))
+        return config_file_path(config, "language_model.checkpoint");
+    return path_format("%s/language_model/base", run);
+}
+
+static void describe_run(struct language_folder *folder, const struct config *config)
+{
+    char *checkpoint = config_file_path(config, "language_model.checkpoint");
+    folder->base = base_of_run(config, folder->run);
+    folder->ids = strcmp(config_string(config, "language_model.vocabulary"), "ids") == 0;
+    if (strcmp(config_string(config, "finetune.method"), "lora") == 0)
+        folder->adapter = path_format("%s/language_model/adapter", folder->run);
+    if (!folder->ids && checkpoint)
+        folder->tokenizer = existing(checkpoint, "tokenizer.json");
+    free(checkpoint);
+}
+
+static bool open_run(struct language_folder *folder, const char *path, struct error *error)
+{
+    struct config *config = NULL;
+    char *file = path_format("%s/config.yaml", path);
+    const bool opened =
+        run_check_stage(path, "finetune", error) && config_load(&config, file, 0, NULL, error);
+    free(file);
+    if (!opened)
+        return false;
+    folder->run = path_format("%s", path);
+    describe_run(folder, config);
+    config_free(config);
+    return true;
+}
+
+bool language_folder_open(struct language_folder *folder, const char *path, const char *adapter,
+                          struct error *error)
+{
+    char *manifest = existing(path, "manifest.json");
+    const bool is_run = manifest != NULL;
+    *folder = (struct language_folder){.ids = false};
+    free(manifest);
+    if (is_run && !open_run(folder, path, error))
+        return false;
+    if (!is_run) {
+        folder->base = path_format("%s", path);
+        folder->tokenizer = existing(path, "tokenizer.json");
+    }
+    if (adapter) {
+        free(folder->adapter);
+        folder->adapter = path_format("%s", adapter);
+    }
+    return true;
+}
+
+void language_folder_close(struct language_folder *folder)
+{
+    free(folder->base);
+    free(folder->adapter);
+    free(folder->tokenizer);
+    free(folder->run);
+}

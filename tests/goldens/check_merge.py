@@ -1,0 +1,54 @@
+"""Merges the adapters of make_adapter.py by `idrec merge`, loads the results with transformers, and compares logits with
+those of peft's merge_and_unload of the same base and adapter.
+
+Needs torch, transformers, peft, safetensors. Run: python check_merge.py IDREC (the program)
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import torch
+from make_adapter import ADAPTERS, BASE, load_base
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+HERE = pathlib.Path(__file__).parent
+# The last three are rounded once here, and by peft the adapter's product is rounded before it is added.
+WAYS = {"f32": (torch.float32, [], 1e-5), "shards": (torch.float32, ["--shard-bytes=3000"], 1e-5),
+        "bf16": (torch.bfloat16, [], 0.1), "f16": (torch.float16, [], 0.01),
+        "f32_to_bf16": (torch.float32, ["--dtype=bf16"], 0.1)}
+
+
+def logits_of(model, golden):
+    token, starts = golden["token"].long(), golden["starts"]
+    with torch.no_grad():
+        return torch.cat([model.float()(input_ids=token[None, a:b]).logits[0] for a, b in zip(starts, starts[1:])])
+
+
+def difference(program, folder, name, dtype, options, golden):
+    adapter, base, merged = HERE / "adapters" / name, folder / "base", folder / "merged"
+    load_base(golden).to(dtype).save_pretrained(base)
+    subprocess.run([program, "merge", base, adapter, merged, *options], check=True, stdout=subprocess.DEVNULL)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    expected = logits_of(PeftModel.from_pretrained(model, adapter).merge_and_unload(), golden)
+    found = logits_of(AutoModelForCausalLM.from_pretrained(merged), golden)
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+def main():
+    golden = load_file(HERE / f"transformer_{BASE}.safetensors")
+    good = True
+    for way, (dtype, options, tolerance) in WAYS.items():
+        for name in ADAPTERS:
+            with tempfile.TemporaryDirectory() as folder:
+                found = difference(sys.argv[1], pathlib.Path(folder), name, dtype, options, golden)
+            print(f"{way}, {name}: logits differ by {found:.2g} of the largest", flush=True)
+            good = good and found <= tolerance
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
