@@ -4,6 +4,7 @@
  */
 #include <unistd.h>
 
+#include "core/counting.h"
 #include "core/file.h"
 #include "core/quantize.h"
 #include "golden_transformer.h"
@@ -265,6 +266,63 @@ static void damaged_weights_are_named(void **state)
     unlink(path);
 }
 
+/* ---- memory --------------------------------------------------------------------------------------------- */
+
+static size_t arena_bytes(const struct transformer *model, const char *name)
+{
+    for (int index = 0; transformer_arena(model, index); index++)
+        if (strcmp(transformer_arena(model, index)->name, name) == 0)
+            return transformer_arena(model, index)->capacity;
+    fail_msg("there is no arena '%s'", name);
+    return 0;
+}
+
+/* Llama-2-7B in `frozen`, to be trained by the paper's adapters on 2,048 tokens, on a GPU that need not be there. */
+static struct transformer *seven_billion(struct backend *counting, enum frozen_storage frozen)
+{
+    const struct transformer_settings settings = {.vocabulary = 32000,
+                                                  .width = 4096,
+                                                  .layers = 32,
+                                                  .query_heads = 32,
+                                                  .key_heads = 32,
+                                                  .head_width = 128,
+                                                  .hidden = 11008,
+                                                  .norm_epsilon = 1e-5f,
+                                                  .rope_theta = 1e4f,
+                                                  .positions = true,
+                                                  .recompute = true,
+                                                  .precision = PRECISION_BF16,
+                                                  .frozen = frozen};
+    const struct lora_settings lora = {
+        .rank = 8, .alpha = 32.0, .dropout = 0.05, .targets = {[LINEAR_Q] = true, [LINEAR_V] = true}};
+    struct error error = ERROR_INITIALIZER;
+    struct transformer *model;
+    require(transformer_create(&model, counting, &settings, &lora, TRAIN_LORA, 2048, 32, 1, &error), &error);
+    return model;
+}
+
+static void seven_billion_fit_in_twelve_gigabytes(void **state)
+{
+    (void)state;
+    const double linears = 32.0 * (4.0 * 4096.0 * 4096.0 + 3.0 * 4096.0 * 11008.0);
+    const double tables = 2.0 * 2.0 * 32000.0 * 4096.0, norms = 2.0 * 65.0 * 4096.0;
+    const double adapters = 32.0 * 2.0 * 2.0 * 8.0 * 4096.0;
+    static const double bytes[] = {2.0, 1.0625, 0.5625};
+    for (enum frozen_storage storage = FROZEN_PRECISION; storage <= FROZEN_NF4; storage++) {
+        struct error error = ERROR_INITIALIZER;
+        struct backend *counting = counting_backend_open(DEVICE_CUDA, 1, &error);
+        require(counting != NULL, &error);
+        struct transformer *model = seven_billion(counting, storage);
+        assert_near((double)arena_bytes(model, "weights"),
+                    bytes[storage] * linears + tables + norms + 6.0 * adapters, 1e5);
+        assert_near((double)arena_bytes(model, "gradients"), 4.0 * adapters, 1e5);
+        assert_near((double)arena_bytes(model, "optimizer"), 8.0 * adapters, 1e5);
+        assert_true((counting->memory.bytes < 12e9) == (storage != FROZEN_PRECISION));
+        transformer_free(model);
+        backend_close(counting);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +334,7 @@ int main(void)
         cmocka_unit_test(what_is_trained_is_not_quantised),
         cmocka_unit_test(checkpoints_are_quantised_while_they_are_read),
         cmocka_unit_test(damaged_weights_are_named),
+        cmocka_unit_test(seven_billion_fit_in_twelve_gigabytes),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
