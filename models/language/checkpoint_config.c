@@ -377,16 +377,32 @@ static bool read_norm(const struct document *document, struct transformer_settin
     return read;
 }
 
+static bool read_document(const struct document *document, struct transformer_settings *settings,
+                          struct error *error)
+{
+    const struct family *family;
+    *settings = (struct transformer_settings){.recompute = false};
+    return read_family(document, &family, error) && checkpoint_keys_check(document, error) &&
+           read_biases(document, family, settings, error) && read_sizes(document, family, settings, error) &&
+           read_positions(document, settings, error) && read_longest(document, family, settings, error) &&
+           read_norm(document, settings, error);
+}
+
 bool checkpoint_config_read(struct transformer_settings *settings, const char *folder, struct error *error)
 {
     struct document document;
-    const struct family *family;
-    *settings = (struct transformer_settings){.recompute = false};
     const bool read =
-        document_open(&document, folder, "config.json", error) && read_family(&document, &family, error) &&
-        checkpoint_keys_check(&document, error) && read_biases(&document, family, settings, error) &&
-        read_sizes(&document, family, settings, error) && read_positions(&document, settings, error) &&
-        read_longest(&document, family, settings, error) && read_norm(&document, settings, error);
+        document_open(&document, folder, "config.json", error) && read_document(&document, settings, error);
+    document_close(&document);
+    return read;
+}
+
+bool checkpoint_config_parse(struct transformer_settings *settings, const char *path, const char *text,
+                             size_t length, struct error *error)
+{
+    struct document document;
+    const bool read =
+        document_parse(&document, path, text, length, error) && read_document(&document, settings, error);
     document_close(&document);
     return read;
 }

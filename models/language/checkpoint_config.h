@@ -14,5 +14,8 @@ bool checkpoint_config_write(const struct transformer_settings *settings, enum d
  * sizes out of bounds. The longest sequence is what the sliding window and the positions of the model allow: within the
  * window it changes nothing. */
 bool checkpoint_config_read(struct transformer_settings *settings, const char *folder, struct error *error);
+/* The same from text in memory; `path` stands for it in messages. */
+bool checkpoint_config_parse(struct transformer_settings *settings, const char *path, const char *text,
+                             size_t length, struct error *error);
 
 #endif

@@ -17,22 +17,29 @@ bool document_write(json_t *object, const char *folder, const char *file, struct
     return written;
 }
 
-bool document_open(struct document *document, const char *folder, const char *file, struct error *error)
+bool document_parse(struct document *document, const char *path, const char *text, size_t length,
+                    struct error *error)
 {
-    char *text = NULL;
-    size_t length = 0;
     json_error_t reason;
-    document->path = path_format("%s/%s", folder, file);
-    document->object = NULL;
-    if (!file_read(document->path, &text, &length, error))
-        return false;
+    document->path = path_format("%s", path);
     document->object = json_loadb(text, length, JSON_REJECT_DUPLICATES, &reason);
-    free(text);
     if (json_is_object(document->object))
         return true;
     return error_at(error, ERROR_RUN, document->path, document->object ? 0 : reason.line,
                     "is no JSON object (%s); get the file anew",
                     document->object ? "another value" : reason.text);
+}
+
+bool document_open(struct document *document, const char *folder, const char *file, struct error *error)
+{
+    char *text = NULL, *path = path_format("%s/%s", folder, file);
+    size_t length = 0;
+    *document = (struct document){.path = NULL};
+    const bool opened =
+        file_read(path, &text, &length, error) && document_parse(document, path, text, length, error);
+    free(text);
+    free(path);
+    return opened;
 }
 
 void document_close(struct document *document)

@@ -17,6 +17,9 @@ struct document {
 
 /* Opens FOLDER/FILE. document_close() is due after a failure too. */
 bool document_open(struct document *document, const char *folder, const char *file, struct error *error);
+/* The same from text in memory; `path` stands for it in messages. */
+bool document_parse(struct document *document, const char *path, const char *text, size_t length,
+                    struct error *error);
 void document_close(struct document *document);
 /* Writes FOLDER/FILE and frees `object`; NULL counts as lack of memory. */
 bool document_write(json_t *object, const char *folder, const char *file, struct error *error);
