@@ -146,7 +146,8 @@ bool validate(struct validation *result, const struct validator *validator, stru
     int64_t count = 0;
     bool done = false;
 
-    scoring.token = malloc(tokens * sizeof *scoring.token);
+    /* prompt_context() may write up to length_maximum tokens from where a context begins. */
+    scoring.token = malloc((tokens + (size_t)validator->prompt.length_maximum) * sizeof *scoring.token);
     scoring.position = malloc(tokens * sizeof *scoring.position);
     scoring.starts = malloc((ROWS_AT_ONCE + 1) * sizeof *scoring.starts);
     scoring.last = malloc(ROWS_AT_ONCE * sizeof *scoring.last);
