@@ -202,6 +202,27 @@ static void tokens_and_texts_are_those_of_the_library(void **state)
     }
 }
 
+/* ---- a small file ------------------------------------------------------------------------------------- */
+
+#define SMALL                                                                                                \
+    "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":5,\"content\":\"<"  \
+    "s>\","                                                                                                  \
+    "\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}],"       \
+    "\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":null,"                   \
+    "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4},"   \
+    "\"merges\":[\"a b\",[\"ab\",\"c\"]]}}"
+
+/* SMALL with one piece replaced. */
+static char *changed(const char *from, const char *to)
+{
+    const char *const place = strstr(SMALL, from);
+    assert_non_null(place);
+    char *text = malloc(sizeof SMALL + strlen(to));
+    assert_non_null(text);
+    sprintf(text, "%.*s%s%s", (int)(place - SMALL), SMALL, to, place + strlen(from));
+    return text;
+}
+
 /* ---- by hand ------------------------------------------------------------------------------------------ */
 
 static void byte_level_texts_come_back_whole(void **state)
@@ -264,6 +285,27 @@ static void continued_text_has_nothing_before_it(void **state)
     tokenizer_free(tokenizer);
 }
 
+/* Only the part with which a text begins is the first, also of those that an earlier step has cut. */
+static void metaspace_first_is_the_first_part(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct tokenizer *tokenizer;
+    char *text = changed(
+        "\"pre_tokenizer\":null",
+        "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{"
+        "\"String\":\"b\"},"
+        "\"behavior\":\"Isolated\",\"invert\":false},"
+        "{\"type\":\"Metaspace\",\"replacement\":\"c\",\"prepend_scheme\":\"first\",\"split\":false}]}");
+    require(tokenizer_parse(&tokenizer, "small.json", text, strlen(text), &error), &error);
+    assert_tokens(tokenizer, "aba<s>a", (struct encoding_options){0},
+                  (const char *const[]){"c", "a", "b", "a", "<s>", "a", NULL});
+    assert_tokens(tokenizer, "aba", (struct encoding_options){.continues = true},
+                  (const char *const[]){"a", "b", "a", NULL});
+    tokenizer_free(tokenizer);
+    free(text);
+}
+
 static void unknown_ids_are_left_out(void **state)
 {
     (void)state;
@@ -305,25 +347,6 @@ static void text_that_is_no_utf8_is_refused(void **state)
 }
 
 /* ---- files that are refused --------------------------------------------------------------------------- */
-
-#define SMALL                                                                                                \
-    "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":5,\"content\":\"<"  \
-    "s>\","                                                                                                  \
-    "\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}],"       \
-    "\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":null,"                   \
-    "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4},"   \
-    "\"merges\":[\"a b\",[\"ab\",\"c\"]]}}"
-
-/* SMALL with one piece replaced. */
-static char *changed(const char *from, const char *to)
-{
-    const char *const place = strstr(SMALL, from);
-    assert_non_null(place);
-    char *text = malloc(sizeof SMALL + strlen(to));
-    assert_non_null(text);
-    sprintf(text, "%.*s%s%s", (int)(place - SMALL), SMALL, to, place + strlen(from));
-    return text;
-}
 
 static const struct {
     const char *from, *to, *reason;
@@ -437,7 +460,7 @@ static void both_forms_of_merges_are_read(void **state)
     tokenizer_free(tokenizer);
 }
 
-/* ---- for compare_tokenizers.py -------------------------------------------------------------------------- */
+/* ---- for compare_tokenizers.py ------------------------------------------------------------------------ */
 
 static bool write_number(uint32_t number)
 {
@@ -510,6 +533,7 @@ int main(int count, char **arguments)
         cmocka_unit_test_setup_teardown(byte_level_texts_come_back_whole, open_goldens, close_goldens),
         cmocka_unit_test(tokens_have_names),
         cmocka_unit_test(continued_text_has_nothing_before_it),
+        cmocka_unit_test(metaspace_first_is_the_first_part),
         cmocka_unit_test(unknown_ids_are_left_out),
         cmocka_unit_test(text_that_is_no_utf8_is_refused),
         cmocka_unit_test(what_is_lacking_is_refused_by_name),
