@@ -57,8 +57,8 @@ static void rotate(const struct subspace *space, double *x)
     }
 }
 
-/* Rayleigh and Ritz: the basis becomes the best approximations of eigenvectors in its span, values descending, and image =
- * matrix basis. */
+/* Rayleigh and Ritz: the basis becomes the best approximations of eigenvectors in its span, values descending, and
+ * image = matrix basis. */
 static bool rayleigh_ritz(struct subspace *space, struct error *error)
 {
     const int64_t width = space->width;
@@ -101,8 +101,8 @@ static void recur(const struct subspace *space, double *to, const double *x, dou
         to[i] = scale * (space->image[i] - centre * x[i]) - shrink * to[i];
 }
 
-/* basis = p(matrix) basis of the polynomial that is small from `least` to the smallest of the subspace's values and grows
- * fastest above. */
+/* basis = p(matrix) basis of the polynomial that is small from `least` to the smallest of the subspace's values and
+ * grows fastest above. */
 static void filter(struct subspace *space)
 {
     const double largest = space->matrix->largest, least = space->matrix->least;

@@ -1,5 +1,5 @@
-/* Leading eigenvectors of matrices whose spectrum is known by construction: small and large, with multiplicities, with eigenvalues
- * close to each other; bits at any number of threads. */
+/* Leading eigenvectors of matrices whose spectrum is known by construction: small and large, with multiplicities,
+ * with eigenvalues close to each other; bits at any number of threads. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,10 @@
 /* Which tokens stand for an item, of each kind, and where they lie in a vocabulary. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "models/language/indexing.h"
+#include "models/language/prompt_layout.h"
 #include "models/language/vocabulary.h"
 #include "tests/support.h"
 
@@ -88,6 +90,60 @@ static void codes_go_before_ids(void **state)
     indexing_free(&indexing);
 }
 
+static void a_file_holds_all_of_it(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/idrec-indexing-XXXXXX";
+    const int file = mkstemp(path);
+    assert_true(file >= 0);
+    close(file);
+    struct error error = ERROR_INITIALIZER;
+    struct indexing made = indexing_of(INDEXING_COLLABORATIVE_IDS, FIRST), read;
+    require(indexing_save(&made, path, &error), &error);
+    require(indexing_load(&read, path, ITEMS, &error), &error);
+    assert_int_equal(read.first_token, FIRST);
+    assert_int_equal(read.own_tokens, made.own_tokens);
+    assert_int_equal(read.code_tokens, made.code_tokens);
+    assert_int_equal(read.groups, made.groups);
+    assert_int_equal(read.largest_group, made.largest_group);
+    assert_int_equal(read.levels, made.levels);
+    assert_memory_equal(read.tokens.next.starts, made.tokens.next.starts, (ITEMS + 1) * sizeof(int64_t));
+    assert_memory_equal(read.tokens.next.token, made.tokens.next.token, 2 * ITEMS * sizeof(int32_t));
+    indexing_free(&read);
+    assert_false(indexing_load(&read, path, ITEMS + 1, &error));
+    assert_non_null(strstr(error.message, "not the indexing of 10 items"));
+    /* A token that is none of the new ones. */
+    made.tokens.first.token[3] = FIRST - 1;
+    error = ERROR_INITIALIZER;
+    require(indexing_save(&made, path, &error), &error);
+    assert_false(indexing_load(&read, path, ITEMS, &error));
+    assert_null(read.tokens.first.token);
+    indexing_free(&made);
+    unlink(path);
+}
+
+static void a_layout_takes_the_tokens(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct indexing indexing = indexing_of(INDEXING_COLLABORATIVE, CONTROL_TOKEN_COUNT);
+    const struct vocabulary vocabulary = {.users = USERS, .user_tokens = true, .codes = indexing.code_tokens};
+    struct prompt_layout layout;
+    require(prompt_layout_of_codes(&layout, &vocabulary, &indexing.tokens.first, true, &error), &error);
+    const struct token_rows *const forms[] = {&layout.items.first, &layout.items.next, &layout.answer.first,
+                                              &layout.answer.next};
+    for (int form = 0; form < 4; form++) {
+        assert_int_equal(forms[form]->count, ITEMS);
+        assert_memory_equal(forms[form]->starts, indexing.tokens.first.starts, (ITEMS + 1) * sizeof(int64_t));
+        assert_memory_equal(forms[form]->token, indexing.tokens.first.token,
+                            (2 * ITEMS - 1) * sizeof(int32_t));
+    }
+    assert_int_equal(layout.users.token[2], CONTROL_TOKEN_COUNT + 4 + 2);
+    assert_false(prompt_layout_single(&layout));
+    prompt_layout_free(&layout);
+    indexing_free(&indexing);
+}
+
 static void names_in_text_are_not_made_here(void **state)
 {
     (void)state;
@@ -132,6 +188,8 @@ int main(void)
         cmocka_unit_test(ids_beside_a_tokenizer_begin_at_its_size),
         cmocka_unit_test(codes_are_new_tokens),
         cmocka_unit_test(codes_go_before_ids),
+        cmocka_unit_test(a_file_holds_all_of_it),
+        cmocka_unit_test(a_layout_takes_the_tokens),
         cmocka_unit_test(names_in_text_are_not_made_here),
         cmocka_unit_test(kinds_have_words),
         cmocka_unit_test(tokens_of_a_vocabulary_follow_one_another),

@@ -1,4 +1,5 @@
-/* Collaborative codes: groups against scikit-learn's (goldens/make_item_groups.py), and what every code must keep to. */
+/* Collaborative codes: groups against scikit-learn's (goldens/make_item_groups.py), and what every code must keep
+ * to. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,8 +189,8 @@ static void cuts_of_movielens_are_as_small(void **state)
 
 /* ---- what every code keeps to ------------------------------------------------------------------------- */
 
-/* Users with up to 8 items, popular ones more often than others; the last tenth of the items has no users, and the tenth before it
- * one user each. */
+/* Users with up to 8 items, popular ones more often than others; the last tenth of the items has no users, and the
+ * tenth before it one user each. */
 static struct csr draw_train(int64_t users, int64_t items, uint64_t seed)
 {
     struct random_stream stream = random_stream_open(seed, RANDOM_TEST, 1, 0);

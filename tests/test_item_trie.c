@@ -1,4 +1,5 @@
-/* The trie of items against brute force: nodes, children, ranges and what is left of a node; what is refused; its speed. */
+/* The trie of items against brute force: nodes, children, ranges and what is left of a node; what is refused; its
+ * speed. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

@@ -1,7 +1,7 @@
 /*
- * item_graph.h: the graph of items that users have in common: an edge between two items weighs as many users as have both.
- * It is held as the users' histories, from which all that is asked of it is computed: its edges would take memory by the
- * square of the histories' lengths.
+ * item_graph.h: the graph of items that users have in common: an edge between two items weighs as many users as have
+ * both. It is held as the users' histories, from which all that is asked of it is computed: its edges would take memory
+ * by the square of the histories' lengths.
  */
 #ifndef IDREC_MODELS_LANGUAGE_ITEM_GRAPH_H
 #define IDREC_MODELS_LANGUAGE_ITEM_GRAPH_H

@@ -14,11 +14,11 @@ struct item_groups {
 
 /* At least 2 and at most `groups` groups, none empty, of at least 2 items.
  *
- * Items without edges are a group of their own. The others fall into groups whose normalised cut is small: the leading
- * eigenvectors of D^-1/2 A D^-1/2, A the edges' weights and D the degrees, times D^-1/2 are the relaxed indicators of groups
- * (Shi and Malik), and k-means of their rows weighted by degree rounds them (Bach and Jordan, "Learning spectral clustering",
- * NIPS 2003); of several starts the one with the smallest normalised cut is taken. Where no edges tell items apart,
- * they are cut evenly in their order.
+ * Items without edges are a group of their own. The others fall into groups whose normalised cut is small: the
+ * leading eigenvectors of D^-1/2 A D^-1/2, A the edges' weights and D the degrees, times D^-1/2 are the relaxed
+ * indicators of groups (Shi and Malik), and k-means of their rows weighted by degree rounds them (Bach and Jordan,
+ * "Learning spectral clustering", NIPS 2003); of several starts the one with the smallest normalised cut is taken.
+ * Where no edges tell items apart, they are cut evenly in their order.
  *
  * The seeds are (seed, RANDOM_CLUSTER, step, ...). The bits do not depend on the number of threads. */
 bool item_groups_find(struct item_groups *found, const struct item_graph *graph, int64_t groups,

@@ -1,6 +1,7 @@
 #include "models/language/prompt_layout.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void prompt_layout_free(struct prompt_layout *layout)
 {
@@ -58,6 +59,31 @@ bool prompt_layout_of_ids(struct prompt_layout *layout, const struct vocabulary 
         rows_of_single_tokens(&layout->items.next, items, item, error) &&
         rows_of_single_tokens(&layout->answer.first, items, item, error) &&
         rows_of_single_tokens(&layout->answer.next, items, item, error))
+        return true;
+    prompt_layout_free(layout);
+    return false;
+}
+
+static bool replace_rows(struct token_rows *rows, const struct token_rows *items, struct error *error)
+{
+    const size_t starts = ((size_t)items->count + 1) * sizeof *rows->starts;
+    const size_t tokens = (size_t)items->starts[items->count] * sizeof *rows->token;
+    token_rows_free(rows);
+    *rows = (struct token_rows){.count = items->count, .starts = malloc(starts), .token = malloc(tokens + 1)};
+    if (!rows->starts || !rows->token)
+        return error_memory(error, "the tokens of the prompts", starts + tokens, NULL);
+    memcpy(rows->starts, items->starts, starts);
+    memcpy(rows->token, items->token, tokens);
+    return true;
+}
+
+bool prompt_layout_of_codes(struct prompt_layout *layout, const struct vocabulary *vocabulary,
+                            const struct token_rows *items, bool separator, struct error *error)
+{
+    if (!prompt_layout_of_ids(layout, vocabulary, separator, error))
+        return false;
+    if (replace_rows(&layout->items.first, items, error) && replace_rows(&layout->items.next, items, error) &&
+        replace_rows(&layout->answer.first, items, error) && replace_rows(&layout->answer.next, items, error))
         return true;
     prompt_layout_free(layout);
     return false;

@@ -43,6 +43,9 @@ void prompt_layout_free(struct prompt_layout *layout);
  * are one list. */
 bool prompt_layout_of_ids(struct prompt_layout *layout, const struct vocabulary *vocabulary, bool separator,
                           struct error *error);
+/* The same where an item is written as its row of tokens (indexing.h) instead of its own token. */
+bool prompt_layout_of_codes(struct prompt_layout *layout, const struct vocabulary *vocabulary,
+                            const struct token_rows *items, bool separator, struct error *error);
 
 /* Tokens of the context's pieces for a user, without items. */
 int64_t prompt_layout_frame(const struct prompt_layout *layout, int32_t user);

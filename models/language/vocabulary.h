@@ -1,7 +1,7 @@
 /*
- * vocabulary.h: the tokens of `vocabulary: ids`: four control tokens, then a token for each item, then those of collaborative
- * codes, then, when `user_tokens` is set, a token for each user. Users come last because they are never predicted. What
- * stands for an item is indexing.h's matter: items need no tokens where codes do.
+ * vocabulary.h: the tokens of `vocabulary: ids`: four control tokens, then a token for each item, then those of
+ * collaborative codes, then, when `user_tokens` is set, a token for each user. Users come last because they are never
+ * predicted. What stands for an item is indexing.h's matter: items need no tokens where codes do.
  */
 #ifndef IDREC_MODELS_LANGUAGE_VOCABULARY_H
 #define IDREC_MODELS_LANGUAGE_VOCABULARY_H
