@@ -262,7 +262,6 @@ struct trainer_settings language_trainer_settings(const struct run *run, const c
 static struct validator make_validator(const struct language_training *training)
 {
     return (struct validator){
-        .vocabulary = training->vocabulary,
         .prompt = training->packing.prompt,
         .train = &training->dataset.train,
         .train_sorted = &training->train_sorted,
@@ -280,7 +279,11 @@ static struct validator make_validator(const struct language_training *training)
 static void report(const struct language_training *training, struct run *run,
                    const struct trainer_result *result)
 {
-    if (result->best_epoch >= 0)
+    if (result->best_epoch >= 0 && result->best.ndcg < 0)
+        log_line(run->log, "%s: kept epoch %lld of %lld: validation loss %.4f (%lld users)", training->stage,
+                 (long long)result->best_epoch, (long long)result->epochs, result->best.loss,
+                 (long long)result->best.users);
+    else if (result->best_epoch >= 0)
         log_line(
             run->log,
             "%s: kept epoch %lld of %lld: validation loss %.4f, ndcg@20 %.4f, recall@20 %.4f (%lld users)",
@@ -303,10 +306,11 @@ static bool train_packed(const struct language_training *training, struct run *r
     packer_begin_epoch(packer, 0);
     struct trainer_settings settings = language_trainer_settings(run, training->stage, packer);
     log_line(run->log,
-             "%s: %lld sequences, %lld tokens, %lld batches an epoch; %lld users have more items than fit",
+             "%s: %lld sequences, %lld tokens, %lld batches an epoch; %lld users have more items than fit, "
+             "and %lld items are left out",
              training->stage, (long long)packer_sequence_count(packer),
              (long long)packer_epoch_tokens(packer), (long long)packer_batch_count(packer),
-             (long long)packer_shortened(packer));
+             (long long)packer_shortened(packer), (long long)packer_left_out(packer));
     transformer_print_memory(model, stderr);
     if (!training_fingerprint(&settings.fingerprint, training, run, error))
         return false;

@@ -115,8 +115,7 @@ static int train_and_write(const struct trainer_settings *settings, const char *
     struct backend *backend = backend_open("cpu", 1, &error);
 
     make_world(&world);
-    const struct validator validator = {.vocabulary = vocabulary,
-                                        .prompt = packing.prompt,
+    const struct validator validator = {.prompt = packing.prompt,
                                         .train = &world.train,
                                         .train_sorted = &world.sorted,
                                         .truth = &world.truth,
@@ -283,8 +282,7 @@ static void validation_ignores_the_scores_of_train_items(void **state)
     for (int user = 1; user <= USERS; user++)
         starts[user] = 1;
     const struct csr train = {USERS, ITEMS, starts, shown}, truth = {USERS, ITEMS, starts, held};
-    const struct validator validator = {.vocabulary = vocabulary,
-                                        .prompt = packing.prompt,
+    const struct validator validator = {.prompt = packing.prompt,
                                         .train = &train,
                                         .train_sorted = &train,
                                         .truth = &truth,

@@ -46,8 +46,7 @@ void loss_lay_out(struct transformer *model, int64_t counted)
     loss->logits = arena_tensor_1d(scratch, DTYPE_BF16, (bytes + 1) / 2).data;
 }
 
-/* Logits and losses of the counted rows first .. first + rows - 1, and the gradient of their normed
- * states. */
+/* Losses of the counted rows first .. first + rows - 1, and, where the pass has gradients, that of their normed states. */
 static void run_chunk(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
                       int64_t first, int64_t rows)
 {
@@ -72,12 +71,14 @@ static void run_chunk(struct transformer *model, const struct layer_pass *pass, 
         const struct tensor targets = tensor_rows(&inputs->targets, first, rows);
         op_cross_entropy(pass->backend, &logits, &losses, &targets, &weights, classes);
     }
+    if (!pass->gradients)
+        return;
     struct tensor d_normed = tensor_rows(&loss->d_normed, first, rows);
     model_logits_backward(pass, &d_normed, &logits, &normed);
 }
 
-void loss_run(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
-              const struct tensor *x, struct tensor *d_x)
+void loss_measure(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
+                  const struct tensor *x)
 {
     struct loss_activations *const loss = &model->loss;
     const int64_t count = model->inputs.rows.shape[0];
@@ -86,6 +87,13 @@ void loss_run(struct transformer *model, const struct layer_pass *pass, const st
     model_final_norm(pass, &loss->normed, &loss->inverse_rms, &loss->selected);
     for (int64_t first = 0; first < count; first += chunk)
         run_chunk(model, pass, batch, first, smaller(chunk, count - first));
+}
+
+void loss_run(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
+              const struct tensor *x, struct tensor *d_x)
+{
+    struct loss_activations *const loss = &model->loss;
+    loss_measure(model, pass, batch, x);
     tensor_zero(pass->backend, &loss->d_selected);
     model_final_norm_backward(pass, &loss->d_selected, &loss->d_normed, &loss->selected, &loss->inverse_rms);
     op_gather(pass->backend, d_x, &loss->d_selected, &model->inputs.places);

@@ -323,6 +323,19 @@ static bool save_when_due(struct trainer *trainer, struct error *error)
 
 /* ---- epochs ------------------------------------------------------------------------------------------- */
 
+/* Of a validation without a ranking. */
+static void log_loss(const struct trainer *trainer, const struct validation *now)
+{
+    const struct position *at = &trainer->at;
+    const char *stage = trainer->settings->stage;
+
+    if (at->step == 0)
+        log_line(trainer->log, "%s: as it is, validation loss %.4f", stage, now->loss);
+    else
+        log_line(trainer->log, "%s: epoch %lld, loss %.4f, validation loss %.4f%s", stage,
+                 (long long)at->epoch, at->train_loss, now->loss, at->since_best == 0 ? ", the best" : "");
+}
+
 static void log_epoch(struct trainer *trainer, const struct validation *now)
 {
     static const char *const names[] = {"epoch", "train_loss", "validation_loss", "ndcg", "recall"};
@@ -330,9 +343,12 @@ static void log_epoch(struct trainer *trainer, const struct validation *now)
     const char *stage = trainer->settings->stage;
     const double values[] = {(double)at->epoch, at->train_loss, now ? now->loss : 0, now ? now->ndcg : 0,
                              now ? now->recall : 0};
+    const bool ranked = now && now->ndcg >= 0;
 
-    log_metric(trainer->log, stage, at->step, now ? 5 : 2, names, values);
-    if (now && at->step == 0)
+    log_metric(trainer->log, stage, at->step, ranked ? 5 : now ? 3 : 2, names, values);
+    if (now && !ranked)
+        log_loss(trainer, now);
+    else if (now && at->step == 0)
         log_line(trainer->log, "%s: as it is, validation loss %.4f, ndcg@%lld %.4f, recall@%lld %.4f", stage,
                  now->loss, (long long)trainer->validator->k, now->ndcg, (long long)trainer->validator->k,
                  now->recall);
@@ -440,6 +456,15 @@ static bool list_trained(struct trainer *trainer, struct error *error)
     return true;
 }
 
+static bool check_selection(const struct validator *validator, const struct trainer_settings *settings,
+                            struct error *error)
+{
+    return !settings->select_ndcg || !validator || prompt_layout_single(validator->prompt.layout) ||
+           error_set(error, ERROR_USAGE,
+                     "%s.select is ndcg, and items of several tokens are not ranked; use likelihood",
+                     settings->stage);
+}
+
 static bool check_sequences(const struct packer *packer, const char *stage, struct error *error)
 {
     return packer_sequence_count(packer) > 0 ||
@@ -461,7 +486,8 @@ bool trainer_run(struct trainer_result *result, struct transformer *model, struc
                               .log = log,
                               .at = {.best_epoch = -1},
                               .saved_at = clock_seconds()};
-    const bool fine = check_sequences(packer, settings->stage, error) && list_trained(&trainer, error) &&
+    const bool fine = check_sequences(packer, settings->stage, error) &&
+                      check_selection(validator, settings, error) && list_trained(&trainer, error) &&
                       make_copies(&trainer, error) && load_state(&trainer, error) &&
                       train_epochs(&trainer, error);
 

@@ -168,6 +168,9 @@ int64_t transformer_batches_under_way(const struct transformer *model);
 /* Waits for the oldest batch under way: *loss is its sum. Where the loss is finite and a step came right behind the
  * batch, this makes the step's check of its gradient. */
 bool transformer_take_loss(struct transformer *model, double *loss, struct error *error);
+/* *loss_sum += sum_t weight[t] loss[t], without gradients and dropout. No batch may be under way. */
+bool transformer_loss(struct transformer *model, const struct batch *batch, double *loss_sum,
+                         struct error *error);
 /* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the
  * host. */
 bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows,

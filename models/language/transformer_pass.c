@@ -79,6 +79,24 @@ bool transformer_accumulate(struct transformer *model, const struct batch *batch
     return sum ? take_losses(model, sum, error) : backend_check(model->backend, error);
 }
 
+bool transformer_loss(struct transformer *model, const struct batch *batch, double *sum, struct error *error)
+{
+    const struct layer_pass pass = transformer_inference_pass(model);
+    if (transformer_batches_under_way(model) > 0)
+        return error_set(error, ERROR_RUN, "a loss is measured while a batch is under way");
+    if (!transformer_check_sequences(model, batch, error) || !transformer_check_targets(model, batch, error))
+        return false;
+    struct batch_slot *const slot = transformer_send_batch(model, batch, error);
+    if (!slot)
+        return false;
+    if (slot->counted > 0) {
+        forward(model, &pass);
+        loss_measure(model, &pass, batch, &model->activations.last);
+    }
+    transformer_return_losses(model, slot);
+    return take_losses(model, sum, error);
+}
+
 /* ---- logits ------------------------------------------------------------------------------------------- */
 
 /* The logits of the rows first .. first + count - 1 that were asked for, as floats on the host; `values` has room for

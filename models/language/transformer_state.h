@@ -115,6 +115,9 @@ bool transformer_send_question(struct transformer *model, const struct batch *ba
 /* Queues the copy of a batch's losses to the host. */
 void transformer_return_losses(struct transformer *model, struct batch_slot *slot);
 
+/* The losses of the rows sent, from x; where the pass has gradients, what loss_run() needs as well. */
+void loss_measure(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
+                  const struct tensor *x);
 /* The losses of the rows sent, and d_x [tokens, width], overwritten, from x; the pass has gradients. */
 void loss_run(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
               const struct tensor *x, struct tensor *d_x);

@@ -1,10 +1,13 @@
 #include "models/language/validation.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/evaluate.h"
+
+/* ---- items of one token ------------------------------------------------------------------------------- */
 
 enum { ROWS_AT_ONCE = 256 }; /* users whose logits are on the host at a time */
 
@@ -56,6 +59,15 @@ static int64_t pack_contexts(struct scoring *scoring, const int32_t *users, int6
     return packed;
 }
 
+/* scores [items], from logits [vocabulary]. */
+static void take_item_scores(real *scores, const struct validator *validator, const float *logits)
+{
+    const struct token_rows *tokens = &validator->prompt.layout->answer.first;
+
+    for (int64_t item = 0; item < tokens->count; item++)
+        scores[item] = (real)logits[tokens->token[tokens->starts[item]]];
+}
+
 /* The mean loss of a user's held-out items; `scores` [items]. */
 static double user_loss(const struct validator *validator, int64_t user, const real *scores)
 {
@@ -92,26 +104,14 @@ static bool score_users(void *context, const int32_t *users, int64_t count, stru
         if (!transformer_logits(scoring->model, &batch, scoring->last, packed, scoring->logits, error))
             return false;
         for (int64_t row = 0; row < packed; row++) {
-            const float *logits = scoring->logits + row * scoring->vocabulary + vocabulary_item_token(0);
             real *target = scoring->items + row * items;
-            for (int64_t item = 0; item < items; item++)
-                target[item] = (real)logits[item];
+            take_item_scores(target, scoring->validator, scoring->logits + row * scoring->vocabulary);
             scoring->loss += user_loss(scoring->validator, users[done + row], target);
         }
         struct tensor rows = tensor_rows(scores, done, packed);
         tensor_upload(transformer_backend(scoring->model), &rows, scoring->items);
     }
     return true;
-}
-
-/* Leaves `maximum` users, evenly spaced. */
-static int64_t thin_out(int32_t *users, int64_t count, int64_t maximum)
-{
-    if (maximum == 0 || count <= maximum)
-        return count;
-    for (int64_t i = 0; i < maximum; i++)
-        users[i] = users[i * count / maximum];
-    return maximum;
 }
 
 static bool rank(struct validation *result, struct scoring *scoring, const int32_t *users, int64_t count,
@@ -135,15 +135,14 @@ static bool rank(struct validation *result, struct scoring *scoring, const int32
     return true;
 }
 
-bool validate(struct validation *result, const struct validator *validator, struct transformer *model,
-              struct error *error)
+static bool validate_ranking(struct validation *result, const struct validator *validator,
+                             struct transformer *model, const int32_t *users, int64_t count,
+                             struct error *error)
 {
     const size_t tokens = (size_t)validator->batch_tokens;
     const size_t vocabulary = (size_t)transformer_settings_of(model)->vocabulary;
     const size_t items = (size_t)validator->truth->columns;
     struct scoring scoring = {.validator = validator, .model = model, .vocabulary = (int64_t)vocabulary};
-    int32_t *users = NULL;
-    int64_t count = 0;
     bool done = false;
 
     /* prompt_context() may write up to length_maximum tokens from where a context begins. */
@@ -156,14 +155,124 @@ bool validate(struct validation *result, const struct validator *validator, stru
     if (!scoring.token || !scoring.position || !scoring.starts || !scoring.last || !scoring.logits ||
         !scoring.items)
         error_memory(error, "validation", ROWS_AT_ONCE * (vocabulary + items) * sizeof(float), NULL);
-    else if (users_with_truth(&users, &count, validator->truth, error))
-        done = rank(result, &scoring, users, thin_out(users, count, validator->users_maximum), error);
-    free(users);
+    else
+        done = rank(result, &scoring, users, count, error);
     free(scoring.token);
     free(scoring.position);
     free(scoring.starts);
     free(scoring.last);
     free(scoring.logits);
     free(scoring.items);
+    return done;
+}
+
+/* ---- items of several tokens -------------------------------------------------------------------------- */
+
+/* A block of contexts and their answers, packed. */
+struct answers {
+    const struct validator *validator;
+    int32_t *token, *position, *target, *starts; /* [batch_tokens + length_maximum] each */
+    float *weight;
+};
+
+/* Where the next token is of the answer it is learnt; what follows the last token is not asked. */
+static void weigh_question(struct answers *answers, int64_t first, const struct prompt_question *question)
+{
+    for (int64_t i = 0; i + 1 < question->length; i++) {
+        const bool answer = i >= question->answer;
+        answers->position[first + i] = (int32_t)i;
+        answers->target[first + i] = answer ? answers->token[first + i + 1] : -1;
+        answers->weight[first + i] = answer ? 1.0F / (float)question->answers : 0.0F;
+    }
+}
+
+/* Packs questions to users[0 ..] until the batch is full; returns how many. */
+static int64_t pack_questions(struct answers *answers, const int32_t *users, int64_t count,
+                              struct batch *batch)
+{
+    const struct validator *validator = answers->validator;
+    const struct csr *train = validator->train, *truth = validator->truth;
+    int64_t packed = 0, tokens = 0;
+
+    while (packed < count && packed < validator->batch_sequences) {
+        const int32_t user = users[packed];
+        const struct prompt_question question = prompt_question(
+            answers->token + tokens, &validator->prompt, user, train->indices + train->starts[user],
+            csr_row_length(train, user), truth->indices + truth->starts[user], csr_row_length(truth, user),
+            validator->seed, 0);
+        if (tokens + question.length - 1 > validator->batch_tokens)
+            break;
+        weigh_question(answers, tokens, &question);
+        answers->starts[packed++] = (int32_t)tokens;
+        tokens += question.length - 1;
+    }
+    answers->starts[packed] = (int32_t)tokens;
+    *batch = (struct batch){.tokens = tokens,
+                            .sequences = packed,
+                            .token = answers->token,
+                            .position = answers->position,
+                            .starts = answers->starts,
+                            .target = answers->target,
+                            .weight = answers->weight};
+    return packed;
+}
+
+static bool validate_answers(struct validation *result, const struct validator *validator,
+                             struct transformer *model, const int32_t *users, int64_t count,
+                             struct error *error)
+{
+    const size_t tokens = (size_t)(validator->batch_tokens + validator->prompt.length_maximum);
+    struct answers answers = {.validator = validator,
+                              .token = malloc(tokens * sizeof *answers.token),
+                              .position = malloc(tokens * sizeof *answers.position),
+                              .target = malloc(tokens * sizeof *answers.target),
+                              .starts = malloc((tokens + 1) * sizeof *answers.starts),
+                              .weight = malloc(tokens * sizeof *answers.weight)};
+    double sum = 0;
+    bool done = answers.token && answers.position && answers.target && answers.starts && answers.weight;
+
+    assert(validator->batch_tokens >= validator->prompt.length_maximum);
+    if (!done)
+        error_memory(error, "validation", 20 * tokens, NULL);
+    for (int64_t first = 0, packed; done && first < count; first += packed) {
+        struct batch batch;
+        packed = pack_questions(&answers, users + first, count - first, &batch);
+        done = transformer_loss(model, &batch, &sum, error);
+    }
+    *result = (struct validation){
+        .loss = count > 0 ? sum / (double)count : 0, .ndcg = -1, .recall = -1, .users = count};
+    free(answers.token);
+    free(answers.position);
+    free(answers.target);
+    free(answers.starts);
+    free(answers.weight);
+    return done;
+}
+
+/* ---- either ------------------------------------------------------------------------------------------- */
+
+/* Leaves `maximum` users, evenly spaced. */
+static int64_t thin_out(int32_t *users, int64_t count, int64_t maximum)
+{
+    if (maximum == 0 || count <= maximum)
+        return count;
+    for (int64_t i = 0; i < maximum; i++)
+        users[i] = users[i * count / maximum];
+    return maximum;
+}
+
+bool validate(struct validation *result, const struct validator *validator, struct transformer *model,
+              struct error *error)
+{
+    int32_t *users;
+    int64_t count;
+
+    if (!users_with_truth(&users, &count, validator->truth, error))
+        return false;
+    count = thin_out(users, count, validator->users_maximum);
+    const bool done = prompt_layout_single(validator->prompt.layout)
+                          ? validate_ranking(result, validator, model, users, count, error)
+                          : validate_answers(result, validator, model, users, count, error);
+    free(users);
     return done;
 }
