@@ -146,16 +146,27 @@ const struct schema_entry schema[] = {
     TRAINING("finetune", "1", "answer", "1e-3", "linear", "0", "0", "0.99")
 
     SECTION("generate", "Generation of interactions for every user.")
-    CHOICE("generate.method", "ranking", "ranking|sampling",
-           "ranking: each user's most probable items; sampling: lists drawn token by token")
+    CHOICE("generate.method", "ranking", "ranking|sampling|beam|beam_lists",
+           "ranking: each user's most probable items, among all; sampling: lists drawn token by token; beam: the most probable "
+           "items by beam search over an item's tokens, for large catalogues of items of several tokens; beam_lists: the most "
+           "probable whole lists by beam search")
     INTEGER("generate.contexts", "1", 1, 1e4,
-            "shuffled contexts a user; ranking averages over them, sampling uses each. A model of one layer without "
+            "shuffled contexts a user; ranking and beam average over them, sampling and beam_lists use each. A model of one layer without "
             "positions does not see their order, so that one is enough")
-    INTEGER("generate.samples", "4", 1, 1e5, "sampling: lists a user; list s follows context s modulo contexts")
+    INTEGER("generate.samples", "4", 1, 1e5, "sampling, beam_lists: lists a user; list s follows context s modulo contexts")
     NUMBER("generate.temperature", "0.8", 0, 100, "sampling: divides the logits; 0: the most probable token")
     NUMBER("generate.top_p", "0.9", 1e-6, 1, "sampling: only the most probable tokens up to this mass; 1: off")
     INTEGER("generate.top_k", "0", 0, 1e9, "sampling: only this many of the most probable tokens; 0: off")
+    INTEGER("generate.beams", "20", 1, 1e4, "beam, beam_lists: beams behind a context")
+    INTEGER("generate.beam_groups", "1", 1, 1e4,
+            "beam, beam_lists: groups of beams, each of the same size, that `diversity` keeps apart")
+    NUMBER("generate.diversity", "0", 0, 1e3,
+           "beam, beam_lists: what a token's log-probability loses in the choice of a group's beams for each beam of an earlier "
+           "group that has taken it at the same step")
     INTEGER("generate.max_items", "20", 1, 1e5, "items of a list")
+    INTEGER("generate.max_tokens", "0", 0, 1e6,
+            "sampling, beam_lists, where an item is several tokens: most tokens of a list; an item that it cuts off is left out. "
+            "0: what `max_items` items can need")
     BOOLEAN("generate.constrained", "true", "only items that the user has not interacted with can be drawn; false: "
                                             "anything, and what is invalid is counted")
     INTEGER("generate.batch", "256", 1, 1e6,

@@ -205,9 +205,9 @@ static void texts_are_read(void **state)
                    "7";
     int64_t offsets[] = {0, 2, 4, 7, 11, 13};
     const struct id_map names = {5, offsets, bytes};
-    const struct answer_format format = {"i", "", ",", &names, decode_letters, letters};
-    const struct answer_format bare = {"i", "", "", &names, decode_letters, letters};
-    const struct answer_format fenced = {"#", "#", ", ", &names, decode_letters, letters};
+    const struct answer_format format = {NULL, NULL, "i", "", ",", &names, decode_letters, letters};
+    const struct answer_format bare = {NULL, NULL, "i", "", "", &names, decode_letters, letters};
+    const struct answer_format fenced = {"x ", ".", "#", "#", ", ", &names, decode_letters, letters};
     (void)state;
     check_answer(&format, "i12,i1,i123", false, (const int32_t[]){2, 1, 3}, 3, 0, 0, 0);
     check_answer(&format, "i12,i1,i123", true, (const int32_t[]){2, 1}, 2, 0, 0, 1);
@@ -218,6 +218,7 @@ static void texts_are_read(void **state)
     check_answer(&format, "i01,xi1", false, NULL, 0, 1, 1, 0);
     check_answer(&bare, "i12i1i9", false, (const int32_t[]){2, 1}, 2, 0, 1, 0);
     check_answer(&fenced, "#12#, #1#, #1", false, (const int32_t[]){2, 1}, 2, 1, 0, 0);
+    check_answer(&fenced, " x #12#, #1#.", false, (const int32_t[]){2, 1}, 2, 0, 0, 0);
     check_answer(&format, "", true, NULL, 0, 0, 0, 0);
     struct answer answer = read_text(&format, "i12,i1,i123", false, 2);
     assert_int_equal(answer.count, 2);
@@ -271,7 +272,7 @@ static void unreadable_formats_are_refused(void **state)
 {
     struct error error = ERROR_INITIALIZER;
     const struct id_map names = {.count = 0};
-    const struct answer_format format = {"", "", "", &names, decode_letters, letters};
+    const struct answer_format format = {NULL, NULL, "", "", "", &names, decode_letters, letters};
     struct answer_parser *parser;
     (void)state;
     assert_false(answer_parser_create(&parser, NULL, &format, &error));

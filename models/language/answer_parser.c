@@ -105,6 +105,27 @@ static struct span trimmed(struct span span)
     return span;
 }
 
+static struct span span_of(const char *text)
+{
+    const char *const begin = text ? text : "";
+    return (struct span){begin, begin + strlen(begin)};
+}
+
+/* The text without what may stand around a list. */
+static struct span unframed(const struct answer_format *format, const char *text)
+{
+    struct span span = trimmed((struct span){text, text + strlen(text)});
+    const struct span opening = trimmed(span_of(format->opening)),
+                      closing = trimmed(span_of(format->closing));
+    const size_t before = (size_t)(opening.end - opening.begin),
+                 after = (size_t)(closing.end - closing.begin);
+    if ((size_t)(span.end - span.begin) >= before && memcmp(span.begin, opening.begin, before) == 0)
+        span.begin += before;
+    if ((size_t)(span.end - span.begin) >= after && memcmp(span.end - after, closing.begin, after) == 0)
+        span.end -= after;
+    return span;
+}
+
 /* Takes `before` and `after` off a piece; false: they are not there, or nothing is between them. */
 static bool take_name(struct span *span, const struct answer_format *format)
 {
@@ -165,7 +186,8 @@ static bool parse_text(struct answer *answer, const struct answer_parser *parser
                        int64_t items_maximum, struct error *error)
 {
     const struct answer_format *const format = &parser->format;
-    const char *const end = text + strlen(text), *from = text;
+    const struct span list = unframed(format, text);
+    const char *const end = list.end, *from = list.begin;
     int64_t token = 0;
     for (int64_t pieces = 0; from < end && pieces < items_maximum; pieces++) {
         const char *const stop = piece_end(format, from, end);

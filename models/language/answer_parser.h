@@ -15,8 +15,10 @@
 typedef bool answer_decode(const void *decoder, const int32_t *tokens, int64_t count, char **text,
                            struct error *error);
 
-/* How text writes a list: before NAME after separator before NAME after ... Blanks around a piece do not count. */
+/* How text writes a list: opening before NAME after separator before NAME after ... closing. Blanks around a piece do not
+ * count, and opening and closing may be missing. */
 struct answer_format {
+    const char *opening, *closing; /* NULL: none */
     const char *before, *after,
         *separator;             /* "i", "", ","; an empty separator: `before` begins a new piece */
     const struct id_map *names; /* of the items */

@@ -61,6 +61,14 @@ bool template_agreement(struct template_agreement *agreement, const struct promp
                         const struct prompt_settings *settings, const struct csr *train, int64_t sample,
                         uint64_t seed, struct error *error);
 
+/* The fixed text around items in an answer, each malloc'ed: before and after an item's name, before and after the list. */
+struct template_answer {
+    char *before, *after, *opening, *closing;
+};
+bool template_answer_open(struct template_answer *answer, const struct prompt_template *template,
+                          struct error *error);
+void template_answer_close(struct template_answer *answer);
+
 /* The prompt of a user as text: items[0 .. cut - 1] in the context, items[cut .. item_count - 1] in the answer, without the
  * tokens around it. *text becomes malloc'ed; *answer is where the answer begins in it. */
 bool template_text(char **text, size_t *answer, const struct prompt_template *template,

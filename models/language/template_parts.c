@@ -282,3 +282,36 @@ const struct prompt_template *prompt_template_find(const char *name)
             return &templates[i].template;
     return NULL;
 }
+
+static bool copy_text(char **copy, const char *text, struct error *error)
+{
+    *copy = strdup(text ? text : "");
+    return *copy || error_memory(error, "the template of an answer", strlen(text ? text : "") + 1, NULL);
+}
+
+bool template_answer_open(struct template_answer *answer, const struct prompt_template *template,
+                          struct error *error)
+{
+    struct template_source source;
+
+    *answer = (struct template_answer){.before = NULL};
+    if (!template_source_open(&source, template, error))
+        return false;
+    const bool copied = copy_text(&answer->before, source.item_before, error) &&
+                        copy_text(&answer->after, source.item_after, error) &&
+                        copy_text(&answer->opening, source.lead, error) &&
+                        copy_text(&answer->closing, source.answer_after, error);
+    template_source_close(&source);
+    if (!copied)
+        template_answer_close(answer);
+    return copied;
+}
+
+void template_answer_close(struct template_answer *answer)
+{
+    free(answer->before);
+    free(answer->after);
+    free(answer->opening);
+    free(answer->closing);
+    *answer = (struct template_answer){.before = NULL};
+}
