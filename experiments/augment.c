@@ -4,6 +4,7 @@
 #include "experiments/augmented.h"
 #include "experiments/filter_settings.h"
 #include "experiments/generated.h"
+#include "experiments/generator.h"
 #include "experiments/run.h"
 
 static bool candidates_from_generated(struct candidate **candidates, const struct generated *generated,
@@ -47,7 +48,7 @@ static bool augment(struct run *run, const struct csr *train, const struct gener
     struct filter filters[FILTERS_MAXIMUM];
     int filter_count = 0;
     struct candidate *candidates = NULL;
-    bool by_votes = strcmp(config_string(run->config, "generate.method"), "sampling") == 0;
+    bool by_votes = generator_makes_lists(run->config);
     bool done = filter_settings_read(filters, &filter_count, run->config, error) &&
                 candidates_from_generated(&candidates, generated, error) &&
                 filters_apply(candidates, generated->count, filters, filter_count, train, error);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "experiments/filter_settings.h"
+#include "experiments/generator.h"
 #include "experiments/recipe.h"
 #include "experiments/tune_settings.h"
 
@@ -172,7 +173,7 @@ bool check_cuts(const struct config *config, int64_t items, struct error *error)
 bool check_config(const struct config *config, struct error *error)
 {
     return check_name(config, error) && check_split(config, error) && check_language_model(config, error) &&
-           check_indexing(config, error) && check_prompts(config, error) && check_base(config, error) &&
-           check_lists(config, error) && check_study(config, error) &&
+           check_indexing(config, error) && check_prompts(config, error) && generator_check(config, error) &&
+           check_base(config, error) && check_lists(config, error) && check_study(config, error) &&
            (!recipe_is_there(config) || recipe_read(&(struct recipe){0}, config, error));
 }

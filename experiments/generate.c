@@ -7,9 +7,8 @@
 
 #include "core/file.h"
 #include "experiments/generated.h"
+#include "experiments/generator.h"
 #include "experiments/language_model.h"
-#include "models/language/ranker.h"
-#include "models/language/sampler.h"
 
 enum { PART_USERS = 512 };
 #define CACHE_BYTES ((size_t)1 << 30)
@@ -20,8 +19,7 @@ struct generation {
     struct prompt_layout layout;
     struct prompt_settings prompt; /* of that layout */
     struct transformer *model;
-    struct sampler *sampler; /* by method, one of these two */
-    struct ranker *ranker;
+    struct generator *generator;
     char settings[256], fingerprint[17];
     struct generated_origin origin;
 };
@@ -75,20 +73,8 @@ struct ranker_settings language_ranker_settings(const struct run *run, const str
 static void describe(struct generation *generation)
 {
     const struct config *config = generation->run->config;
-    const struct sampler_settings s =
-        language_sampler_settings(generation->run, &generation->dataset, &generation->prompt);
     const char *method = config_string(config, "generate.method");
-    if (strcmp(method, "ranking") == 0)
-        snprintf(generation->settings, sizeof generation->settings,
-                 "contexts %lld, max_items %lld, seed %llu", (long long)s.contexts,
-                 (long long)s.items_maximum, (unsigned long long)s.sampling.seed);
-    else
-        snprintf(generation->settings, sizeof generation->settings,
-                 "samples %lld, contexts %lld, temperature %g, top_p %g, top_k %lld, max_items %lld, %s, "
-                 "seed %llu",
-                 (long long)s.samples, (long long)s.contexts, (double)s.sampling.temperature,
-                 (double)s.sampling.top_p, (long long)s.sampling.top_k, (long long)s.items_maximum,
-                 s.constrained ? "constrained" : "unconstrained", (unsigned long long)s.sampling.seed);
+    generator_describe(generation->settings, sizeof generation->settings, config);
     generation->origin = (struct generated_origin){method, generation->settings, generation->fingerprint};
 }
 
@@ -111,8 +97,7 @@ static bool take_fingerprint(struct generation *generation, struct error *error)
 
 static void close_generation(struct generation *generation)
 {
-    sampler_free(generation->sampler);
-    ranker_free(generation->ranker);
+    generator_close(generation->generator);
     transformer_free(generation->model);
     prompt_layout_free(&generation->layout);
     dataset_free(&generation->dataset);
@@ -135,22 +120,18 @@ static bool open_generation(struct generation *generation, struct run *run, stru
 /* Loads the model and lays out what the method needs. */
 static bool open_method(struct generation *generation, struct error *error)
 {
-    const struct csr *train = &generation->dataset.train;
+    struct generator_source source = {
+        .config = generation->run->config,
+        .train = &generation->dataset.train,
+        .sampling = language_sampler_settings(generation->run, &generation->dataset, &generation->prompt),
+        .ranking = language_ranker_settings(generation->run, &generation->dataset, &generation->prompt),
+        .single = prompt_layout_single(&generation->layout)};
     if (!language_model_open(&generation->model, generation->run, 0, 0, error))
         return false;
-    if (strcmp(generation->origin.method, "ranking") == 0) {
-        const struct ranker_settings settings =
-            language_ranker_settings(generation->run, &generation->dataset, &generation->prompt);
-        if (!ranker_create(&generation->ranker, generation->model, &settings, train, error))
-            return false;
-        ranker_print_memory(generation->ranker, stderr);
-        return true;
-    }
-    const struct sampler_settings settings =
-        language_sampler_settings(generation->run, &generation->dataset, &generation->prompt);
-    if (!sampler_create(&generation->sampler, generation->model, &settings, train, error))
+    source.model = generation->model;
+    if (!generator_open(&generation->generator, &source, error))
         return false;
-    sampler_print_memory(generation->sampler, stderr);
+    generator_print_memory(generation->generator, stderr);
     return true;
 }
 
@@ -164,23 +145,6 @@ static int64_t part_count(const struct generation *generation)
 static char *part_path(const struct generation *generation, int64_t part)
 {
     return run_path(generation->run, "generated_parts/%06lld.h5", (long long)part);
-}
-
-static int64_t tokens_so_far(const struct generation *generation)
-{
-    return generation->ranker ? ranker_tokens(generation->ranker) : sampler_tokens(generation->sampler);
-}
-
-static bool propose(struct generation *generation, int64_t first, int64_t users, struct proposal_list *list,
-                    struct error *error)
-{
-    if (generation->ranker)
-        return ranker_run(generation->ranker, first, users, list, error);
-    if (!sampler_run(generation->sampler, first, users, list, error))
-        return false;
-    proposal_list_sort(list);
-    proposal_list_vote(list);
-    return true;
 }
 
 static bool take_proposals(struct generated *generated, const struct proposal_list *list, struct error *error)
@@ -207,13 +171,14 @@ static bool make_part(struct generation *generation, int64_t first, int64_t user
                       struct error *error)
 {
     struct backend *backend = generation->run->backend;
-    const int64_t tokens = tokens_so_far(generation);
+    const int64_t tokens = generator_tokens(generation->generator);
     struct proposal_list list = {.count = 0};
     struct generated generated = {.count = 0};
     /* From 0 for every part: a difference of large sums would depend on the parts made before. */
     backend_reset_counters(backend);
-    bool done = propose(generation, first, users, &list, error) && take_proposals(&generated, &list, error);
-    generated.counts.tokens = tokens_so_far(generation) - tokens;
+    bool done = generator_run(generation->generator, first, users, &list, error) &&
+                take_proposals(&generated, &list, error);
+    generated.counts.tokens = generator_tokens(generation->generator) - tokens;
     generated.counts.floating_point_operations = backend->counters.floating_point_operations;
     done = done && generated_save(&generated, &generation->origin, path, error);
     generated_free(&generated);

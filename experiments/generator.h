@@ -1,0 +1,44 @@
+/*
+ * generator.h: whatever proposes interactions, as `generate.method` and the way items are written ask for it: rankings, drawn
+ * lists or beam search, of items of one token or of several.
+ */
+#ifndef IDREC_EXPERIMENTS_GENERATOR_H
+#define IDREC_EXPERIMENTS_GENERATOR_H
+
+#include "core/config.h"
+#include "core/interactions.h"
+#include "models/language/answer_parser.h"
+#include "models/language/ranker.h"
+#include "models/language/sampler.h"
+
+/* What generation goes out from; all that is pointed to must outlive the generator. */
+struct generator_source {
+    const struct config *config;
+    const struct csr *train;
+    struct transformer *model;
+    struct sampler_settings sampling; /* what these two say holds for items of several tokens, too */
+    struct ranker_settings ranking;
+    bool single;                        /* every item is one token of their vocabulary */
+    const struct answer_format *format; /* answers are text, when they are written freely; NULL: tokens */
+};
+
+struct generator;
+
+bool generator_open(struct generator **generator, const struct generator_source *source, struct error *error);
+void generator_close(struct generator *generator);
+void generator_print_memory(const struct generator *generator, FILE *stream);
+
+/* Appends the proposals for the users first .. first + count - 1 to an empty list, with votes, by user, sample and
+ * position. */
+bool generator_run(struct generator *generator, int64_t first, int64_t count, struct proposal_list *list,
+                   struct error *error);
+int64_t generator_tokens(const struct generator *generator); /* that the model has processed */
+
+/* Refuses settings that do not fit together. */
+bool generator_check(const struct config *config, struct error *error);
+/* The settings that proposals depend on, for people; the batch is none of them. */
+void generator_describe(char *text, size_t size, const struct config *config);
+/* Whether a user gets lists, in which items have votes, or one ranking. */
+bool generator_makes_lists(const struct config *config);
+
+#endif
