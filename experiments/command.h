@@ -46,6 +46,7 @@ bool command_synthesize(const struct invocation *invocation, struct error *error
 bool command_recommend(const struct invocation *invocation, struct error *error);
 bool command_export(const struct invocation *invocation, struct error *error);
 bool command_merge(const struct invocation *invocation, struct error *error);
+bool command_score(const struct invocation *invocation, struct error *error);
 bool command_reproduce(const struct invocation *invocation, struct error *error);
 
 /* The table, ended by a name that is NULL. */

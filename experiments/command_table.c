@@ -39,6 +39,14 @@ static const struct argp_option merge_options[] = {
      0},
     {"shard-bytes", OPTION_FIRST + 1, "N", 0, "Most bytes of weights in a file (default 5000000000)", 0},
     {0}};
+static const struct argp_option score_options[] = {
+    {"tokens", OPTION_FIRST + 0, "N,N,...", 0, "The tokens by their numbers", 0},
+    {"text", OPTION_FIRST + 1, "TEXT", 0, "A text, which the model's tokenizer.json turns into tokens", 0},
+    {"adapter", OPTION_FIRST + 2, "DIR", 0, "A folder of peft to put on the model", 0},
+    {"top", OPTION_FIRST + 3, "N", 0, "Next tokens in the table (default 10)", 0},
+    {"json", OPTION_FIRST + 4, NULL, 0, "Print JSON, with the logits of all next tokens", 0},
+    {"device", OPTION_FIRST + 5, "NAME", 0, "auto, cpu, cuda or cuda:N (default auto)", 0},
+    {0}};
 static const struct argp_option synthesize_options[] = {
     {"users", OPTION_FIRST + 0, "N", 0, "Users (default 1000)", 0},
     {"items", OPTION_FIRST + 1, "N", 0, "Items (default 600)", 0},
@@ -166,6 +174,20 @@ const struct command commands[] = {
      "  idrec merge models/llama-2-7b adapters/mine models/merged --dtype=bf16\n"
      "  idrec merge runs/quickstart runs/quickstart-merged",
      merge_options, 2, 3, command_merge},
+    {"score", "Print what a language model says of tokens or a text", "CHECKPOINT",
+     "CHECKPOINT is a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or the folder of a "
+     "run, whose base "
+     "and adapter are taken. The table has each token with its log-probability given those before it, then "
+     "the most "
+     "probable next tokens; log-probabilities are natural logarithms. --text begins with the tokens that the "
+     "tokenizer "
+     "puts in front, such as <s>. --json prints the same with every next logit, to be compared with another "
+     "program.\n\nExamples:\n"
+     "  idrec score models/llama-2-7b --text='The capital of France is'\n"
+     "  idrec score models/llama-2-7b --adapter=adapters/mine --tokens=1,450,7483\n"
+     "  idrec score runs/quickstart --tokens=0,17,42 --top=5\n"
+     "  idrec score models/llama-2-7b --tokens=1,450 --json",
+     score_options, 1, 1, command_score},
     {"devices", "Tell which devices are there, what was built in, and why something is not", "",
      "Examples:\n  idrec devices\n  idrec devices --json", json_options, 0, 0, command_devices},
     {0}};

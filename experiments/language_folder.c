@@ -30,10 +30,9 @@ static void describe_run(struct language_folder *folder, const struct config *co
 {
     char *checkpoint = config_file_path(config, "language_model.checkpoint");
     folder->base = base_of_run(config, folder->run);
-    folder->ids = strcmp(config_string(config, "language_model.vocabulary"), "ids") == 0;
     if (strcmp(config_string(config, "finetune.method"), "lora") == 0)
         folder->adapter = path_format("%s/language_model/adapter", folder->run);
-    if (!folder->ids && checkpoint)
+    if (checkpoint)
         folder->tokenizer = existing(checkpoint, "tokenizer.json");
     free(checkpoint);
 }
@@ -58,7 +57,7 @@ bool language_folder_open(struct language_folder *folder, const char *path, cons
 {
     char *manifest = existing(path, "manifest.json");
     const bool is_run = manifest != NULL;
-    *folder = (struct language_folder){.ids = false};
+    *folder = (struct language_folder){.base = NULL};
     free(manifest);
     if (is_run && !open_run(folder, path, error))
         return false;

@@ -14,7 +14,6 @@ struct language_folder {
     char *adapter;   /* NULL: none */
     char *tokenizer; /* a tokenizer.json; NULL: the model has none */
     char *run;       /* NULL: a Hugging Face folder */
-    bool ids;        /* a run whose tokens stand for the items and users of its dataset.h5 */
 };
 
 /* `adapter` is taken instead of the run's own unless it is NULL. A run must have fine-tuned its model. */

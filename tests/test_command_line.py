@@ -11,7 +11,7 @@ import time
 from checking import IDREC, SOURCE, check, status
 
 STAGES = "prepare pretrain finetune generate augment train evaluate report".split()
-COMMANDS = ["run", *STAGES, *"config synthesize info reproduce tune recommend export merge devices".split()]
+COMMANDS = ["run", *STAGES, *"config synthesize info reproduce tune recommend export merge score devices".split()]
 CONFIG = """\
 name: small
 data: {path: data.inter}

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 HERE = pathlib.Path(__file__).parent
-# The last three are rounded once here, and by peft the adapter's product is rounded before it is added.
+# peft's model of the last is not rounded.
 WAYS = {"f32": (torch.float32, [], 1e-5), "shards": (torch.float32, ["--shard-bytes=3000"], 1e-5),
         "bf16": (torch.bfloat16, [], 0.1), "f16": (torch.float16, [], 0.01),
         "f32_to_bf16": (torch.float32, ["--dtype=bf16"], 0.1)}
