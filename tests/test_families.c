@@ -3,6 +3,7 @@
  * the cache, and with the adapter logits, loss and gradients. IDREC_FAMILIES names a folder with more of them.
  */
 #include <dirent.h>
+#include <unistd.h>
 
 #include "core/file.h"
 #include "golden_transformer.h"
@@ -193,9 +194,127 @@ static void more_families_equal_the_original(void **state)
     assert_true(check_folders(place) > 0);
 }
 
+/* ---- folders that are damaged or ask for more ---------------------------------------------------------- */
+
+#define FAMILIES IDREC_SOURCE_DIR "/tests/goldens/families"
+
+/* A copy of a golden folder, as links, with `file` rewritten: the first `before` in it becomes `after`. */
+static char *changed_folder(const char *family, const char *file, const char *before, const char *after)
+{
+    struct error error = ERROR_INITIALIZER;
+    char *source = path_format("%s/%s", FAMILIES, family), *text;
+    char *copy = path_format("/tmp/idrec-families-%d", (int)getpid());
+    size_t length;
+    DIR *directory = opendir(source);
+    require(path_remove(copy, &error) && folder_create(copy, &error), &error);
+    for (const struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
+        char *from = path_format("%s/%s", source, entry->d_name),
+             *to = path_format("%s/%s", copy, entry->d_name);
+        if (entry->d_name[0] != '.' && strcmp(entry->d_name, file) != 0)
+            assert_int_equal(symlink(from, to), 0);
+        free(from);
+        free(to);
+    }
+    closedir(directory);
+    char *from = path_format("%s/%s", source, file), *to = path_format("%s/%s", copy, file);
+    require(file_read(from, &text, &length, &error), &error);
+    char *place = strstr(text, before);
+    assert_non_null(place);
+    char *changed = path_format("%.*s%s%s", (int)(place - text), text, after, place + strlen(before));
+    require(file_write(to, changed, strlen(changed), &error), &error);
+    free(changed);
+    free(text);
+    free(to);
+    free(from);
+    free(source);
+    return copy;
+}
+
+static bool load_inference(struct transformer **model, const char *folder, struct error *error)
+{
+    return checkpoint_load(model, backend, folder, NULL, NULL, TRAIN_NOTHING, false, PRECISION_F32,
+                           FROZEN_PRECISION, TOKENS_MAXIMUM, 1, 1, error);
+}
+
+static void refuses(const char *family, const char *file, const char *before, const char *after,
+                    const char *part)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct transformer *model;
+    char *folder = changed_folder(family, file, before, after);
+    assert_false(load_inference(&model, folder, &error));
+    if (strncmp(error.message, folder, strlen(folder)) != 0 || !strstr(error.message, part))
+        fail_msg("'%s' does not say '%s'", error.message, part);
+    error = ERROR_INITIALIZER;
+    require(path_remove(folder, &error), &error);
+    free(folder);
+}
+
+#define INDEX "model.safetensors.index.json"
+
+static void folders_and_their_config_must_agree(void **state)
+{
+    (void)state;
+    refuses("llama_bias", "config.json", "\"attention_bias\": true", "\"attention_bias\": false",
+            "is not part of a model as config.json has it");
+    refuses("llama2", "config.json", "\"attention_bias\": false", "\"attention_bias\": true",
+            "no tensor 'model.layers.0.self_attn.q_proj.bias'");
+    refuses("qwen2", "config.json", "\"qwen2\"", "\"qwen3\"", "has the shape");
+    refuses("llama31", "config.json", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false",
+            "no tensor 'lm_head.weight'");
+    refuses("tinyllama", "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 4096",
+            "no tensor 'model.layers.2.");
+    refuses("tinyllama", "config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1",
+            "tensor 'model.layers.1.");
+}
+
+static void an_index_names_every_tensor_of_every_shard(void **state)
+{
+    (void)state;
+    refuses("mistral", INDEX, "model-00002-of-00002", "model-00004-of-00002", "model-00004-of-00002");
+    refuses("mistral", INDEX, "model-00002-of-00002.safetensors", "../mistral/model.safetensors",
+            "in no file of");
+    refuses("mistral", INDEX, "model-00002-of-00002", "model-00001-of-00002", "is not in model-00001");
+    refuses("mistral", INDEX, "\"weight_map\"", "\"map\"", "'weight_map' is missing");
+    refuses("mistral", INDEX, "\"model.norm.weight\"", "\"model.other.weight\"", "'model.other.weight'");
+    refuses("mistral", INDEX, "{", "[{", "is no JSON object");
+}
+
+/* Within the window everything is as in the original; beyond it nothing is computed. */
+static void sequences_beyond_the_window_are_refused(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct expected expected;
+    struct transformer *model;
+    struct cache *cache;
+    float logits[96];
+    const int32_t row = 0;
+    char *folder =
+        changed_folder("mistral", "config.json", "\"sliding_window\": 128", "\"sliding_window\": 20");
+    open_expected(&expected, FAMILIES "/mistral");
+    require(load_inference(&model, folder, &error), &error);
+    assert_int_equal(transformer_settings_of(model)->sequence_maximum, 20);
+    assert_false(transformer_logits(model, &expected.batch, &row, 1, logits, &error));
+    assert_non_null(strstr(error.message, "more than 20 tokens"));
+    error = ERROR_INITIALIZER;
+    assert_false(cache_create(&cache, model, &(struct cache_settings){GEMM_ROW_BLOCK, 21, 0}, &error));
+    assert_non_null(strstr(error.message, "sequences of up to 21 tokens"));
+    error = ERROR_INITIALIZER;
+    expected.batch.tokens = expected.starts[1] = 20;
+    require(transformer_logits(model, &expected.batch, &row, 1, logits, &error), &error);
+    transformer_free(model);
+    safetensors_close(expected.file);
+    require(path_remove(folder, &error), &error);
+    free(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(families_equal_the_original),
+                                       cmocka_unit_test(folders_and_their_config_must_agree),
+                                       cmocka_unit_test(an_index_names_every_tensor_of_every_shard),
+                                       cmocka_unit_test(sequences_beyond_the_window_are_refused),
                                        cmocka_unit_test(more_families_equal_the_original)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
