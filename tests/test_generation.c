@@ -29,11 +29,13 @@ static void assert_close(const real *actual, const float *expected, int64_t coun
 }
 
 /* Sequences of all lengths, two of which begin alike, are decoded side by side to LENGTH tokens. */
-static void compare_with_uncached(int64_t key_heads, bool positions)
+static void compare_with_uncached(int64_t key_heads, bool positions, enum frozen_storage frozen)
 {
     struct error error = ERROR_INITIALIZER;
     struct backend *backend = open_backend(1);
-    struct transformer *model = make_model(backend, model_settings(VOCABULARY, key_heads, positions), LENGTH);
+    struct transformer_settings shape = model_settings(VOCABULARY, key_heads, positions);
+    shape.frozen = frozen;
+    struct transformer *model = make_model(backend, shape, LENGTH);
     const struct cache_settings settings = {.slots = 128, .capacity = LENGTH, .pass_tokens = 100};
     struct random_stream stream = random_stream_open(1, RANDOM_TEST, 0, 0);
     struct cache *cache;
@@ -74,9 +76,11 @@ static void compare_with_uncached(int64_t key_heads, bool positions)
 static void test_cache(void **state)
 {
     (void)state;
-    compare_with_uncached(4, false);
-    compare_with_uncached(2, true);
-    compare_with_uncached(1, true);
+    compare_with_uncached(4, false, FROZEN_PRECISION);
+    compare_with_uncached(2, true, FROZEN_PRECISION);
+    compare_with_uncached(1, true, FROZEN_PRECISION);
+    compare_with_uncached(2, true, FROZEN_INT8);
+    compare_with_uncached(2, true, FROZEN_NF4);
 }
 
 /* ---- sampling ----------------------------------------------------------------------------------------- */

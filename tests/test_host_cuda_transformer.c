@@ -10,6 +10,7 @@
 
 #include "core/bf16.h"
 #include "core/file.h"
+#include "core/quantize.h"
 #include "models/language/checkpoint.h"
 #include "tests/golden_transformer.h"
 
@@ -69,6 +70,8 @@ static void round_weights(struct transformer *model)
     struct parameter *parameters = transformer_parameters(model, &count);
     for (int64_t index = 0; index < count; index++) {
         float *values = parameters[index].value.data;
+        if (dtype_is_quantized(parameters[index].value.dtype))
+            continue;
         for (int64_t element = 0; element < tensor_count(&parameters[index].value); element++)
             values[element] = bf16_value(bf16_nearest(values[element]));
     }
@@ -488,6 +491,34 @@ static void bf16_files_read_in_f32(void **state)
     golden_close(&golden);
 }
 
+/* The device holds the same codes as the CPU; f32 and bf16 differ only by the type into which they are read. */
+static void quantised_bases_equal_the_cpu(void **state)
+{
+    (void)state;
+    for (enum frozen_storage storage = FROZEN_INT8; storage <= FROZEN_NF4; storage++) {
+        struct golden golden = golden_open("lora_all");
+        golden.settings.frozen = storage;
+        golden.lora.alpha = 1.0;
+        struct transformer *expected = golden_model(&golden, cpu), *model = golden_model(&golden, gpu);
+        int64_t length;
+        const double loss = accumulate(expected, &golden.batch, 0.0, 1);
+        assert_near(accumulate(model, &golden.batch, 0.0, 1), loss, 1e-5 * loss);
+        float *gradients = copy_gradients(model, &length), *references = copy_gradients(expected, &length);
+        assert_close("gradients", gradients, references, length);
+        clear_gradients(expected);
+        transformer_free(model);
+        golden.settings.precision = PRECISION_BF16;
+        model = golden_model(&golden, gpu);
+        round_weights(expected);
+        compare_batch(model, expected, &golden.batch, frozen_storage_name(storage));
+        free(gradients);
+        free(references);
+        transformer_free(model);
+        transformer_free(expected);
+        golden_close(&golden);
+    }
+}
+
 int main(int argument_count, char **arguments)
 {
     if (argument_count > 1)
@@ -506,6 +537,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(too_many_batches_under_way_are_refused),
         cmocka_unit_test(large_sets_find_room),
         cmocka_unit_test(bf16_files_read_in_f32),
+        cmocka_unit_test(quantised_bases_equal_the_cpu),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
