@@ -2,7 +2,8 @@
  * tokenizer.h: text to tokens and back, as a Hugging Face tokenizer.json describes it: byte-pair encoding (Sennrich et al.
  * 2016) over bytes (GPT-2, Llama 3, Qwen) or over characters with byte fall-back (SentencePiece as in Llama 2 and Mistral),
  * with the normalisers, pre-tokenisers, post-processors and decoders that these families use. What a file asks for and is
- * not here is refused by name. Token ids equal those of the `tokenizers` library.
+ * not here is refused by name. Token ids equal those of the `tokenizers` library, except that characters newer than the
+ * Unicode of the PCRE2 that is installed (14 in version 10.42) are neither letters nor digits to a pattern.
  *
  * A tokenizer does not change once it is loaded: threads may share it.
  */
