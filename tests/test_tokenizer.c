@@ -306,6 +306,18 @@ static void metaspace_first_is_the_first_part(void **state)
     free(text);
 }
 
+/* Marks that are newer than the library's tables stay where they are: behind U+0301 U+1ABF holds U+0323 back. */
+static void marks_are_ordered_as_in_the_library(void **state)
+{
+    (void)state;
+    static const char late[] = "x\xCC\x81\xE1\xAA\xBF\xCC\xA3", expected[] = "x\xCC\x81\xE1\xAA\xBF\xCC\xA3";
+    struct tokenizer *tokenizer = load("qwen2");
+    struct token_list list = encode(tokenizer, late, sizeof late - 1, (struct encoding_options){0});
+    check_decoded(tokenizer, "qwen2", &list, expected, sizeof expected - 1);
+    token_list_free(&list);
+    tokenizer_free(tokenizer);
+}
+
 static void unknown_ids_are_left_out(void **state)
 {
     (void)state;
@@ -534,6 +546,7 @@ int main(int count, char **arguments)
         cmocka_unit_test(tokens_have_names),
         cmocka_unit_test(continued_text_has_nothing_before_it),
         cmocka_unit_test(metaspace_first_is_the_first_part),
+        cmocka_unit_test(marks_are_ordered_as_in_the_library),
         cmocka_unit_test(unknown_ids_are_left_out),
         cmocka_unit_test(text_that_is_no_utf8_is_refused),
         cmocka_unit_test(what_is_lacking_is_refused_by_name),

@@ -99,7 +99,25 @@ static bool is_surely_composed(const char *text, size_t length)
     return true;
 }
 
-static bool compose(const char *text, size_t length, struct text *result, struct error *error)
+/* The marks of Unicode 10 to 15. The `tokenizers` library's tables are older: to it they neither move nor join others. */
+static bool is_late_mark(int32_t character)
+{
+    static const int32_t ranges[][2] = {
+        {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},
+        {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0xECE, 0xECE},     {0x1715, 0x1715},   {0x1ABF, 0x1ACE},
+        {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF},
+        {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E},
+        {0x11839, 0x1183A}, {0x11930, 0x11930}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
+        {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45},
+        {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136},
+        {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
+    for (size_t range = 0; range < sizeof ranges / sizeof *ranges && character >= ranges[range][0]; range++)
+        if (character <= ranges[range][1])
+            return true;
+    return false;
+}
+
+static bool compose_part(const char *text, size_t length, struct text *result, struct error *error)
 {
     utf8proc_uint8_t *composed = NULL;
     const utf8proc_ssize_t bytes = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length,
@@ -110,6 +128,21 @@ static bool compose(const char *text, size_t length, struct text *result, struct
     const bool done = text_append(result, (const char *)composed, (size_t)bytes, error);
     free(composed);
     return done;
+}
+
+static bool compose(const char *text, size_t length, struct text *result, struct error *error)
+{
+    size_t start = 0;
+    for (size_t place = 0, width; place < length; place += width) {
+        width = utf8_width(text[place]);
+        if ((uint8_t)text[place] < 0xDF || !is_late_mark(utf8_character(text + place)))
+            continue;
+        if (!compose_part(text + start, place - start, result, error) ||
+            !text_append(result, text + place, width, error))
+            return false;
+        start = place + width;
+    }
+    return compose_part(text + start, length - start, result, error);
 }
 
 static bool needs_step(const struct normalizer_step *step, const char *text, size_t length, bool continues)
