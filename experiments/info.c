@@ -8,7 +8,15 @@
 #include "experiments/command.h"
 #include "experiments/info_hdf5.h"
 #include "experiments/trained.h"
-#include "models/language/safetensors.h"
+#include "models/language/checkpoint_weights.h"
+
+static void add_tensor(json_t *tensors, const struct safetensors_entry *entry)
+{
+    json_t *shape = json_array();
+    for (int d = 0; d < entry->rank; d++)
+        json_array_append_new(shape, json_integer(entry->shape[d]));
+    json_object_set_new(tensors, entry->name, json_pack("{s:s, s:o}", "type", entry->type, "shape", shape));
+}
 
 static json_t *describe_safetensors(const char *path, struct error *error)
 {
@@ -18,16 +26,30 @@ static json_t *describe_safetensors(const char *path, struct error *error)
     json_t *tensors = json_object();
     json_int_t values = 0;
     for (int64_t i = 0; i < safetensors_count(file); i++) {
-        const struct safetensors_entry *entry = safetensors_at(file, i);
-        json_t *shape = json_array();
-        for (int d = 0; d < entry->rank; d++)
-            json_array_append_new(shape, json_integer(entry->shape[d]));
-        json_object_set_new(tensors, entry->name,
-                            json_pack("{s:s, s:o}", "type", entry->type, "shape", shape));
-        values += entry->count;
+        add_tensor(tensors, safetensors_at(file, i));
+        values += safetensors_at(file, i)->count;
     }
     safetensors_close(file);
     return json_pack("{s:s, s:I, s:o}", "kind", "safetensors file", "parameters", values, "tensors", tensors);
+}
+
+/* The tensors of a folder, in one file or in shards. */
+static json_t *describe_weights(const char *folder, const char *stem, struct error *error)
+{
+    struct weights *weights;
+    if (!weights_open(&weights, folder, stem, error))
+        return NULL;
+    json_t *tensors = json_object();
+    json_int_t values = 0;
+    for (int64_t i = 0; i < weights_count(weights); i++) {
+        add_tensor(tensors, weights_at(weights, i));
+        values += weights_at(weights, i)->count;
+    }
+    const char *kind = weights_shards(weights) > 1 ? "safetensors files" : "safetensors file";
+    json_t *result = json_pack("{s:s, s:I, s:I, s:o}", "kind", kind, "files",
+                               (json_int_t)weights_shards(weights), "parameters", values, "tensors", tensors);
+    weights_close(weights);
+    return result;
 }
 
 static json_t *load_json(const char *folder, const char *name, struct error *error)
@@ -42,18 +64,17 @@ static json_t *load_json(const char *folder, const char *name, struct error *err
     return value;
 }
 
-static json_t *describe_checkpoint(const char *folder, const char *settings_name, const char *weights_name,
+static json_t *describe_checkpoint(const char *folder, const char *settings_name, const char *stem,
                                    struct error *error)
 {
     json_t *settings = load_json(folder, settings_name, error);
-    char *path = path_format("%s/%s", folder, weights_name), *marker = path_format("%s/DONE", folder);
-    json_t *weights = settings ? describe_safetensors(path, error) : NULL;
+    char *marker = path_format("%s/DONE", folder);
+    json_t *weights = settings ? describe_weights(folder, stem, error) : NULL;
     json_t *result = weights ? json_pack("{s:s, s:b, s:O, s:O}", "kind", "checkpoint", "complete",
                                          path_exists(marker), "settings", settings, "weights", weights)
                              : NULL;
     json_decref(settings);
     json_decref(weights);
-    free(path);
     free(marker);
     return result;
 }
@@ -85,9 +106,8 @@ static json_t *describe_run(const char *folder, struct error *error)
 static json_t *describe_folder(const char *path, struct error *error)
 {
     static const struct {
-        const char *settings, *weights;
-    } checkpoints[] = {{"config.json", "model.safetensors"},
-                       {"adapter_config.json", "adapter_model.safetensors"}};
+        const char *settings, *stem;
+    } checkpoints[] = {{"config.json", "model"}, {"adapter_config.json", "adapter_model"}};
     char *probe = path_format("%s/manifest.json", path);
     json_t *result = NULL;
     bool known = path_exists(probe);
@@ -98,7 +118,7 @@ static json_t *describe_folder(const char *path, struct error *error)
         probe = path_format("%s/%s", path, checkpoints[i].settings);
         known = path_exists(probe);
         if (known)
-            result = describe_checkpoint(path, checkpoints[i].settings, checkpoints[i].weights, error);
+            result = describe_checkpoint(path, checkpoints[i].settings, checkpoints[i].stem, error);
         free(probe);
     }
     if (!known)

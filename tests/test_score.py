@@ -175,12 +175,24 @@ def test_run(folder):
     shutil.rmtree(folder / "out")
 
 
+def test_info(folder):
+    adapter = GOLDENS / "adapters" / "list"
+    found = json.loads(idrec("info", adapter, "--json").stdout)
+    check(found["settings"]["r"] == 3 and found["weights"]["files"] == 1, f"info of an adapter: {found}")
+    result = idrec("merge", folder / "grouped_tied", adapter, folder / "shards", "--shard-bytes=4000")
+    check(result.returncode == 0, result.stderr)
+    found, whole = (json.loads(idrec("info", folder / name, "--json").stdout)["weights"] for name in ("shards", "grouped_tied"))
+    check(found["files"] == len(list((folder / "shards").glob("model-*.safetensors"))) > 1, f"info of shards: {found}")
+    check(found["tensors"] == whole["tensors"] and found["parameters"] == whole["parameters"], "tensors of shards")
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         test_goldens(folder)
         test_table_and_text(folder)
         test_refusals(folder)
+        test_info(folder)
         test_run(folder)
     return status()
 

@@ -144,6 +144,11 @@ int64_t weights_count(const struct weights *weights)
     return weights->count;
 }
 
+int64_t weights_shards(const struct weights *weights)
+{
+    return weights->shard_count;
+}
+
 const struct safetensors_entry *weights_at(const struct weights *weights, int64_t index)
 {
     const struct shard *shard = weights->shards;

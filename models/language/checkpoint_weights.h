@@ -16,6 +16,8 @@ void weights_close(struct weights *weights);
 
 /* Entries shard after shard, in the order of their data. */
 int64_t weights_count(const struct weights *weights);
+/* Files that they are in. */
+int64_t weights_shards(const struct weights *weights);
 const struct safetensors_entry *weights_at(const struct weights *weights, int64_t index);
 /* NULL when there is none of that name. */
 const struct safetensors_entry *weights_find(const struct weights *weights, const char *name);
