@@ -49,8 +49,11 @@ static bool check_split(const struct config *config, struct error *error)
 static bool check_language_model(const struct config *config, struct error *error)
 {
     if (is(config, "language_model.vocabulary", "text"))
-        return config_complain(config, "language_model.vocabulary", error,
-                               "text is not supported by this version; use ids");
+        return !config_is_null(config, "language_model.checkpoint") ||
+               config_complain(
+                   config, "language_model.checkpoint", error,
+                   "is missing; the vocabulary `text` needs a Hugging Face folder, of which `idrec "
+                   "plan` reads config.json alone, as in configs/shapes");
     if (!config_is_null(config, "language_model.checkpoint"))
         return config_complain(config, "language_model.checkpoint", error,
                                "is only read with the vocabulary `text`");
@@ -176,4 +179,11 @@ bool check_config(const struct config *config, struct error *error)
            check_indexing(config, error) && check_prompts(config, error) && generator_check(config, error) &&
            check_base(config, error) && check_lists(config, error) && check_study(config, error) &&
            (!recipe_is_there(config) || recipe_read(&(struct recipe){0}, config, error));
+}
+
+bool check_runnable(const struct config *config, struct error *error)
+{
+    return !is(config, "language_model.vocabulary", "text") ||
+           config_complain(config, "language_model.vocabulary", error,
+                           "text is not supported by this version, but for `idrec plan`; use ids");
 }

@@ -39,6 +39,7 @@ bool option_integer(const struct invocation *invocation, int option, int64_t lea
 bool option_number(const struct invocation *invocation, int option, double *value, struct error *error);
 
 bool command_stage(const struct invocation *invocation, struct error *error); /* run and every single stage */
+bool command_plan(const struct invocation *invocation, struct error *error);
 bool command_config(const struct invocation *invocation, struct error *error);
 bool command_info(const struct invocation *invocation, struct error *error);
 bool command_devices(const struct invocation *invocation, struct error *error);

@@ -47,6 +47,23 @@ static const struct argp_option score_options[] = {
     {"json", OPTION_FIRST + 4, NULL, 0, "Print JSON, with the logits of all next tokens", 0},
     {"device", OPTION_FIRST + 5, "NAME", 0, "auto, cpu, cuda or cuda:N (default auto)", 0},
     {0}};
+static const struct argp_option plan_options[] = {
+    {"json", OPTION_FIRST + 0, NULL, 0, "Print JSON", 0},
+    {"memory", OPTION_FIRST + 1, "SIZE", 0, "What the plan is to fit into, as 12GB (default: what is free)",
+     0},
+    {"users", OPTION_FIRST + 2, "N", 0, "Users, where the data are not at hand", 0},
+    {"items", OPTION_FIRST + 3, "N", 0, "Items, likewise", 0},
+    {"interactions", OPTION_FIRST + 4, "N", 0, "Training rows, likewise", 0},
+    {"spread", OPTION_FIRST + 5, "X", 0,
+     "Deviation of the logarithm of a user's rows, likewise (default 1; 0: all have as many)", 0},
+    {"tokens-per-item", OPTION_FIRST + 6, "X", 0,
+     "Tokens of an item in text, its comma included (default: its digits and two)", 0},
+    {"device-tflops", OPTION_FIRST + 7, "X", 0, "Plan for a device of that many TFLOP/s; nothing is measured",
+     0},
+    {"efficiency", OPTION_FIRST + 8, "X", 0, "The share of them that is reached (default 0.4)", 0},
+    {"bandwidth", OPTION_FIRST + 9, "X", 0, "Its memory in GB/s, which bounds what computes little", 0},
+    {"seconds", OPTION_FIRST + 10, "X", 0, "Most that measuring one thing may take (default 2)", 0},
+    {0}};
 static const struct argp_option synthesize_options[] = {
     {"users", OPTION_FIRST + 0, "N", 0, "Users (default 1000)", 0},
     {"items", OPTION_FIRST + 1, "N", 0, "Items (default 600)", 0},
@@ -80,6 +97,20 @@ const struct command commands[] = {
                "setting reruns "
                "the stages that read it and those after them.",
      NULL, 1, WORDS_MAXIMUM, command_stage},
+    {"plan", "Tell the memory, disk and time that a run will take, before it starts",
+     "CONFIG [key.path=value ...]",
+     OVERRIDES
+     "  idrec plan configs/datasets/ml-1m.yaml\n"
+     "  idrec plan my.yaml experiment.parallel=1 --memory=8GB\n"
+     "  idrec plan my.yaml --users=31668 --items=38048 --interactions=1237259\n"
+     "  idrec plan my.yaml --device-tflops=990 --efficiency=0.4 --bandwidth=4800\n\n"
+     "Nothing is written. The input is read, tokens and operations are counted by the code that will do the "
+     "work, and some batches of every model are run on the configured device to see how fast it is: about "
+     "half a minute in all. A stage that can stop early has two times: when its patience runs out at once, "
+     "and "
+     "when all its epochs are done. What does not fit is told with the setting to lower. docs/planning.md "
+     "explains each figure.",
+     plan_options, 1, WORDS_MAXIMUM, command_plan},
     STAGE("prepare", "Read, filter and split the interactions",
           "configs/datasets/ml-100k.yaml data.k_core=10"),
     STAGE("pretrain", "Train the base language model",

@@ -1,0 +1,96 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/command.h"
+#include "experiments/plan.h"
+
+enum {
+    OPTION_JSON,
+    OPTION_MEMORY,
+    OPTION_USERS,
+    OPTION_ITEMS,
+    OPTION_INTERACTIONS,
+    OPTION_SPREAD,
+    OPTION_TOKENS_PER_ITEM,
+    OPTION_TFLOPS,
+    OPTION_EFFICIENCY,
+    OPTION_BANDWIDTH,
+    OPTION_SECONDS
+};
+
+static bool positive(const struct invocation *invocation, int option, double *value, struct error *error)
+{
+    if (!option_number(invocation, option, value, error))
+        return false;
+    return !invocation->option[option] || *value > 0 ||
+           error_set(error, ERROR_USAGE, "--%s=%.60s: a number above 0 is expected",
+                     invocation->command->options[option].name, invocation->option[option]);
+}
+
+/* "12GB", "512MB", "12GiB", or bytes. */
+static bool option_bytes(const struct invocation *invocation, int option, double *bytes, struct error *error)
+{
+    static const struct {
+        const char *name;
+        double factor;
+    } units[] = {{"", 1},      {"B", 1},        {"kB", 1e3},        {"MB", 1e6},          {"GB", 1e9},
+                 {"TB", 1e12}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
+    const char *text = invocation->option[option];
+    if (!text)
+        return true;
+    char *end;
+    const double number = strtod(text, &end);
+    for (size_t i = 0; end != text && i < sizeof units / sizeof *units; i++)
+        if (strcmp(end, units[i].name) == 0 && number > 0) {
+            *bytes = number * units[i].factor;
+            return true;
+        }
+    return error_set(error, ERROR_USAGE, "--%s=%.60s: a size such as 12GB, 512MB or 8GiB is expected",
+                     invocation->command->options[option].name, text);
+}
+
+static bool read_options(struct plan_options *options, const struct invocation *invocation,
+                         struct error *error)
+{
+    double tflops = 0, bandwidth = 0;
+    *options = (struct plan_options){.mean_spread = 1, .efficiency = 0.4, .seconds = 2};
+    if (!option_bytes(invocation, OPTION_MEMORY, &options->memory, error) ||
+        !option_integer(invocation, OPTION_USERS, 1, &options->users, error) ||
+        !option_integer(invocation, OPTION_ITEMS, 2, &options->items, error) ||
+        !option_integer(invocation, OPTION_INTERACTIONS, 1, &options->interactions, error) ||
+        !option_number(invocation, OPTION_SPREAD, &options->mean_spread, error) ||
+        !positive(invocation, OPTION_TOKENS_PER_ITEM, &options->tokens_per_item, error) ||
+        !positive(invocation, OPTION_TFLOPS, &tflops, error) ||
+        !positive(invocation, OPTION_EFFICIENCY, &options->efficiency, error) ||
+        !positive(invocation, OPTION_BANDWIDTH, &bandwidth, error) ||
+        !positive(invocation, OPTION_SECONDS, &options->seconds, error))
+        return false;
+    options->operations_per_second = tflops * 1e12;
+    options->bytes_per_second = bandwidth * 1e9;
+    if (tflops <= 0 && (invocation->option[OPTION_EFFICIENCY] || invocation->option[OPTION_BANDWIDTH]))
+        return error_set(error, ERROR_USAGE,
+                         "--efficiency and --bandwidth belong to --device-tflops; rates of "
+                         "this machine are measured");
+    return options->efficiency <= 1 || error_set(error, ERROR_USAGE, "--efficiency: is at most 1");
+}
+
+bool command_plan(const struct invocation *invocation, struct error *error)
+{
+    struct plan_options options;
+    struct plan plan;
+    if (!read_options(&options, invocation, error))
+        return false;
+    const bool done = plan_make(&plan, invocation->words[0], invocation->word_count - 1,
+                                invocation->words + 1, &options, error);
+    if (done && invocation->option[OPTION_JSON]) {
+        json_t *json = plan_json(&plan);
+        json_dumpf(json, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+        putchar('\n');
+        json_decref(json);
+    } else if (done) {
+        plan_print(&plan, stdout);
+    }
+    plan_free(&plan);
+    return done;
+}

@@ -1,0 +1,185 @@
+#include "experiments/plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/counting.h"
+#include "core/file.h"
+#include "experiments/check.h"
+#include "experiments/stages.h"
+
+/* ---- stages ------------------------------------------------------------------------------------------- */
+
+struct plan_stage *plan_add_stage(struct plan *plan, const char *name, bool part)
+{
+    /* More recommenders than there is room for share the last line. */
+    const int place = plan->stage_count < PLAN_STAGES_MAXIMUM ? plan->stage_count++ : PLAN_STAGES_MAXIMUM - 1;
+    struct plan_stage *const stage = &plan->stages[place];
+    *stage = (struct plan_stage){.part = part};
+    snprintf(stage->name, sizeof stage->name, "%s", name);
+    return stage;
+}
+
+static void add_amount(struct plan_amount *amounts, int *count, const char *name, double bytes)
+{
+    if (bytes <= 0 || *count == PLAN_AMOUNTS_MAXIMUM)
+        return;
+    snprintf(amounts[*count].name, sizeof amounts[*count].name, "%s", name);
+    amounts[(*count)++].bytes = bytes;
+}
+
+void plan_add_memory(struct plan_stage *stage, const char *name, double bytes)
+{
+    add_amount(stage->memory, &stage->memory_count, name, bytes);
+}
+
+void plan_add_file(struct plan_stage *stage, const char *name, double bytes)
+{
+    add_amount(stage->files, &stage->file_count, name, bytes);
+}
+
+static double sum_of(const struct plan_amount *amounts, int count)
+{
+    double sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += amounts[i].bytes;
+    return sum;
+}
+
+double plan_stage_memory(const struct plan_stage *stage)
+{
+    return sum_of(stage->memory, stage->memory_count);
+}
+
+double plan_stage_disk(const struct plan_stage *stage)
+{
+    return sum_of(stage->files, stage->file_count);
+}
+
+double plan_expected(struct plan_range range)
+{
+    return range.low > 0 ? sqrt(range.low * range.high) : range.high / 2;
+}
+
+struct plan_total plan_total(const struct plan *plan)
+{
+    struct plan_total total = {.slowest = -1, .largest = -1};
+    for (int i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *const stage = &plan->stages[i];
+        const double memory = plan_stage_memory(stage);
+        if (stage->part)
+            continue;
+        if (total.slowest < 0 ||
+            plan_expected(stage->seconds) > plan_expected(plan->stages[total.slowest].seconds))
+            total.slowest = i;
+        if (total.largest < 0 || memory > total.memory) {
+            total.largest = i;
+            total.memory = memory;
+        }
+        total.seconds.low += stage->seconds.low;
+        total.seconds.high += stage->seconds.high;
+        total.disk += plan_stage_disk(stage);
+        total.passing = fmax(total.passing, stage->passing_bytes);
+    }
+    return total;
+}
+
+/* ---- rates -------------------------------------------------------------------------------------------- */
+
+double plan_assumed_seconds(const struct plan *plan, const struct operation_counters *work)
+{
+    const struct plan_options *const options = &plan->options;
+    const double computing =
+        work->floating_point_operations / (options->operations_per_second * options->efficiency);
+    return options->bytes_per_second > 0 ? fmax(computing, work->bytes / options->bytes_per_second)
+                                         : computing;
+}
+
+/* ---- making a plan ------------------------------------------------------------------------------------- */
+
+/* Of another machine a GPU's layouts are planned, unless the configuration says CPU. */
+static bool open_devices(struct plan *plan, struct error *error)
+{
+    const struct config *config = plan->run.config;
+    const char *name = config_string(config, "device");
+    const int threads = (int)config_integer(config, "threads");
+    enum device_kind kind = strcmp(name, "cpu") == 0 ? DEVICE_CPU : DEVICE_CUDA;
+    if (plan->options.operations_per_second <= 0) {
+        plan->device = backend_open(name, threads, error);
+        if (!plan->device)
+            return false;
+        plan->device->fast = plan->device->device == DEVICE_CUDA && config_boolean(config, "fast");
+        kind = plan->device->device;
+    }
+    plan->run.backend = counting_backend_open(kind, threads, error);
+    return plan->run.backend != NULL;
+}
+
+static void find_memory(struct plan *plan)
+{
+    const struct backend *const device = plan->device;
+    const int64_t host = available_memory_bytes();
+    plan->memory_available = plan->options.memory;
+    if (plan->memory_available <= 0 && device && device->device == DEVICE_CUDA)
+        plan->memory_available = (double)device->free_memory(plan->device);
+    else if (plan->memory_available <= 0 && device && host < INT64_MAX)
+        plan->memory_available = (double)host;
+}
+
+/* Reading and splitting is measured; it takes about 64 bytes of memory a row. */
+static bool plan_prepare(struct plan *plan, struct error *error)
+{
+    const double begun = clock_seconds();
+    if (!plan_data(plan, error))
+        return false;
+    const struct dataset *const dataset = &plan->dataset;
+    struct plan_stage *const stage = plan_add_stage(plan, "prepare", false);
+    const double seconds = plan->has_data ? clock_seconds() - begun : 0;
+    const double rows =
+        (double)(csr_count(&dataset->train) + csr_count(&dataset->validation) + csr_count(&dataset->test));
+    stage->seconds = (struct plan_range){seconds, seconds};
+    snprintf(stage->work, sizeof stage->work, "%lld users, %lld items, %lld training rows",
+             (long long)dataset->train.rows, (long long)dataset->train.columns,
+             (long long)csr_count(&dataset->train));
+    snprintf(stage->rate, sizeof stage->rate, plan->has_data ? "measured: the data were read" : "not known");
+    plan_add_memory(stage, "rows while they are read", 64 * rows);
+    plan_add_memory(stage, "the program", PROGRAM_BYTES);
+    plan_add_file(stage, "dataset.h5",
+                  plan_csr_file_bytes(&dataset->train) + plan_csr_file_bytes(&dataset->validation) +
+                      plan_csr_file_bytes(&dataset->test) +
+                      (double)dataset->user_ids.count * plan_id_bytes(&dataset->user_ids) / 2 +
+                      (double)dataset->item_ids.count * plan_id_bytes(&dataset->item_ids) / 2 +
+                      (dataset->train_times ? 1.8 * (double)csr_count(&dataset->train) : 0) + 1e4);
+    stage->lower = "raise data.k_core";
+    return true;
+}
+
+bool plan_make(struct plan *plan, const char *config_path, int override_count, char *const *overrides,
+               const struct plan_options *options, struct error *error)
+{
+    *plan = (struct plan){.options = *options};
+    if (!config_load(&plan->run.config, config_path, override_count, overrides, error) ||
+        !check_config(plan->run.config, error) || !open_devices(plan, error))
+        return false;
+    plan->run.folder = run_folder(plan->run.config);
+    plan->has_language_model = !stage_is_left_out(plan->run.config, stage_number("pretrain"));
+    find_memory(plan);
+    return study_settings_read(&plan->study, plan->run.config, error) && plan_prepare(plan, error) &&
+           plan_language(plan, error) && plan_recommenders(plan, error);
+}
+
+void plan_free(struct plan *plan)
+{
+    study_close(&plan->study);
+    dataset_free(&plan->dataset);
+    csr_free(&plan->train);
+    csr_free(&plan->validation);
+    if (plan->device)
+        backend_close(plan->device);
+    if (plan->run.backend)
+        backend_close(plan->run.backend);
+    config_free(plan->run.config);
+    free(plan->run.folder);
+    *plan = (struct plan){.stage_count = 0};
+}

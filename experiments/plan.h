@@ -1,0 +1,114 @@
+/*
+ * plan.h: what a run will take, told before it starts: the memory, disk and time of each stage.
+ *
+ * Work is counted by the stages' own code on a backend that computes nothing (core/counting.h), so operations agree with
+ * those that a run reports. Rates are measured: some batches of the configured models on the configured device. Where the
+ * run is for another machine, rates are assumed, and said to be.
+ */
+#ifndef IDREC_EXPERIMENTS_PLAN_H
+#define IDREC_EXPERIMENTS_PLAN_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "core/interactions.h"
+#include "experiments/run.h"
+#include "experiments/study.h"
+
+/* From where early stopping can end it at the earliest to where all is done. */
+struct plan_range {
+    double low, high;
+};
+
+struct plan_amount {
+    char name[56];
+    double bytes;
+};
+
+/* What the program and its libraries take by themselves. */
+#define PROGRAM_BYTES 2.4e7
+
+enum { PLAN_AMOUNTS_MAXIMUM = 24, PLAN_STAGES_MAXIMUM = 96 };
+
+/* A stage, or a part of one (a recommender). */
+struct plan_stage {
+    char name[64];
+    bool part;        /* of the stage above, whose figures hold it already */
+    char work[200];   /* what there is to do, for people */
+    int memory_count; /* at the stage's peak */
+    struct plan_amount memory[PLAN_AMOUNTS_MAXIMUM];
+    int file_count; /* that stay in the run's folder */
+    struct plan_amount files[PLAN_AMOUNTS_MAXIMUM];
+    double passing_bytes; /* of disk besides, until the stage is over */
+    struct plan_range tokens, operations, seconds;
+    char rate[160];    /* where the seconds come from */
+    const char *lower; /* the setting to lower when memory does not suffice */
+};
+
+struct plan_options {
+    int64_t users, items, interactions; /* 0: of the data */
+    double mean_spread;                 /* deviation of the logarithm of a user's rows, without data */
+    double tokens_per_item;             /* text; 0: by the digits of the index */
+    double memory;                      /* bytes to fit into; 0: what the device or the host has */
+    double operations_per_second;       /* of another device; 0: rates are measured */
+    double efficiency, bytes_per_second;
+    double seconds; /* most that measuring one thing may take */
+};
+
+struct plan {
+    struct plan_options options;
+    struct run run;         /* without manifest and log; the backend counts */
+    struct backend *device; /* that measures; NULL: rates are assumed */
+    struct study study;     /* its settings alone */
+    struct dataset dataset;
+    struct csr train, validation; /* rows ascend */
+    char source[256];             /* where the data's sizes come from */
+    bool has_data;                /* false: sizes were given */
+    bool has_language_model;
+    double memory_available; /* bytes */
+    int stage_count;
+    struct plan_stage stages[PLAN_STAGES_MAXIMUM];
+};
+
+/* Counts and measures everything. */
+bool plan_make(struct plan *plan, const char *config_path, int override_count, char *const *overrides,
+               const struct plan_options *options, struct error *error);
+void plan_free(struct plan *plan);
+
+/* Sums over stages, the largest of memory; which stage takes the most time, and the most memory. */
+struct plan_total {
+    struct plan_range seconds;
+    double memory, disk, passing;
+    int slowest, largest; /* stages; -1: none */
+};
+struct plan_total plan_total(const struct plan *plan);
+double plan_stage_memory(const struct plan_stage *stage);
+double plan_stage_disk(const struct plan_stage *stage);
+/* The seconds that are told where one figure is wanted: the geometric mean of a range. */
+double plan_expected(struct plan_range range);
+
+void plan_print(const struct plan *plan, FILE *stream);
+json_t *plan_json(const struct plan *plan);
+
+/* ---- the parts of plan_make() ------------------------------------------------------------------------- */
+
+struct plan_stage *plan_add_stage(struct plan *plan, const char *name, bool part);
+void plan_add_memory(struct plan_stage *stage, const char *name, double bytes);
+void plan_add_file(struct plan_stage *stage, const char *name, double bytes);
+
+/* plan_data.c: the data set, read or made up. */
+bool plan_data(struct plan *plan, struct error *error);
+/* Bytes of a matrix in memory, and about as many as HDF5 compresses them to. */
+double plan_csr_bytes(const struct csr *matrix);
+double plan_csr_file_bytes(const struct csr *matrix);
+/* Bytes of an id of the input, on average. */
+double plan_id_bytes(const struct id_map *ids);
+
+/* plan_language.c: pretrain, finetune, generate, augment. plan_recommenders.c: tune, train, evaluate, report. */
+bool plan_language(struct plan *plan, struct error *error);
+bool plan_recommenders(struct plan *plan, struct error *error);
+
+/* Seconds of work on a device that is not here. */
+double plan_assumed_seconds(const struct plan *plan, const struct operation_counters *work);
+
+#endif

@@ -1,0 +1,613 @@
+/* plan_language.c: what the stages of the language model will take. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "experiments/plan.h"
+#include "experiments/plan_text.h"
+#include "experiments/plan_work.h"
+#include "models/language/checkpoint_config.h"
+#include "models/language/start.h"
+
+/* What is counted is done for so many batches, and users, of an epoch at most; the rest is taken to be alike. */
+enum { COUNTED_BATCHES = 48, COUNTED_USERS = 512, COUNTED_VALIDATED = 128 };
+/* A model is measured whole up to so many values, else one layer of it; a batch up to so many operations. */
+#define WHOLE_VALUES 2e7
+#define DRAWN_VALUES 1e7
+#define BATCH_OPERATIONS_CPU 1.5e11
+#define BATCH_OPERATIONS_GPU 5e13
+#define LOOK_USERS 32
+
+struct language_plan {
+    struct plan *plan;
+    bool text;
+    struct vocabulary vocabulary;
+    struct prompt_layout layout;
+    struct prompt_settings prompt;
+    enum precision precision;
+};
+
+/* ---- the model and its prompts ------------------------------------------------------------------------ */
+
+static int64_t longest_prompt(const struct prompt_settings *prompt, const struct csr *train)
+{
+    int64_t longest = prompt_length_minimum(prompt->layout, train->rows);
+    for (int64_t user = 0; user < train->rows; user++) {
+        const int64_t length = prompt_length_bound(
+            prompt, (int32_t)user, train->indices + train->starts[user], csr_row_length(train, user));
+        longest = length > longest ? length : longest;
+    }
+    return longest;
+}
+
+static bool open_prompts(struct language_plan *language, struct error *error)
+{
+    const struct plan *const plan = language->plan;
+    const struct config *const config = plan->run.config;
+    language->text = strcmp(config_string(config, "language_model.vocabulary"), "text") == 0;
+    language->vocabulary = language_vocabulary(&plan->run, &plan->dataset);
+    if (!language->text)
+        return language_prompts_open(&language->prompt, &language->layout, &plan->run, &plan->dataset, error);
+    if (!plan_text_layout(&language->layout, &plan->dataset, plan->options.tokens_per_item, error))
+        return false;
+    language->prompt = (struct prompt_settings){.layout = &language->layout,
+                                                .shuffle = config_boolean(config, "prompts.shuffle"),
+                                                .length_maximum = config_integer(config, "prompts.length")};
+    const int64_t longest = longest_prompt(&language->prompt, &plan->dataset.train);
+    if (longest < language->prompt.length_maximum)
+        language->prompt.length_maximum = longest;
+    return true;
+}
+
+static bool read_settings(struct transformer_settings *settings, const struct language_plan *language,
+                          struct error *error)
+{
+    const struct config *const config = language->plan->run.config;
+    if (!language->text) {
+        *settings = language_base_settings(config, &language->vocabulary, language->precision);
+        return true;
+    }
+    char *folder = config_file_path(config, "language_model.checkpoint");
+    const bool done =
+        folder
+            ? checkpoint_config_read(settings, folder, error)
+            : config_complain(config, "language_model.checkpoint", error,
+                              "is missing; name the checkpoint's folder, or one with its config.json alone, "
+                              "as in configs/shapes");
+    free(folder);
+    settings->precision = language->precision;
+    return done;
+}
+
+static bool is_method(const struct plan *plan, const char *method)
+{
+    return strcmp(config_string(plan->run.config, "finetune.method"), method) == 0;
+}
+
+static void use_vocabulary(struct language_shape *shape)
+{
+    const struct vocabulary vocabulary = {.items = shape->settings.vocabulary - CONTROL_TOKEN_COUNT};
+    shape->vocabulary = shape->ranker.vocabulary = shape->sampler.vocabulary = vocabulary;
+}
+
+/* Lists are drawn token by token over the whole vocabulary; a ranking costs about what a list for each context does. */
+static void find_lists_of_text(struct language_shape *shape, const struct language_plan *language)
+{
+    const int32_t typical = (int32_t)(language->plan->train.columns / 2);
+    if (shape->ranking)
+        shape->sampler.samples = shape->sampler.contexts;
+    shape->ranking = false;
+    shape->sampler.constrained = false;
+    shape->sampler.items_maximum *= prompt_layout_item_cost(&language->layout, typical);
+    use_vocabulary(shape);
+}
+
+/* The model as the stage opens it. */
+static bool find_shape(struct language_shape *shape, const struct language_plan *language, const char *stage,
+                       struct error *error)
+{
+    const struct plan *const plan = language->plan;
+    const bool pretraining = strcmp(stage, "pretrain") == 0, training = strcmp(stage, "generate") != 0;
+    const bool adapter = !pretraining && is_method(plan, "lora");
+    *shape = (struct language_shape){.train = &plan->dataset.train,
+                                     .train_sorted = &plan->train,
+                                     .validation = &plan->validation,
+                                     .vocabulary = language->vocabulary,
+                                     .dropout = config_number(plan->run.config, "language_model.dropout"),
+                                     .mode = !training ? TRAIN_NOTHING
+                                             : adapter ? TRAIN_LORA
+                                                       : TRAIN_ALL};
+    if (!read_settings(&shape->settings, language, error))
+        return false;
+    if (adapter) {
+        shape->lora = language_adapter_settings(plan->run.config);
+        shape->settings.frozen = language_frozen_storage(&plan->run);
+    }
+    if (training) {
+        shape->packing = language_packing_settings(&plan->run, stage, &language->prompt);
+        shape->settings.recompute = config_boolean(plan->run.config, "%s.recompute", stage);
+        return true;
+    }
+    shape->ranking = strcmp(config_string(plan->run.config, "generate.method"), "ranking") == 0;
+    shape->ranker = language_ranker_settings(&plan->run, &plan->dataset, &language->prompt);
+    shape->sampler = language_sampler_settings(&plan->run, &plan->dataset, &language->prompt);
+    if (language->text)
+        find_lists_of_text(shape, language);
+    return true;
+}
+
+/* ---- what is measured --------------------------------------------------------------------------------- */
+
+static double values_of(const struct transformer_settings *settings, bool one_layer)
+{
+    const double width = (double)settings->width, head = (double)settings->head_width;
+    const double layer = 2 * width * head * (double)(settings->query_heads + settings->key_heads) +
+                         3 * width * (double)settings->hidden;
+    return (one_layer ? 1 : (double)settings->layers) * layer +
+           (settings->tied ? 1 : 2) * width * (double)settings->vocabulary;
+}
+
+/* The model that is measured in place of a large one: a layer of it, with a part of the vocabulary where tokens mean
+ * nothing, on batches that take about a second. */
+static struct language_shape shape_to_measure(const struct language_shape *shape, const struct plan *plan,
+                                              bool text)
+{
+    struct language_shape part = *shape;
+    const bool whole = values_of(&shape->settings, false) <= WHOLE_VALUES;
+    if (!whole)
+        part.settings.layers = 1;
+    if (!whole && text && part.settings.vocabulary > 4096) {
+        part.settings.vocabulary = 4096;
+        part.settings.classes = 0;
+        use_vocabulary(&part);
+    }
+    part.values = values_of(&part.settings, false) <= DRAWN_VALUES;
+    const double most = plan->device->device == DEVICE_CPU ? BATCH_OPERATIONS_CPU : BATCH_OPERATIONS_GPU;
+    const double token = 6 * values_of(&part.settings, false);
+    const int64_t fitting = (int64_t)(most / token);
+    const int64_t least = shape->packing.prompt.layout
+                              ? prompt_length_minimum(shape->packing.prompt.layout, shape->train->rows)
+                              : 0;
+    if (fitting < part.packing.batch_tokens)
+        part.packing.batch_tokens = fitting > least ? fitting : least;
+    if (part.packing.prompt.length_maximum > part.packing.batch_tokens)
+        part.packing.prompt.length_maximum = part.packing.batch_tokens;
+    return part;
+}
+
+static void say_rate(struct plan_stage *stage, const struct work_done *done,
+                     const struct language_shape *shape, const struct language_shape *part,
+                     const char *pieces)
+{
+    char share[64] = "the whole model";
+    if (part->settings.layers != shape->settings.layers)
+        snprintf(share, sizeof share, "one of %lld layers", (long long)shape->settings.layers);
+    snprintf(stage->rate, sizeof stage->rate, "measured: %.3g GFLOP/s over %lld %s of %s",
+             done->work.floating_point_operations / done->seconds / 1e9, (long long)done->pieces, pieces,
+             share);
+}
+
+static void say_assumed(struct plan_stage *stage, const struct plan *plan)
+{
+    snprintf(stage->rate, sizeof stage->rate, "assumed: %.3g TFLOP/s at an efficiency of %.2g",
+             plan->options.operations_per_second / 1e12, plan->options.efficiency);
+}
+
+/* ---- training ----------------------------------------------------------------------------------------- */
+
+/* An epoch, a step and the validation of a user: how much of each, and how long it takes. */
+struct training_estimate {
+    int64_t sequences, epoch_tokens, epoch_batches, epoch_steps, shortened;
+    struct work_done epoch, step, user;
+    double trained_bytes; /* of the values that are trained */
+    double file_bytes;    /* of what is kept */
+    double start_seconds;
+    struct plan_range epochs, validations, steps;
+};
+
+static void scale(struct work_done *done, double factor)
+{
+    done->work.floating_point_operations *= factor;
+    done->work.gemm_operations *= factor;
+    done->work.bytes *= factor;
+    done->seconds *= factor;
+}
+
+static void take_arenas(struct plan_stage *stage, const struct transformer *model)
+{
+    const struct arena *arena;
+    for (int i = 0; (arena = transformer_arena(model, i)) != NULL; i++)
+        plan_add_memory(stage, arena->name, (double)arena->capacity);
+}
+
+static void take_values(struct training_estimate *estimate, struct transformer *model, bool adapter)
+{
+    int64_t count;
+    const struct parameter *const parameters = transformer_parameters(model, &count);
+    for (int64_t i = 0; i < count; i++) {
+        const double bytes = (double)tensor_count(&parameters[i].value) * sizeof(float);
+        estimate->trained_bytes += parameters[i].trained ? bytes : 0;
+        estimate->file_bytes += !adapter || parameter_is_adapter(&parameters[i]) ? bytes : 0;
+    }
+}
+
+static bool count_batches(struct training_estimate *estimate, const struct language_shape *shape,
+                          struct transformer *model, struct packer *packer, struct error *error)
+{
+    const int64_t batches = packer_batch_count(packer);
+    struct work_done *const epoch = &estimate->epoch, *const step = &estimate->step;
+    if (!work_train(epoch, step, shape, model, packer, (batches + COUNTED_BATCHES - 1) / COUNTED_BATCHES, 0,
+                    INFINITY, error))
+        return false;
+    if (epoch->tokens > 0)
+        scale(epoch, (double)packer_epoch_tokens(packer) / (double)epoch->tokens);
+    if (step->pieces > 0)
+        scale(step, 1.0 / (double)step->pieces);
+    if (csr_count(shape->validation) == 0)
+        return true;
+    if (!work_validate(&estimate->user, shape, model, COUNTED_VALIDATED, error))
+        return false;
+    scale(&estimate->user, 1.0 / (double)(estimate->user.pieces > 0 ? estimate->user.pieces : 1));
+    return true;
+}
+
+/* As the trainer ends: by steps, by epochs, or by patience. */
+static void bound_epochs(struct training_estimate *estimate, const struct trainer_settings *settings,
+                         bool validated)
+{
+    const double most = settings->steps_maximum > 0
+                            ? ceil((double)settings->steps_maximum / (double)estimate->epoch_steps)
+                            : (double)settings->epochs;
+    const double every = (double)settings->validate_every;
+    double least = most;
+    if (validated && settings->patience > 0)
+        least = fmin(most, every * (double)(settings->patience + (settings->validate_first ? 0 : 1)));
+    const double first = settings->validate_first ? 1 : 0;
+    estimate->epochs = (struct plan_range){least, most};
+    estimate->steps =
+        (struct plan_range){least * (double)estimate->epoch_steps, most * (double)estimate->epoch_steps};
+    if (settings->steps_maximum > 0) {
+        estimate->steps.high = (double)settings->steps_maximum;
+        estimate->steps.low = fmin(estimate->steps.low, estimate->steps.high);
+    }
+    if (validated)
+        estimate->validations = (struct plan_range){first + ceil(least / every), first + ceil(most / every)};
+}
+
+static bool count_training(struct training_estimate *estimate, struct plan_stage *stage,
+                           const struct language_plan *language, const struct language_shape *shape,
+                           struct error *error)
+{
+    const struct plan *const plan = language->plan;
+    const bool validated = csr_count(shape->validation) > 0;
+    struct transformer *model = NULL;
+    struct packer *packer = NULL;
+    bool done = shape_create(&model, shape, plan->run.backend, true, error) &&
+                packer_create(&packer, &shape->packing, shape->train, NULL, error);
+    if (done) {
+        packer_begin_epoch(packer, 0);
+        const struct trainer_settings settings = language_trainer_settings(&plan->run, stage->name, packer);
+        estimate->sequences = packer_sequence_count(packer);
+        estimate->epoch_tokens = packer_epoch_tokens(packer);
+        estimate->epoch_batches = packer_batch_count(packer);
+        estimate->epoch_steps = (estimate->epoch_batches + settings.accumulation - 1) / settings.accumulation;
+        estimate->shortened = packer_shortened(packer);
+        take_arenas(stage, model);
+        take_values(estimate, model, shape->mode == TRAIN_LORA);
+        plan_add_memory(stage, "weight copies",
+                        ((settings.average > 0) + (validated ? 1 : 0)) * estimate->trained_bytes);
+        bound_epochs(estimate, &settings, validated);
+        done = count_batches(estimate, shape, model, packer, error);
+        if (settings.average > 0)
+            estimate->step.work.floating_point_operations += 3 * estimate->trained_bytes / sizeof(float);
+    }
+    packer_free(packer);
+    transformer_free(model);
+    return done;
+}
+
+/* Sets the seconds of what was counted. */
+static void assume_training(struct training_estimate *estimate, struct plan_stage *stage,
+                            const struct plan *plan)
+{
+    struct work_done *const parts[] = {&estimate->epoch, &estimate->step, &estimate->user};
+    for (int i = 0; i < 3; i++)
+        parts[i]->seconds = plan_assumed_seconds(plan, &parts[i]->work);
+    say_assumed(stage, plan);
+}
+
+static void time_part(struct work_done *part, const struct work_done *measured)
+{
+    if (measured->work.floating_point_operations > 0)
+        part->seconds = part->work.floating_point_operations * measured->seconds /
+                        measured->work.floating_point_operations;
+}
+
+static bool measure_start(struct training_estimate *estimate, const struct language_plan *language,
+                          const struct language_shape *shape, struct transformer *model, struct error *error)
+{
+    const struct config *const config = language->plan->run.config;
+    if (shape->mode != TRAIN_ALL ||
+        strcmp(config_string(config, "language_model.initial"), "spectral") != 0 || language->text ||
+        !language->plan->has_data)
+        return true;
+    const double begun = clock_seconds();
+    if (!start_from_interactions(model, shape->train, 1, error))
+        return false;
+    estimate->start_seconds = clock_seconds() - begun;
+    return true;
+}
+
+static bool measure_training(struct training_estimate *estimate, struct plan_stage *stage,
+                             const struct language_plan *language, const struct language_shape *shape,
+                             struct error *error)
+{
+    const struct plan *const plan = language->plan;
+    const struct language_shape part = shape_to_measure(shape, plan, language->text);
+    struct work_done batches, steps, users = {.pieces = 0};
+    struct transformer *model = NULL;
+    struct packer *packer = NULL;
+    bool done =
+        shape_create(&model, &part, plan->device, true, error) &&
+        (strcmp(stage->name, "pretrain") != 0 || measure_start(estimate, language, &part, model, error)) &&
+        packer_create(&packer, &part.packing, part.train, NULL, error);
+    if (done) {
+        packer_begin_epoch(packer, 0);
+        done = work_train(&batches, &steps, &part, model, packer, 1, 1, plan->options.seconds, error) &&
+               (csr_count(part.validation) == 0 || work_validate(&users, &part, model, LOOK_USERS, error));
+    }
+    packer_free(packer);
+    transformer_free(model);
+    if (!done)
+        return false;
+    time_part(&estimate->epoch, &batches);
+    time_part(&estimate->step, &steps);
+    time_part(&estimate->user, &users);
+    say_rate(stage, &batches, shape, &part, batches.pieces == 1 ? "batch" : "batches");
+    return true;
+}
+
+/* Sums the parts of a training up, for the fewest epochs and for the most. */
+static struct plan_range sum_training(const struct training_estimate *estimate, double per_batch_epoch,
+                                      double per_step, double per_validation)
+{
+    const double batches = per_batch_epoch / (double)estimate->epoch_steps; /* a step's share of an epoch */
+    return (struct plan_range){
+        estimate->steps.low * (batches + per_step) + estimate->validations.low * per_validation,
+        estimate->steps.high * (batches + per_step) + estimate->validations.high * per_validation};
+}
+
+static int64_t validated_users(const struct csr *validation)
+{
+    enum { USERS_MAXIMUM = 10000 };
+    int64_t users = 0;
+    for (int64_t user = 0; user < validation->rows; user++)
+        users += csr_row_length(validation, user) > 0;
+    return users < USERS_MAXIMUM ? users : USERS_MAXIMUM;
+}
+
+static void say_training(struct plan_stage *stage, const struct training_estimate *estimate)
+{
+    char epochs[64];
+    if (estimate->epochs.low < estimate->epochs.high)
+        snprintf(epochs, sizeof epochs, "%.0f to %.0f epochs", estimate->epochs.low, estimate->epochs.high);
+    else
+        snprintf(epochs, sizeof epochs, "%.0f epoch%s", estimate->epochs.high,
+                 estimate->epochs.high == 1 ? "" : "s");
+    snprintf(stage->work, sizeof stage->work,
+             "%lld sequences, %lld tokens, %lld batches an epoch; %s, %.0f steps; %lld users have more items "
+             "than fit",
+             (long long)estimate->sequences, (long long)estimate->epoch_tokens,
+             (long long)estimate->epoch_batches, epochs, estimate->steps.high,
+             (long long)estimate->shortened);
+}
+
+/* Three times the trained values are a state: value, moments; and the copies. */
+static void fill_training(struct plan_stage *stage, const struct training_estimate *estimate,
+                          const struct plan *plan, bool adapter)
+{
+    const double users = (double)validated_users(&plan->validation);
+    const double tokens = (double)estimate->epoch_tokens / (double)estimate->epoch_steps;
+    stage->tokens = (struct plan_range){estimate->steps.low * tokens, estimate->steps.high * tokens};
+    stage->operations = sum_training(estimate, estimate->epoch.work.floating_point_operations,
+                                     estimate->step.work.floating_point_operations,
+                                     users * estimate->user.work.floating_point_operations);
+    stage->seconds = sum_training(estimate, estimate->epoch.seconds, estimate->step.seconds,
+                                  users * estimate->user.seconds);
+    stage->seconds.low += estimate->start_seconds;
+    stage->seconds.high += estimate->start_seconds;
+    plan_add_file(stage, adapter ? "language_model/adapter" : "language_model/base",
+                  estimate->file_bytes + 2e3);
+    stage->passing_bytes = 5 * estimate->trained_bytes;
+    plan_add_memory(stage, "the data set", 4 * plan_csr_bytes(&plan->train));
+    plan_add_memory(stage, "the program", PROGRAM_BYTES);
+    stage->lower = "lower its tokens_per_batch, set recompute: true, or lower language_model.width or layers";
+    say_training(stage, estimate);
+}
+
+static bool plan_training(struct language_plan *language, const char *name, struct error *error)
+{
+    struct plan *const plan = language->plan;
+    struct plan_stage *const stage = plan_add_stage(plan, name, false);
+    struct training_estimate estimate = {.sequences = 0};
+    struct language_shape shape;
+    if (!find_shape(&shape, language, name, error) ||
+        !count_training(&estimate, stage, language, &shape, error))
+        return false;
+    if (!plan->device)
+        assume_training(&estimate, stage, plan);
+    else if (!measure_training(&estimate, stage, language, &shape, error))
+        return false;
+    fill_training(stage, &estimate, plan, shape.mode == TRAIN_LORA);
+    return true;
+}
+
+/* A base that is not trained here is made and saved, or, of text, read where it is. */
+static bool plan_untrained_base(struct language_plan *language, struct error *error)
+{
+    struct plan_stage *const stage = plan_add_stage(language->plan, "pretrain", false);
+    struct language_shape shape;
+    struct transformer *model = NULL;
+    struct training_estimate estimate = {.sequences = 0};
+    if (!find_shape(&shape, language, "generate", error))
+        return false;
+    shape.lora.rank = 0;
+    if (!shape_create(&model, &shape, language->plan->run.backend, false, error))
+        return false;
+    take_values(&estimate, model, false);
+    take_arenas(stage, model);
+    transformer_free(model);
+    snprintf(stage->work, sizeof stage->work, "pretrain.enabled is false: the base stays as it is");
+    snprintf(stage->rate, sizeof stage->rate, "nothing is trained");
+    if (!language->text)
+        plan_add_file(stage, "language_model/base", estimate.file_bytes);
+    stage->lower = "lower language_model.width or layers";
+    return true;
+}
+
+/* ---- generation --------------------------------------------------------------------------------------- */
+
+static bool count_generation(struct work_done *done, struct plan_stage *stage, struct plan *plan,
+                             const struct language_shape *shape, struct error *error)
+{
+    struct backend *const backend = plan->run.backend;
+    const int64_t users = shape->train->rows < 4 * COUNTED_USERS ? shape->train->rows : COUNTED_USERS;
+    struct transformer *model = NULL;
+    if (!shape_create(&model, shape, backend, false, error))
+        return false;
+    take_arenas(stage, model);
+    const size_t before = backend->memory.bytes;
+    backend->memory.peak = before;
+    const bool fine = work_generate(done, shape, model, users, INFINITY, error);
+    plan_add_memory(stage, "attention cache and ranking", (double)(backend->memory.peak - before));
+    transformer_free(model);
+    return fine;
+}
+
+static bool measure_generation(struct work_done *done, const struct language_shape *part,
+                               const struct plan *plan, struct error *error)
+{
+    struct transformer *model = NULL;
+    if (!shape_create(&model, part, plan->device, false, error))
+        return false;
+    const bool fine = work_generate(done, part, model, part->train->rows, plan->options.seconds, error);
+    transformer_free(model);
+    return fine;
+}
+
+/* Shorter contexts for a model that is measured in part. */
+static void shorten_contexts(struct language_shape *part, const struct plan *plan)
+{
+    const double most = plan->device->device == DEVICE_CPU ? BATCH_OPERATIONS_CPU : BATCH_OPERATIONS_GPU;
+    const int64_t tokens = (int64_t)(most / (2 * values_of(&part->settings, false)));
+    const int64_t least = prompt_length_minimum(part->ranker.prompt.layout, part->train->rows);
+    const int64_t rows = tokens / (part->ranker.prompt.length_maximum + 1) + 1;
+    int64_t length = tokens > least ? tokens : least;
+    if (length > part->ranker.prompt.length_maximum)
+        length = part->ranker.prompt.length_maximum;
+    part->ranker.prompt.length_maximum = part->sampler.prompt.length_maximum = length;
+    if (part->ranker.batch > rows)
+        part->ranker.batch = part->sampler.batch = rows;
+    if (part->sampler.items_maximum > 16)
+        part->sampler.items_maximum = 16;
+}
+
+static void fill_generation(struct plan_stage *stage, const struct language_shape *shape,
+                            const struct work_done *done, const struct plan *plan)
+{
+    const double users = (double)shape->train->rows;
+    const double lists = users * (double)shape->sampler.samples * (double)shape->sampler.items_maximum;
+    const double rows =
+        shape->ranking ? users * (double)shape->ranker.items_maximum : lists / (double)shape->sampler.samples;
+    const double contexts = (double)shape_context_tokens(shape);
+    stage->tokens =
+        (struct plan_range){contexts + (shape->ranking ? 0 : lists), contexts + (shape->ranking ? 0 : lists)};
+    const double operations =
+        done->work.floating_point_operations * users / (double)(done->pieces > 0 ? done->pieces : 1);
+    stage->operations = (struct plan_range){operations, operations};
+    /* A list whose end the model has learned ends before it must. */
+    if (!shape->ranking && shape->sampler.end_trained)
+        stage->operations.low /= 4;
+    plan_add_memory(stage, "the data set", 2 * plan_csr_bytes(&plan->train));
+    plan_add_memory(stage, "what was generated", 48 * rows);
+    plan_add_memory(stage, "the program", PROGRAM_BYTES);
+    plan_add_file(stage, "generated.h5", 4.2 * rows + 2e4);
+    snprintf(stage->work, sizeof stage->work, "%s for %.0f users, %lld context%s each",
+             shape->ranking ? "rankings" : "lists", users, (long long)shape->ranker.contexts,
+             shape->ranker.contexts == 1 ? "" : "s");
+    stage->lower = "lower generate.batch or prompts.length";
+}
+
+static bool time_generation(struct plan_stage *stage, const struct language_plan *language,
+                            const struct language_shape *shape, struct error *error)
+{
+    const struct plan *const plan = language->plan;
+    if (!plan->device) {
+        const struct operation_counters low = {.floating_point_operations = stage->operations.low};
+        const struct operation_counters high = {.floating_point_operations = stage->operations.high};
+        stage->seconds =
+            (struct plan_range){plan_assumed_seconds(plan, &low), plan_assumed_seconds(plan, &high)};
+        say_assumed(stage, plan);
+        return true;
+    }
+    struct language_shape part = shape_to_measure(shape, plan, language->text);
+    struct work_done done;
+    if (part.settings.layers != shape->settings.layers)
+        shorten_contexts(&part, plan);
+    if (!measure_generation(&done, &part, plan, error))
+        return false;
+    const double second = done.seconds / done.work.floating_point_operations;
+    stage->seconds = (struct plan_range){stage->operations.low * second, stage->operations.high * second};
+    say_rate(stage, &done, shape, &part, "users");
+    return true;
+}
+
+static bool plan_generation(struct language_plan *language, struct error *error)
+{
+    struct plan *const plan = language->plan;
+    struct plan_stage *const stage = plan_add_stage(plan, "generate", false);
+    struct language_shape shape;
+    struct work_done done;
+    if (!find_shape(&shape, language, "generate", error) ||
+        !count_generation(&done, stage, plan, &shape, error))
+        return false;
+    fill_generation(stage, &shape, &done, plan);
+    return time_generation(stage, language, &shape, error);
+}
+
+/* Filters pass over what was generated: a small part of a second for a million rows. */
+static void plan_augment(struct plan *plan)
+{
+    struct plan_stage *const stage = plan_add_stage(plan, "augment", false);
+    const double rows =
+        (double)plan->train.rows * (double)config_integer(plan->run.config, "generate.max_items");
+    const double train = (double)csr_count(&plan->train);
+    const double seconds = 0.05 + 1e-6 * (rows + train);
+    stage->seconds = (struct plan_range){seconds, seconds};
+    snprintf(stage->work, sizeof stage->work, "filters over %.0f rows", rows);
+    snprintf(stage->rate, sizeof stage->rate, "a microsecond a row");
+    plan_add_memory(stage, "rows", 64 * rows + 2 * plan_csr_bytes(&plan->train));
+    plan_add_memory(stage, "the program", PROGRAM_BYTES);
+    plan_add_file(stage, "augmented.h5", plan_csr_file_bytes(&plan->train) + 5 * rows);
+    stage->lower = "lower generate.max_items";
+}
+
+bool plan_language(struct plan *plan, struct error *error)
+{
+    struct language_plan language = {.plan = plan};
+    if (!plan->has_language_model)
+        return true;
+    bool done = language_precision(&language.precision, &plan->run, error) && open_prompts(&language, error);
+    if (done && (config_boolean(plan->run.config, "pretrain.enabled")))
+        done = plan_training(&language, "pretrain", error);
+    else if (done)
+        done = plan_untrained_base(&language, error);
+    if (done && !is_method(plan, "none"))
+        done = plan_training(&language, "finetune", error);
+    done = done && plan_generation(&language, error);
+    if (done)
+        plan_augment(plan);
+    prompt_layout_free(&language.layout);
+    return done;
+}

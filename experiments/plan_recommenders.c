@@ -1,0 +1,375 @@
+/* plan_recommenders.c: what tuning, training and comparing the recommenders will take. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/jobs.h"
+#include "experiments/plan.h"
+#include "experiments/plan_fit.h"
+#include "experiments/stages.h"
+#include "experiments/train.h"
+#include "experiments/tune_settings.h"
+#include "models/recommenders/settings.h"
+#include "models/recommenders/symmetric_matrix.h"
+
+/* One recommender: a fit of the original rows, and how many there will be. */
+struct contestant_plan {
+    const struct recommender_settings *settings;
+    struct fit_rate rate;
+    struct fit_count count;
+    struct plan_range epochs; /* of a fit */
+    struct plan_range fit;    /* seconds of a fit of the original rows */
+    int64_t fits, copies, trials;
+    struct plan_range seconds;  /* of all fits, one after another */
+    struct plan_range searches; /* of tuning, likewise */
+    double memory, model_file;
+};
+
+struct recommenders_plan {
+    struct plan *plan;
+    int parallel;
+    struct expected_fit *fits;
+    int64_t fit_count;
+    bool tunes;
+    struct tune_settings tuning;
+    int64_t validated, tested;
+    struct contestant_plan *contestants;
+};
+
+/* ---- one fit ------------------------------------------------------------------------------------------ */
+
+/* A fit ends at the earliest when the first judgement stays the best for its patience. */
+static struct plan_range epochs_of(const struct recommender_settings *settings, bool watched)
+{
+    const double every = (double)settings->evaluate_every, most = (double)settings->epochs;
+    if (!recommender_has_epochs(settings))
+        return (struct plan_range){1, 1};
+    double least = most;
+    if (watched && settings->patience > 0)
+        least = fmin(most, every + ceil((double)settings->patience / every) * every);
+    return (struct plan_range){least, most};
+}
+
+static double seconds_of_epochs(const struct contestant_plan *contestant, double epochs)
+{
+    const double every =
+        recommender_has_epochs(contestant->settings) ? (double)contestant->settings->evaluate_every : 1;
+    return epochs * contestant->rate.epoch_seconds + ceil(epochs / every) * contestant->rate.judge_seconds;
+}
+
+/* What models that are fitted at once hold, by what they are made of. */
+static double memory_at_once(const struct recommender_settings *settings, const struct csr *train)
+{
+    const double users = (double)train->rows, items = (double)train->columns;
+    const double history = plan_csr_bytes(train) * 3;
+    if (strcmp(settings->model, "ease") == 0)
+        return (double)symmetric_matrix_bytes(train->columns) + history;
+    if (strcmp(settings->model, "item_knn") == 0 || strcmp(settings->model, "slim") == 0)
+        return items * fmin((double)(settings->neighbors > 0 ? settings->neighbors : train->columns), items) *
+                   12 +
+               history;
+    if (strcmp(settings->model, "als") == 0)
+        return 3 * (users + items) * (double)settings->width * sizeof(float) + history;
+    if (strcmp(settings->model, "gf_cf") == 0)
+        return 4 * (users + items) * (double)settings->components * sizeof(float) + history;
+    return history;
+}
+
+static double file_at_once(const struct recommender_settings *settings, const struct csr *train)
+{
+    const double items = (double)train->columns;
+    if (strcmp(settings->model, "item_knn") == 0 || strcmp(settings->model, "slim") == 0)
+        return items * fmin((double)(settings->neighbors > 0 ? settings->neighbors : train->columns), items) *
+                   6 +
+               plan_csr_file_bytes(train);
+    if (strcmp(settings->model, "als") == 0)
+        return 3.7 * ((double)train->rows + items) * (double)settings->width;
+    if (strcmp(settings->model, "gf_cf") == 0)
+        return 3.7 * items * (double)settings->components + plan_csr_file_bytes(train);
+    return plan_csr_file_bytes(train) + 4 * items;
+}
+
+/* Rows of the arm, the lists of the candidates and the score blocks are the host's besides. */
+static void find_memory(struct contestant_plan *contestant, const struct plan *plan)
+{
+    const double floats_to_file = 0.93;
+    const bool by_epochs = recommender_has_epochs(contestant->settings);
+    contestant->memory =
+        by_epochs ? contestant->count.memory : memory_at_once(contestant->settings, &plan->train);
+    contestant->memory += 4 * plan_csr_bytes(&plan->train);
+    contestant->model_file = by_epochs ? floats_to_file * contestant->count.published + 1e4
+                                       : file_at_once(contestant->settings, &plan->train) + 1e4;
+}
+
+static bool find_rate(struct contestant_plan *contestant, const struct recommenders_plan *all, int index,
+                      struct error *error)
+{
+    const struct plan *const plan = all->plan;
+    if (!fit_count(&contestant->count, plan, index, error))
+        return false;
+    if (plan->device)
+        return fit_measure(&contestant->rate, plan, index, all->parallel, error);
+    contestant->rate = (struct fit_rate){
+        .epoch_seconds = plan_assumed_seconds(plan, &contestant->count.epoch),
+        .judge_seconds = plan_assumed_seconds(plan, &contestant->count.judge),
+        .share = 1,
+    };
+    return true;
+}
+
+/* ---- all fits ----------------------------------------------------------------------------------------- */
+
+/* By how much a choice's rows lengthen an epoch. */
+static double growth_of(const struct choice *choice, const struct csr *train)
+{
+    const double mean = (double)csr_count(train) / (double)train->rows;
+    if (choice->use != USE_POSITIVES && choice->use != USE_BOTH)
+        return 1;
+    return 1 + (choice->proportional ? choice->amount : choice->amount / mean);
+}
+
+static struct plan_range growth_of_fit(const struct expected_fit *fit, const struct study *study,
+                                       const struct csr *train)
+{
+    struct plan_range range = {1, 1};
+    bool first = true;
+    for (int c = 0; fit->arm != ARM_ORIGINAL && c < study->choice_count; c++) {
+        const double growth = growth_of(&study->choices[c], train);
+        if ((fit->choice >= 0 && fit->choice != c) || (study->choices[c].use == USE_NONE && fit->choice < 0))
+            continue;
+        range.low = first ? growth : fmin(range.low, growth);
+        range.high = first ? growth : fmax(range.high, growth);
+        first = false;
+    }
+    return range;
+}
+
+static void add_fit(struct recommenders_plan *all, const struct expected_fit *fit)
+{
+    struct contestant_plan *const contestant = &all->contestants[fit->contestant];
+    const struct plan_range growth = growth_of_fit(fit, &all->plan->study, &all->plan->train);
+    const bool tuned = all->tunes && all->tuning.arm_count > 1 && fit->choice >= 0;
+    contestant->fits++;
+    contestant->trials += fit->choice >= 0;
+    if (tuned)
+        return;
+    if (fit->certain)
+        contestant->seconds.low += contestant->fit.low * growth.low;
+    contestant->seconds.high += contestant->fit.high * growth.high;
+}
+
+/* Trials of a search: every rung's, from its beginning to its pause. */
+static bool add_searches(struct recommenders_plan *all, int index, struct error *error)
+{
+    struct contestant_plan *const contestant = &all->contestants[index];
+    int64_t pauses[RUNGS_MAXIMUM];
+    struct halving halving;
+    if (!all->tunes || tune_space(&all->tuning, &all->plan->study, index).count == 0)
+        return true;
+    const int rungs = tune_rungs(pauses, &all->tuning, contestant->settings);
+    if (!halving_open(&halving, all->tuning.trials, all->tuning.reduction, rungs, error))
+        return false;
+    struct plan_range epochs = {0, 0};
+    double before = 0;
+    for (int rung = 0; rung < rungs; rung++) {
+        const double low = pauses[rung] > 0 ? (double)pauses[rung] : fmax(contestant->epochs.low, before);
+        const double high = pauses[rung] > 0 ? (double)pauses[rung] : contestant->epochs.high;
+        epochs.low += halving.rungs[rung].final_count * (low - before);
+        epochs.high += halving.rungs[rung].final_count * (high - before);
+        before = (double)pauses[rung];
+    }
+    halving_close(&halving);
+    const double arms = (double)all->tuning.arm_count;
+    contestant->searches = (struct plan_range){arms * seconds_of_epochs(contestant, epochs.low),
+                                               arms * seconds_of_epochs(contestant, epochs.high)};
+    return true;
+}
+
+/* ---- stages ------------------------------------------------------------------------------------------- */
+
+static double top_k_bytes(const struct recommenders_plan *all)
+{
+    const struct plan *const plan = all->plan;
+    const double rank_score_tabs = 14;
+    return (double)all->tested * (double)plan->study.largest_cut *
+           (plan_id_bytes(&plan->dataset.user_ids) + plan_id_bytes(&plan->dataset.item_ids) +
+            rank_score_tabs);
+}
+
+/* Fits and their copies that keep a model, of one recommender. */
+static double kept_fits(const struct recommenders_plan *all)
+{
+    return (double)(all->plan->study.arm_count * all->plan->study.seeds);
+}
+
+static void say_fits(struct plan_stage *stage, const struct contestant_plan *contestant)
+{
+    const struct fit_rate *const rate = &contestant->rate;
+    char epochs[64] = "at once";
+    if (contestant->epochs.high > 1 && contestant->epochs.low < contestant->epochs.high)
+        snprintf(epochs, sizeof epochs, "%.0f to %.0f epochs", contestant->epochs.low,
+                 contestant->epochs.high);
+    else if (contestant->epochs.high > 1)
+        snprintf(epochs, sizeof epochs, "%.0f epochs", contestant->epochs.high);
+    snprintf(stage->work, sizeof stage->work, "%lld fits of %s, %lld of them of candidates",
+             (long long)contestant->fits, epochs, (long long)contestant->trials);
+    if (rate->epochs == 0)
+        snprintf(stage->rate, sizeof stage->rate, "assumed: %.3g s an epoch", rate->epoch_seconds);
+    else if (rate->share < 1)
+        snprintf(
+            stage->rate, sizeof stage->rate,
+            "measured on 1/%.0f of the data, extended by the power %.2f: %.3g s an epoch, %.2g s a ranking",
+            1 / rate->share, rate->exponent, rate->epoch_seconds, rate->judge_seconds);
+    else
+        snprintf(stage->rate, sizeof stage->rate, "measured: %.3g s an epoch, %.2g s a ranking",
+                 rate->epoch_seconds, rate->judge_seconds);
+}
+
+static struct plan_range divided(struct plan_range range, double divisor)
+{
+    return (struct plan_range){range.low / divisor, range.high / divisor};
+}
+
+static void add_range(struct plan_range *sum, struct plan_range range)
+{
+    sum->low += range.low;
+    sum->high += range.high;
+}
+
+/* As many fits at a time as are largest. */
+static void plan_stage_of(struct recommenders_plan *all, bool tuning)
+{
+    struct plan *const plan = all->plan;
+    struct plan_stage *const stage = plan_add_stage(plan, tuning ? "tune" : "train", false);
+    const double at_a_time = (double)all->parallel;
+    static const char *const names[] = {"models", "top_k.tsv", "scores and metrics"};
+    double largest = 0, files[3] = {0};
+    snprintf(stage->work, sizeof stage->work,
+             "%lld fits, %d at a time; %lld users are validated, %lld tested", (long long)all->fit_count,
+             all->parallel, (long long)all->validated, (long long)all->tested);
+    if (tuning)
+        snprintf(stage->work, sizeof stage->work, "%d trials for each recommender and arm, %d at a time",
+                 all->tuning.trials, all->parallel);
+    for (int i = 0; i < plan->study.contestant_count; i++) {
+        struct contestant_plan *const contestant = &all->contestants[i];
+        struct plan_stage *const part = plan_add_stage(plan, plan->study.contestants[i].label, true);
+        const double kept = kept_fits(all), trials = (double)contestant->trials;
+        part->seconds = divided(tuning ? contestant->searches : contestant->seconds, at_a_time);
+        add_range(&stage->seconds, part->seconds);
+        plan_add_memory(part, "one fit", contestant->memory);
+        largest = fmax(largest, contestant->memory);
+        say_fits(part, contestant);
+        if (tuning)
+            continue;
+        plan_add_file(part, names[0], kept * contestant->model_file);
+        plan_add_file(part, names[1], kept * top_k_bytes(all));
+        plan_add_file(part, names[2], (kept + trials) * (7.5 * (double)all->validated + 3e3));
+        for (int file = 0; file < part->file_count; file++)
+            files[file] += part->files[file].bytes;
+    }
+    for (int file = 0; file < 3; file++)
+        plan_add_file(stage, names[file], files[file]);
+    char name[56];
+    snprintf(name, sizeof name, "%d fits at a time", all->parallel);
+    plan_add_memory(stage, name, at_a_time * largest);
+    plan_add_memory(stage, "the data set", 8 * plan_csr_bytes(&plan->train));
+    plan_add_memory(stage, "the program", PROGRAM_BYTES);
+    stage->lower = "lower experiment.parallel or recommenders.width";
+    snprintf(stage->rate, sizeof stage->rate, "the sum of the recommenders");
+}
+
+/* Reading the lists of all fits takes most of it, and resampling the users of every comparison. */
+static void plan_evaluation(struct recommenders_plan *all)
+{
+    struct plan *const plan = all->plan;
+    const struct study *const study = &plan->study;
+    const double contestants = (double)study->contestant_count;
+    const double lines = contestants * kept_fits(all) * (double)all->tested * (double)study->largest_cut;
+    const double comparisons = contestants * (double)(study->arm_count - 1) * (double)study->cut_count * 6;
+    const double resamples = (double)config_integer(plan->run.config, "evaluate.resamples");
+    struct plan_stage *const evaluate = plan_add_stage(plan, "evaluate", false);
+    const double seconds = 0.05 + 1.5e-7 * lines + 1e-9 * comparisons * resamples * (double)all->tested;
+    evaluate->seconds = (struct plan_range){seconds, seconds};
+    snprintf(evaluate->work, sizeof evaluate->work, "%.0f lists compared with the truth",
+             lines / (double)study->largest_cut);
+    snprintf(evaluate->rate, sizeof evaluate->rate, "0.15 us a line, 1 ns a resampled user");
+    plan_add_memory(evaluate, "lists",
+                    24 * (double)all->tested * (double)study->largest_cut +
+                        8 * contestants * kept_fits(all) * (double)all->tested);
+    plan_add_memory(evaluate, "the program", PROGRAM_BYTES);
+    plan_add_file(evaluate, "results.json", 2e4 + 900 * contestants * kept_fits(all) + 700 * comparisons);
+    struct plan_stage *const report = plan_add_stage(plan, "report", false);
+    report->seconds = (struct plan_range){0.1, 0.1};
+    snprintf(report->work, sizeof report->work, "tables and plots");
+    snprintf(report->rate, sizeof report->rate, "a tenth of a second");
+    plan_add_file(report, "report and plots", 6e4 + 4e4 * contestants);
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------------- */
+
+static bool plan_contestant(struct recommenders_plan *all, int index, struct error *error)
+{
+    const struct plan *const plan = all->plan;
+    struct contestant_plan *const contestant = &all->contestants[index];
+    contestant->settings = &plan->study.contestants[index].settings;
+    contestant->epochs = epochs_of(contestant->settings, all->validated > 0 || plan->study.test_selected);
+    if (!find_rate(contestant, all, index, error))
+        return false;
+    /* Test is ranked once more, and the model and its lists are written. */
+    const double once = contestant->rate.judge_seconds *
+                            (1 + (double)all->tested / (double)(all->validated > 0 ? all->validated : 1)) +
+                        2e-7 * (double)all->tested * (double)plan->study.largest_cut;
+    contestant->fit = (struct plan_range){seconds_of_epochs(contestant, contestant->epochs.low) + once,
+                                          seconds_of_epochs(contestant, contestant->epochs.high) + once};
+    find_memory(contestant, plan);
+    return true;
+}
+
+static int64_t users_with_any(const struct csr *matrix)
+{
+    int64_t users = 0;
+    for (int64_t user = 0; user < matrix->rows; user++)
+        users += csr_row_length(matrix, user) > 0;
+    return users;
+}
+
+static bool plan_all(struct recommenders_plan *all, struct error *error)
+{
+    struct plan *const plan = all->plan;
+    const int contestants = plan->study.contestant_count;
+    if (!train_expected_fits(&all->fits, &all->fit_count, &plan->study, error) ||
+        !tune_settings_read(&all->tuning, &plan->study, error))
+        return false;
+    for (int i = 0; i < contestants; i++)
+        if (!plan_contestant(all, i, error))
+            return false;
+    for (int64_t i = 0; i < all->fit_count; i++)
+        add_fit(all, &all->fits[i]);
+    for (int i = 0; i < contestants; i++)
+        if (!add_searches(all, i, error))
+            return false;
+    if (all->tunes)
+        plan_stage_of(all, true);
+    plan_stage_of(all, false);
+    plan_evaluation(all);
+    return true;
+}
+
+bool plan_recommenders(struct plan *plan, struct error *error)
+{
+    const struct run run = {.config = plan->run.config,
+                            .backend = plan->device ? plan->device : plan->run.backend};
+    struct recommenders_plan all = {.plan = plan,
+                                    .parallel = jobs_parallel(&run),
+                                    .tunes = config_boolean(plan->run.config, "tune.use"),
+                                    .validated = users_with_any(&plan->dataset.validation),
+                                    .tested = users_with_any(&plan->dataset.test)};
+    const size_t contestants = (size_t)plan->study.contestant_count;
+    all.contestants = calloc(contestants, sizeof *all.contestants);
+    const bool done = all.contestants ? plan_all(&all, error)
+                                      : error_memory(error, "the plan of recommenders",
+                                                     contestants * sizeof *all.contestants, NULL);
+    free(all.contestants);
+    free(all.fits);
+    return done;
+}

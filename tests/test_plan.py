@@ -1,0 +1,162 @@
+"""`idrec plan`: tokens and operations are those that the run reports, memory that of its arenas, files about as large as they
+become; what does not fit is told; sizes, shapes and rates can be given instead of found; bad usage is refused.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+from checking import IDREC, SOURCE, check, status
+
+CONFIG = """\
+name: plan
+device: cpu
+data: {path: data.inter}
+language_model: {layers: 2, width: 32, heads: 2}
+prompts: {random_cuts: 2}
+pretrain: {epochs: 2, patience: 0}
+finetune: {epochs: 1, patience: 0}
+generate: {contexts: 2, max_items: 10}
+augment: {use: [positives], per_user: [2], select: fixed}
+recommenders:
+- {model: bpr_mf, width: 16, epochs: 4, patience: 0, evaluate_every: 2}
+- {model: item_knn}
+experiment: {arms: [original, augmented], seeds: 2, parallel: 1}
+evaluate: {k: [10]}
+"""
+TEXT = """\
+name: text
+device: cpu
+data: {format: adjacency, split: {method: provided, train: none.txt, test: none.txt}}
+language_model: {vocabulary: text, checkpoint: SHAPE}
+prompts: {full: false, random_cuts: 20, length: 2048}
+pretrain: {enabled: false}
+finetune: {objective: next, loss_on: all, steps: 400, sequences_per_batch: 8, accumulate: 4, tokens_per_batch: 16384}
+generate: {method: sampling, contexts: 1, samples: 1, constrained: false}
+recommenders: [{model: bpr_mf}]
+"""
+YELP = ["--users=31668", "--items=38048", "--interactions=1237259"]
+ASSUMED = ["--device-tflops=100", "--efficiency=0.5"]
+
+
+def idrec(folder, *arguments):
+    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=600)
+
+
+def plan(folder, *arguments):
+    result = idrec(folder, "plan", *arguments, "--json")
+    check(result.returncode == 0, f"{arguments}: {result.stderr[-500:]}")
+    whole = json.loads(result.stdout)
+    return whole, {stage["stage"]: stage for stage in whole["stages"]}
+
+
+def near(a, b, tolerance):
+    return abs(a - b) <= tolerance * abs(b)
+
+
+def folder_bytes(path):
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def test_against_run(folder):
+    whole, stages = plan(folder, "plan.yaml", "--seconds=0.5")
+    check(not (folder / "runs").exists(), "a plan writes nothing")
+    result = idrec(folder, "run", "plan.yaml", "output=run")
+    check(result.returncode == 0, result.stderr[-500:])
+    costs = {cost["stage"]: cost for cost in json.loads((folder / "run" / "results.json").read_text())["cost"]}
+    for name in ("pretrain", "finetune", "generate"):
+        stage, cost = stages[name], costs[name]
+        check(stage["tokens"] == [cost["tokens"]] * 2, f"{name}: tokens {stage['tokens']}, {cost['tokens']}")
+        for bound in stage["flops"]:
+            check(near(bound, cost["flops"], 0.02), f"{name}: operations {bound}, {cost['flops']}")
+        check(stage["seconds"][1] < 30 * cost["seconds"] + 3, f"{name}: {stage['seconds']}, {cost['seconds']}")
+        check(cost["seconds"] < 30 * stage["seconds"][1] + 3, f"{name}: {stage['seconds']}, {cost['seconds']}")
+    tables = [list(map(float, re.findall(r"(?:weights|gradients|optimizer|batch|activations|scratch) +([\d.]+) MiB", part)))
+              for part in result.stderr.split("memory of the language model")[1:]]
+    for name, table in zip(("pretrain", "finetune"), tables):
+        arenas = sum(part["bytes"] for part in stages[name]["memory"]
+                     if part["name"] in ("weights", "gradients", "optimizer", "batch", "activations", "scratch"))
+        check(near(arenas / 2**20, sum(table[:6]), 0.1), f"{name}: memory {arenas / 2**20}, {table}")
+    disk, used = whole["total"]["disk_bytes"], folder_bytes(folder / "run")
+    check(near(disk, used, 0.2), f"disk {disk}, {used}")
+
+
+def test_fits(folder):
+    """Fits are counted as `train` does them: two arms of two seeds; item_knn is the same for every seed."""
+    _, stages = plan(folder, "plan.yaml", "--seconds=0.1")
+    check(stages["bpr_mf"]["work"].startswith("4 fits of 4 epochs"), stages["bpr_mf"]["work"])
+    check(stages["item_knn"]["work"].startswith("2 fits"), stages["item_knn"]["work"])
+    _, stages = plan(folder, "plan.yaml", "augment.select=validation", "recommenders[0].patience=2", "--seconds=0.1")
+    check("of 4 epochs, 2 of them" in stages["bpr_mf"]["work"], stages["bpr_mf"]["work"])
+    low, high = stages["train"]["seconds"]
+    check(low < high, f"the augmented arm is done only where a choice is adopted: {low}, {high}")
+    _, alone = plan(folder, "plan.yaml", "experiment.arms=[original]", "--seconds=0.1")
+    check("pretrain" not in alone, "the original arm needs no language model")
+    tuned = ["tune.use=true", "tune.trials=9", "tune.first_epochs=2",
+             "tune.space=[{key: width, values: [8, 16]}]", "--seconds=0.1"]
+    _, stages = plan(folder, "plan.yaml", *tuned)
+    check(stages["tune"]["seconds"][1] > 0, "tuning takes time")
+
+
+def test_memory(folder):
+    _, stages = plan(folder, "plan.yaml", *ASSUMED, "--memory=1MB")
+    check(not stages["finetune"]["fits"] and stages["finetune"]["lower"], "a megabyte is too little")
+    printed = idrec(folder, "plan", "plan.yaml", *ASSUMED, "--memory=1MB").stdout
+    check("finetune does not fit: it needs" in printed and "tokens_per_batch" in printed, printed[-600:])
+    check(re.search(r"^about .* \(assumed, not measured\), .* of memory", printed, re.M), printed[-300:])
+    _, stages = plan(folder, "plan.yaml", *ASSUMED, "--memory=2TB")
+    check(all(stage["fits"] for stage in stages.values()), "2 TB are enough")
+
+
+def test_given(folder):
+    """Llama-2-7B on yelp2018, neither of which is at hand."""
+    for shape, billions in (("llama-2-7b", 6.74), ("llama-3.1-8b", 8.03), ("qwen3-0.6b", 0.596),
+                            ("llama-3.2-1b", 1.236), ("tinyllama-1.1b", 1.1)):
+        (folder / "text.yaml").write_text(TEXT.replace("SHAPE", str(SOURCE / "configs" / "shapes" / shape)))
+        whole, stages = plan(folder, "text.yaml", "prompts.length=1500", *YELP, *ASSUMED)
+        weights = {part["name"]: part["bytes"] for part in stages["pretrain"]["memory"]}["weights"]
+        check(near(weights / 4e9, billions, 0.01), f"{shape}: {weights / 4e9} billion values")
+        check(stages["finetune"]["basis"] == "assumed", "rates of a device that is not here are assumed")
+    check(near(whole["data"]["train"], 1237259, 1e-3), f"rows: {whole['data']}")
+    _, again = plan(folder, "text.yaml", "prompts.length=1500", *YELP, "--device-tflops=200", "--efficiency=0.5")
+    check(near(again["finetune"]["seconds"][1] * 2, stages["finetune"]["seconds"][1], 0.01), "twice as fast")
+    _, longer = plan(folder, "text.yaml", "prompts.length=1500", *YELP, *ASSUMED, "--tokens-per-item=20")
+    check(longer["finetune"]["tokens"][1] > 1.5 * stages["finetune"]["tokens"][1], "longer ids are more tokens")
+
+
+def test_refusals(folder):
+    for arguments, expected in (
+            (["plan.yaml", "--memory=much"], "--memory=much: a size"),
+            (["plan.yaml", "--efficiency=0.5"], "belong to --device-tflops"),
+            (["plan.yaml", "--device-tflops=0"], "above 0"),
+            (["plan.yaml", "--users=5"], "give all three"),
+            (["plan.yaml", "--users=5", "--items=9", "--interactions=3"], "at least one row each"),
+            (["plan.yaml", "data.path=nowhere.inter"], "give the sizes"),
+            (["text.yaml", "language_model.checkpoint=null"], "is missing"),
+            (["plan.yaml", "--colour=red"], "is not an option"),
+            ([], "usage")):
+        result = idrec(folder, "plan", *arguments)
+        check(result.returncode == 2 or "nowhere" in str(arguments), f"{arguments}: status {result.returncode}")
+        check(result.returncode != 0 and expected in result.stderr, f"{arguments}: {result.stderr[-300:]}")
+    result = idrec(folder, "run", "text.yaml")
+    check(result.returncode == 2, f"what can only be planned is not run: {result.stderr[-300:]}")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "plan.yaml").write_text(CONFIG)
+        idrec(folder, "synthesize", "data.inter", "--users=300", "--items=150", "--interactions=20")
+        test_against_run(folder)
+        test_fits(folder)
+        test_memory(folder)
+        test_given(folder)
+        test_refusals(folder)
+    return status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
