@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/language/answer_parser.h"
+#include "models/language/answer_text.h"
 #include "tests/item_models.h"
 
 static bool holds(const int32_t *values, int64_t count, int32_t value)
@@ -279,6 +279,55 @@ static void unreadable_formats_are_refused(void **state)
     assert_non_null(strstr(error.message, "separator"));
 }
 
+/* The published template's answers, by tokenizers that write a blank before a text or not. */
+static void answers_of_a_template_are_read(void **state)
+{
+    static const char *const files[] = {"tokenizer_llama2.json", "tokenizer_llama3.json"};
+    char bytes[] = "0\0"
+                   "1\0"
+                   "12";
+    int64_t offsets[] = {0, 2, 4, 7};
+    const struct id_map names = {3, offsets, bytes};
+    const char *answer_text = "i12,i1,x9,i7,i0";
+    (void)state;
+    for (size_t file = 0; file < sizeof files / sizeof *files; file++) {
+        struct error error = ERROR_INITIALIZER;
+        struct tokenizer *tokenizer;
+        struct token_list tokens = {.count = 0};
+        struct answer_text text;
+        struct answer_parser *parser;
+        struct answer answer = {.count = 0};
+        char path[512];
+        snprintf(path, sizeof path, "%s/tests/goldens/%s", IDREC_SOURCE_DIR, files[file]);
+        require(tokenizer_load(&tokenizer, path, &error), &error);
+        require(answer_text_open(&text, prompt_template_find("published"), tokenizer, &names, &error),
+                &error);
+        require(answer_parser_create(&parser, NULL, &text.format, &error), &error);
+        require(tokenizer_encode(tokenizer, answer_text, strlen(answer_text),
+                                 (struct encoding_options){.special = false}, &tokens, &error),
+                &error);
+        float *log_probability = malloc((size_t)tokens.count * sizeof *log_probability);
+        for (int64_t i = 0; i < tokens.count; i++)
+            log_probability[i] = -1.0f;
+        require(answer_parse(&answer, parser, tokens.token, log_probability, tokens.count, false, true, 10,
+                             &error),
+                &error);
+        assert_int_equal(answer.count, 2);
+        assert_int_equal(answer.item[0].item, 2);
+        assert_int_equal(answer.item[1].item, 1);
+        assert_int_equal(answer.malformed, 1);
+        assert_int_equal(answer.unknown, 1);
+        assert_int_equal(answer.incomplete, 1);
+        assert_true(answer.item[0].log_probability + answer.item[1].log_probability > -(double)tokens.count);
+        free(log_probability);
+        answer_free(&answer);
+        answer_parser_free(parser);
+        answer_text_close(&text);
+        token_list_free(&tokens);
+        tokenizer_free(tokenizer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +335,7 @@ int main(void)
         cmocka_unit_test(ambiguous_items_are_refused),
         cmocka_unit_test(texts_are_read),
         cmocka_unit_test(tokens_are_read),
+        cmocka_unit_test(answers_of_a_template_are_read),
         cmocka_unit_test(unreadable_formats_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
