@@ -50,6 +50,48 @@ static void logits_equal_the_goldens(void **state)
         logits_equal_the_golden(case_names[index], gpu);
 }
 
+/* A family's folder and adapter, all of it trained. */
+static struct transformer *family(const char *name, struct backend *backend, const struct batch *batch)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct transformer *model;
+    char *base = path_format("%s/tests/goldens/families/%s", IDREC_SOURCE_DIR, name);
+    char *adapter = path_format("%s/adapter", base);
+    require(checkpoint_load(&model, backend, base, adapter, NULL, TRAIN_ALL, false, PRECISION_F32,
+                            FROZEN_PRECISION, batch->tokens, batch->sequences, 1, &error),
+            &error);
+    free(adapter);
+    free(base);
+    return model;
+}
+
+/* Norms of queries and keys, and biases on every linear. */
+static void families_equal_the_cpu(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"qwen3", "qwen3_bias", "llama_bias", "llama3"};
+    for (size_t index = 0; index < sizeof names / sizeof *names; index++) {
+        struct golden golden = golden_open("plain");
+        struct transformer *model = family(names[index], gpu, &golden.batch);
+        struct transformer *reference = family(names[index], cpu, &golden.batch);
+        int64_t length;
+        float *logits = all_logits(model, &golden.batch), *expected = all_logits(reference, &golden.batch);
+        assert_close("logits", logits, expected,
+                     golden.batch.tokens * transformer_settings_of(model)->vocabulary);
+        const double loss = accumulate(reference, &golden.batch, 0.0, 1);
+        assert_near(accumulate(model, &golden.batch, 0.0, 1), loss, TOLERANCE * loss);
+        float *gradients = copy_gradients(model, &length), *references = copy_gradients(reference, &length);
+        assert_close(names[index], gradients, references, length);
+        free(gradients);
+        free(references);
+        free(logits);
+        free(expected);
+        transformer_free(model);
+        transformer_free(reference);
+        golden_close(&golden);
+    }
+}
+
 /* ---- bf16 ---------------------------------------------------------------------------------------------- */
 
 /* Sum of squared errors over sum of squares. */
@@ -526,6 +568,7 @@ int main(int argument_count, char **arguments)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_the_goldens),
         cmocka_unit_test(logits_equal_the_goldens),
+        cmocka_unit_test(families_equal_the_cpu),
         cmocka_unit_test(bf16_equals_f32_on_rounded_weights),
         cmocka_unit_test(bf16_takes_half_and_keeps_masters),
         cmocka_unit_test(ten_steps_equal_the_cpu),
