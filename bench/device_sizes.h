@@ -25,6 +25,8 @@ static const struct device_size device_sizes[] = {
     {"axpby", DTYPE_BF16, {8192, 4096}},
     {"axpby", DTYPE_F32, {70839, 64}},
     {"convert", DTYPE_F32, {8192, 4096}},
+    {"dequantize", DTYPE_BF16, {14336, 4096, 0}},
+    {"dequantize", DTYPE_BF16, {14336, 4096, 1}},
     {"bias", DTYPE_BF16, {8192, 4096}},
     {"linear", DTYPE_BF16, {8192, 4096, 4096, 16, 0}},
     {"linear", DTYPE_BF16, {8192, 4096, 4096, 16, 5}},
