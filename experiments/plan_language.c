@@ -18,6 +18,7 @@ enum { COUNTED_BATCHES = 48, COUNTED_USERS = 512, COUNTED_VALIDATED = 128 };
 #define BATCH_OPERATIONS_CPU 1.5e11
 #define BATCH_OPERATIONS_GPU 5e13
 #define LOOK_USERS 32
+#define MEASURED_STEPS 4
 
 struct language_plan {
     struct plan *plan;
@@ -456,7 +457,8 @@ static bool plan_untrained_base(struct language_plan *language, struct error *er
     if (!shape_create(&model, &shape, language->plan->run.backend, false, error))
         return false;
     take_values(&estimate, model, false);
-    take_arenas(stage, model);
+    if (!language->text)
+        take_arenas(stage, model);
     transformer_free(model);
     snprintf(stage->work, sizeof stage->work, "pretrain.enabled is false: the base stays as it is");
     snprintf(stage->rate, sizeof stage->rate, "nothing is trained");
@@ -509,8 +511,8 @@ static void shorten_contexts(struct language_shape *part, const struct plan *pla
     part->ranker.prompt.length_maximum = part->sampler.prompt.length_maximum = length;
     if (part->ranker.batch > rows)
         part->ranker.batch = part->sampler.batch = rows;
-    if (part->sampler.items_maximum > 16)
-        part->sampler.items_maximum = 16;
+    if (part->sampler.items_maximum > MEASURED_STEPS)
+        part->sampler.items_maximum = MEASURED_STEPS;
 }
 
 static void fill_generation(struct plan_stage *stage, const struct language_shape *shape,

@@ -124,7 +124,7 @@ void plan_print(const struct plan *plan, FILE *stream)
     fprintf(stream, "\n");
     print_excess(plan, stream);
     if (is_wide(total.seconds))
-        fprintf(stream, "between %s, as early stopping goes\n", range_text(time, total.seconds));
+        fprintf(stream, "from %s, as early stopping goes\n", range_text(time, total.seconds));
     fprintf(stream, "about %s%s, %s of memory (%s), %s of disk; the largest part is %s\n",
             seconds_text(expected, plan_expected(total.seconds)),
             plan->device ? "" : " (assumed, not measured)", bytes_text(memory, total.memory),

@@ -117,7 +117,7 @@ def test_given(folder):
                             ("llama-3.2-1b", 1.236), ("tinyllama-1.1b", 1.1)):
         (folder / "text.yaml").write_text(TEXT.replace("SHAPE", str(SOURCE / "configs" / "shapes" / shape)))
         whole, stages = plan(folder, "text.yaml", "prompts.length=1500", *YELP, *ASSUMED)
-        weights = {part["name"]: part["bytes"] for part in stages["pretrain"]["memory"]}["weights"]
+        weights = {part["name"]: part["bytes"] for part in stages["generate"]["memory"]}["weights"]
         check(near(weights / 4e9, billions, 0.01), f"{shape}: {weights / 4e9} billion values")
         check(stages["finetune"]["basis"] == "assumed", "rates of a device that is not here are assumed")
     check(near(whole["data"]["train"], 1237259, 1e-3), f"rows: {whole['data']}")
