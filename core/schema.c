@@ -24,8 +24,9 @@
 #define TRAINING(stage, epochs_value, loss_value, rate, schedule_value, warmup_value, decay, average_value)          \
     INTEGER(stage ".epochs", epochs_value, 0, 1e6, "passes over the users; used when `steps` is 0")                  \
     INTEGER(stage ".steps", "0", 0, 1e9, "optimizer steps; 0: as many as `epochs` takes")                            \
-    CHOICE(stage ".objective", "set", "set|next",                                                                    \
-           "set: every item still to come is a target of each position; next: only the next token is")               \
+    CHOICE(stage ".objective", "auto", "auto|set|next",                                                              \
+           "set: every item still to come is a target of each position; next: only the next token is; auto: set "    \
+           "where an item is one token and next where it is several")                                                \
     CHOICE(stage ".loss_on", loss_value, "answer|all",                                                               \
            "where the loss counts: on the answer alone, or on the whole prompt and answer")                          \
     NUMBER(stage ".context_weight", "1", 0, 100,                                                                     \
@@ -113,21 +114,38 @@ const struct schema_entry schema[] = {
     BOOLEAN("language_model.attention_bias", "false", "biases on queries, keys and values")
     BOOLEAN("language_model.user_tokens", "false", "a token for each user as well")
     NUMBER("language_model.dropout", "0.4", 0, 0.99, "dropout on the embedding and both residual branches")
-    CHOICE("language_model.initial", "spectral", "spectral|random",
-           "start of pretraining: spectral: the leading singular directions of the train interactions; random: noise")
+    CHOICE("language_model.initial", "auto", "auto|spectral|random",
+           "start of pretraining: spectral: the leading singular directions of the train interactions; random: noise; auto: "
+           "spectral with the vocabulary `ids` and a token for each item, else random")
     CHOICE("language_model.precision", "auto", "auto|f32|bf16",
            "how activations, caches and the weights that are read are stored; auto: f32; bf16: half the memory, and products "
            "by a GPU's tensor cores; trained weights, their gradients and losses stay f32")
     NUMBER("language_model.norm_epsilon", "1e-5", 1e-12, 1e-1, "epsilon of RMSNorm")
-    FILE_PATH("language_model.checkpoint", "null", "text: a Hugging Face folder with config.json and *.safetensors")
+    FILE_PATH("language_model.checkpoint", "null",
+              "text: a Hugging Face folder with config.json, *.safetensors and tokenizer.json; null: a model of the shape "
+              "above, from scratch, over the tokens of `tokenizer`")
+    FILE_PATH("language_model.tokenizer", "null", "text: a tokenizer.json; null: the checkpoint's")
 
     SECTION("prompts", "How a user's interactions become training sequences: context, then answer.")
     BOOLEAN("prompts.full", "true", "one sequence a user with the full list")
     INTEGER("prompts.random_cuts", "20", 0, 1e5, "sequences a user that are cut at a random place into context and answer")
     CHOICE("prompts.template", "default", "default|sequence",
-           "default: a separator between context and answer; sequence: none, for the next item in order of time")
+           "ids: default: a separator between context and answer; sequence: none, for the next item in order of time")
     BOOLEAN("prompts.shuffle", "true", "a fresh random order for each sequence; false: the order of time")
     INTEGER("prompts.length", "2048", 8, 1048576, "most tokens of a sequence; what does not fit is left out of the context")
+    SECTION("prompts.text", "text: the words around a user's items. The defaults are those of LLM4IDRec's published code.")
+    STRING("prompts.text.context",
+           "\"Given the user(u{user})'s clicked list items:{items}, predict what is the list items to recommend to the "
+           "user(u{user}). Please only answer the item IDs.\"",
+           "the context; {user} and {items} are replaced")
+    STRING("prompts.text.answer", "\"{items}\"", "the answer, after which the tokenizer's end of text follows")
+    STRING("prompts.text.item", "null", "how an item is written in both; null: i{item}, or {item} alone where items are no names")
+    STRING("prompts.text.separator", "null",
+           "what stands between two items; null: a comma, or nothing where items are no names")
+    BOOLEAN("prompts.text.answer_apart", "true",
+            "the answer is encoded as a text of its own, as the published code does it; false: it goes on from the context")
+    CHOICE("prompts.text.chat", "none", "none|llama2|llama3|chatml|mistral",
+           "chat format that the context is put into as the user's message")
 
     SECTION("pretrain", "Training of the base model from scratch on the train interactions.")
     BOOLEAN("pretrain.enabled", "true", "false: the base stays as initialised (or as the checkpoint has it)")

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "experiments/check_language.h"
 #include "experiments/filter_settings.h"
 #include "experiments/generator.h"
 #include "experiments/recipe.h"
@@ -44,60 +45,6 @@ static bool check_split(const struct config *config, struct error *error)
                                "the shares add up to %g; they must add up to 1", sum);
     return config_number(config, "data.split.ratios[0]") > 0.0 ||
            config_complain(config, "data.split.ratios", error, "nothing is left for training");
-}
-
-static bool check_language_model(const struct config *config, struct error *error)
-{
-    if (is(config, "language_model.vocabulary", "text"))
-        return !config_is_null(config, "language_model.checkpoint") ||
-               config_complain(
-                   config, "language_model.checkpoint", error,
-                   "is missing; the vocabulary `text` needs a Hugging Face folder, of which `idrec "
-                   "plan` reads config.json alone, as in configs/shapes");
-    if (!config_is_null(config, "language_model.checkpoint"))
-        return config_complain(config, "language_model.checkpoint", error,
-                               "is only read with the vocabulary `text`");
-    const int64_t width = config_integer(config, "language_model.width");
-    const int64_t heads = config_integer(config, "language_model.heads");
-    const int64_t key_heads = config_integer(config, "language_model.key_heads");
-    const int64_t head_width = config_integer(config, "language_model.head_width");
-    if (head_width == 0 && width % heads != 0)
-        return config_complain(config, "language_model.heads", error,
-                               "does not divide the width %lld; change one of them", (long long)width);
-    if (key_heads > 0 && heads % key_heads != 0)
-        return config_complain(config, "language_model.key_heads", error, "does not divide the %lld heads",
-                               (long long)heads);
-    if (config_boolean(config, "language_model.positions") &&
-        (head_width > 0 ? head_width : width / heads) % 2 != 0)
-        return config_complain(config, "language_model.positions", error, "need heads of an even width");
-    return true;
-}
-
-static bool check_indexing(const struct config *config, struct error *error)
-{
-    if (!is(config, "language_model.indexing", "auto") && !is(config, "language_model.indexing", "ids"))
-        return config_complain(config, "language_model.indexing", error,
-                               "only ids are supported by this version; use auto");
-    return is(config, "language_model.names", "index") ||
-           config_complain(config, "language_model.names", error, "is only read with the vocabulary `text`");
-}
-
-static bool check_prompts(const struct config *config, struct error *error)
-{
-    if (!config_boolean(config, "prompts.full") && config_integer(config, "prompts.random_cuts") == 0)
-        return config_complain(config, "prompts.random_cuts", error,
-                               "is 0 and `full` is false: no prompt is left");
-    return true;
-}
-
-/* What is trained cannot be quantised. */
-static bool check_base(const struct config *config, struct error *error)
-{
-    return !is(config, "finetune.method", "full") || is(config, "finetune.base", "precision") ||
-           config_complain(config, "finetune.base", error,
-                           "is %s, but finetune.method: full trains every weight; set finetune.base: "
-                           "precision, or finetune.method: lora",
-                           config_string(config, "finetune.base"));
 }
 
 /* A list that must hold something. */
@@ -175,15 +122,7 @@ bool check_cuts(const struct config *config, int64_t items, struct error *error)
 
 bool check_config(const struct config *config, struct error *error)
 {
-    return check_name(config, error) && check_split(config, error) && check_language_model(config, error) &&
-           check_indexing(config, error) && check_prompts(config, error) && generator_check(config, error) &&
-           check_base(config, error) && check_lists(config, error) && check_study(config, error) &&
+    return check_name(config, error) && check_split(config, error) && check_language(config, error) &&
+           check_lists(config, error) && check_study(config, error) &&
            (!recipe_is_there(config) || recipe_read(&(struct recipe){0}, config, error));
-}
-
-bool check_runnable(const struct config *config, struct error *error)
-{
-    return !is(config, "language_model.vocabulary", "text") ||
-           config_complain(config, "language_model.vocabulary", error,
-                           "text is not supported by this version, but for `idrec plan`; use ids");
 }

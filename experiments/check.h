@@ -8,7 +8,5 @@
 bool check_config(const struct config *config, struct error *error);
 /* Refuses cuts of the ranking above the number of items. */
 bool check_cuts(const struct config *config, int64_t items, struct error *error);
-/* Whether the stages can do it: a plan can be made of more. */
-bool check_runnable(const struct config *config, struct error *error);
 
 #endif

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/language_base.h"
 #include "experiments/language_model.h"
 #include "models/language/checkpoint.h"
 
@@ -44,7 +45,7 @@ bool stage_finetune(struct run *run, struct stage_cost *cost, struct error *erro
         return true;
     if (!language_training_open(&training, run, "finetune", error))
         return false;
-    char *base = run_path(run, "language_model/base");
+    char *base = language_base_folder(run);
     const bool done =
         checkpoint_load(&model, run->backend, base, NULL, adapter ? &lora : NULL,
                         adapter ? TRAIN_LORA : TRAIN_ALL, config_boolean(run->config, "finetune.recompute"),

@@ -16,8 +16,7 @@ enum { PART_USERS = 512 };
 struct generation {
     struct run *run;
     struct dataset dataset;
-    struct prompt_layout layout;
-    struct prompt_settings prompt; /* of that layout */
+    struct language_prompts prompts;
     struct transformer *model;
     struct generator *generator;
     char settings[256], fingerprint[17];
@@ -26,20 +25,13 @@ struct generation {
 
 /* ---- settings ----------------------------------------------------------------------------------------- */
 
-/* "next" makes the end of the list a target of the training that came last. */
-static bool end_trained(const struct config *config)
-{
-    const bool finetuned = strcmp(config_string(config, "finetune.method"), "none") != 0;
-    return strcmp(config_string(config, "%s.objective", finetuned ? "finetune" : "pretrain"), "next") == 0;
-}
-
-struct sampler_settings language_sampler_settings(const struct run *run, const struct dataset *dataset,
-                                                  const struct prompt_settings *prompt)
+struct sampler_settings language_sampler_settings(const struct run *run,
+                                                  const struct language_prompts *prompts)
 {
     const struct config *config = run->config;
     return (struct sampler_settings){
-        .vocabulary = language_vocabulary(run, dataset),
-        .prompt = *prompt,
+        .vocabulary = prompts->vocabulary,
+        .prompt = prompts->settings,
         .batch = config_integer(config, "generate.batch"),
         .cache_bytes = CACHE_BYTES,
         .samples = config_integer(config, "generate.samples"),
@@ -50,17 +42,16 @@ struct sampler_settings language_sampler_settings(const struct run *run, const s
                      .top_k = config_integer(config, "generate.top_k"),
                      .seed = (uint64_t)config_integer(config, "seed")},
         .constrained = config_boolean(config, "generate.constrained"),
-        .end_trained = end_trained(config),
+        .end_trained = language_end_is_trained(config),
     };
 }
 
-struct ranker_settings language_ranker_settings(const struct run *run, const struct dataset *dataset,
-                                                const struct prompt_settings *prompt)
+struct ranker_settings language_ranker_settings(const struct run *run, const struct language_prompts *prompts)
 {
     const struct config *config = run->config;
     return (struct ranker_settings){
-        .vocabulary = language_vocabulary(run, dataset),
-        .prompt = *prompt,
+        .vocabulary = prompts->vocabulary,
+        .prompt = prompts->settings,
         .batch = config_integer(config, "generate.batch"),
         .cache_bytes = CACHE_BYTES,
         .contexts = config_integer(config, "generate.contexts"),
@@ -82,9 +73,12 @@ static void describe(struct generation *generation)
 static bool take_fingerprint(struct generation *generation, struct error *error)
 {
     static const char *const sections[] = {"language_model", "prompts", "finetune", NULL};
-    static const char *const files[] = {"dataset.h5", "language_model/base/model.safetensors",
+    static const char *const files[] = {"dataset.h5",
+                                        "language_model/indexing.h5",
+                                        "language_model/base/model.safetensors",
                                         "language_model/adapter/adapter_model.safetensors",
-                                        "language_model/finetuned/model.safetensors", NULL};
+                                        "language_model/finetuned/model.safetensors",
+                                        NULL};
     uint64_t hash = 0;
     char *text = path_format("%s: %s", generation->origin.method, generation->settings);
     const bool fine = language_fingerprint(&hash, generation->run, text, sections, files, error);
@@ -99,7 +93,7 @@ static void close_generation(struct generation *generation)
 {
     generator_close(generation->generator);
     transformer_free(generation->model);
-    prompt_layout_free(&generation->layout);
+    language_prompts_close(&generation->prompts);
     dataset_free(&generation->dataset);
 }
 
@@ -107,9 +101,8 @@ static bool open_generation(struct generation *generation, struct run *run, stru
 {
     char *path = run_path(run, "dataset.h5");
     *generation = (struct generation){.run = run};
-    const bool loaded =
-        dataset_load(&generation->dataset, path, error) &&
-        language_prompts_open(&generation->prompt, &generation->layout, run, &generation->dataset, error);
+    const bool loaded = dataset_load(&generation->dataset, path, error) &&
+                        language_prompts_open(&generation->prompts, run, &generation->dataset, true, error);
     free(path);
     if (!loaded)
         return false;
@@ -123,9 +116,10 @@ static bool open_method(struct generation *generation, struct error *error)
     struct generator_source source = {
         .config = generation->run->config,
         .train = &generation->dataset.train,
-        .sampling = language_sampler_settings(generation->run, &generation->dataset, &generation->prompt),
-        .ranking = language_ranker_settings(generation->run, &generation->dataset, &generation->prompt),
-        .single = prompt_layout_single(&generation->layout)};
+        .sampling = language_sampler_settings(generation->run, &generation->prompts),
+        .ranking = language_ranker_settings(generation->run, &generation->prompts),
+        .single = generation->prompts.single,
+        .format = generation->prompts.kind == INDEXING_TEXT ? &generation->prompts.answer_format : NULL};
     if (!language_model_open(&generation->model, generation->run, 0, 0, error))
         return false;
     source.model = generation->model;

@@ -6,44 +6,8 @@
 #include <xxhash.h>
 
 #include "core/file.h"
+#include "experiments/language_base.h"
 #include "models/language/checkpoint.h"
-
-struct vocabulary language_vocabulary(const struct run *run, const struct dataset *dataset)
-{
-    return (struct vocabulary){.items = dataset->train.columns,
-                               .users = dataset->train.rows,
-                               .user_tokens = config_boolean(run->config, "language_model.user_tokens")};
-}
-
-/* The length that holds every prompt of the data set. */
-static int64_t longest_prompt(const struct prompt_settings *settings, const struct csr *train)
-{
-    int64_t longest = prompt_length_minimum(settings->layout, train->rows);
-
-    for (int64_t user = 0; user < train->rows; user++) {
-        const int64_t length = prompt_length_bound(
-            settings, (int32_t)user, train->indices + train->starts[user], csr_row_length(train, user));
-        longest = length > longest ? length : longest;
-    }
-    return longest;
-}
-
-bool language_prompts_open(struct prompt_settings *settings, struct prompt_layout *layout,
-                           const struct run *run, const struct dataset *dataset, struct error *error)
-{
-    const struct vocabulary vocabulary = language_vocabulary(run, dataset);
-    const bool separator = strcmp(config_string(run->config, "prompts.template"), "default") == 0;
-
-    if (!prompt_layout_of_ids(layout, &vocabulary, separator, error))
-        return false;
-    *settings = (struct prompt_settings){.layout = layout,
-                                         .shuffle = config_boolean(run->config, "prompts.shuffle"),
-                                         .length_maximum = config_integer(run->config, "prompts.length")};
-    const int64_t longest = longest_prompt(settings, &dataset->train);
-    if (longest < settings->length_maximum)
-        settings->length_maximum = longest;
-    return true;
-}
 
 bool language_precision(enum precision *precision, const struct run *run, struct error *error)
 {
@@ -70,7 +34,8 @@ bool language_model_open(struct transformer **model, struct run *run, int64_t to
     enum precision precision;
     if (!language_precision(&precision, run, error))
         return false;
-    char *base = run_path(run, "language_model/%s", strcmp(method, "full") == 0 ? "finetuned" : "base");
+    char *base =
+        strcmp(method, "full") == 0 ? run_path(run, "language_model/finetuned") : language_base_folder(run);
     char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
     const bool opened =
         checkpoint_load(model, run->backend, base, adapter, NULL, TRAIN_NOTHING, false, precision,
@@ -95,12 +60,15 @@ static bool hash_file(XXH3_state_t *state, const struct run *run, const char *na
 bool language_fingerprint(uint64_t *hash, const struct run *run, const char *text,
                           const char *const *sections, const char *const *files, struct error *error)
 {
+    char digits[33];
     XXH3_state_t *state = XXH3_createState();
-    bool fine = true;
     if (!state)
         return error_memory(error, "a hash", sizeof *hash, NULL);
     XXH3_64bits_reset(state);
     XXH3_64bits_update(state, text, strlen(text) + 1);
+    bool fine = language_files_hash(digits, run->config, error);
+    if (fine)
+        XXH3_64bits_update(state, digits, strlen(digits) + 1);
     if (run->backend->fast)
         XXH3_64bits_update(state, "fast", sizeof "fast");
     for (; *sections; sections++) {
@@ -123,6 +91,21 @@ static uint64_t training_seed(const struct run *run, const char *stage)
     return XXH3_64bits_withSeed(stage, strlen(stage), seed);
 }
 
+/* auto: a set where an item is one token. */
+static enum objective objective(const struct config *config, const char *stage)
+{
+    const char *chosen = config_string(config, "%s.objective", stage);
+    const bool set =
+        strcmp(chosen, "auto") == 0 ? language_items_are_tokens(config) : strcmp(chosen, "set") == 0;
+    return set ? OBJECTIVE_SET : OBJECTIVE_NEXT;
+}
+
+bool language_end_is_trained(const struct config *config)
+{
+    const bool finetuned = strcmp(config_string(config, "finetune.method"), "none") != 0;
+    return objective(config, finetuned ? "finetune" : "pretrain") == OBJECTIVE_NEXT;
+}
+
 struct packing_settings language_packing_settings(const struct run *run, const char *stage,
                                                   const struct prompt_settings *prompt)
 {
@@ -130,8 +113,7 @@ struct packing_settings language_packing_settings(const struct run *run, const c
     const bool pretraining = strcmp(stage, "pretrain") == 0;
     struct packing_settings packing = {
         .prompt = *prompt,
-        .objective =
-            strcmp(config_string(config, "%s.objective", stage), "set") == 0 ? OBJECTIVE_SET : OBJECTIVE_NEXT,
+        .objective = objective(config, stage),
         .answer_only = strcmp(config_string(config, "%s.loss_on", stage), "answer") == 0,
         .context_weight = config_number(config, "%s.context_weight", stage),
         .full = !pretraining && config_boolean(config, "prompts.full"),
@@ -155,19 +137,17 @@ bool language_training_open(struct language_training *training, const struct run
     if (!language_precision(&training->precision, run, error))
         return false;
     training->frozen = language_frozen_storage(run);
-    fine =
-        dataset_load(&training->dataset, path, error) &&
-        csr_sorted(&training->train_sorted, &training->dataset.train, error) &&
-        csr_sorted(&training->validation_sorted, &training->dataset.validation, error) &&
-        csr_sorted(&training->test_sorted, &training->dataset.test, error) &&
-        language_prompts_open(&training->packing.prompt, &training->layout, run, &training->dataset, error);
+    fine = dataset_load(&training->dataset, path, error) &&
+           csr_sorted(&training->train_sorted, &training->dataset.train, error) &&
+           csr_sorted(&training->validation_sorted, &training->dataset.validation, error) &&
+           csr_sorted(&training->test_sorted, &training->dataset.test, error) &&
+           language_prompts_open(&training->prompts, run, &training->dataset, true, error);
     free(path);
     if (!fine) {
         language_training_close(training);
         return false;
     }
-    training->vocabulary = language_vocabulary(run, &training->dataset);
-    training->packing = language_packing_settings(run, stage, &training->packing.prompt);
+    training->packing = language_packing_settings(run, stage, &training->prompts.settings);
     training->sequences_maximum = packer_sequences_maximum(&training->packing, &training->dataset.train);
     if (training->sequences_maximum > 0)
         return true;
@@ -182,7 +162,7 @@ void language_training_close(struct language_training *training)
     csr_free(&training->train_sorted);
     csr_free(&training->validation_sorted);
     csr_free(&training->test_sorted);
-    prompt_layout_free(&training->layout);
+    language_prompts_close(&training->prompts);
 }
 
 static char *state_folder(const struct language_training *training, const struct run *run)
@@ -206,8 +186,8 @@ static bool training_fingerprint(uint64_t *hash, const struct language_training 
 {
     const bool pretraining = strcmp(training->stage, "pretrain") == 0;
     const char *const sections[] = {"language_model", "prompts", training->stage, NULL};
-    const char *const files[] = {"dataset.h5", pretraining ? NULL : "language_model/base/model.safetensors",
-                                 NULL};
+    const char *const files[] = {"dataset.h5", "language_model/indexing.h5",
+                                 pretraining ? NULL : "language_model/base/model.safetensors", NULL};
     char *text = path_format("seed %" PRIu64, training->packing.seed);
     const bool fine = language_fingerprint(hash, run, text, sections, files, error);
     free(text);
@@ -312,7 +292,8 @@ static bool train_packed(const struct language_training *training, struct run *r
              (long long)packer_epoch_tokens(packer), (long long)packer_batch_count(packer),
              (long long)packer_shortened(packer), (long long)packer_left_out(packer));
     transformer_print_memory(model, stderr);
-    if (!training_fingerprint(&settings.fingerprint, training, run, error))
+    if (!language_prompts_tell(&training->prompts, run, &training->dataset, error) ||
+        !training_fingerprint(&settings.fingerprint, training, run, error))
         return false;
     char *folder = state_folder(training, run);
     settings.state_folder = folder;

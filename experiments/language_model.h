@@ -6,6 +6,7 @@
 #define IDREC_EXPERIMENTS_LANGUAGE_MODEL_H
 
 #include "core/interactions.h"
+#include "experiments/language_prompts.h"
 #include "experiments/run.h"
 #include "models/language/prompt.h"
 #include "models/language/ranker.h"
@@ -13,16 +14,10 @@
 #include "models/language/trainer.h"
 #include "models/language/transformer.h"
 
-struct vocabulary language_vocabulary(const struct run *run, const struct dataset *dataset);
-/* *layout, which the settings point to, is to be freed. length_maximum is prompts.length, or what the longest train list
- * needs if that is less. */
-bool language_prompts_open(struct prompt_settings *settings, struct prompt_layout *layout,
-                           const struct run *run, const struct dataset *dataset, struct error *error);
-
 /* What the configuration says of a model and its training; what the stages below are made of. */
 bool language_precision(enum precision *precision, const struct run *run, struct error *error);
 struct transformer_settings language_base_settings(const struct config *config,
-                                                   const struct vocabulary *vocabulary,
+                                                   const struct language_prompts *prompts,
                                                    enum precision precision);
 struct lora_settings language_adapter_settings(const struct config *config);
 struct packing_settings language_packing_settings(const struct run *run, const char *stage,
@@ -31,12 +26,12 @@ enum frozen_storage language_frozen_storage(const struct run *run);
 /* Of an epoch that has begun. */
 struct trainer_settings language_trainer_settings(const struct run *run, const char *stage,
                                                   const struct packer *packer);
-struct sampler_settings language_sampler_settings(const struct run *run, const struct dataset *dataset,
-                                                  const struct prompt_settings *prompt);
-struct ranker_settings language_ranker_settings(const struct run *run, const struct dataset *dataset,
-                                                const struct prompt_settings *prompt);
+struct sampler_settings language_sampler_settings(const struct run *run,
+                                                  const struct language_prompts *prompts);
+struct ranker_settings language_ranker_settings(const struct run *run,
+                                                const struct language_prompts *prompts);
 
-/* The hash of a text, of whether the device is fast, of sections of the configuration and of the contents of files of the
+/* The hash of a text, of whether the device is fast, of the files that the vocabulary `text` reads, of sections of the configuration and of the contents of files of the
  * run's folder, which may be absent; both lists end with NULL. What is half done goes on only where it is the same. */
 bool language_fingerprint(uint64_t *hash, const struct run *run, const char *text,
                           const char *const *sections, const char *const *files, struct error *error);
@@ -46,6 +41,9 @@ bool language_fingerprint(uint64_t *hash, const struct run *run, const char *tex
 bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
                          int64_t sequences_maximum, struct error *error);
 
+/* Whether the training that came last had the end of a list among its targets. */
+bool language_end_is_trained(const struct config *config);
+
 /* One training of the language model on a data set, as the section `stage` ("pretrain", "finetune") says. It points into
  * itself: it is not to be copied. */
 struct language_training {
@@ -54,8 +52,7 @@ struct language_training {
     enum frozen_storage frozen;
     struct dataset dataset;
     struct csr train_sorted, validation_sorted, test_sorted;
-    struct vocabulary vocabulary;
-    struct prompt_layout layout;
+    struct language_prompts prompts;
     struct packing_settings packing;
     int64_t sequences_maximum; /* of a batch */
 };

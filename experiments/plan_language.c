@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "experiments/language_base.h"
 #include "experiments/plan.h"
 #include "experiments/plan_text.h"
 #include "experiments/plan_work.h"
@@ -23,9 +24,8 @@ enum { COUNTED_BATCHES = 48, COUNTED_USERS = 512, COUNTED_VALIDATED = 128 };
 struct language_plan {
     struct plan *plan;
     bool text;
-    struct vocabulary vocabulary;
-    struct prompt_layout layout;
-    struct prompt_settings prompt;
+    bool estimated; /* text without its tokenizer: lengths are by tokens_per_item */
+    struct language_prompts prompts;
     enum precision precision;
 };
 
@@ -42,34 +42,44 @@ static int64_t longest_prompt(const struct prompt_settings *prompt, const struct
     return longest;
 }
 
+/* Prompts as long as those of a tokenizer that is not at hand. */
+static bool estimate_prompts(struct language_plan *language, struct error *error)
+{
+    const struct plan *const plan = language->plan;
+    struct language_prompts *const prompts = &language->prompts;
+    if (!plan_text_layout(&prompts->layout, &plan->dataset, plan->options.tokens_per_item, error))
+        return false;
+    prompts->settings =
+        (struct prompt_settings){.layout = &prompts->layout,
+                                 .shuffle = config_boolean(plan->run.config, "prompts.shuffle"),
+                                 .length_maximum = config_integer(plan->run.config, "prompts.length")};
+    const int64_t longest = longest_prompt(&prompts->settings, &plan->dataset.train);
+    if (longest < prompts->settings.length_maximum)
+        prompts->settings.length_maximum = longest;
+    return true;
+}
+
 static bool open_prompts(struct language_plan *language, struct error *error)
 {
     const struct plan *const plan = language->plan;
-    const struct config *const config = plan->run.config;
-    language->text = strcmp(config_string(config, "language_model.vocabulary"), "text") == 0;
-    language->vocabulary = language_vocabulary(&plan->run, &plan->dataset);
-    if (!language->text)
-        return language_prompts_open(&language->prompt, &language->layout, &plan->run, &plan->dataset, error);
-    if (!plan_text_layout(&language->layout, &plan->dataset, plan->options.tokens_per_item, error))
-        return false;
-    language->prompt = (struct prompt_settings){.layout = &language->layout,
-                                                .shuffle = config_boolean(config, "prompts.shuffle"),
-                                                .length_maximum = config_integer(config, "prompts.length")};
-    const int64_t longest = longest_prompt(&language->prompt, &plan->dataset.train);
-    if (longest < language->prompt.length_maximum)
-        language->prompt.length_maximum = longest;
-    return true;
+    language->text = language_is_text(plan->run.config);
+    char *path = language_tokenizer_path(plan->run.config);
+    language->estimated = language->text && !path_exists(path);
+    free(path);
+    return language->estimated
+               ? estimate_prompts(language, error)
+               : language_prompts_open(&language->prompts, &plan->run, &plan->dataset, false, error);
 }
 
 static bool read_settings(struct transformer_settings *settings, const struct language_plan *language,
                           struct error *error)
 {
     const struct config *const config = language->plan->run.config;
-    if (!language->text) {
-        *settings = language_base_settings(config, &language->vocabulary, language->precision);
+    char *folder = config_file_path(config, "language_model.checkpoint");
+    if (!folder && !language->estimated) {
+        *settings = language_base_settings(config, &language->prompts, language->precision);
         return true;
     }
-    char *folder = config_file_path(config, "language_model.checkpoint");
     const bool done =
         folder
             ? checkpoint_config_read(settings, folder, error)
@@ -100,7 +110,7 @@ static void find_lists_of_text(struct language_shape *shape, const struct langua
         shape->sampler.samples = shape->sampler.contexts;
     shape->ranking = false;
     shape->sampler.constrained = false;
-    shape->sampler.items_maximum *= prompt_layout_item_cost(&language->layout, typical);
+    shape->sampler.items_maximum *= prompt_layout_item_cost(&language->prompts.layout, typical);
     use_vocabulary(shape);
 }
 
@@ -114,7 +124,7 @@ static bool find_shape(struct language_shape *shape, const struct language_plan 
     *shape = (struct language_shape){.train = &plan->dataset.train,
                                      .train_sorted = &plan->train,
                                      .validation = &plan->validation,
-                                     .vocabulary = language->vocabulary,
+                                     .vocabulary = language->prompts.vocabulary,
                                      .dropout = config_number(plan->run.config, "language_model.dropout"),
                                      .mode = !training ? TRAIN_NOTHING
                                              : adapter ? TRAIN_LORA
@@ -126,13 +136,13 @@ static bool find_shape(struct language_shape *shape, const struct language_plan 
         shape->settings.frozen = language_frozen_storage(&plan->run);
     }
     if (training) {
-        shape->packing = language_packing_settings(&plan->run, stage, &language->prompt);
+        shape->packing = language_packing_settings(&plan->run, stage, &language->prompts.settings);
         shape->settings.recompute = config_boolean(plan->run.config, "%s.recompute", stage);
         return true;
     }
     shape->ranking = strcmp(config_string(plan->run.config, "generate.method"), "ranking") == 0;
-    shape->ranker = language_ranker_settings(&plan->run, &plan->dataset, &language->prompt);
-    shape->sampler = language_sampler_settings(&plan->run, &plan->dataset, &language->prompt);
+    shape->ranker = language_ranker_settings(&plan->run, &language->prompts);
+    shape->sampler = language_sampler_settings(&plan->run, &language->prompts);
     if (language->text)
         find_lists_of_text(shape, language);
     return true;
@@ -610,6 +620,6 @@ bool plan_language(struct plan *plan, struct error *error)
     done = done && plan_generation(&language, error);
     if (done)
         plan_augment(plan);
-    prompt_layout_free(&language.layout);
+    language_prompts_close(&language.prompts);
     return done;
 }

@@ -1,7 +1,9 @@
-/* The base model: trained from scratch on the train interactions. */
+/* The base model: trained on the train interactions, from scratch or on from a checkpoint. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
+#include "experiments/language_base.h"
 #include "experiments/language_model.h"
 #include "models/language/checkpoint.h"
 #include "models/language/start.h"
@@ -12,7 +14,7 @@ static int64_t rounded_up(int64_t value, int64_t multiple)
 }
 
 struct transformer_settings language_base_settings(const struct config *config,
-                                                   const struct vocabulary *vocabulary,
+                                                   const struct language_prompts *prompts,
                                                    enum precision precision)
 {
     const int64_t width = config_integer(config, "language_model.width");
@@ -22,14 +24,14 @@ struct transformer_settings language_base_settings(const struct config *config,
     const int64_t hidden = config_integer(config, "language_model.hidden");
 
     return (struct transformer_settings){
-        .vocabulary = vocabulary_size(vocabulary),
+        .vocabulary = prompts->tokens,
         .width = width,
         .layers = config_integer(config, "language_model.layers"),
         .query_heads = heads,
         .key_heads = key_heads > 0 ? key_heads : heads,
         .head_width = head_width > 0 ? head_width : width / heads,
         .hidden = hidden > 0 ? hidden : rounded_up((8 * width + 2) / 3, 16),
-        .classes = vocabulary_classes(vocabulary),
+        .classes = prompts->classes,
         .norm_epsilon = (float)config_number(config, "language_model.norm_epsilon"),
         .rope_theta = (float)config_number(config, "language_model.rope_theta"),
         .positions = config_boolean(config, "language_model.positions"),
@@ -37,7 +39,50 @@ struct transformer_settings language_base_settings(const struct config *config,
         .attention_bias = config_boolean(config, "language_model.attention_bias"),
         .recompute = config_boolean(config, "pretrain.recompute"),
         .precision = precision,
+        .begin = prompts->begin,
+        .end = prompts->layout.end,
     };
+}
+
+/* A new model, or that of the checkpoint. */
+static bool open_model(struct transformer **model, const struct language_training *training,
+                       const struct run *run, struct error *error)
+{
+    const struct config *config = run->config;
+    const char *initial = config_string(config, "language_model.initial");
+    char *checkpoint = config_file_path(config, "language_model.checkpoint");
+    bool done;
+    if (checkpoint) {
+        done = checkpoint_load(model, run->backend, checkpoint, NULL, NULL, TRAIN_ALL,
+                               config_boolean(config, "pretrain.recompute"), training->precision,
+                               FROZEN_PRECISION, training->packing.batch_tokens, training->sequences_maximum,
+                               training->packing.seed, error);
+        free(checkpoint);
+        return done;
+    }
+    const struct transformer_settings settings =
+        language_base_settings(config, &training->prompts, training->precision);
+    const bool spectral = strcmp(initial, "spectral") == 0 ||
+                          (strcmp(initial, "auto") == 0 && language_items_are_tokens(config));
+    return transformer_create(model, run->backend, &settings, NULL, TRAIN_ALL, training->packing.batch_tokens,
+                              training->sequences_maximum, (uint64_t)config_integer(config, "seed"), error) &&
+           (!spectral ||
+            start_from_interactions(*model, &training->dataset.train, training->packing.seed, error));
+}
+
+/* So that the folder is whole for other programs too. */
+static bool copy_tokenizer(const struct run *run, const char *folder, struct error *error)
+{
+    if (!language_is_text(run->config))
+        return true;
+    char *from = language_tokenizer_path(run->config), *to = path_format("%s/tokenizer.json", folder);
+    char *bytes = NULL;
+    size_t length;
+    const bool done = file_read(from, &bytes, &length, error) && file_write(to, bytes, length, error);
+    free(bytes);
+    free(to);
+    free(from);
+    return done;
 }
 
 static bool train_and_save(const struct language_training *training, struct run *run,
@@ -47,9 +92,28 @@ static bool train_and_save(const struct language_training *training, struct run 
         !language_training_run(training, run, model, cost, error))
         return false;
     char *folder = run_path(run, "language_model/base");
-    const bool saved = checkpoint_save_base(model, folder, error);
+    const bool saved = checkpoint_save_base(model, folder, error) && copy_tokenizer(run, folder, error);
     free(folder);
     return saved && language_training_discard_state(training, run, error);
+}
+
+/* With a given base nothing is left to do but the items' codes. */
+static bool index_once(const struct run *run, struct error *error)
+{
+    struct dataset dataset;
+    struct language_prompts prompts;
+    if (!language_items_have_codes(run->config))
+        return true;
+    char *path = run_path(run, "dataset.h5");
+    bool done = dataset_load(&dataset, path, error);
+    free(path);
+    if (!done)
+        return false;
+    done = language_prompts_open(&prompts, run, &dataset, true, error);
+    if (done)
+        language_prompts_close(&prompts);
+    dataset_free(&dataset);
+    return done;
 }
 
 bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *error)
@@ -57,17 +121,12 @@ bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *erro
     struct language_training training;
     struct transformer *model = NULL;
 
+    if (language_base_is_given(run->config))
+        return index_once(run, error);
     if (!language_training_open(&training, run, "pretrain", error))
         return false;
-    const struct transformer_settings settings =
-        language_base_settings(run->config, &training.vocabulary, training.precision);
-    const bool spectral = strcmp(config_string(run->config, "language_model.initial"), "spectral") == 0;
-    const bool done = transformer_create(&model, run->backend, &settings, NULL, TRAIN_ALL,
-                                         training.packing.batch_tokens, training.sequences_maximum,
-                                         (uint64_t)config_integer(run->config, "seed"), error) &&
-                      (!spectral || start_from_interactions(model, &training.dataset.train,
-                                                            training.packing.seed, error)) &&
-                      train_and_save(&training, run, model, cost, error);
+    const bool done =
+        open_model(&model, &training, run, error) && train_and_save(&training, run, model, cost, error);
     transformer_free(model);
     language_training_close(&training);
     return done;

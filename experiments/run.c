@@ -78,7 +78,7 @@ bool run_open(struct run *run, const char *config_path, int override_count, char
 {
     *run = (struct run){0};
     bool done = config_load(&run->config, config_path, override_count, overrides, error) &&
-                check_config(run->config, error) && check_runnable(run->config, error);
+                check_config(run->config, error);
     if (done) {
         run->backend = backend_open(config_string(run->config, "device"),
                                     (int)config_integer(run->config, "threads"), error);

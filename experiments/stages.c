@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "core/file.h"
+#include "experiments/language_base.h"
 #include "experiments/manifest.h"
 #include "experiments/truth.h"
 
@@ -25,7 +26,7 @@ const struct stage stages[STAGE_COUNT] = {
                   .by_device = true,
                   .reads = READS(PREPARE),
                   .settings = {"seed", "language_model", "prompts", "pretrain"},
-                  .outputs = {"language_model/base"},
+                  .outputs = {"language_model/base", "language_model/indexing.h5"},
                   .state = {"language_model/pretrain_state"}},
     [FINETUNE] = {.name = "finetune",
                   .work = stage_finetune,
@@ -152,6 +153,16 @@ static bool add_truth(XXH3_state_t *state, const struct config *config, struct e
     return done;
 }
 
+/* The checkpoint and the tokenizer. */
+static bool add_language_files(XXH3_state_t *state, const struct config *config, struct error *error)
+{
+    char digits[33];
+    const bool done = language_files_hash(digits, config, error);
+    if (done && language_is_text(config))
+        add_text(state, digits);
+    return done;
+}
+
 bool stage_inputs_hash(const struct run *run, int number, char digits[33], struct error *error)
 {
     const struct stage *stage = &stages[number];
@@ -173,6 +184,8 @@ bool stage_inputs_hash(const struct run *run, int number, char digits[33], struc
         if (reads & READS(i))
             add_text(state, manifest_outputs_hash(run->manifest, stages[i].name));
     const bool done = (number != PREPARE || add_data_files(state, run->config, error)) &&
+                      ((number != PRETRAIN && number != FINETUNE && number != GENERATE) ||
+                       add_language_files(state, run->config, error)) &&
                       (number != EVALUATE || add_truth(state, run->config, error));
     const XXH128_hash_t hash = XXH3_128bits_digest(state);
     snprintf(digits, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);

@@ -74,6 +74,11 @@ static json_t *scaling_object(const struct rope_scaling *scaling)
     return json_null();
 }
 
+static json_t *token_value(int32_t token)
+{
+    return token < 0 ? json_null() : json_integer(token);
+}
+
 bool checkpoint_config_write(const struct transformer_settings *settings, enum dtype dtype,
                              const char *folder, struct error *error)
 {
@@ -81,8 +86,8 @@ bool checkpoint_config_write(const struct transformer_settings *settings, enum d
     const json_int_t positions =
         settings->sequence_maximum > 0 ? (json_int_t)settings->sequence_maximum : (json_int_t)1 << 20;
     json_t *object = json_pack(
-        "{s:[s], s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:b, s:b, s:b, s:i, "
-        "s:i, s:b, s:I}",
+        "{s:[s], s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:b, s:b, s:b, s:o, "
+        "s:o, s:b, s:I}",
         "architectures", family->architecture, "model_type", family->type, "torch_dtype",
         dtype == DTYPE_BF16 ? "bfloat16" : "float32", "hidden_act", "silu", "vocab_size",
         (json_int_t)settings->vocabulary, "hidden_size", (json_int_t)settings->width, "num_hidden_layers",
@@ -92,8 +97,9 @@ bool checkpoint_config_write(const struct transformer_settings *settings, enum d
         "rms_norm_eps", short_decimal(settings->norm_epsilon), "rope_theta",
         short_decimal(settings->rope_theta), "rope_scaling", scaling_object(&settings->rope_scaling),
         "tie_word_embeddings", settings->tied, "attention_bias", settings->attention_bias, "mlp_bias",
-        settings->feed_bias, "bos_token_id", TOKEN_BEGIN, "eos_token_id", TOKEN_END, "idrec_positions",
-        settings->positions, "idrec_classes", (json_int_t)settings->classes);
+        settings->feed_bias, "bos_token_id", token_value(settings->begin), "eos_token_id",
+        token_value(settings->end), "idrec_positions", settings->positions, "idrec_classes",
+        (json_int_t)settings->classes);
     return document_write(object, folder, "config.json", error);
 }
 
@@ -377,11 +383,21 @@ static bool read_norm(const struct document *document, struct transformer_settin
     return read;
 }
 
+/* Of several tokens the first. */
+static int32_t read_token(const struct document *document, const char *key)
+{
+    const json_t *found = json_object_get(document->object, key);
+    found = json_is_array(found) ? json_array_get(found, 0) : found;
+    const json_int_t token = json_is_integer(found) ? json_integer_value(found) : -1;
+    return token >= 0 && token <= INT32_MAX ? (int32_t)token : -1;
+}
+
 static bool read_document(const struct document *document, struct transformer_settings *settings,
                           struct error *error)
 {
     const struct family *family;
-    *settings = (struct transformer_settings){.recompute = false};
+    *settings = (struct transformer_settings){.begin = read_token(document, "bos_token_id"),
+                                              .end = read_token(document, "eos_token_id")};
     return read_family(document, &family, error) && checkpoint_keys_check(document, error) &&
            read_biases(document, family, settings, error) && read_sizes(document, family, settings, error) &&
            read_positions(document, settings, error) && read_longest(document, family, settings, error) &&

@@ -294,12 +294,23 @@ static bool check_row(const struct token_rows *rows, int64_t row, int64_t skip, 
     return true;
 }
 
+/* Of the tokenizer and of the items, whose codes may go beyond it. */
+static int64_t largest_token(const struct layout_work *work)
+{
+    const struct token_rows *const forms[] = {&work->layout->answer.first, &work->layout->answer.next};
+    int64_t largest = tokenizer_size(work->tokenizer);
+    for (int form = 0; form < 2; form++)
+        for (int64_t i = 0; i < forms[form]->starts[forms[form]->count]; i++)
+            largest = forms[form]->token[i] > largest ? forms[form]->token[i] : largest;
+    return largest;
+}
+
 static bool check_tokens(const struct layout_work *work, const struct template_names *names,
                          struct error *error)
 {
     const struct prompt_layout *layout = work->layout;
-    const size_t size = (size_t)tokenizer_size(work->tokenizer);
-    bool *begins = *work->source->separator != '\0' ? calloc(size + 1, sizeof *begins) : NULL;
+    const size_t size = 1 + (size_t)largest_token(work);
+    bool *begins = *work->source->separator != '\0' ? calloc(size, sizeof *begins) : NULL;
     bool fine = true;
 
     if (*work->source->separator != '\0' && !begins)

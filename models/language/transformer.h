@@ -46,6 +46,7 @@ struct rope_scaling {
 struct transformer_settings {
     int64_t vocabulary, width, layers, query_heads, key_heads, head_width, hidden; /* hidden: of the SwiGLU */
     int64_t classes; /* only the first `classes` tokens can be predicted (ids: users never are); 0: all */
+    int32_t begin, end; /* the tokens that begin and end a text, for config.json alone; -1: none */
     int64_t sequence_maximum; /* tokens of the longest sequence that the model may see, 0: any */
     float norm_epsilon, rope_theta;
     struct rope_scaling rope_scaling;
