@@ -12,7 +12,9 @@
 #include "models/language/start.h"
 
 /* What is counted is done for so many batches, and users, of an epoch at most; the rest is taken to be alike. */
-enum { COUNTED_BATCHES = 48, COUNTED_USERS = 512, COUNTED_VALIDATED = 128 };
+enum { COUNTED_BATCHES = 200, COUNTED_USERS = 512, COUNTED_VALIDATED = 2000 };
+/* The host goes through the scores of those who are validated. */
+#define COUNTED_SCORES 20000000
 /* A model is measured whole up to so many values, else one layer of it; a batch up to so many operations. */
 #define WHOLE_VALUES 2e7
 #define DRAWN_VALUES 1e7
@@ -257,7 +259,9 @@ static bool count_batches(struct training_estimate *estimate, const struct langu
         scale(step, 1.0 / (double)step->pieces);
     if (csr_count(shape->validation) == 0)
         return true;
-    if (!work_validate(&estimate->user, shape, model, COUNTED_VALIDATED, error))
+    const int64_t fitting = COUNTED_SCORES / shape->validation->columns + 1;
+    const int64_t users = fitting < COUNTED_VALIDATED ? fitting : COUNTED_VALIDATED;
+    if (!work_validate(&estimate->user, shape, model, users, error))
         return false;
     scale(&estimate->user, 1.0 / (double)(estimate->user.pieces > 0 ? estimate->user.pieces : 1));
     return true;
