@@ -15,7 +15,8 @@ struct written {
     double score;                /* of a complete list */
     bool cut;                    /* ended by the limit on tokens */
     bool unfinished;             /* cut within an item */
-    char part[]; /* struct scored_item [items_maximum], or int32_t and float [tokens_maximum] each */
+    /* struct scored_item [items_maximum], or int32_t and float [tokens_maximum] each */
+    _Alignas(struct scored_item) char part[];
 };
 
 struct list_beams {
