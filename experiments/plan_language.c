@@ -112,7 +112,11 @@ static void find_lists_of_text(struct language_shape *shape, const struct langua
         shape->sampler.samples = shape->sampler.contexts;
     shape->ranking = false;
     shape->sampler.constrained = false;
-    shape->sampler.items_maximum *= prompt_layout_item_cost(&language->prompts.layout, typical);
+    const int64_t cost = prompt_layout_item_cost(&language->prompts.layout, typical);
+    const int64_t tokens = config_integer(language->plan->run.config, "generate.max_tokens");
+    const int64_t wanted = shape->sampler.items_maximum * cost;
+    shape->sampler.items_maximum = tokens > 0 && tokens < wanted ? tokens : wanted;
+    shape->item_tokens = cost;
     use_vocabulary(shape);
 }
 
@@ -534,8 +538,8 @@ static void fill_generation(struct plan_stage *stage, const struct language_shap
 {
     const double users = (double)shape->train->rows;
     const double lists = users * (double)shape->sampler.samples * (double)shape->sampler.items_maximum;
-    const double rows =
-        shape->ranking ? users * (double)shape->ranker.items_maximum : lists / (double)shape->sampler.samples;
+    const double cost = shape->item_tokens > 0 ? (double)shape->item_tokens : 1;
+    const double rows = shape->ranking ? users * (double)shape->ranker.items_maximum : lists / cost;
     const double contexts = (double)shape_context_tokens(shape);
     stage->tokens =
         (struct plan_range){contexts + (shape->ranking ? 0 : lists), contexts + (shape->ranking ? 0 : lists)};

@@ -21,6 +21,7 @@ struct language_shape {
     struct ranker_settings ranker;
     struct sampler_settings sampler;
     bool ranking;
+    int64_t item_tokens; /* of an item in a list of the sampler, about; 0: one */
 };
 
 /* What was done, and how long it took. */
