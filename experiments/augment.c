@@ -18,6 +18,7 @@ static bool candidates_from_generated(struct candidate **candidates, const struc
         (*candidates)[i] = (struct candidate){.user = generated->user[i],
                                               .item = generated->item[i],
                                               .position = generated->position[i],
+                                              .cut = generated->cut[i] != 0,
                                               .votes = generated->votes[i],
                                               .log_probability = generated->log_probability[i],
                                               .reason = CANDIDATE_ACCEPTED};

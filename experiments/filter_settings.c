@@ -20,15 +20,17 @@ static bool read_filter(struct filter *filter, const struct config *config, int 
         .minimum_votes = config_integer(config, "augment.filters[%d].minimum_votes", index),
         .maximum = config_integer(config, "augment.filters[%d].maximum", index),
         .quantile = config_number(config, "augment.filters[%d].quantile", index),
-        .last_position = config_integer(config, "generate.max_items") - 1,
     };
-    bool text = strcmp(config_string(config, "language_model.vocabulary"), "text") == 0 &&
-                strcmp(config_string(config, "generate.method"), "sampling") == 0;
-    if (filter->kind == FILTER_INCOMPLETE_TAIL && !text)
-        return complain_about_filter(config, index, error,
-                                     "incomplete_tail needs sampled text (language_model.vocabulary: text, "
-                                     "generate.method: sampling): a token that is an item is never cut off; "
-                                     "take the filter out");
+    const char *method = config_string(config, "generate.method");
+    const bool lists = strcmp(method, "sampling") == 0 || strcmp(method, "beam_lists") == 0;
+    if (filter->kind == FILTER_INCOMPLETE_TAIL &&
+        (!lists || config_boolean(config, "generate.constrained") ||
+         strcmp(config_string(config, "language_model.vocabulary"), "text") != 0))
+        return complain_about_filter(
+            config, index, error,
+            "incomplete_tail needs text that is written freely (language_model.vocabulary: text, "
+            "generate.method: sampling or beam_lists, generate.constrained: false): elsewhere no "
+            "item is cut off; take the filter out");
     return true;
 }
 

@@ -139,7 +139,7 @@ static bool refuses(const struct filter *filter, const struct candidate *candida
     case FILTER_SEEN:
         return csr_contains_sorted(train, candidate->user, candidate->item);
     case FILTER_INCOMPLETE_TAIL:
-        return candidate->position == filter->last_position;
+        return candidate->cut;
     case FILTER_CONFIDENCE:
         return candidate->log_probability < filter->minimum_log_probability ||
                candidate->votes < filter->minimum_votes;

@@ -9,10 +9,10 @@
 #include "core/interactions.h"
 
 enum filter_kind {
-    FILTER_CATALOGUE,        /* user and item are ids of the data set */
-    FILTER_SEEN,             /* the pair is a real training row */
-    FILTER_DUPLICATE,        /* the pair was generated again: the most probable row stays */
-    FILTER_INCOMPLETE_TAIL,  /* the item stands last in a text that was cut at its maximum length */
+    FILTER_CATALOGUE, /* user and item are ids of the data set */
+    FILTER_SEEN,      /* the pair is a real training row */
+    FILTER_DUPLICATE, /* the pair was generated again: the most probable row stays */
+    FILTER_INCOMPLETE_TAIL, /* the limit on tokens ended the text with the item, which may be the beginning of another */
     FILTER_CONFIDENCE,       /* log-probability or votes below the minimum */
     FILTER_CAP_USER,         /* beyond the user's best `maximum` rows */
     FILTER_CAP_ITEM,         /* beyond the item's best `maximum` rows */
@@ -30,7 +30,6 @@ struct filter {
     int64_t minimum_votes;
     int64_t maximum;
     double quantile;
-    int64_t last_position; /* of a text that reached its maximum length */
 };
 
 enum { CANDIDATE_ACCEPTED = -1 };
@@ -38,6 +37,7 @@ enum { CANDIDATE_ACCEPTED = -1 };
 /* One generated row. */
 struct candidate {
     int32_t user, item, position;
+    bool cut;      /* the limit on tokens ended the text with it */
     int32_t votes; /* lists of the user that hold the item */
     float log_probability;
     int32_t reason; /* CANDIDATE_ACCEPTED or the enum filter_kind that refused it */

@@ -119,7 +119,7 @@ static bool open_method(struct generation *generation, struct error *error)
         .sampling = language_sampler_settings(generation->run, &generation->prompts),
         .ranking = language_ranker_settings(generation->run, &generation->prompts),
         .single = generation->prompts.single,
-        .format = generation->prompts.kind == INDEXING_TEXT ? &generation->prompts.answer_format : NULL};
+        .format = generation->prompts.kind == INDEXING_TEXT ? &generation->prompts.answer.format : NULL};
     if (!language_model_open(&generation->model, generation->run, 0, 0, error))
         return false;
     source.model = generation->model;
@@ -151,11 +151,15 @@ static bool take_proposals(struct generated *generated, const struct proposal_li
         generated->sample[row] = list->row[row].sample;
         generated->position[row] = list->row[row].position;
         generated->votes[row] = list->row[row].votes;
+        generated->cut[row] = list->row[row].cut;
         generated->log_probability[row] = list->row[row].log_probability;
     }
     generated->counts = (struct generation_counts){.requested = list->requested,
                                                    .valid = list->valid,
                                                    .invalid = list->invalid,
+                                                   .malformed = list->malformed,
+                                                   .unknown = list->unknown,
+                                                   .incomplete = list->incomplete,
                                                    .already_seen = list->already_seen,
                                                    .duplicate = list->duplicate};
     return true;
@@ -206,6 +210,9 @@ static void add_counts(struct generation_counts *sum, const struct generation_co
     sum->requested += counts->requested;
     sum->valid += counts->valid;
     sum->invalid += counts->invalid;
+    sum->malformed += counts->malformed;
+    sum->unknown += counts->unknown;
+    sum->incomplete += counts->incomplete;
     sum->already_seen += counts->already_seen;
     sum->duplicate += counts->duplicate;
     sum->tokens += counts->tokens;
@@ -220,6 +227,7 @@ static void copy_rows(struct generated *to, int64_t row, const struct generated 
     memcpy(to->sample + row, from->sample, bytes);
     memcpy(to->position + row, from->position, bytes);
     memcpy(to->votes + row, from->votes, bytes);
+    memcpy(to->cut + row, from->cut, bytes);
     memcpy(to->log_probability + row, from->log_probability, (size_t)from->count * sizeof(float));
 }
 
@@ -291,10 +299,16 @@ static bool report(const struct generation *generation, const char *path, struct
     cost->tokens += counts->tokens;
     cost->floating_point_operations += counts->floating_point_operations;
     log_line(generation->run->log,
-             "generate: %lld interactions (%lld requested; %lld valid, %lld already seen, %lld repeated), "
-             "%lld invalid tokens",
+             "generate: %lld interactions (%lld requested; %lld valid, %lld already seen, %lld repeated); "
+             "%lld invalid",
              (long long)generated.count, (long long)counts->requested, (long long)counts->valid,
              (long long)counts->already_seen, (long long)counts->duplicate, (long long)counts->invalid);
+    if (counts->malformed + counts->unknown + counts->incomplete > 0)
+        log_line(generation->run->log,
+                 "generate: of the invalid %lld are no item by their format, %lld name none of the "
+                 "catalogue; %lld lists "
+                 "were cut off within an item",
+                 (long long)counts->malformed, (long long)counts->unknown, (long long)counts->incomplete);
     generated_free(&generated);
     return true;
 }

@@ -6,7 +6,8 @@
 #include "core/file.h"
 #include "core/store.h"
 
-enum { COLUMNS = 5, COUNTS = 6 };
+/* The last column and the last counts are not in files of earlier versions, where they would be 0. */
+enum { COLUMNS = 6, COUNTS = 9, COLUMNS_ALWAYS = 5, COUNTS_ALWAYS = 6 };
 
 struct integer_column {
     const char *name;
@@ -20,6 +21,7 @@ static void list_columns(struct generated *generated, struct integer_column colu
     columns[2] = (struct integer_column){"sample", &generated->sample};
     columns[3] = (struct integer_column){"position", &generated->position};
     columns[4] = (struct integer_column){"votes", &generated->votes};
+    columns[5] = (struct integer_column){"cut", &generated->cut};
 }
 
 struct named_count {
@@ -35,6 +37,9 @@ static void list_counts(struct generation_counts *counts, struct named_count lis
     list[3] = (struct named_count){"already_seen", &counts->already_seen};
     list[4] = (struct named_count){"duplicate", &counts->duplicate};
     list[5] = (struct named_count){"tokens", &counts->tokens};
+    list[6] = (struct named_count){"malformed", &counts->malformed};
+    list[7] = (struct named_count){"unknown", &counts->unknown};
+    list[8] = (struct named_count){"incomplete", &counts->incomplete};
 }
 
 bool generated_allocate(struct generated *generated, int64_t count, struct error *error)
@@ -49,7 +54,7 @@ bool generated_allocate(struct generated *generated, int64_t count, struct error
     if (fine)
         return true;
     generated_free(generated);
-    return error_memory(error, "the generated interactions", rows * 24,
+    return error_memory(error, "the generated interactions", rows * 28,
                         "lower generate.samples or generate.max_items");
 }
 
@@ -130,7 +135,8 @@ static bool read_columns(struct generated *generated, struct store *store, const
     void *values = NULL;
     bool fine = true;
     list_columns(generated, columns);
-    for (int column = 0; fine && column < COLUMNS; column++) {
+    const int present = store_has(store, "cut") ? COLUMNS : COLUMNS_ALWAYS;
+    for (int column = 0; fine && column < present; column++) {
         values = NULL;
         fine = read_column(generated, store, columns[column].name, path, DTYPE_I32, &values, error);
         *columns[column].values = values;
@@ -138,14 +144,19 @@ static bool read_columns(struct generated *generated, struct store *store, const
     values = NULL;
     fine = fine && read_column(generated, store, "log_probability", path, DTYPE_F32, &values, error);
     generated->log_probability = values;
-    return fine;
+    if (!fine || present == COLUMNS)
+        return fine;
+    const size_t rows = (size_t)generated->count + 1;
+    generated->cut = calloc(rows, sizeof *generated->cut);
+    return generated->cut || error_memory(error, path, rows * sizeof *generated->cut, NULL);
 }
 
 static bool read_counts(struct generation_counts *counts, struct store *store, struct error *error)
 {
     struct named_count list[COUNTS];
     list_counts(counts, list);
-    for (int count = 0; count < COUNTS; count++)
+    const int present = store_has(store, "cut") ? COUNTS : COUNTS_ALWAYS;
+    for (int count = 0; count < present; count++)
         if (!store_get_integer(store, "/", list[count].name, list[count].value, error))
             return false;
     return store_get_number(store, "/", "floating_point_operations", &counts->floating_point_operations,

@@ -115,27 +115,6 @@ static bool name_all(struct language_prompts *prompts, const struct run *run, co
            names_create(&prompts->item_names, kind, NAMED_ITEMS, &dataset->item_ids, seed, error);
 }
 
-static bool decode(const void *tokenizer, const int32_t *tokens, int64_t count, char **text,
-                   struct error *error)
-{
-    return tokenizer_decode(tokenizer, tokens, count, true, text, NULL, error);
-}
-
-static bool open_answer(struct language_prompts *prompts, struct error *error)
-{
-    if (!template_answer_open(&prompts->answer, &prompts->template, error))
-        return false;
-    prompts->answer_format = (struct answer_format){.opening = prompts->answer.opening,
-                                                    .closing = prompts->answer.closing,
-                                                    .before = prompts->answer.before,
-                                                    .after = prompts->answer.after,
-                                                    .separator = prompts->template.separator,
-                                                    .names = &prompts->item_names,
-                                                    .decode = decode,
-                                                    .decoder = prompts->tokenizer};
-    return true;
-}
-
 static bool open_text(struct language_prompts *prompts, const struct run *run, const struct dataset *dataset,
                       bool keep_codes, struct error *error)
 {
@@ -154,7 +133,8 @@ static bool open_text(struct language_prompts *prompts, const struct run *run, c
     prompts->begin = language_begin_token(prompts->tokenizer);
     prompts->template = read_template(run->config);
     const struct template_names names = template_names(prompts);
-    return open_answer(prompts, error) &&
+    return answer_text_open(&prompts->answer, &prompts->template, prompts->tokenizer, &prompts->item_names,
+                            error) &&
            template_layout(&prompts->layout, &prompts->template, prompts->tokenizer, &names, end, error);
 }
 
@@ -206,7 +186,7 @@ void language_prompts_close(struct language_prompts *prompts)
 {
     prompt_layout_free(&prompts->layout);
     indexing_free(&prompts->indexing);
-    template_answer_close(&prompts->answer);
+    answer_text_close(&prompts->answer);
     id_map_free(&prompts->user_names);
     id_map_free(&prompts->item_names);
     tokenizer_free(prompts->tokenizer);

@@ -7,7 +7,7 @@
 
 #include "core/interactions.h"
 #include "experiments/run.h"
-#include "models/language/answer_parser.h"
+#include "models/language/answer_text.h"
 #include "models/language/indexing.h"
 #include "models/language/prompt.h"
 #include "models/language/template.h"
@@ -22,15 +22,13 @@ struct language_prompts {
     enum indexing_kind kind;              /* what an item is written as */
     struct indexing indexing;             /* of any kind but text */
     struct prompt_layout layout;
-    struct template_answer answer; /* text */
-    struct answer_format
-        answer_format; /* of items that are text, as an answer holds them; points to the above */
-    struct prompt_settings
-        settings;    /* length_maximum: prompts.length, or what the longest prompt needs if that is less */
-    bool single;     /* an item is one token of `vocabulary` */
-    int32_t begin;   /* the token that begins a text; -1: none does */
-    int64_t tokens;  /* of the model's table */
-    int64_t classes; /* the first tokens, which can be predicted */
+    struct answer_text answer; /* text; how answers are read */
+    /* length_maximum: prompts.length, or what the longest prompt needs if that is less */
+    struct prompt_settings settings;
+    bool single;         /* an item is one token of `vocabulary` */
+    int32_t begin;       /* the token that begins a text; -1: none does */
+    int64_t tokens;      /* of the model's table */
+    int64_t classes;     /* the first tokens, which can be predicted */
     int64_t first_added; /* text: tokens from here on are new to the tokenizer; tokens: none is */
 };
 

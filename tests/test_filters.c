@@ -89,8 +89,8 @@ static void test_tail_of_a_cut_text(void **state)
 {
     (void)state;
     struct candidate candidates[] = {{.user = 0, .item = 4, .position = 8},
-                                     {.user = 0, .item = 5, .position = 9}};
-    const struct filter filters[] = {{.kind = FILTER_INCOMPLETE_TAIL, .last_position = 9}};
+                                     {.user = 0, .item = 5, .position = 9, .cut = true}};
+    const struct filter filters[] = {{.kind = FILTER_INCOMPLETE_TAIL}};
     apply(candidates, 2, filters, 1);
     assert_int_equal(reason_of(candidates, 2, 0, 4, 8), CANDIDATE_ACCEPTED);
     assert_int_equal(reason_of(candidates, 2, 0, 5, 9), FILTER_INCOMPLETE_TAIL);

@@ -190,6 +190,8 @@ static void check_answer(const struct answer_format *format, const char *text, b
     assert_int_equal(answer.count, count);
     for (int64_t i = 0; i < count; i++)
         assert_int_equal(answer.item[i].item, items[i]);
+    for (int64_t i = 0; i < count; i++)
+        assert_int_equal(answer.item[i].cut, incomplete == 1 && i == count - 1);
     assert_int_equal(answer.malformed, malformed);
     assert_int_equal(answer.unknown, unknown);
     assert_int_equal(answer.incomplete, incomplete);
@@ -210,7 +212,7 @@ static void texts_are_read(void **state)
     const struct answer_format fenced = {"x ", ".", "#", "#", ", ", &names, decode_letters, letters};
     (void)state;
     check_answer(&format, "i12,i1,i123", false, (const int32_t[]){2, 1, 3}, 3, 0, 0, 0);
-    check_answer(&format, "i12,i1,i123", true, (const int32_t[]){2, 1}, 2, 0, 0, 1);
+    check_answer(&format, "i12,i1,i123", true, (const int32_t[]){2, 1, 3}, 3, 0, 0, 1);
     check_answer(&format, "i12,i1,", true, (const int32_t[]){2, 1}, 2, 0, 0, 0);
     check_answer(&format, " i12 ,\ni1\n", false, (const int32_t[]){2, 1}, 2, 0, 0, 0);
     check_answer(&format, "12,i99,i,,i7.", false, NULL, 0, 3, 2, 0);
@@ -246,6 +248,8 @@ static void check_tokens(const struct item_writer *writer, const char *text, boo
     assert_int_equal(answer.count, count);
     for (int64_t i = 0; i < count; i++)
         assert_int_equal(answer.item[i].item, items[i]);
+    for (int64_t i = 0; i < count; i++)
+        assert_int_equal(answer.item[i].cut, incomplete == 1 && i == count - 1);
     assert_int_equal(answer.malformed, malformed);
     assert_int_equal(answer.incomplete, incomplete);
     answer_free(&answer);
@@ -260,7 +264,7 @@ static void tokens_are_read(void **state)
     (void)state;
     require(item_writer_create(&writer, &items, ENDS, &error), &error);
     check_tokens(&writer, "i12,i1,i29", false, (const int32_t[]){12, 1, 29}, 3, 0, 0);
-    check_tokens(&writer, "i12,i1,i2", true, (const int32_t[]){12, 1}, 2, 0, 1);
+    check_tokens(&writer, "i12,i1,i2", true, (const int32_t[]){12, 1, 2}, 3, 0, 1);
     check_tokens(&writer, "i12xx,i1,i,i3", false, (const int32_t[]){12, 1, 3}, 3, 2, 0);
     check_tokens(&writer, "x5", false, NULL, 0, 1, 0);
     check_tokens(&writer, "", true, NULL, 0, 0, 0);
@@ -312,9 +316,12 @@ static void answers_of_a_template_are_read(void **state)
         require(answer_parse(&answer, parser, tokens.token, log_probability, tokens.count, false, true, 10,
                              &error),
                 &error);
-        assert_int_equal(answer.count, 2);
+        assert_int_equal(answer.count, 3);
         assert_int_equal(answer.item[0].item, 2);
         assert_int_equal(answer.item[1].item, 1);
+        assert_int_equal(answer.item[2].item, 0);
+        assert_false(answer.item[1].cut);
+        assert_true(answer.item[2].cut);
         assert_int_equal(answer.malformed, 1);
         assert_int_equal(answer.unknown, 1);
         assert_int_equal(answer.incomplete, 1);

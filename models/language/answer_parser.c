@@ -70,7 +70,7 @@ void answer_free(struct answer *answer)
     *answer = (struct answer){.count = 0};
 }
 
-static bool append(struct answer *answer, int32_t item, double log_probability, struct error *error)
+static bool append(struct answer *answer, int32_t item, double log_probability, bool cut, struct error *error)
 {
     if (answer->count == answer->capacity) {
         const int64_t capacity = answer->capacity > 0 ? 2 * answer->capacity : 32;
@@ -80,7 +80,7 @@ static bool append(struct answer *answer, int32_t item, double log_probability, 
         answer->item = grown;
         answer->capacity = capacity;
     }
-    answer->item[answer->count++] = (struct answer_item){item, log_probability};
+    answer->item[answer->count++] = (struct answer_item){item, log_probability, cut};
     return true;
 }
 
@@ -199,12 +199,11 @@ static bool parse_text(struct answer *answer, const struct answer_parser *parser
             break;
         const bool formed = take_name(&piece, format);
         const int32_t item = formed ? find_name(parser, piece) : -1;
-        if (last && cut)
-            answer->incomplete++;
-        else if (item < 0)
-            formed ? answer->unknown++ : answer->malformed++;
-        else if (!append(answer, item, sum, error))
+        answer->incomplete += last && cut;
+        if (item >= 0 ? !append(answer, item, sum, last && cut, error) : false)
             return false;
+        if (item < 0 && !(last && cut))
+            formed ? answer->unknown++ : answer->malformed++;
     }
     return true;
 }
@@ -266,7 +265,7 @@ static bool end_piece(struct walk *walk, struct answer *answer, struct error *er
         return true;
     walk->pieces++;
     if (item >= 0)
-        return append(answer, item, sum, error);
+        return append(answer, item, sum, false, error);
     answer->malformed++;
     return true;
 }
@@ -308,11 +307,12 @@ static bool parse_tokens(struct answer *answer, const struct answer_parser *pars
             return false;
     if (walk.pieces >= items_maximum)
         return true;
-    if (cut && (walk.lost || walk.node > 0)) {
-        answer->incomplete++;
-        return true;
-    }
-    return end_piece(&walk, answer, error);
+    const bool under_way = walk.lost || walk.node > 0;
+    if (!cut || !under_way)
+        return end_piece(&walk, answer, error);
+    answer->incomplete++;
+    const int32_t item = walk.lost ? -1 : walk.trie->item[walk.node];
+    return item < 0 || append(answer, item, walk.log_probability, true, error);
 }
 
 bool answer_parse(struct answer *answer, const struct answer_parser *parser, const int32_t *token,
@@ -354,6 +354,7 @@ bool answer_propose(const struct answer *answer, struct proposal_list *list, int
                                           .item = answer->item[i].item,
                                           .sample = sample,
                                           .position = (int32_t)i,
+                                          .cut = answer->item[i].cut,
                                           .log_probability = (float)answer->item[i].log_probability};
         ++*counter_of(list, answer, i, had, had_count);
         if (!proposal_list_append(list, proposal, error))

@@ -1,8 +1,8 @@
 /*
  * answer_parser.h: reads the items from what a model has written freely. Text is decoded and cut at the separator; a piece
  * must have the format of an item (the format filter) and name one that there is (the catalogue filter). Where items are
- * not text, their tokens are followed through the trie. What a limit on tokens has cut off is no item: "i12" may have been
- * going to be "i123".
+ * not text, their tokens are followed through the trie. An item that a limit on tokens has
+ * cut off is marked: "i12" may have been going to be "i123".
  */
 #ifndef IDREC_MODELS_LANGUAGE_ANSWER_PARSER_H
 #define IDREC_MODELS_LANGUAGE_ANSWER_PARSER_H
@@ -38,14 +38,16 @@ void answer_parser_free(struct answer_parser *parser);
 struct answer_item {
     int32_t item;
     double log_probability;
+    bool cut; /* the limit on tokens ended the answer here */
 };
 
 struct answer {
     int64_t count, capacity;
     struct answer_item *item;
-    int64_t malformed;  /* pieces that are no item by their format */
-    int64_t unknown;    /* that name none of the catalogue */
-    int64_t incomplete; /* cut off by the limit on tokens: 0 or 1 */
+    int64_t malformed; /* pieces that are no item by their format */
+    int64_t unknown;   /* that name none of the catalogue */
+    int64_t
+        incomplete; /* 0 or 1: what the limit on tokens cut off, an item that is marked or a piece that is none */
 };
 void answer_free(struct answer *answer);
 

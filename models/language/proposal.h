@@ -13,6 +13,7 @@ struct proposal {
     int32_t position; /* within the sample from 0; ranking: the rank from 0 */
     int32_t votes;    /* the user's samples (ranking: contexts) that hold the item */
     float log_probability;
+    bool cut; /* the limit on tokens ended the text with it: it may have been going to be another item */
 };
 
 struct proposal_list {
@@ -22,8 +23,9 @@ struct proposal_list {
      * others; ranking has only valid rows. */
     int64_t requested, valid, invalid, already_seen, duplicate;
     int64_t malformed,
-        unknown;        /* of the invalid: no item by its format; in format, but not in the catalogue */
-    int64_t incomplete; /* items that the limit on tokens cut off, none of the above */
+        unknown; /* of the invalid: no item by its format; in format, but not in the catalogue */
+    int64_t
+        incomplete; /* lists whose last item the limit on tokens cut off: marked rows, or none of the above */
 };
 
 bool proposal_list_append(struct proposal_list *list, struct proposal proposal, struct error *error);
