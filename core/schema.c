@@ -44,8 +44,9 @@
            "most tokens packed into one batch; raised to the longest sequence")                                      \
     INTEGER(stage ".sequences_per_batch", "0", 0, 1e7, "most sequences in one batch; 0: as many as fit")             \
     INTEGER(stage ".accumulate", "1", 1, 1e6, "batches whose gradients are added up to one step")                    \
-    CHOICE(stage ".select", "likelihood", "likelihood|ndcg",                                                         \
-           "what the best epoch is best at on the validation data; ndcg: of the ranking, at 20")                     \
+    CHOICE(stage ".select", "likelihood", "likelihood|ndcg|last",                                                    \
+           "what the best epoch is best at on the validation data; ndcg: of the ranking, at 20; last: the last "     \
+           "weights are kept, whatever validation says")                                                             \
     INTEGER(stage ".patience", "5", 0, 1e6,                                                                          \
             "evaluations without a better one before training stops; 0: never")                                       \
     INTEGER(stage ".evaluate_every", "1", 1, 1e6, "epochs between two evaluations of the validation likelihood")     \

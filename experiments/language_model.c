@@ -233,6 +233,7 @@ struct trainer_settings language_trainer_settings(const struct run *run, const c
         .validate_every = config_integer(config, "%s.evaluate_every", stage),
         .validate_first = strcmp(stage, "finetune") == 0,
         .select_ndcg = strcmp(config_string(config, "%s.select", stage), "ndcg") == 0,
+        .select_last = strcmp(config_string(config, "%s.select", stage), "last") == 0,
         .patience = config_integer(config, "%s.patience", stage),
         .checkpoint_seconds = 60,
         .seed = training_seed(run, stage),

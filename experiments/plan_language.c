@@ -280,7 +280,7 @@ static void bound_epochs(struct training_estimate *estimate, const struct traine
                             : (double)settings->epochs;
     const double every = (double)settings->validate_every;
     double least = most;
-    if (validated && settings->patience > 0)
+    if (validated && settings->patience > 0 && !settings->select_last)
         least = fmin(most, every * (double)(settings->patience + (settings->validate_first ? 0 : 1)));
     const double first = settings->validate_first ? 1 : 0;
     estimate->epochs = (struct plan_range){least, most};

@@ -363,7 +363,7 @@ static bool is_better(const struct trainer *trainer, const struct validation *no
 {
     const struct position *at = &trainer->at;
 
-    if (at->best_epoch < 0)
+    if (at->best_epoch < 0 || trainer->settings->select_last)
         return true;
     return trainer->settings->select_ndcg ? now->ndcg > at->best.ndcg : now->loss < at->best.loss;
 }

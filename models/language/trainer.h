@@ -26,6 +26,7 @@ struct trainer_settings {
     int64_t validate_every; /* epochs */
     bool validate_first;    /* validates before the first step too: the weights given may stay the best */
     bool select_ndcg;       /* the best validation is that of the highest ndcg; false: of the lowest loss */
+    bool select_last;       /* the best validation is the last one; patience then never ends the training */
     int64_t patience;       /* validations without a better one until the end; 0: all epochs */
     double checkpoint_seconds;
     const char *state_folder;
