@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "models/language/cache.h"
+#include "models/language/context_cache.h"
 
 static int64_t smaller(int64_t a, int64_t b)
 {
@@ -152,7 +153,13 @@ static bool open_sampling(struct sampling_count *count, const struct language_sh
 {
     const struct sampler_settings *const sampler = &shape->sampler;
     const int64_t capacity = sampler->prompt.length_maximum + sampler->items_maximum;
-    const int64_t rows = cache_slots_within(model, capacity, sampler->batch, sampler->cache_bytes);
+    const struct context_settings contexts = {.prompt = sampler->prompt,
+                                              .batch = sampler->batch,
+                                              .cache_bytes = sampler->cache_bytes,
+                                              .tokens_after = sampler->items_maximum};
+    const int64_t rows = prompt_layout_single(sampler->prompt.layout)
+                             ? cache_slots_within(model, capacity, sampler->batch, sampler->cache_bytes)
+                             : context_cache_slots(model, &contexts);
     const struct cache_settings settings = {.slots = rows, .capacity = capacity};
     *count = (struct sampling_count){
         .rows = rows,

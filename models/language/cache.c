@@ -47,7 +47,7 @@ struct cache {
     struct read_queue whole, extensions;       /* sequences from their first token on, and those that go on */
     struct share_queue prefixes, shares;       /* before the extensions are read, and after */
     int32_t *pass_length;                      /* [pass_tokens] */
-    int32_t *token, *position, *slot, *length; /* [slots], a decode step with its padding */
+    int32_t *token, *position, *slot, *length; /* [slots rounded up], a decode step with its padding */
 };
 
 /* ---- memory ------------------------------------------------------------------------------------------- */
@@ -126,14 +126,15 @@ static struct head_tensors lay_out_head(struct cache *cache, int64_t rows)
 
 static bool allocate_device(struct cache *cache, struct error *error)
 {
+    const int64_t decoded = round_to_row_block(cache->settings.slots);
     lay_out_cache(cache);
     lay_out_inputs(cache, cache->settings.pass_tokens);
     lay_out_pass(cache, cache->settings.pass_tokens);
     lay_out_starts(cache, cache->settings.slots + 1);
     const size_t reading = arena_mark(&cache->pass_arena);
-    lay_out_inputs(cache, cache->settings.slots);
-    lay_out_pass(cache, cache->settings.slots);
-    lay_out_head(cache, cache->settings.slots);
+    lay_out_inputs(cache, decoded);
+    lay_out_pass(cache, decoded);
+    lay_out_head(cache, decoded);
     if (!arena_reserve(&cache->cache_arena, 0, ADVICE, error) ||
         !arena_reserve(&cache->pass_arena, reading, ADVICE, error))
         return false;
@@ -183,13 +184,14 @@ static void free_shares(struct share_queue *queue)
 static bool allocate_host(struct cache *cache, struct error *error)
 {
     const int64_t slots = cache->settings.slots, pass_tokens = cache->settings.pass_tokens;
+    const int64_t decoded = round_to_row_block(slots);
     const int64_t layers = cache->pass.settings->layers;
     cache->keys = calloc((size_t)layers, sizeof *cache->keys);
     cache->values = calloc((size_t)layers, sizeof *cache->values);
-    cache->token = allocate_integers(slots);
-    cache->position = allocate_integers(slots);
-    cache->slot = allocate_integers(slots);
-    cache->length = allocate_integers(slots);
+    cache->token = allocate_integers(decoded);
+    cache->position = allocate_integers(decoded);
+    cache->slot = allocate_integers(decoded);
+    cache->length = allocate_integers(decoded);
     cache->pass_length = allocate_integers(pass_tokens);
     if (allocate_reads(&cache->whole, pass_tokens, slots) &&
         allocate_reads(&cache->extensions, pass_tokens, slots) && allocate_shares(&cache->prefixes, slots) &&
@@ -213,7 +215,7 @@ static bool check_capacity(int64_t capacity, int64_t longest, struct error *erro
 bool cache_create(struct cache **cache, struct transformer *model, const struct cache_settings *settings,
                   struct error *error)
 {
-    assert(settings->slots > 0 && settings->slots % GEMM_ROW_BLOCK == 0 && settings->capacity > 1);
+    assert(settings->slots > 0 && settings->capacity > 1);
     struct cache *made = calloc(1, sizeof *made);
     *cache = NULL;
     if (!made)

@@ -19,7 +19,7 @@
 struct cache;
 
 struct cache_settings {
-    int64_t slots;       /* a multiple of GEMM_ROW_BLOCK */
+    int64_t slots;
     int64_t capacity;    /* tokens of a sequence */
     int64_t pass_tokens; /* read in one pass; 0: what suits the device; raised to what one sequence needs */
 };

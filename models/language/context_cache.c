@@ -23,14 +23,20 @@ static void write_beginning(struct context_cache *contexts)
             contexts->prompt[length++] = layout->token[layout->piece[i].first + t];
 }
 
+int64_t context_cache_slots(const struct transformer *model, const struct context_settings *settings)
+{
+    const int64_t capacity = settings->prompt.length_maximum + settings->tokens_after;
+    const int64_t wanted = settings->batch + (shared_beginning(settings->prompt.layout) > 0);
+    const int64_t slots = cache_slots_within(model, capacity, wanted, settings->cache_bytes);
+    return wanted < slots ? wanted : slots;
+}
+
 bool context_cache_create(struct context_cache *contexts, struct transformer *model,
                           const struct context_settings *settings, const struct csr *train,
                           struct error *error)
 {
     const int64_t length = settings->prompt.length_maximum, capacity = length + settings->tokens_after;
-    const struct cache_settings cache = {
-        .slots = cache_slots_within(model, capacity, settings->batch, settings->cache_bytes),
-        .capacity = capacity};
+    const struct cache_settings cache = {.slots = context_cache_slots(model, settings), .capacity = capacity};
     *contexts = (struct context_cache){.settings = *settings,
                                        .train = train,
                                        .capacity = capacity,

@@ -15,9 +15,7 @@ enum { PREFIX_MINIMUM = 16 };
 struct context_settings {
     struct prompt_settings prompt;
     uint64_t seed; /* of the shuffles */
-    int64_t
-        batch; /* rows, at least 1; rounded up to a multiple of GEMM_ROW_BLOCK, less one slot for the shared
-                            beginning, and lowered to what fits into cache_bytes */
+    int64_t batch; /* rows, at least 1; lowered to what fits into cache_bytes, but not below GEMM_ROW_BLOCK */
     size_t cache_bytes;   /* the most that keys and values may occupy */
     int64_t tokens_after; /* that are decoded behind a context */
 };
@@ -32,6 +30,9 @@ struct context_cache {
     int64_t prefix;  /* tokens of the shared beginning; 0: none */
     int32_t *prompt; /* [length_maximum] */
 };
+
+/* The cache's slots: for the rows, and one for the shared beginning where there is one. */
+int64_t context_cache_slots(const struct transformer *model, const struct context_settings *settings);
 
 /* `train` rows in order of time; model and train must outlive the cache. */
 bool context_cache_create(struct context_cache *contexts, struct transformer *model,
