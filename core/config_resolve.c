@@ -70,10 +70,11 @@ static bool parse_integer(const char *text, int64_t *integer)
 
 /* Control characters and the like could not be written back as YAML. libyaml has checked that this is
  * UTF-8. */
-static bool is_printable(const char *text)
+static bool is_printable(const char *text, bool lines)
 {
     for (const unsigned char *byte = (const unsigned char *)text; *byte; byte++)
-        if (*byte < 0x20 || *byte == 0x7f || (byte[0] == 0xc2 && byte[1] < 0xa0) ||
+        if ((*byte < 0x20 && !(lines && (*byte == '\n' || *byte == '\t'))) || *byte == 0x7f ||
+            (byte[0] == 0xc2 && byte[1] < 0xa0) ||
             (byte[0] == 0xe2 && byte[1] == 0x80 && (byte[2] == 0xa8 || byte[2] == 0xa9)) ||
             (byte[0] == 0xef &&
              ((byte[1] == 0xbb && byte[2] == 0xbf) || (byte[1] == 0xbf && byte[2] >= 0xbe))))
@@ -93,7 +94,7 @@ static bool check_range(const struct schema_entry *entry, double number, const s
 static bool take_string(struct value *value, const struct schema_entry *entry, const struct yaml_node *node,
                         const char *path, struct error *error)
 {
-    if (!is_printable(node->text))
+    if (!is_printable(node->text, entry->lines))
         return config_complain_at(node, path, error, "holds a control character; remove it");
     if (entry->choices && !schema_allows(entry->choices, node->text)) {
         char choice[64] = "";

@@ -18,9 +18,9 @@ static void write_string(FILE *stream, const char *text)
     }
     fputc('"', stream);
     for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
+        if (*text == '"' || *text == '\\' || *text == '\n' || *text == '\t')
             fputc('\\', stream);
-        fputc(*text, stream);
+        fputc(*text == '\n' ? 'n' : *text == '\t' ? 't' : *text, stream);
     }
     fputc('"', stream);
 }

@@ -7,18 +7,19 @@
 /* clang-format off */
 #define LARGE 9007199254740992.0 /* 2^53: integers up to here are exact as doubles */
 
-#define SECTION(path, help) {SCHEMA_SECTION, false, path, NULL, 0, 0, NULL, help},
-#define MAPPINGS(path, value, help) {SCHEMA_MAPPINGS, false, path, value, 0, 0, NULL, help},
-#define BOOLEAN(path, value, help) {SCHEMA_BOOLEAN, false, path, value, 0, 0, NULL, help},
-#define INTEGER(path, value, low, high, help) {SCHEMA_INTEGER, false, path, value, low, high, NULL, help},
-#define INTEGERS(path, value, low, high, help) {SCHEMA_INTEGER, true, path, value, low, high, NULL, help},
-#define NUMBER(path, value, low, high, help) {SCHEMA_NUMBER, false, path, value, low, high, NULL, help},
-#define NUMBERS(path, value, low, high, help) {SCHEMA_NUMBER, true, path, value, low, high, NULL, help},
-#define STRING(path, value, help) {SCHEMA_STRING, false, path, value, 0, 0, NULL, help},
-#define STRINGS(path, value, help) {SCHEMA_STRING, true, path, value, 0, 0, NULL, help},
-#define FILE_PATH(path, value, help) {SCHEMA_PATH, false, path, value, 0, 0, NULL, help},
-#define CHOICE(path, value, choices, help) {SCHEMA_STRING, false, path, value, 0, 0, choices, help},
-#define CHOICES(path, value, choices, help) {SCHEMA_STRING, true, path, value, 0, 0, choices, help},
+#define SECTION(path, help) {SCHEMA_SECTION, false, path, NULL, 0, 0, NULL, help, false},
+#define MAPPINGS(path, value, help) {SCHEMA_MAPPINGS, false, path, value, 0, 0, NULL, help, false},
+#define BOOLEAN(path, value, help) {SCHEMA_BOOLEAN, false, path, value, 0, 0, NULL, help, false},
+#define INTEGER(path, value, low, high, help) {SCHEMA_INTEGER, false, path, value, low, high, NULL, help, false},
+#define INTEGERS(path, value, low, high, help) {SCHEMA_INTEGER, true, path, value, low, high, NULL, help, false},
+#define NUMBER(path, value, low, high, help) {SCHEMA_NUMBER, false, path, value, low, high, NULL, help, false},
+#define NUMBERS(path, value, low, high, help) {SCHEMA_NUMBER, true, path, value, low, high, NULL, help, false},
+#define STRING(path, value, help) {SCHEMA_STRING, false, path, value, 0, 0, NULL, help, false},
+#define STRINGS(path, value, help) {SCHEMA_STRING, true, path, value, 0, 0, NULL, help, false},
+#define TEXT(path, value, help) {SCHEMA_STRING, false, path, value, 0, 0, NULL, help, true},
+#define FILE_PATH(path, value, help) {SCHEMA_PATH, false, path, value, 0, 0, NULL, help, false},
+#define CHOICE(path, value, choices, help) {SCHEMA_STRING, false, path, value, 0, 0, choices, help, false},
+#define CHOICES(path, value, choices, help) {SCHEMA_STRING, true, path, value, 0, 0, choices, help, false},
 
 /* What both trainings of the language model share. */
 #define TRAINING(stage, epochs_value, loss_value, rate, schedule_value, warmup_value, decay, average_value)          \
@@ -135,13 +136,13 @@ const struct schema_entry schema[] = {
     BOOLEAN("prompts.shuffle", "true", "a fresh random order for each sequence; false: the order of time")
     INTEGER("prompts.length", "2048", 8, 1048576, "most tokens of a sequence; what does not fit is left out of the context")
     SECTION("prompts.text", "text: the words around a user's items. The defaults are those of LLM4IDRec's published code.")
-    STRING("prompts.text.context",
+    TEXT("prompts.text.context",
            "\"Given the user(u{user})'s clicked list items:{items}, predict what is the list items to recommend to the "
            "user(u{user}). Please only answer the item IDs.\"",
            "the context; {user} and {items} are replaced")
-    STRING("prompts.text.answer", "\"{items}\"", "the answer, after which the tokenizer's end of text follows")
-    STRING("prompts.text.item", "null", "how an item is written in both; null: i{item}, or {item} alone where items are no names")
-    STRING("prompts.text.separator", "null",
+    TEXT("prompts.text.answer", "\"{items}\"", "the answer, after which the tokenizer's end of text follows")
+    TEXT("prompts.text.item", "null", "how an item is written in both; null: i{item}, or {item} alone where items are no names")
+    TEXT("prompts.text.separator", "null",
            "what stands between two items; null: a comma, or nothing where items are no names")
     BOOLEAN("prompts.text.answer_apart", "true",
             "the answer is encoded as a text of its own, as the published code does it; false: it goes on from the context")

@@ -31,6 +31,7 @@ struct schema_entry {
     double minimum, maximum;   /* of numbers and integers */
     const char *choices;       /* of strings, separated by '|', N for a whole number; NULL: any */
     const char *help;
+    bool lines; /* of strings: line breaks and tabs are part of it */
 };
 
 extern const struct schema_entry schema[];

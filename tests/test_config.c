@@ -97,6 +97,7 @@ static void test_refusals(void **state)
     refuse("evaluate: {k: [1, [2]]}\n", "evaluate.k[1]: a single value");
     refuse("name: ''\n", "is empty");
     refuse("name: \"a\\nb\"\n", "control character");
+    refuse("prompts: {text: {answer: \"{items}\\r\"}}\n", "control character");
     refuse("name: \"a\\0b\"\n", "NUL");
 }
 
@@ -135,7 +136,9 @@ static void test_round_trip(void **state)
     (void)state;
     struct config *config =
         parse("name: 'q\"\\x: #'\ngenerate: {temperature: 0.1234567890123456}\n"
-              "augment: {filters: [], proportional: [0.1, 1e-9]}\nrecommenders: [{model: item_knn}]\n");
+              "augment: {filters: [], proportional: [0.1, 1e-9]}\nrecommenders: [{model: item_knn}]\n"
+              "prompts: {text: {context: \"{items}\\n\\tthen\\\\n\"}}\n");
+    assert_string_equal(config_string(config, "prompts.text.context"), "{items}\n\tthen\\n");
     char *text = NULL;
     size_t length = 0;
     FILE *stream = open_memstream(&text, &length);
