@@ -138,5 +138,5 @@ bool check_language(const struct config *config, struct error *error)
 {
     return (language_is_text(config) ? check_text(config, error) : check_ids(config, error)) &&
            check_shape(config, error) && check_single_tokens(config, error) && check_base(config, error) &&
-           check_prompts(config, error);
+           check_prompts(config, error) && generator_check(config, error);
 }

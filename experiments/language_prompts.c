@@ -115,6 +115,24 @@ static bool name_all(struct language_prompts *prompts, const struct run *run, co
            names_create(&prompts->item_names, kind, NAMED_ITEMS, &dataset->item_ids, seed, error);
 }
 
+/* Puts the place in the configuration before what is wrong with a template, a name or the length of prompts, where the
+ * message begins with a key or tells of the words. */
+static bool complain_of_prompts(const struct config *config, struct error *error)
+{
+    const struct error told = *error;
+    const char *what = told.message;
+    char path[64] = "prompts.text";
+    const size_t key = strspn(what, "abcdefghijklmnopqrstuvwxyz._");
+    if (told.kind != ERROR_USAGE)
+        return false;
+    if (strncmp(what, "prompts.", strlen("prompts.")) == 0 && key < sizeof path) {
+        snprintf(path, sizeof path, "%.*s", (int)key, what);
+        what += key + strspn(what + key, ": ");
+    }
+    *error = ERROR_INITIALIZER;
+    return config_complain(config, path, error, "%s", what);
+}
+
 static bool open_text(struct language_prompts *prompts, const struct run *run, const struct dataset *dataset,
                       bool keep_codes, struct error *error)
 {
@@ -133,9 +151,10 @@ static bool open_text(struct language_prompts *prompts, const struct run *run, c
     prompts->begin = language_begin_token(prompts->tokenizer);
     prompts->template = read_template(run->config);
     const struct template_names names = template_names(prompts);
-    return answer_text_open(&prompts->answer, &prompts->template, prompts->tokenizer, &prompts->item_names,
-                            error) &&
-           template_layout(&prompts->layout, &prompts->template, prompts->tokenizer, &names, end, error);
+    return (answer_text_open(&prompts->answer, &prompts->template, prompts->tokenizer, &prompts->item_names,
+                             error) &&
+            template_layout(&prompts->layout, &prompts->template, prompts->tokenizer, &names, end, error)) ||
+           complain_of_prompts(run->config, error);
 }
 
 /* ---- both --------------------------------------------------------------------------------------------- */
@@ -162,7 +181,7 @@ static bool choose_length(struct language_prompts *prompts, const struct run *ru
         .length_maximum = config_integer(run->config, "prompts.length"),
     };
     if (!prompt_check(&prompts->settings, train->rows, error))
-        return false;
+        return complain_of_prompts(run->config, error);
     const int64_t longest = longest_prompt(&prompts->settings, train);
     if (longest < prompts->settings.length_maximum)
         prompts->settings.length_maximum = longest;
