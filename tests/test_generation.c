@@ -442,6 +442,7 @@ static void assert_same(const struct generated *a, const struct generated *b)
     assert_memory_equal(a->sample, b->sample, bytes);
     assert_memory_equal(a->position, b->position, bytes);
     assert_memory_equal(a->votes, b->votes, bytes);
+    assert_memory_equal(a->cut, b->cut, bytes);
     assert_memory_equal(a->log_probability, b->log_probability, bytes);
     assert_memory_equal(&a->counts, &b->counts,
                         offsetof(struct generation_counts, floating_point_operations));
@@ -496,6 +497,7 @@ static void write_part(const char *folder, int part, const struct generated *all
                              .sample = all->sample + first,
                              .position = all->position + first,
                              .votes = all->votes + first,
+                             .cut = all->cut + first,
                              .log_probability = all->log_probability + first,
                              .counts = {.valid = end - first}};
     const int32_t votes = rows.votes[0];

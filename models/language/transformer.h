@@ -45,7 +45,7 @@ struct rope_scaling {
 
 struct transformer_settings {
     int64_t vocabulary, width, layers, query_heads, key_heads, head_width, hidden; /* hidden: of the SwiGLU */
-    int64_t classes; /* only the first `classes` tokens can be predicted (ids: users never are); 0: all */
+    int64_t classes;    /* only the first `classes` tokens can be predicted (ids: users never are); 0: all */
     int32_t begin, end; /* the tokens that begin and end a text, for config.json alone; -1: none */
     int64_t sequence_maximum; /* tokens of the longest sequence that the model may see, 0: any */
     float norm_epsilon, rope_theta;
@@ -171,7 +171,7 @@ int64_t transformer_batches_under_way(const struct transformer *model);
 bool transformer_take_loss(struct transformer *model, double *loss, struct error *error);
 /* *loss_sum += sum_t weight[t] loss[t], without gradients and dropout. No batch may be under way. */
 bool transformer_loss(struct transformer *model, const struct batch *batch, double *loss_sum,
-                         struct error *error);
+                      struct error *error);
 /* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the
  * host. */
 bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows,
