@@ -21,8 +21,9 @@ const float NF4_VALUES[NF4_COUNT] = {
     1.0f,
 };
 
-/* The reciprocal of a smaller one is infinite. */
+/* The reciprocal of a smaller one is infinite; and 127 times that. */
 #define ABSMAX_SMALLEST 1e-38f
+#define ABSMAX_SMALLEST_INT8 4e-37f
 
 bool dtype_is_quantized(enum dtype dtype)
 {
@@ -59,7 +60,7 @@ static float load_block(float block[QUANTIZED_BLOCK], const real *values, int64_
 
 static void write_int8(signed char *codes, const float block[QUANTIZED_BLOCK], float absmax, int64_t count)
 {
-    const float factor = 127.0f / fmaxf(absmax, ABSMAX_SMALLEST);
+    const float factor = absmax < ABSMAX_SMALLEST_INT8 ? 0.0f : 127.0f / absmax;
     for (int64_t i = 0; i < count; i++)
         codes[i] = (signed char)rintf(block[i] * factor);
 }

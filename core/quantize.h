@@ -10,8 +10,9 @@
  *                x * (1 / absmax), of two that are equally near the lower; two codes a byte, the first in its high half;
  *                value = NF4_VALUES[code] * absmax
  *
- * as bitsandbytes computes them, in f32. A block of zeros stays zeros; a number that is not finite cannot be stored. With
- * its share of an absmax a number takes 1.0625 bytes in int8 and 0.5625 in nf4.
+ * as bitsandbytes computes them, in f32. A block of zeros stays zeros, and one whose absmax is below 4e-37 becomes zeros in
+ * int8; a number that is not finite cannot be stored. With its share of an absmax a number takes 1.0625 bytes in int8 and
+ * 0.5625 in nf4.
  *
  * A tensor of these types is a matrix by its shape. Its data are the codes and, from the next multiple of
  * QUANTIZED_ALIGNMENT bytes, the blocks' absmax; tensor_bytes() counts both. op_dequantize() (ops.h) reads it.

@@ -121,6 +121,25 @@ static void refuses_what_is_not_finite(void **state)
             }
 }
 
+/* No division by a tiny absmax leaves the range of codes. */
+static void blocks_of_tiny_numbers_are_zeros(void **state)
+{
+    (void)state;
+    static const float sizes[] = {0.0f, 1e-42f, 1e-38f, 3e-37f};
+    for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
+        struct error error = ERROR_INITIALIZER;
+        char memory[128];
+        real values[64];
+        struct tensor stored = tensor_2d(memory, DTYPE_INT8, DEVICE_CPU, 1, 64);
+        for (int i = 0; i < 64; i++)
+            values[i] = sizes[size] * (real)(i % 3 - 1);
+        memset(memory, 1, sizeof memory);
+        require(quantize(memory, &stored, values, 1, &error), &error);
+        for (int i = 0; i < 64; i++)
+            assert_int_equal(memory[i], 0);
+    }
+}
+
 static void wrong_operands_are_refused(void **state)
 {
     (void)state;
@@ -329,6 +348,7 @@ int main(void)
         cmocka_unit_test(equals_bitsandbytes),
         cmocka_unit_test(takes_the_bytes_that_it_says),
         cmocka_unit_test(refuses_what_is_not_finite),
+        cmocka_unit_test(blocks_of_tiny_numbers_are_zeros),
         cmocka_unit_test(wrong_operands_are_refused),
         cmocka_unit_test(adapters_learn_as_over_the_numbers_read),
         cmocka_unit_test(what_is_trained_is_not_quantised),
