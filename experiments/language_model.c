@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "experiments/language_base.h"
+#include "experiments/language_length.h"
 #include "models/language/checkpoint.h"
 
 bool language_precision(enum precision *precision, const struct run *run, struct error *error)
@@ -141,7 +142,8 @@ bool language_training_open(struct language_training *training, const struct run
            csr_sorted(&training->train_sorted, &training->dataset.train, error) &&
            csr_sorted(&training->validation_sorted, &training->dataset.validation, error) &&
            csr_sorted(&training->test_sorted, &training->dataset.test, error) &&
-           language_prompts_open(&training->prompts, run, &training->dataset, true, error);
+           language_prompts_open(&training->prompts, run, &training->dataset, true, error) &&
+           language_length_check(run->config, &training->prompts.settings, error);
     free(path);
     if (!fine) {
         language_training_close(training);
