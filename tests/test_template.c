@@ -241,6 +241,7 @@ static void what_is_wrong_is_refused(void **state)
         {NULL, NULL, "i,{item}", NULL, "holds the separator"},
         {NULL, NULL, NULL, "", "prompts.text.separator is empty"},
         {NULL, NULL, NULL, "2", "item '12' holds '2'"},
+        {"{items}", NULL, NULL, NULL, "fewer than two tokens"},
         {"{user} and {user}: {items}", NULL, NULL, NULL, "begins with {user}"},
         {NULL, "{items};", NULL, ";", "change prompts.text.answer"},
         {NULL, NULL, NULL, "12;", "first token of what separates"},

@@ -328,6 +328,23 @@ static bool check_tokens(const struct layout_work *work, const struct template_n
 
 /* ---- the layout --------------------------------------------------------------------------------------- */
 
+/* The last token of a context is decoded behind those that are read, of which there must be one, whatever is in the list. */
+static bool check_length(const struct prompt_layout *layout, struct error *error)
+{
+    int64_t fixed = 0, with_items = 0, without = 0;
+
+    for (int i = 0; i < layout->piece_count; i++) {
+        const struct prompt_piece *piece = &layout->piece[i];
+        fixed += piece->kind == PIECE_USER ? 1 : piece->kind == PIECE_TOKENS ? piece->count : 0;
+        with_items += piece->kind == PIECE_OPENING ? piece->count : 0;
+        without += piece->kind == PIECE_EMPTY ? piece->count : 0;
+    }
+    return fixed + (with_items < without ? with_items : without) >= 2 ||
+           error_set(
+               error, ERROR_USAGE,
+               "prompts.text.context has fewer than two tokens besides its list; write some text there");
+}
+
 static bool make_layout(struct layout_work *work, const struct prompt_template *template,
                         const struct template_names *names, int32_t end, struct error *error)
 {
@@ -340,8 +357,8 @@ static bool make_layout(struct layout_work *work, const struct prompt_template *
         return false;
     work->layout->token = work->fixed.token;
     work->fixed = (struct token_list){.count = 0};
-    return encode_users(work, names, error) && encode_items(work, names, error) &&
-           check_tokens(work, names, error);
+    return check_length(work->layout, error) && encode_users(work, names, error) &&
+           encode_items(work, names, error) && check_tokens(work, names, error);
 }
 
 bool template_layout(struct prompt_layout *layout, const struct prompt_template *template,
