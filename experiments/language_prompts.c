@@ -159,19 +159,6 @@ static bool open_text(struct language_prompts *prompts, const struct run *run, c
 
 /* ---- both --------------------------------------------------------------------------------------------- */
 
-/* The length that holds every prompt of the data set. */
-static int64_t longest_prompt(const struct prompt_settings *settings, const struct csr *train)
-{
-    int64_t longest = prompt_length_minimum(settings->layout, train->rows);
-
-    for (int64_t user = 0; user < train->rows; user++) {
-        const int64_t length = prompt_length_bound(
-            settings, (int32_t)user, train->indices + train->starts[user], csr_row_length(train, user));
-        longest = length > longest ? length : longest;
-    }
-    return longest;
-}
-
 static bool choose_length(struct language_prompts *prompts, const struct run *run, const struct csr *train,
                           struct error *error)
 {
@@ -182,9 +169,7 @@ static bool choose_length(struct language_prompts *prompts, const struct run *ru
     };
     if (!prompt_check(&prompts->settings, train->rows, error))
         return complain_of_prompts(run->config, error);
-    const int64_t longest = longest_prompt(&prompts->settings, train);
-    if (longest < prompts->settings.length_maximum)
-        prompts->settings.length_maximum = longest;
+    prompts->settings.length_maximum = prompt_length_longest(&prompts->settings, train);
     return true;
 }
 

@@ -33,17 +33,6 @@ struct language_plan {
 
 /* ---- the model and its prompts ------------------------------------------------------------------------ */
 
-static int64_t longest_prompt(const struct prompt_settings *prompt, const struct csr *train)
-{
-    int64_t longest = prompt_length_minimum(prompt->layout, train->rows);
-    for (int64_t user = 0; user < train->rows; user++) {
-        const int64_t length = prompt_length_bound(
-            prompt, (int32_t)user, train->indices + train->starts[user], csr_row_length(train, user));
-        longest = length > longest ? length : longest;
-    }
-    return longest;
-}
-
 /* Prompts as long as those of a tokenizer that is not at hand. */
 static bool estimate_prompts(struct language_plan *language, struct error *error)
 {
@@ -55,9 +44,7 @@ static bool estimate_prompts(struct language_plan *language, struct error *error
         (struct prompt_settings){.layout = &prompts->layout,
                                  .shuffle = config_boolean(plan->run.config, "prompts.shuffle"),
                                  .length_maximum = config_integer(plan->run.config, "prompts.length")};
-    const int64_t longest = longest_prompt(&prompts->settings, &plan->dataset.train);
-    if (longest < prompts->settings.length_maximum)
-        prompts->settings.length_maximum = longest;
+    prompts->settings.length_maximum = prompt_length_longest(&prompts->settings, &plan->dataset.train);
     return true;
 }
 

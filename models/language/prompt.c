@@ -87,6 +87,18 @@ int64_t prompt_length_bound(const struct prompt_settings *settings, int32_t user
     return tokens < settings->length_maximum ? tokens : settings->length_maximum;
 }
 
+int64_t prompt_length_longest(const struct prompt_settings *settings, const struct csr *train)
+{
+    int64_t longest = prompt_length_minimum(settings->layout, train->rows);
+
+    for (int64_t user = 0; user < train->rows; user++) {
+        const int64_t length = prompt_length_bound(
+            settings, (int32_t)user, train->indices + train->starts[user], csr_row_length(train, user));
+        longest = length > longest ? length : longest;
+    }
+    return longest < settings->length_maximum ? longest : settings->length_maximum;
+}
+
 int64_t prompt_fitting_items(const struct prompt_settings *settings, int32_t user, const int32_t *items,
                              int64_t item_count)
 {

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "core/interactions.h"
 #include "models/language/prompt_layout.h"
 
 struct prompt_settings {
@@ -32,6 +33,9 @@ bool prompt_check(const struct prompt_settings *settings, int64_t users, struct 
 /* Tokens that hold every prompt with these items, at most length_maximum. */
 int64_t prompt_length_bound(const struct prompt_settings *settings, int32_t user, const int32_t *items,
                             int64_t item_count);
+
+/* Tokens that hold the prompt of every user of `train`, whatever items of his are shown; at most length_maximum. */
+int64_t prompt_length_longest(const struct prompt_settings *settings, const struct csr *train);
 
 /* How many of the items, the newest (last) ones, are in a prompt of the user; shuffled, about as many are. */
 int64_t prompt_fitting_items(const struct prompt_settings *settings, int32_t user, const int32_t *items,
