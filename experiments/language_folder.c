@@ -5,6 +5,7 @@
 
 #include "core/config.h"
 #include "core/file.h"
+#include "experiments/language_base.h"
 #include "experiments/run.h"
 
 /* A path below a folder, or NULL where nothing is there. */
@@ -17,24 +18,19 @@ static char *existing(const char *folder, const char *name)
     return NULL;
 }
 
-static char *base_of_run(const struct config *config, const char *run)
+static void describe_run(struct language_folder *folder, struct config *config)
 {
-    if (strcmp(config_string(config, "finetune.method"), "full") == 0)
-        return path_format("%s/language_model/finetuned", run);
-    if (!config_is_null(config, "language_model.checkpoint") && !config_boolean(config, "pretrain.enabled"))
-        return config_file_path(config, "language_model.checkpoint");
-    return path_format("%s/language_model/base", run);
-}
-
-static void describe_run(struct language_folder *folder, const struct config *config)
-{
-    char *checkpoint = config_file_path(config, "language_model.checkpoint");
-    folder->base = base_of_run(config, folder->run);
-    if (strcmp(config_string(config, "finetune.method"), "lora") == 0)
-        folder->adapter = path_format("%s/language_model/adapter", folder->run);
-    if (checkpoint)
-        folder->tokenizer = existing(checkpoint, "tokenizer.json");
-    free(checkpoint);
+    const struct run run = {.folder = folder->run, .config = config};
+    const char *method = config_string(config, "finetune.method");
+    folder->base =
+        strcmp(method, "full") == 0 ? run_path(&run, "language_model/finetuned") : language_base_folder(&run);
+    if (strcmp(method, "lora") == 0)
+        folder->adapter = run_path(&run, "language_model/adapter");
+    char *tokenizer = language_is_text(config) ? language_tokenizer_path(config) : NULL;
+    if (tokenizer && path_exists(tokenizer))
+        folder->tokenizer = tokenizer;
+    else
+        free(tokenizer);
 }
 
 static bool open_run(struct language_folder *folder, const char *path, struct error *error)

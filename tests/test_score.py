@@ -175,6 +175,18 @@ def test_run(folder):
     shutil.rmtree(folder / "out")
 
 
+def test_run_of_text(folder):
+    """A run from scratch has the tokenizer that its configuration names."""
+    (folder / "text.yaml").write_text(RUN.replace("{layers: 1,", "{vocabulary: text, positions: true, layers: 1,").replace(
+        "heads: 2}", f"heads: 2, tokenizer: {GOLDENS / 'tokenizer_llama2.json'}}}"))
+    for stage in ("prepare", "pretrain", "finetune"):
+        result = idrec(stage, "text.yaml", folder=folder)
+        check(result.returncode == 0, f"{stage} of text: {result.stderr}")
+    found = json.loads(idrec("score", folder / "out", "--text=user", "--json").stdout)
+    check([token["text"] for token in found["tokens"]][0] == "<s>", f"the run's tokens: {found['tokens']}")
+    shutil.rmtree(folder / "out")
+
+
 def test_info(folder):
     adapter = GOLDENS / "adapters" / "list"
     found = json.loads(idrec("info", adapter, "--json").stdout)
@@ -194,6 +206,7 @@ def main():
         test_refusals(folder)
         test_info(folder)
         test_run(folder)
+        test_run_of_text(folder)
     return status()
 
 
