@@ -27,14 +27,38 @@ struct generator_way {
 
 /* ---- settings ------------------------------------------------------------------------------------------ */
 
-static bool is_method(const struct config *config, const char *method)
+static const char *const method_names[] = {[GENERATE_RANKING] = "ranking",
+                                           [GENERATE_SAMPLING] = "sampling",
+                                           [GENERATE_BEAM] = "beam",
+                                           [GENERATE_BEAM_LISTS] = "beam_lists"};
+
+const char *generator_method_name(enum generator_method method)
 {
-    return strcmp(config_string(config, "generate.method"), method) == 0;
+    return method_names[method];
+}
+
+enum generator_method generator_method_of(const struct config *config)
+{
+    const char *name = config_string(config, "generate.method");
+    enum generator_method method = GENERATE_BEAM_LISTS;
+    while (method > GENERATE_RANKING && strcmp(method_names[method], name) != 0)
+        method--;
+    return method;
+}
+
+static bool is_method(const struct config *config, enum generator_method method)
+{
+    return generator_method_of(config) == method;
+}
+
+static bool is_of_lists(enum generator_method method)
+{
+    return method == GENERATE_SAMPLING || method == GENERATE_BEAM_LISTS;
 }
 
 bool generator_makes_lists(const struct config *config)
 {
-    return is_method(config, "sampling") || is_method(config, "beam_lists");
+    return is_of_lists(generator_method_of(config));
 }
 
 static struct sampling sampling_of(const struct config *config)
@@ -46,10 +70,8 @@ static struct sampling sampling_of(const struct config *config)
 }
 
 /* At most the samples are used. */
-static int64_t list_contexts(const struct config *config)
+static int64_t list_contexts(int64_t contexts, int64_t samples)
 {
-    const int64_t contexts = config_integer(config, "generate.contexts");
-    const int64_t samples = config_integer(config, "generate.samples");
     return contexts < samples ? contexts : samples;
 }
 
@@ -57,18 +79,19 @@ bool generator_check(const struct config *config, struct error *error)
 {
     const int64_t beams = config_integer(config, "generate.beams");
     const int64_t groups = config_integer(config, "generate.beam_groups");
-    if (is_method(config, "beam") && !config_boolean(config, "generate.constrained"))
+    if (is_method(config, GENERATE_BEAM) && !config_boolean(config, "generate.constrained"))
         return config_complain(config, "generate.constrained", error,
                                "is false, but the method `beam` ranks items; use beam_lists or sampling to "
                                "generate freely");
-    if (!is_method(config, "beam") && !is_method(config, "beam_lists"))
+    if (!is_method(config, GENERATE_BEAM) && !is_method(config, GENERATE_BEAM_LISTS))
         return true;
     if (beams % groups != 0)
         return config_complain(config, "generate.beam_groups", error, "does not divide the %lld beams",
                                (long long)beams);
-    const int64_t contexts = list_contexts(config);
-    const int64_t lists = (config_integer(config, "generate.samples") + contexts - 1) / contexts;
-    return is_method(config, "beam") || lists <= beams ||
+    const int64_t samples = config_integer(config, "generate.samples");
+    const int64_t contexts = list_contexts(config_integer(config, "generate.contexts"), samples);
+    const int64_t lists = (samples + contexts - 1) / contexts;
+    return is_method(config, GENERATE_BEAM) || lists <= beams ||
            config_complain(config, "generate.beams", error,
                            "is less than the %lld lists that each context is to give; raise it, or lower "
                            "generate.samples",
@@ -85,7 +108,7 @@ static void describe_lists(char *text, size_t size, const struct config *config)
     char limit[48] = "";
     if (tokens > 0)
         snprintf(limit, sizeof limit, "max_tokens %lld, ", (long long)tokens);
-    if (is_method(config, "sampling"))
+    if (is_method(config, GENERATE_SAMPLING))
         snprintf(
             text, size,
             "samples %lld, contexts %lld, temperature %g, top_p %g, top_k %lld, max_items %lld, %s%s, seed "
@@ -112,7 +135,7 @@ void generator_describe(char *text, size_t size, const struct config *config)
                  (long long)config_integer(config, "generate.contexts"),
                  (long long)config_integer(config, "generate.max_items"),
                  (unsigned long long)config_integer(config, "seed"));
-    if (!is_method(config, "beam") && !is_method(config, "beam_lists"))
+    if (!is_method(config, GENERATE_BEAM) && !is_method(config, GENERATE_BEAM_LISTS))
         return;
     const size_t length = strlen(text);
     snprintf(text + length, size - length, ", beams %lld, beam_groups %lld, diversity %g",
@@ -195,8 +218,7 @@ static bool create_list_sampler(struct generator *generator, struct error *error
                                                    .samples = sampling->samples,
                                                    .contexts = sampling->contexts,
                                                    .items_maximum = sampling->items_maximum,
-                                                   .tokens_maximum =
-                                                       config_integer(source->config, "generate.max_tokens"),
+                                                   .tokens_maximum = source->tokens_maximum,
                                                    .sampling = sampling->sampling,
                                                    .constrained = sampling->constrained};
     struct list_sampler *made;
@@ -209,7 +231,6 @@ WAY_FUNCTIONS(list_sampler)
 static bool create_item_beams(struct generator *generator, struct error *error)
 {
     const struct generator_source *const source = &generator->source;
-    const struct config *config = source->config;
     const struct ranker_settings *const ranking = &source->ranking;
     const struct item_beams_settings settings = {.prompt = ranking->prompt,
                                                  .writer = &generator->writer,
@@ -217,9 +238,9 @@ static bool create_item_beams(struct generator *generator, struct error *error)
                                                  .cache_bytes = ranking->cache_bytes,
                                                  .contexts = ranking->contexts,
                                                  .items_maximum = ranking->items_maximum,
-                                                 .beams = config_integer(config, "generate.beams"),
-                                                 .groups = config_integer(config, "generate.beam_groups"),
-                                                 .diversity = config_number(config, "generate.diversity"),
+                                                 .beams = source->beams.beams,
+                                                 .groups = source->beams.groups,
+                                                 .diversity = source->beams.diversity,
                                                  .seed = ranking->seed};
     struct item_beams *made;
     const bool done = item_beams_create(&made, source->model, &settings, source->train, error);
@@ -231,21 +252,20 @@ WAY_FUNCTIONS(item_beams)
 static bool create_list_beams(struct generator *generator, struct error *error)
 {
     const struct generator_source *const source = &generator->source;
-    const struct config *config = source->config;
     const struct sampler_settings *const sampling = &source->sampling;
     const struct list_beams_settings settings = {.prompt = sampling->prompt,
                                                  .writer = &generator->writer,
                                                  .parser = generator->parser,
                                                  .batch = sampling->batch,
                                                  .cache_bytes = sampling->cache_bytes,
-                                                 .contexts = list_contexts(config),
+                                                 .contexts =
+                                                     list_contexts(sampling->contexts, sampling->samples),
                                                  .samples = sampling->samples,
                                                  .items_maximum = sampling->items_maximum,
-                                                 .tokens_maximum =
-                                                     config_integer(config, "generate.max_tokens"),
-                                                 .beams = config_integer(config, "generate.beams"),
-                                                 .groups = config_integer(config, "generate.beam_groups"),
-                                                 .diversity = config_number(config, "generate.diversity"),
+                                                 .tokens_maximum = source->tokens_maximum,
+                                                 .beams = source->beams.beams,
+                                                 .groups = source->beams.groups,
+                                                 .diversity = source->beams.diversity,
                                                  .constrained = sampling->constrained,
                                                  .seed = sampling->sampling.seed};
     struct list_beams *made;
@@ -257,14 +277,16 @@ WAY_FUNCTIONS(list_beams)
 
 static const struct generator_way *choose_way(const struct generator_source *source)
 {
-    const struct config *config = source->config;
-    if (is_method(config, "beam"))
+    switch (source->method) {
+    case GENERATE_BEAM:
         return &item_beams_way;
-    if (is_method(config, "beam_lists"))
+    case GENERATE_BEAM_LISTS:
         return &list_beams_way;
-    if (is_method(config, "ranking"))
+    case GENERATE_RANKING:
         return source->single ? &ranker_way : &item_ranker_way;
-    return source->single ? &sampler_way : &list_sampler_way;
+    default:
+        return source->single ? &sampler_way : &list_sampler_way;
+    }
 }
 
 /* ---- the generator ------------------------------------------------------------------------------------- */
@@ -276,7 +298,7 @@ static bool open_items(struct generator *generator, struct error *error)
     const struct prompt_layout *const layout = source->sampling.prompt.layout;
     return item_writer_create(&generator->writer, &layout->answer,
                               source->sampling.end_trained ? layout->end : -1, error) &&
-           (config_boolean(source->config, "generate.constrained") ||
+           (source->sampling.constrained ||
             answer_parser_create(&generator->parser, &generator->writer, source->format, error));
 }
 
@@ -323,7 +345,7 @@ bool generator_run(struct generator *generator, int64_t first, int64_t count, st
 {
     if (!generator->way->run(generator->method, first, count, list, error))
         return false;
-    if (generator_makes_lists(generator->source.config)) {
+    if (is_of_lists(generator->source.method)) {
         proposal_list_sort(list);
         proposal_list_vote(list);
     }

@@ -11,13 +11,25 @@
 #include "models/language/ranker.h"
 #include "models/language/sampler.h"
 
+enum generator_method { GENERATE_RANKING, GENERATE_SAMPLING, GENERATE_BEAM, GENERATE_BEAM_LISTS };
+/* As generate.method says it. */
+const char *generator_method_name(enum generator_method method);
+enum generator_method generator_method_of(const struct config *config);
+
+struct generator_beams {
+    int64_t beams, groups;
+    double diversity;
+};
+
 /* What generation goes out from; all that is pointed to must outlive the generator. */
 struct generator_source {
-    const struct config *config;
-    const struct csr *train;
+    enum generator_method method;
+    const struct csr *train; /* what the users have, in order of time */
     struct transformer *model;
     struct sampler_settings sampling; /* what these two say holds for items of several tokens, too */
     struct ranker_settings ranking;
+    struct generator_beams beams;
+    int64_t tokens_maximum;             /* of a list; 0: what its items can need */
     bool single;                        /* every item is one token of their vocabulary */
     const struct answer_format *format; /* answers are text, when they are written freely; NULL: tokens */
 };

@@ -1,0 +1,223 @@
+#include "experiments/generation.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+
+enum { PART_USERS = 512 };
+
+/* A generation under way. */
+struct generation {
+    const struct generation_request *request;
+    struct transformer *model;
+    struct generator *generator;
+    char fingerprint[17];
+    struct generated_origin origin;
+};
+
+/* ---- opening and closing ------------------------------------------------------------------------------ */
+
+/* Sets the fingerprint of all that the rows depend on. */
+static bool take_fingerprint(struct generation *generation, struct error *error)
+{
+    static const char *const sections[] = {"language_model", "prompts", "finetune", NULL};
+    static const char *const files[] = {"dataset.h5",
+                                        "language_model/indexing.h5",
+                                        "language_model/base/model.safetensors",
+                                        "language_model/adapter/adapter_model.safetensors",
+                                        "language_model/finetuned/model.safetensors",
+                                        NULL};
+    uint64_t hash = 0;
+    char *text = path_format("%s: %s", generation->origin.method, generation->origin.settings);
+    const bool fine = language_fingerprint(&hash, generation->request->run, text, sections, files, error);
+    snprintf(generation->fingerprint, sizeof generation->fingerprint, "%016" PRIx64, hash);
+    free(text);
+    return fine;
+}
+
+/* Loads the model and lays out what the method needs. */
+static bool open_method(struct generation *generation, struct error *error)
+{
+    struct generator_source source = generation->request->source;
+    if (!language_model_open(&generation->model, generation->request->run, 0, 0, error))
+        return false;
+    source.model = generation->model;
+    if (!generator_open(&generation->generator, &source, error))
+        return false;
+    generator_print_memory(generation->generator, stderr);
+    return true;
+}
+
+/* ---- parts -------------------------------------------------------------------------------------------- */
+
+static int64_t part_count(const struct generation *generation)
+{
+    return (generation->request->source.train->rows + PART_USERS - 1) / PART_USERS;
+}
+
+static char *part_path(const struct generation *generation, int64_t part)
+{
+    return path_format("%s/%06lld.h5", generation->request->parts, (long long)part);
+}
+
+static bool take_proposals(struct generated *generated, const struct proposal_list *list, struct error *error)
+{
+    if (!generated_allocate(generated, list->count, error))
+        return false;
+    for (int64_t row = 0; row < list->count; row++) {
+        generated->user[row] = list->row[row].user;
+        generated->item[row] = list->row[row].item;
+        generated->sample[row] = list->row[row].sample;
+        generated->position[row] = list->row[row].position;
+        generated->votes[row] = list->row[row].votes;
+        generated->cut[row] = list->row[row].cut;
+        generated->log_probability[row] = list->row[row].log_probability;
+    }
+    generated->counts = (struct generation_counts){.requested = list->requested,
+                                                   .valid = list->valid,
+                                                   .invalid = list->invalid,
+                                                   .malformed = list->malformed,
+                                                   .unknown = list->unknown,
+                                                   .incomplete = list->incomplete,
+                                                   .already_seen = list->already_seen,
+                                                   .duplicate = list->duplicate};
+    return true;
+}
+
+static bool make_part(struct generation *generation, int64_t first, int64_t users, const char *path,
+                      struct error *error)
+{
+    struct backend *backend = generation->request->run->backend;
+    const int64_t tokens = generator_tokens(generation->generator);
+    struct proposal_list list = {.count = 0};
+    struct generated generated = {.count = 0};
+    /* From 0 for every part: a difference of large sums would depend on the parts made before. */
+    backend_reset_counters(backend);
+    bool done = generator_run(generation->generator, first, users, &list, error) &&
+                take_proposals(&generated, &list, error);
+    generated.counts.tokens = generator_tokens(generation->generator) - tokens;
+    generated.counts.floating_point_operations = backend->counters.floating_point_operations;
+    done = done && generated_save(&generated, &generation->origin, path, error);
+    generated_free(&generated);
+    proposal_list_free(&list);
+    return done;
+}
+
+/* Makes the parts that are not there yet. */
+static bool make_parts(struct generation *generation, struct progress *progress, struct error *error)
+{
+    const int64_t users = generation->request->source.train->rows;
+    for (int64_t part = 0; part < part_count(generation); part++) {
+        const int64_t first = part * PART_USERS;
+        const int64_t count = users - first < PART_USERS ? users - first : PART_USERS;
+        char *path = part_path(generation, part);
+        const bool done = generated_exists(path, generation->fingerprint) ||
+                          ((generation->model || open_method(generation, error)) &&
+                           make_part(generation, first, count, path, error));
+        free(path);
+        if (!done)
+            return false;
+        progress_update(progress, first + count, "%s", generation->origin.method);
+    }
+    return true;
+}
+
+/* ---- merging ------------------------------------------------------------------------------------------ */
+
+static void add_counts(struct generation_counts *sum, const struct generation_counts *counts)
+{
+    sum->requested += counts->requested;
+    sum->valid += counts->valid;
+    sum->invalid += counts->invalid;
+    sum->malformed += counts->malformed;
+    sum->unknown += counts->unknown;
+    sum->incomplete += counts->incomplete;
+    sum->already_seen += counts->already_seen;
+    sum->duplicate += counts->duplicate;
+    sum->tokens += counts->tokens;
+    sum->floating_point_operations += counts->floating_point_operations;
+}
+
+static void copy_rows(struct generated *to, int64_t row, const struct generated *from)
+{
+    const size_t bytes = (size_t)from->count * sizeof(int32_t);
+    memcpy(to->user + row, from->user, bytes);
+    memcpy(to->item + row, from->item, bytes);
+    memcpy(to->sample + row, from->sample, bytes);
+    memcpy(to->position + row, from->position, bytes);
+    memcpy(to->votes + row, from->votes, bytes);
+    memcpy(to->cut + row, from->cut, bytes);
+    memcpy(to->log_probability + row, from->log_probability, (size_t)from->count * sizeof(float));
+}
+
+static bool join_parts(struct generated *joined, const struct generated *parts, int64_t count,
+                       struct error *error)
+{
+    int64_t rows = 0;
+    for (int64_t part = 0; part < count; part++)
+        rows += parts[part].count;
+    if (!generated_allocate(joined, rows, error))
+        return false;
+    for (int64_t part = 0, row = 0; part < count; row += parts[part++].count) {
+        copy_rows(joined, row, &parts[part]);
+        add_counts(&joined->counts, &parts[part].counts);
+    }
+    return true;
+}
+
+static bool load_parts(const struct generation *generation, struct generated *parts, struct error *error)
+{
+    bool fine = true;
+    for (int64_t part = 0; fine && part < part_count(generation); part++) {
+        char *path = part_path(generation, part);
+        fine = generated_load(&parts[part], path, error);
+        free(path);
+    }
+    return fine;
+}
+
+static bool merge_parts(const struct generation *generation, const char *path, struct error *error)
+{
+    const int64_t count = part_count(generation);
+    struct generated *parts = calloc((size_t)count, sizeof *parts), joined = {.count = 0};
+    if (!parts)
+        return error_memory(error, "the parts of generated.h5", (size_t)count * sizeof *parts, NULL);
+    const bool done = load_parts(generation, parts, error) && join_parts(&joined, parts, count, error) &&
+                      generated_save(&joined, &generation->origin, path, error);
+    for (int64_t part = 0; part < count; part++)
+        generated_free(&parts[part]);
+    generated_free(&joined);
+    free(parts);
+    return done;
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------------- */
+
+static bool make_missing(struct generation *generation, struct error *error)
+{
+    const struct generation_request *const request = generation->request;
+    if (generated_exists(request->path, generation->fingerprint))
+        return true;
+    if (!folder_create(request->parts, error))
+        return false;
+    struct progress *progress =
+        progress_start(request->run->log, request->stage, "users", request->source.train->rows);
+    const bool done = make_parts(generation, progress, error);
+    progress_finish(progress, done ? "%s, %s" : "stopped (%s, %s)", generation->origin.method,
+                    request->settings);
+    return done && merge_parts(generation, request->path, error);
+}
+
+bool generation_make(const struct generation_request *request, struct generated *made, struct error *error)
+{
+    struct generation generation = {.request = request};
+    generation.origin = (struct generated_origin){generator_method_name(request->source.method),
+                                                  request->settings, generation.fingerprint};
+    const bool done = take_fingerprint(&generation, error) && make_missing(&generation, error) &&
+                      path_remove(request->parts, error) && generated_load(made, request->path, error);
+    generator_close(generation.generator);
+    transformer_free(generation.model);
+    return done;
+}

@@ -1,0 +1,26 @@
+/*
+ * generation.h: asking the language model of a run about every user. Users are done in parts of a fixed size, each of which
+ * is a file as soon as it is done, so a killed run goes on at the next part.
+ */
+#ifndef IDREC_EXPERIMENTS_GENERATION_H
+#define IDREC_EXPERIMENTS_GENERATION_H
+
+#include "experiments/generated.h"
+#include "experiments/generator.h"
+#include "experiments/language_model.h"
+
+/* What may take the keys and values of contexts. */
+#define GENERATION_CACHE_BYTES ((size_t)1 << 30)
+
+struct generation_request {
+    struct run *run;
+    struct generator_source source; /* without the model */
+    const char *stage;              /* that asks */
+    const char *settings;           /* all that the rows depend on of the request, for people */
+    const char *path, *parts;       /* the file to make, and the folder of what is done of it */
+};
+
+/* Makes a file as of generated.h, unless it is there and is of the same settings, data and model, and loads it. */
+bool generation_make(const struct generation_request *request, struct generated *made, struct error *error);
+
+#endif
