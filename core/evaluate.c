@@ -1,5 +1,6 @@
 #include "core/evaluate.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,11 +115,13 @@ static bool rank_block(struct top_k *top, struct ranking *ranking, const struct 
     queue_download(backend, ranking->host_ties, &ties);
     if (!backend_synchronize(backend, error))
         return false;
-    memcpy(top->items + first * top->k, ranking->host_columns, tensor_bytes(&columns));
-    for (int64_t index = 0; index < count * top->k; index++)
+    for (int64_t index = 0; index < count * top->k; index++) {
+        const bool listed = ranking->host_scores[index] != -(real)INFINITY;
+        top->items[first * top->k + index] = listed ? ranking->host_columns[index] : -1;
         top->scores[first * top->k + index] = (float)ranking->host_scores[index];
+    }
     for (int64_t row = 0; row < count; row++)
-        top->ties += ranking->host_ties[row];
+        top->ties += ranking->host_ties[row] && top->items[(first + row + 1) * top->k - 1] >= 0;
     return true;
 }
 

@@ -33,7 +33,7 @@ enum metric metric_from_name(const char *name);
 struct scorer {
     void *context;
     int64_t items;
-    /* Fills scores [count rows used of scores->shape[0], items] on the backend. `count` <=
+    /* An item with -infinity is never listed. Fills scores [count rows used of scores->shape[0], items] on the backend. `count` <=
      * scores->shape[0]. */
     bool (*score)(void *context, const int32_t *users, int64_t count, struct tensor *scores,
                   struct error *error);

@@ -223,9 +223,9 @@ const struct schema_entry schema[] = {
              "Recommenders trained on every arm. `[{model: NAME}]` is enough: defaults that differ between models stand behind the "
              "general one.")
     CHOICE("recommenders[].model", "bpr_mf",
-           "popularity|item_knn|ease|slim|als|gf_cf|bpr_mf|lightgcn|sgl|simgcl|xsimgcl|ncl|sasrec|bert4rec|cl4srec",
+           "popularity|item_knn|ease|slim|als|gf_cf|bpr_mf|lightgcn|sgl|simgcl|xsimgcl|ncl|sasrec|bert4rec|cl4srec|language_model",
            "which one. Of the keys below a model reads those that name it or name none; \"graph\" are lightgcn, sgl, simgcl, "
-           "xsimgcl and ncl, \"sequential\" are sasrec, bert4rec and cl4srec")
+           "xsimgcl and ncl, \"sequential\" are sasrec, bert4rec and cl4srec. language_model is the run's own language model")
     INTEGER("recommenders[].width", "64", 1, 65536, "embedding width")
     INTEGER("recommenders[].layers", "3", 0, 64, "graph: propagation layers; sequential: transformer blocks")
     CHOICE("recommenders[].optimizer", "adam", "adam|sgd",
@@ -236,7 +236,8 @@ const struct schema_entry schema[] = {
            "L2 regularisation: of the embeddings of a batch; sequential: of all parameters; ease, slim: of the item weights; "
            "als: of all factors")
     NUMBER("recommenders[].initial_deviation", "0.1", 0, 10, "standard deviation of the initial embeddings")
-    INTEGER("recommenders[].batch", "2048", 1, 1e8, "interactions a batch (sequential: see `sequences`)")
+    INTEGER("recommenders[].batch", "2048", 1, 1e8, "interactions a batch (sequential: see `sequences`); language_model: contexts "
+            "scored, or beams decoded together, which changes no result on the CPU")
     INTEGER("recommenders[].epochs", "1000", 1, 1e6, "most epochs; als: sweeps over users and items")
     INTEGER("recommenders[].patience", "50", 0, 1e6, "epochs without a better validation score before training stops; 0: never")
     INTEGER("recommenders[].evaluate_every", "5", 1, 1e6, "epochs between two evaluations")
@@ -277,6 +278,14 @@ const struct schema_entry schema[] = {
            "ncl: weight of the contrast with prototypes, a mean over the batch")
     INTEGER("recommenders[].clusters", "2000", 1, 1e7, "ncl: prototypes of users, and of items")
     INTEGER("recommenders[].warm_up", "20", 0, 1e6, "ncl: epochs before prototypes count")
+    CHOICE("recommenders[].ranking", "exact", "exact|beam",
+           "language_model; exact: by the probability of every item; beam: by beam search over the tokens of an item, for large "
+           "catalogues of items of several tokens, which finds only what its beams lead to")
+    INTEGER("recommenders[].contexts", "1", 1, 1e4,
+            "language_model: shuffled contexts a user, over which probabilities are averaged; see `generate.contexts`")
+    INTEGER("recommenders[].beams", "20", 1, 1e4, "language_model, ranking: beam: beams behind a context")
+    INTEGER("recommenders[].ranked_items", "500", 1, 1e7,
+            "language_model: best items that are kept for each user; those beyond have no score and are never recommended")
 
     SECTION("experiment", "Arms and seeds.")
     CHOICES("experiment.arms", "[original, augmented, control.random, control.popularity, control.itemknn, control.self]",
@@ -353,6 +362,7 @@ static const struct {
     {"recommenders[].initial_deviation", "sasrec", "0.02"},
     {"recommenders[].initial_deviation", "bert4rec", "0.02"},
     {"recommenders[].initial_deviation", "cl4srec", "0.02"},
+    {"recommenders[].batch", "language_model", "256"},
     {"recommenders[].epochs", "als", "15"},
     {"recommenders[].view", "cl4srec", "any"},
     {"recommenders[].view_share", "cl4srec", "0.5"},

@@ -86,7 +86,8 @@ static bool add_runs(json_t *runs, const struct study *study, struct error *erro
     for (int contestant = 0; contestant < study->contestant_count; contestant++)
         for (int a = 0; a < study->arm_count; a++)
             for (int64_t s = 0; s < study->seeds; s++)
-                if (!add_run(runs, study, contestant, study->arms[a], study->first_seed + (uint64_t)s, error))
+                if (study_has_fit(study, contestant, study->arms[a]) &&
+                    !add_run(runs, study, contestant, study->arms[a], study->first_seed + (uint64_t)s, error))
                     return false;
     return true;
 }
@@ -97,6 +98,8 @@ static bool add_comparisons(json_t *comparisons, const struct study *study, stru
     bool done = name_index_open(&items, &study->dataset.item_ids, error);
     for (int contestant = 0; done && contestant < study->contestant_count; contestant++) {
         struct user_values values;
+        if (!study_has_fit(study, contestant, ARM_AUGMENTED))
+            continue;
         done = user_values_load(&values, study, &items, contestant, error) &&
                compare_arms(comparisons, study, &values, contestant, error);
         user_values_free(&values);
@@ -109,6 +112,8 @@ static bool add_comparisons(json_t *comparisons, const struct study *study, stru
 static bool add_selections(json_t *selections, const struct study *study, struct error *error)
 {
     for (int contestant = 0; study->arm_count > 1 && contestant < study->contestant_count; contestant++) {
+        if (!study_has_fit(study, contestant, ARM_AUGMENTED))
+            continue;
         char *path =
             run_path(study->run, "recommenders/%s/selection.json", study->contestants[contestant].label);
         json_t *selection = json_load_file(path, 0, NULL);

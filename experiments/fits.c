@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "core/store.h"
+#include "experiments/language_rankings.h"
 #include "experiments/manifest.h"
 #include "experiments/stages.h"
 #include "experiments/top_k_file.h"
@@ -70,10 +71,22 @@ static void describe_judgement(struct fit_work *work)
                            (long long)study->cuts[i]);
 }
 
+static struct training_set training_set_of(const struct fit_work *work)
+{
+    const struct study *study = work->task->study;
+    struct training_set data = arm_training_set(work->rows, &study->dataset.train);
+    const struct language_rankings *rankings = study->contestants[work->task->contestant].rankings;
+    if (rankings) {
+        data.rankings = rankings->given;
+        data.ranking_count = rankings->count;
+    }
+    return data;
+}
+
 /* Everything that decides what the folder will hold: of the fit, and of how it is judged. */
 static bool describe_inputs(struct fit_work *work, struct error *error)
 {
-    struct training_set data = arm_training_set(work->rows, &work->task->study->dataset.train);
+    struct training_set data = training_set_of(work);
     if (!fit_fingerprint_compute(&work->fingerprint, work->backend, work->task->settings, &data, &work->watch,
                                  work->task->seed, error))
         return false;
@@ -128,7 +141,7 @@ static bool find_state(enum fit_state *state, struct fit_work *work, struct erro
 
 static bool train(struct fit_work *work, struct error *error)
 {
-    struct training_set data = arm_training_set(work->rows, &work->task->study->dataset.train);
+    struct training_set data = training_set_of(work);
     if (!folder_create(work->folder, error))
         return false;
     char *checkpoint = path_format("%s/checkpoint.h5", work->folder);

@@ -13,7 +13,7 @@
 #define GENERATION_CACHE_BYTES ((size_t)1 << 30)
 
 struct generation_request {
-    struct run *run;
+    const struct run *run;
     struct generator_source source; /* without the model */
     const char *stage;              /* that asks */
     const char *settings;           /* all that the rows depend on of the request, for people */

@@ -28,7 +28,7 @@ enum frozen_storage language_frozen_storage(const struct run *run)
     return frozen;
 }
 
-bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
+bool language_model_open(struct transformer **model, const struct run *run, int64_t tokens_maximum,
                          int64_t sequences_maximum, struct error *error)
 {
     const char *method = config_string(run->config, "finetune.method");

@@ -38,7 +38,7 @@ bool language_fingerprint(uint64_t *hash, const struct run *run, const char *tex
 
 /* The model that the configuration leads to: base, base with adapter, or the fully fine-tuned one; for
  * inference over batches of at most tokens_maximum tokens and sequences_maximum sequences. */
-bool language_model_open(struct transformer **model, struct run *run, int64_t tokens_maximum,
+bool language_model_open(struct transformer **model, const struct run *run, int64_t tokens_maximum,
                          int64_t sequences_maximum, struct error *error);
 
 /* Whether the training that came last had the end of a list among its targets. */

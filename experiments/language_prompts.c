@@ -159,8 +159,8 @@ static bool open_text(struct language_prompts *prompts, const struct run *run, c
 
 /* ---- both --------------------------------------------------------------------------------------------- */
 
-static bool choose_length(struct language_prompts *prompts, const struct run *run, const struct csr *train,
-                          struct error *error)
+bool language_prompts_choose_length(struct language_prompts *prompts, const struct run *run,
+                                    const struct csr *train, struct error *error)
 {
     prompts->settings = (struct prompt_settings){
         .layout = &prompts->layout,
@@ -180,7 +180,7 @@ bool language_prompts_open(struct language_prompts *prompts, const struct run *r
     const bool written = language_is_text(run->config) ? open_text(prompts, run, dataset, keep_codes, error)
                                                        : open_ids(prompts, run, dataset, keep_codes, error);
     prompts->single = written && !prompts->tokenizer && prompts->kind == INDEXING_IDS;
-    if (written && choose_length(prompts, run, &dataset->train, error))
+    if (written && language_prompts_choose_length(prompts, run, &dataset->train, error))
         return true;
     language_prompts_close(prompts);
     return false;

@@ -35,6 +35,9 @@ struct language_prompts {
 /* Collaborative codes are made once; with keep_codes they stay in the run's folder. */
 bool language_prompts_open(struct language_prompts *prompts, const struct run *run,
                            const struct dataset *dataset, bool keep_codes, struct error *error);
+/* Sets the settings for prompts over what users have in `train`, which may be more than the data set's train. */
+bool language_prompts_choose_length(struct language_prompts *prompts, const struct run *run,
+                                    const struct csr *train, struct error *error);
 void language_prompts_close(struct language_prompts *prompts);
 /* Says how items and prompts are written, and how often pieces of text give the tokens of the whole. */
 bool language_prompts_tell(const struct language_prompts *prompts, const struct run *run,

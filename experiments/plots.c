@@ -94,7 +94,7 @@ static bool plot_end(struct plot *plot, bool *found, struct error *error)
 static bool draw_arms(const struct report *report, const char *recommender, bool *found, struct error *error)
 {
     const char *arms[ARM_COUNT];
-    int arm_count = report_names(report, "arm", arms, ARM_COUNT);
+    int arm_count = report_arm_names(report, recommender, arms);
     struct plot plot;
     if (arm_count < 2)
         return true;
@@ -159,7 +159,7 @@ static bool draw_learning(const struct report *report, const char *recommender, 
 {
     const struct config *config = report->run->config;
     const char *arms[ARM_COUNT], *metric = config_string(config, "augment.select_metric");
-    int arm_count = report_names(report, "arm", arms, ARM_COUNT), curves = 0;
+    int arm_count = report_arm_names(report, recommender, arms), curves = 0;
     struct plot plot;
     if (!plot_begin(&plot, report, path_format("learning-%s", recommender), 380, error))
         return false;

@@ -100,7 +100,8 @@ static bool has_sequential_model(const struct config *config)
         struct recommender_settings settings = {0};
         snprintf(settings.model, sizeof settings.model, "%s",
                  config_string(config, "recommenders[%d].model", i));
-        if (recommender_reads_history(&settings))
+        if (recommender_reads_history(&settings) ||
+            (recommender_is_given(settings.model) && !config_boolean(config, "prompts.shuffle")))
             return true;
     }
     return false;

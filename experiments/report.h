@@ -4,6 +4,7 @@
 #ifndef IDREC_EXPERIMENTS_REPORT_H
 #define IDREC_EXPERIMENTS_REPORT_H
 
+#include "experiments/arms.h"
 #include "experiments/document.h"
 #include "experiments/run.h"
 
@@ -65,6 +66,9 @@ const json_t *report_comparison(const struct report *report, const char *recomme
 const json_t *report_selection_of(const struct report *report, const char *recommender);
 /* Recommenders and arms in the order of their first run; returns their number, at most `size`. */
 int report_names(const struct report *report, const char *key, const char **names, int size);
+
+/* The arms that a recommender has: of one that is given rankings there is only the original one. */
+int report_arm_names(const struct report *report, const char *recommender, const char *arms[ARM_COUNT]);
 
 enum { REPORT_NAMES_MAXIMUM = 64, REPORT_SEEDS_MAXIMUM = 10000 };
 

@@ -68,7 +68,7 @@ void report_arms(const struct report *report, const struct document *document, c
     char metrics[3][METRIC_NAME_SIZE];
     int metric_count = headline_metrics(report, metrics);
     const char *arms[ARM_COUNT];
-    int arm_count = report_names(report, "arm", arms, ARM_COUNT);
+    int arm_count = report_arm_names(report, recommender, arms);
     struct table table = {.columns = metric_count + 5};
     char rules[REPORT_RULES_SIZE];
     report_rules(report, rules);
@@ -110,7 +110,7 @@ static const char *judgement(const json_t *comparison)
 static const char *strongest_control(const struct report *report, const char *recommender)
 {
     const char *arms[ARM_COUNT], *strongest = NULL;
-    int arm_count = report_names(report, "arm", arms, ARM_COUNT);
+    int arm_count = report_arm_names(report, recommender, arms);
     double best = -INFINITY, values[REPORT_SEEDS_MAXIMUM];
     for (int a = 0; a < arm_count; a++) {
         int count = report_values(report, recommender, arms[a], report->metric, values, REPORT_SEEDS_MAXIMUM);
@@ -155,8 +155,13 @@ void report_verdict(const struct report *report, const struct document *document
 {
     const json_t *selection = report_selection_of(report, recommender);
     const char *strongest = strongest_control(report, recommender);
-    if (selection == NULL)
+    if (selection == NULL) {
+        document_paragraph(document,
+                           "%s: the language model's own ranking, without a recommender trained on it. "
+                           "Synthetic rows do not change it, so it stands in the original arm alone.",
+                           recommender);
         return;
+    }
     if (strcmp(json_text_at(selection, "chosen"), "none") == 0) {
         document_paragraph(
             document,

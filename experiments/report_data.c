@@ -118,6 +118,18 @@ int report_values(const struct report *report, const char *recommender, const ch
     return count;
 }
 
+int report_arm_names(const struct report *report, const char *recommender, const char *arms[ARM_COUNT])
+{
+    const int all = report_names(report, "arm", arms, ARM_COUNT);
+    int count = 0;
+    for (int a = 0; a < all; a++) {
+        double value;
+        if (report_values(report, recommender, arms[a], report->metric, &value, 1) > 0)
+            arms[count++] = arms[a];
+    }
+    return count;
+}
+
 bool report_is_deterministic(const struct report *report, const char *recommender)
 {
     const json_t *entry;

@@ -102,7 +102,7 @@ void report_all_cuts(const struct report *report, const struct document *documen
     char labels[LABELS_MAXIMUM][METRIC_NAME_SIZE];
     const int label_count = metric_labels(report, true, labels, LABELS_MAXIMUM);
     const char *arms[ARM_COUNT];
-    const int arm_count = report_names(report, "arm", arms, ARM_COUNT);
+    const int arm_count = report_arm_names(report, recommender, arms);
     if (config_length(report->run->config, "evaluate.k") < 2)
         return;
     struct table table = {.columns = arm_count + 1};

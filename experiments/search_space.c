@@ -134,7 +134,8 @@ static bool read_range(struct dimension *dimension, const struct config *config,
 
 static bool is_of(const struct dimension *dimension, const struct tunable *recommender)
 {
-    return (!dimension->recommender || strcmp(dimension->recommender, recommender->label) == 0) &&
+    return !recommender_is_given(recommender->model) &&
+           (!dimension->recommender || strcmp(dimension->recommender, recommender->label) == 0) &&
            recommender_reads_setting(recommender->model, dimension->key);
 }
 

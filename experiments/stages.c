@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "experiments/language_base.h"
+#include "experiments/language_rankings.h"
 #include "experiments/manifest.h"
 #include "experiments/truth.h"
 
@@ -97,15 +98,24 @@ static bool is_original_alone(const struct config *config, const char *list)
     return true;
 }
 
+/* A language model that is a recommender itself serves more than the synthetic rows. */
+static bool is_ranking(const struct config *config, int number)
+{
+    return (number == PRETRAIN || number == FINETUNE) && language_rankings_wanted(config);
+}
+
 bool stage_is_left_out(const struct config *config, int number)
 {
-    return (stages[number].synthetic && is_original_alone(config, "experiment.arms")) ||
+    return (stages[number].synthetic && is_original_alone(config, "experiment.arms") &&
+            !is_ranking(config, number)) ||
            (number == TUNE && !config_boolean(config, "tune.use"));
 }
 
 unsigned stage_reads(const struct config *config, int number)
 {
     unsigned reads = stages[number].reads;
+    if (number == TRAIN && language_rankings_wanted(config))
+        reads |= READS(PRETRAIN) | READS(FINETUNE);
     for (int i = 0; i < STAGE_COUNT; i++)
         if (!stages[number].synthetic && stage_is_left_out(config, i))
             reads &= ~READS(i);
@@ -153,6 +163,17 @@ static bool add_truth(XXH3_state_t *state, const struct config *config, struct e
     return done;
 }
 
+/* What rankings depend on beside the model. */
+static void add_language_settings(XXH3_state_t *state, const struct config *config)
+{
+    static const char *const parts[] = {"language_model", "prompts", "finetune.method", "finetune.base"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char *canonical = config_canonical(config, parts[i]);
+        add_text(state, canonical);
+        free(canonical);
+    }
+}
+
 /* The checkpoint and the tokenizer. */
 static bool add_language_files(XXH3_state_t *state, const struct config *config, struct error *error)
 {
@@ -178,13 +199,16 @@ bool stage_inputs_hash(const struct run *run, int number, char digits[33], struc
         add_text(state, canonical);
         free(canonical);
     }
+    if (number == TRAIN && language_rankings_wanted(run->config))
+        add_language_settings(state, run->config);
     if (stage->by_device && config_boolean(run->config, "fast"))
         add_text(state, "fast");
     for (int i = 0; i < number; i++)
         if (reads & READS(i))
             add_text(state, manifest_outputs_hash(run->manifest, stages[i].name));
     const bool done = (number != PREPARE || add_data_files(state, run->config, error)) &&
-                      ((number != PRETRAIN && number != FINETUNE && number != GENERATE) ||
+                      ((number != PRETRAIN && number != FINETUNE && number != GENERATE &&
+                        !(number == TRAIN && language_rankings_wanted(run->config))) ||
                        add_language_files(state, run->config, error)) &&
                       (number != EVALUATE || add_truth(state, run->config, error));
     const XXH128_hash_t hash = XXH3_128bits_digest(state);

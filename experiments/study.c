@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "experiments/augmented.h"
+#include "experiments/language_rankings.h"
 #include "models/recommenders/settings.h"
 
 const char tuning_fits_folder[] = "tune_candidates";
@@ -182,6 +183,23 @@ static bool read_evaluation(struct study *study, struct error *error)
     return true;
 }
 
+/* A ranking that ends before a cut would be judged as if the rest had missed. */
+static bool check_rankings(const struct study *study, struct error *error)
+{
+    const int64_t cut = study->largest_cut > study->select_cut ? study->largest_cut : study->select_cut;
+    for (int i = 0; i < study->contestant_count; i++) {
+        const struct recommender_settings *settings = &study->contestants[i].settings;
+        char path[48];
+        snprintf(path, sizeof path, "recommenders[%d].ranked_items", i);
+        if (recommender_is_given(settings->model) && settings->ranked_items < cut)
+            return config_complain(
+                study->config, path, error,
+                "is %lld, but lists are cut at %lld (evaluate.k, augment.select_k); raise it",
+                (long long)settings->ranked_items, (long long)cut);
+    }
+    return true;
+}
+
 /* Adds the combinations of one use with every amount and threshold. */
 static void add_choices(struct study *study, enum augmentation_use use)
 {
@@ -251,7 +269,8 @@ bool study_settings_read(struct study *study, const struct config *config, struc
     *study = (struct study){.config = config, .fits_folder = "recommenders"};
     read_arms(study);
     read_selection(study);
-    return read_contestants(study, error) && read_evaluation(study, error) && read_choices(study, error);
+    return read_contestants(study, error) && read_evaluation(study, error) && check_rankings(study, error) &&
+           read_choices(study, error);
 }
 
 bool study_open(struct study *study, const struct run *run, struct error *error)
@@ -294,6 +313,8 @@ void study_close(struct study *study)
     ranked_lists_free(&study->lists);
     free(study->validation_users);
     free(study->test_users);
+    for (int i = 0; study->contestants && i < study->contestant_count; i++)
+        language_rankings_free(study->contestants[i].rankings);
     free(study->contestants);
     free(study->choices);
 }
@@ -302,6 +323,11 @@ char *study_fit_folder(const struct study *study, int contestant, const char *ar
 {
     return run_path(study->run, "%s/%s/%s/seed-%llu", study->fits_folder,
                     study->contestants[contestant].label, arm, (unsigned long long)seed);
+}
+
+bool study_has_fit(const struct study *study, int contestant, enum arm arm)
+{
+    return arm == ARM_ORIGINAL || !recommender_is_given(study->contestants[contestant].settings.model);
 }
 
 bool contestant_is_deterministic(const struct contestant *contestant)

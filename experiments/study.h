@@ -15,9 +15,11 @@ extern const char tuning_fits_folder[];
 
 /* One entry of `recommenders:`; `label` names its folder: the model, with -2, -3, ... where a model repeats.
  */
+struct language_rankings;
 struct contestant {
     char label[48];
-    struct recommender_settings settings;                /* as written */
+    struct language_rankings *rankings;   /* of one that is given some, once they are made; else NULL */
+    struct recommender_settings settings; /* as written */
     struct recommender_settings arm_settings[ARM_COUNT]; /* what an arm trains with: as written, or tuned */
 };
 
@@ -64,6 +66,8 @@ void study_close(struct study *study);
 /* FITS_FOLDER/LABEL/ARM/seed-N, malloc'ed; `arm` may be a choice's folder. */
 char *study_fit_folder(const struct study *study, int contestant, const char *arm, uint64_t seed);
 bool study_has_arm(const struct study *study, enum arm arm);
+/* A recommender that is given rankings reads no rows, so that no arm changes it: it is fitted in `original` alone. */
+bool study_has_fit(const struct study *study, int contestant, enum arm arm);
 /* Whether epochs or the use of synthetic rows are chosen on validation, which must then hold interactions. */
 bool study_needs_validation(const struct study *study);
 /* Whether the candidates are compared with a trial of none, rather than with the original arm. */

@@ -5,6 +5,7 @@
 #include "experiments/fit_folders.h"
 #include "experiments/fits.h"
 #include "experiments/jobs.h"
+#include "experiments/language_rankings.h"
 #include "experiments/train.h"
 #include "experiments/training_rows.h"
 #include "experiments/tuning.h"
@@ -107,6 +108,8 @@ static bool plan_trials(struct plan *plan, int contestant, struct error *error)
 {
     const struct study *study = plan->study;
     int64_t seeds = contestant_is_deterministic(&study->contestants[contestant]) ? 1 : study->select_seeds;
+    if (!study_has_fit(study, contestant, ARM_AUGMENTED))
+        return true;
     for (int choice = 0; choice < study->choice_count; choice++)
         for (int64_t s = 0; s < seeds && is_on_trial(study, &study->choices[choice]); s++)
             if (!plan_trial(plan, contestant, choice, selection_seed(study, contestant, s), error))
@@ -136,7 +139,8 @@ static bool plan_arms(struct plan *plan, struct error *error)
         for (int a = 1; a < study->arm_count; a++)
             for (int64_t s = 0; s < study->seeds; s++) {
                 uint64_t seed = study->first_seed + (uint64_t)s;
-                if (!adds_nothing(plan, contestant, study->arms[a]) &&
+                if (study_has_fit(study, contestant, study->arms[a]) &&
+                    !adds_nothing(plan, contestant, study->arms[a]) &&
                     !is_copy(study, contestant, study->arms[a], seed) &&
                     !plan_arm(plan, contestant, study->arms[a], seed, error))
                     return false;
@@ -176,6 +180,8 @@ static bool copy_arm(const struct plan *plan, int contestant, enum arm arm, uint
     const struct study *study = plan->study;
     struct fit_task task = {.study = study, .contestant = contestant, .seed = seed};
     snprintf(task.arm, sizeof task.arm, "%s", arm_name(arm));
+    if (!study_has_fit(study, contestant, arm))
+        return true;
     if (!plan_folder(plan, &task, error))
         return false;
     if (arm != ARM_ORIGINAL && adds_nothing(plan, contestant, arm))
@@ -198,9 +204,10 @@ static bool select_choices(struct plan *plan, struct error *error)
 {
     const struct study *study = plan->study;
     for (int contestant = 0; contestant < study->contestant_count; contestant++)
-        if (!selection_make(&plan->selections[contestant], study, contestant, error) ||
-            !fit_folders_plan_file(plan->folders, study->contestants[contestant].label, "selection.json",
-                                   error))
+        if (study_has_fit(study, contestant, ARM_AUGMENTED) &&
+            (!selection_make(&plan->selections[contestant], study, contestant, error) ||
+             !fit_folders_plan_file(plan->folders, study->contestants[contestant].label, "selection.json",
+                                    error)))
             return false;
     return true;
 }
@@ -217,7 +224,8 @@ static bool train_arms(struct plan *plan, struct error *error)
 
 static bool do_all(struct plan *plan, struct error *error)
 {
-    return plan_selection(plan, error) && do_plan(plan, "fits", error) && copy_results(plan, 0, 1, error) &&
+    return language_rankings_plan(plan->folders, plan->study, error) && plan_selection(plan, error) &&
+           do_plan(plan, "fits", error) && copy_results(plan, 0, 1, error) &&
            (!chooses(plan->study) || train_arms(plan, error)) &&
            fit_folders_remove_others(plan->folders, plan->study->run, plan->study->fits_folder, error);
 }
@@ -328,7 +336,8 @@ bool stage_train(struct run *run, struct stage_cost *cost, struct error *error)
 {
     *cost = (struct stage_cost){0};
     struct study study;
-    bool done = study_open(&study, run, error) && use_tuning(&study, error) && train_all(&study, error);
+    bool done = study_open(&study, run, error) && use_tuning(&study, error) &&
+                language_rankings_make(&study, error) && train_all(&study, error);
     study_close(&study);
     return done;
 }

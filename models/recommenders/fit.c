@@ -193,6 +193,7 @@ static bool fit_at_once(struct fit *fit, const struct training_set *data, uint64
     struct recommender *recommender = fit->recommender;
     say_where(fit);
     return recommender->model->fit(recommender, data, seed, error) &&
+           (!fit->watch->history || recommender_set_history(recommender, fit->watch->history, error)) &&
            (!fit->watched_users || watched_score(recommender, fit->watch, fit->watched_users,
                                                  fit->watched_count, &fit->progress.best_score, error));
 }

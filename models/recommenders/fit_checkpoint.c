@@ -24,6 +24,13 @@ static void hash_watch(XXH3_state_t *state, const struct fit_watch *watch)
     hash_csr(state, watch->mask);
 }
 
+static void hash_ranking(XXH3_state_t *state, const struct given_ranking *ranking)
+{
+    hash_csr(state, ranking->context);
+    hash_csr(state, ranking->items);
+    XXH3_128bits_update(state, ranking->scores, (size_t)csr_count(ranking->items) * sizeof *ranking->scores);
+}
+
 bool fit_fingerprint_compute(struct fit_fingerprint *fingerprint, const struct backend *backend,
                              const struct recommender_settings *settings, const struct training_set *data,
                              const struct fit_watch *watch, uint64_t seed, struct error *error)
@@ -47,6 +54,8 @@ bool fit_fingerprint_compute(struct fit_fingerprint *fingerprint, const struct b
         if (watch->history)
             hash_csr(state, watch->history);
     }
+    for (int i = 0; i < data->ranking_count; i++)
+        hash_ranking(state, &data->rankings[i]);
     if (data->weights)
         XXH3_128bits_update(state, data->weights, (size_t)csr_count(data->positives) * sizeof *data->weights);
     hash_watch(state, watch);

@@ -30,6 +30,7 @@ struct recommender_model {
     const char *name;
     bool deterministic; /* a fit is the same whatever the seed */
     bool sequential;    /* reads training_set.history and .synthetic, and scores users from their history */
+    bool given;         /* reads training_set.rankings, and nothing else of it */
     /* What of the settings the schema cannot check; NULL: nothing. */
     bool (*check)(const struct recommender_settings *settings, struct error *error);
     const char *host_work; /* what the host does of it whatever the device, for people; NULL: nothing */
@@ -48,7 +49,7 @@ struct recommender_model {
     /* The tensor, of rank 2, that publish() fills: all that the scores depend on besides the data. */
     struct tensor *(*published)(struct recommender *recommender);
 
-    /* Scores users from these rows from now on; see recommender_set_history(). Sequential models only. */
+    /* Scores users from these rows from now on; see recommender_set_history(). Sequential models, and given ones. */
     bool (*set_history)(struct recommender *recommender, const struct csr *history, struct error *error);
     /* The scorer's function; context is the recommender. */
     bool (*score)(void *context, const int32_t *users, int64_t count, struct tensor *scores,
@@ -70,7 +71,7 @@ struct recommender {
 
 extern const struct recommender_model popularity_model, item_knn_model, ease_model, slim_model, als_model,
     gf_cf_model, bpr_mf_model, lightgcn_model, sgl_model, simgcl_model, xsimgcl_model, ncl_model,
-    sasrec_model, bert4rec_model, cl4srec_model;
+    sasrec_model, bert4rec_model, cl4srec_model, language_model_model;
 
 /* NULL when there is none of that name. */
 const struct recommender_model *recommender_model_find(const char *name);

@@ -15,9 +15,10 @@ int host_threads(const struct backend *backend)
 const struct recommender_model *recommender_model_find(const char *name)
 {
     const struct recommender_model *const models[] = {
-        &popularity_model, &item_knn_model, &ease_model,     &slim_model,     &als_model,
-        &gf_cf_model,      &bpr_mf_model,   &lightgcn_model, &sgl_model,      &simgcl_model,
-        &xsimgcl_model,    &ncl_model,      &sasrec_model,   &bert4rec_model, &cl4srec_model};
+        &popularity_model, &item_knn_model, &ease_model,    &slim_model,
+        &als_model,        &gf_cf_model,    &bpr_mf_model,  &lightgcn_model,
+        &sgl_model,        &simgcl_model,   &xsimgcl_model, &ncl_model,
+        &sasrec_model,     &bert4rec_model, &cl4srec_model, &language_model_model};
     for (size_t place = 0; place < sizeof models / sizeof *models; place++)
         if (strcmp(models[place]->name, name) == 0)
             return models[place];
@@ -83,6 +84,12 @@ bool recommender_is_deterministic(const struct recommender_settings *settings)
 {
     const struct recommender_model *model = recommender_model_find(settings->model);
     return model && model->deterministic;
+}
+
+bool recommender_is_given(const char *model)
+{
+    const struct recommender_model *found = recommender_model_find(model);
+    return found && found->given;
 }
 
 bool recommender_set_history(struct recommender *recommender, const struct csr *history, struct error *error)

@@ -14,6 +14,14 @@
 #include "core/interactions.h"
 #include "core/progress.h"
 
+/* The rankings of a language model: after one context, or after each of several that users are scored from. */
+enum { RANKINGS_MAXIMUM = 2 };
+struct given_ranking {
+    const struct csr *context; /* what it follows, as recommender_set_history() gets it; NULL: whatever */
+    const struct csr *items;   /* [users, items]; a row is best first */
+    const float *scores;       /* one an index of items */
+};
+
 /* What one arm trains on. */
 struct training_set {
     const struct csr *positives; /* [users, items], rows ascend: real and synthetic rows */
@@ -23,6 +31,10 @@ struct training_set {
     /* For models that read_history: together the rows of positives. NULL: only the other models can be trained. */
     const struct csr *history;   /* the real rows, in order of time */
     const struct csr *synthetic; /* each user's best first; NULL: none */
+
+    /* For the model that is given them, at most RANKINGS_MAXIMUM, the first for validation. */
+    const struct given_ranking *rankings;
+    int ranking_count;
 };
 
 /* One entry of `recommenders:` in the config, where every member is explained (docs/configuration.md). What a model
@@ -58,6 +70,9 @@ struct recommender_settings {
     int64_t contrast_layer;              /* xsimgcl, ncl */
     double item_share, prototype_weight; /* ncl */
     int64_t clusters, warm_up;           /* ncl */
+
+    char ranking[8];                       /* language_model */
+    int64_t contexts, beams, ranked_items; /* language_model */
 };
 
 struct recommender;
@@ -92,14 +107,17 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
 
 /* Sequential models score what comes after a user's history, with its synthetic rows among it as recommenders.
  * synthetic_position says: that of the fit's watch until this has been called, from then on `history` [users, items], in
- * order of time, which may go on beyond the training set's (a test item comes after the validation item). Other models
- * ignore it. `history` must outlive the scorer. */
+ * order of time, which may go on beyond the training set's (a test item comes after the validation item). A model that is
+ * given rankings takes the one that follows this history; there is an error where none does. Other models ignore it.
+ * `history` must outlive the scorer. */
 bool recommender_set_history(struct recommender *recommender, const struct csr *history, struct error *error);
 bool recommender_reads_history(const struct recommender_settings *settings);
 /* Whether it is trained by epochs, rather than fitted at once. */
 bool recommender_has_epochs(const struct recommender_settings *settings);
 /* Whether fits on the same data are the same whatever the seed. */
 bool recommender_is_deterministic(const struct recommender_settings *settings);
+/* Whether the model of that name is not trained on the rows of an arm at all, but given rankings. */
+bool recommender_is_given(const char *model);
 
 /* Scores against all items; see core/evaluate.h. The scorer lives as long as the recommender. */
 struct scorer recommender_scorer(struct recommender *recommender);

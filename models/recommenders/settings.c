@@ -34,7 +34,7 @@ static const struct field fields[] = {
     FIELD(NUMBER, learning_rate, BY_GRADIENT),
     FIELD(NUMBER, regularization, EPOCHWISE " ease slim "),
     FIELD(NUMBER, initial_deviation, EPOCHWISE),
-    FIELD(INTEGER, batch, " bpr_mf" GRAPH),
+    FIELD(INTEGER, batch, " bpr_mf" GRAPH " language_model "),
     FIELD(INTEGER, epochs, EPOCHWISE),
     FIELD(INTEGER, patience, BY_GRADIENT),
     FIELD(INTEGER, evaluate_every, BY_GRADIENT),
@@ -64,6 +64,10 @@ static const struct field fields[] = {
     FIELD(NUMBER, prototype_weight, " ncl "),
     FIELD(INTEGER, clusters, " ncl "),
     FIELD(INTEGER, warm_up, " ncl "),
+    FIELD(TEXT, ranking, " language_model "),
+    FIELD(INTEGER, contexts, " language_model "),
+    FIELD(INTEGER, beams, " language_model "),
+    FIELD(INTEGER, ranked_items, " language_model "),
 };
 enum { FIELD_COUNT = sizeof fields / sizeof *fields };
 
