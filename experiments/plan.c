@@ -155,6 +155,14 @@ static bool plan_prepare(struct plan *plan, struct error *error)
     return true;
 }
 
+static bool open_rankings(struct plan *plan, struct error *error)
+{
+    const size_t count = (size_t)plan->study.contestant_count;
+    plan->rankings = calloc(count, sizeof *plan->rankings);
+    return plan->rankings ||
+           error_memory(error, "the plan of rankings", count * sizeof *plan->rankings, NULL);
+}
+
 bool plan_make(struct plan *plan, const char *config_path, int override_count, char *const *overrides,
                const struct plan_options *options, struct error *error)
 {
@@ -165,12 +173,13 @@ bool plan_make(struct plan *plan, const char *config_path, int override_count, c
     plan->run.folder = run_folder(plan->run.config);
     plan->has_language_model = !stage_is_left_out(plan->run.config, stage_number("pretrain"));
     find_memory(plan);
-    return study_settings_read(&plan->study, plan->run.config, error) && plan_prepare(plan, error) &&
-           plan_language(plan, error) && plan_recommenders(plan, error);
+    return study_settings_read(&plan->study, plan->run.config, error) && open_rankings(plan, error) &&
+           plan_prepare(plan, error) && plan_language(plan, error) && plan_recommenders(plan, error);
 }
 
 void plan_free(struct plan *plan)
 {
+    free(plan->rankings);
     study_close(&plan->study);
     dataset_free(&plan->dataset);
     csr_free(&plan->train);

@@ -65,7 +65,8 @@ struct plan {
     char source[256];             /* where the data's sizes come from */
     bool has_data;                /* false: sizes were given */
     bool has_language_model;
-    double memory_available; /* bytes */
+    struct plan_stage *rankings; /* [recommenders]: of the language model, for those that are given some */
+    double memory_available;     /* bytes */
     int stage_count;
     struct plan_stage stages[PLAN_STAGES_MAXIMUM];
 };

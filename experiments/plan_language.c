@@ -8,6 +8,7 @@
 #include "experiments/plan.h"
 #include "experiments/plan_text.h"
 #include "experiments/plan_work.h"
+#include "experiments/stages.h"
 #include "models/language/checkpoint_config.h"
 #include "models/language/start.h"
 
@@ -583,6 +584,58 @@ static bool plan_generation(struct language_plan *language, struct error *error)
     return time_generation(stage, language, &shape, error);
 }
 
+/* Where items are several tokens, beam search decodes its beams at each of them, and an exact ranking every inner node of
+ * the trie of items, of which there are about a quarter as many as items. */
+static void ask_for_rankings(struct language_shape *shape, const struct language_plan *language,
+                             const struct recommender_settings *settings)
+{
+    const int64_t items = language->plan->train.columns, cost = shape->item_tokens;
+    const bool beam = strcmp(settings->ranking, "beam") == 0;
+    shape->ranker.batch = shape->sampler.batch = settings->batch;
+    shape->ranker.contexts = shape->sampler.contexts = shape->sampler.samples = settings->contexts;
+    shape->ranker.items_maximum = settings->ranked_items < items ? settings->ranked_items : items;
+    shape->sampler.items_maximum = beam ? settings->beams * cost : items / 4 + 1;
+    shape->sampler.end_trained = false;
+    shape->ranking = !language->text;
+}
+
+/* What a recommender is given, by the stage train. */
+static bool plan_rankings(struct language_plan *language, int contestant, struct error *error)
+{
+    struct plan *const plan = language->plan;
+    const struct contestant *const given = &plan->study.contestants[contestant];
+    struct plan_stage *const stage = &plan->rankings[contestant];
+    const int64_t items = plan->train.columns;
+    struct language_shape shape;
+    struct work_done done;
+    if (!find_shape(&shape, language, "generate", error))
+        return false;
+    ask_for_rankings(&shape, language, &given->settings);
+    if (!count_generation(&done, stage, plan, &shape, error))
+        return false;
+    fill_generation(stage, &shape, &done, plan);
+    const double rows = (double)plan->train.rows *
+                        (double)(given->settings.ranked_items < items ? given->settings.ranked_items : items);
+    const double rankings = config_boolean(plan->run.config, "prompts.shuffle") ? 1 : 2;
+    stage->file_count = 0;
+    plan_add_file(stage, "rankings", rankings * 4.2 * rows);
+    plan_add_file(stage, "models", (double)plan->study.seeds * rankings * 5 * rows);
+    stage->lower = "lower recommenders[].batch or ranked_items";
+    stage->tokens = (struct plan_range){rankings * stage->tokens.low, rankings * stage->tokens.high};
+    stage->operations =
+        (struct plan_range){rankings * stage->operations.low, rankings * stage->operations.high};
+    return time_generation(stage, language, &shape, error);
+}
+
+static bool plan_all_rankings(struct language_plan *language, struct error *error)
+{
+    const struct study *const study = &language->plan->study;
+    for (int i = 0; i < study->contestant_count; i++)
+        if (recommender_is_given(study->contestants[i].settings.model) && !plan_rankings(language, i, error))
+            return false;
+    return true;
+}
+
 /* Filters pass over what was generated: a small part of a second for a million rows. */
 static void plan_augment(struct plan *plan)
 {
@@ -612,9 +665,11 @@ bool plan_language(struct plan *plan, struct error *error)
         done = plan_untrained_base(&language, error);
     if (done && !is_method(plan, "none"))
         done = plan_training(&language, "finetune", error);
-    done = done && plan_generation(&language, error);
-    if (done)
+    const bool generates = !stage_is_left_out(plan->run.config, stage_number("generate"));
+    done = done && (!generates || plan_generation(&language, error));
+    if (done && generates)
         plan_augment(plan);
+    done = done && plan_all_rankings(&language, error);
     language_prompts_close(&language.prompts);
     return done;
 }

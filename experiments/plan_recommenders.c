@@ -236,6 +236,19 @@ static void add_range(struct plan_range *sum, struct plan_range range)
     sum->high += range.high;
 }
 
+/* A recommender that is given rankings takes what making them does; returns the bytes of memory. */
+static double add_rankings(struct plan *plan, struct plan_stage *stage, int contestant, double files[3])
+{
+    struct plan_stage *const part = plan_add_stage(plan, plan->study.contestants[contestant].label, true);
+    const struct plan_stage *const rankings = &plan->rankings[contestant];
+    *part = *rankings;
+    part->part = true;
+    snprintf(part->name, sizeof part->name, "%s", plan->study.contestants[contestant].label);
+    add_range(&stage->seconds, part->seconds);
+    files[0] += plan_stage_disk(part);
+    return plan_stage_memory(part);
+}
+
 /* As many fits at a time as are largest. */
 static void plan_stage_of(struct recommenders_plan *all, bool tuning)
 {
@@ -252,6 +265,11 @@ static void plan_stage_of(struct recommenders_plan *all, bool tuning)
                  all->tuning.trials, all->parallel);
     for (int i = 0; i < plan->study.contestant_count; i++) {
         struct contestant_plan *const contestant = &all->contestants[i];
+        if (recommender_is_given(contestant->settings->model)) {
+            if (!tuning)
+                largest = fmax(largest, add_rankings(plan, stage, i, files) / at_a_time);
+            continue;
+        }
         struct plan_stage *const part = plan_add_stage(plan, plan->study.contestants[i].label, true);
         const double kept = kept_fits(all), trials = (double)contestant->trials;
         part->seconds = divided(tuning ? contestant->searches : contestant->seconds, at_a_time);
@@ -313,6 +331,8 @@ static bool plan_contestant(struct recommenders_plan *all, int index, struct err
     struct contestant_plan *const contestant = &all->contestants[index];
     contestant->settings = &plan->study.contestants[index].settings;
     contestant->epochs = epochs_of(contestant->settings, all->validated > 0 || plan->study.test_selected);
+    if (recommender_is_given(contestant->settings->model))
+        return true;
     if (!find_rate(contestant, all, index, error))
         return false;
     /* Test is ranked once more, and the model and its lists are written. */
