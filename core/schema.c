@@ -326,6 +326,18 @@ const struct schema_entry schema[] = {
     CHOICE("evaluate.mask", "original", "original|augmented",
            "original: only real train items are hidden from the ranking; augmented: synthetic ones too")
     INTEGER("evaluate.resamples", "2000", 100, 1e6, "bootstrap resamples of an interval")
+    INTEGER("evaluate.history_groups", "4", 1, 32,
+            "groups of users by the length of their train history that the audit tells apart, of about equal size; see metrics.md")
+    NUMBER("evaluate.head_share", "0.8", 0, 1,
+           "the most popular items that have this share of the train interactions are the short head, the others the long tail")
+    MAPPINGS("evaluate.attributes", "[]",
+             "attributes of users or items by which the audit groups as well, from files of text: fields between tabs, `|` or "
+             "commas (told by the first line)")
+    CHOICE("evaluate.attributes[].of", "user", "user|item", "whose attribute it is")
+    FILE_PATH("evaluate.attributes[].path", "null", "the file; each id on one line at most, other ids than the data's are left out")
+    STRING("evaluate.attributes[].id", "\"0\"",
+           "column of the ids: its number from 0, or its name in a header line (of `name:type` the name)")
+    STRING("evaluate.attributes[].column", "\"1\"", "column of the attribute, likewise; at most 64 different values")
 
     SECTION("recipe", "Published figures that the experiment is to reach. Only `idrec reproduce` reads them; see reproduction.md.")
     STRING("recipe.recommender", "null",

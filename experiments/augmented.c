@@ -165,13 +165,15 @@ bool augmented_load_counts(struct augmentation_counts *counts, const char *path,
 
 static bool columns_read(struct store *store, struct columns *columns, struct error *error)
 {
-    int64_t counts[4];
+    int64_t counts[5];
     bool read = store_read(store, "/user", DTYPE_I32, &counts[0], 0, (void **)&columns->user, error) &&
                 store_read(store, "/item", DTYPE_I32, &counts[1], 0, (void **)&columns->item, error) &&
                 store_read(store, "/source", DTYPE_I32, &counts[2], 0, (void **)&columns->source, error) &&
                 store_read(store, "/log_probability", DTYPE_F32, &counts[3], 0,
-                           (void **)&columns->log_probability, error);
-    if (read && (counts[0] != counts[1] || counts[0] != counts[2] || counts[0] != counts[3]))
+                           (void **)&columns->log_probability, error) &&
+                store_read(store, "/votes", DTYPE_I32, &counts[4], 0, (void **)&columns->votes, error);
+    if (read && (counts[0] != counts[1] || counts[0] != counts[2] || counts[0] != counts[3] ||
+                 counts[0] != counts[4]))
         return error_set(error, ERROR_RUN,
                          "augmented.h5: columns differ in length; delete the file and run again");
     columns->count = read ? counts[0] : 0;
@@ -187,8 +189,9 @@ static bool lists_from_columns(struct ranked_lists *lists, const struct columns 
     lists->items.starts = calloc((size_t)train->rows + 1, sizeof *lists->items.starts);
     lists->items.indices = malloc(most * sizeof *lists->items.indices);
     lists->log_probability = malloc(most * sizeof *lists->log_probability);
-    if (!lists->items.starts || !lists->items.indices || !lists->log_probability)
-        return error_memory(error, "synthetic rows", most * 2 * sizeof(int32_t), NULL);
+    lists->votes = malloc(most * sizeof *lists->votes);
+    if (!lists->items.starts || !lists->items.indices || !lists->log_probability || !lists->votes)
+        return error_memory(error, "synthetic rows", most * 3 * sizeof(int32_t), NULL);
     int64_t taken = 0;
     int32_t previous = 0;
     for (int64_t i = 0; i < columns->count; i++) {
@@ -204,6 +207,7 @@ static bool lists_from_columns(struct ranked_lists *lists, const struct columns 
         previous = user;
         lists->items.starts[user + 1]++;
         lists->items.indices[taken] = item;
+        lists->votes[taken] = columns->votes[i];
         lists->log_probability[taken++] = columns->log_probability[i];
     }
     for (int64_t user = 0; user < train->rows; user++)

@@ -6,6 +6,7 @@
 #include "experiments/check_language.h"
 #include "experiments/filter_settings.h"
 #include "experiments/generator.h"
+#include "experiments/grouping.h"
 #include "experiments/recipe.h"
 #include "experiments/tune_settings.h"
 
@@ -123,6 +124,6 @@ bool check_cuts(const struct config *config, int64_t items, struct error *error)
 bool check_config(const struct config *config, struct error *error)
 {
     return check_name(config, error) && check_split(config, error) && check_language(config, error) &&
-           check_lists(config, error) && check_study(config, error) &&
+           check_lists(config, error) && check_study(config, error) && groupings_check(config, error) &&
            (!recipe_is_there(config) || recipe_read(&(struct recipe){0}, config, error));
 }

@@ -26,7 +26,9 @@ void ranked_lists_free(struct ranked_lists *lists)
 {
     csr_free(&lists->items);
     free(lists->log_probability);
+    free(lists->votes);
     lists->log_probability = NULL;
+    lists->votes = NULL;
 }
 
 void choice_name(char name[CHOICE_NAME_SIZE], const struct choice *choice)

@@ -15,6 +15,7 @@ enum augmentation_use use_from_name(const char *name);
 struct ranked_lists {
     struct csr items;       /* [users, items]; a row is in the order of rank */
     float *log_probability; /* one an index */
+    int32_t *votes;         /* one an index: lists or contexts that held the item; NULL: not known */
 };
 void ranked_lists_free(struct ranked_lists *lists);
 

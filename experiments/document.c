@@ -15,6 +15,7 @@ static const char style[] =
     ".wide{overflow-x:auto}table{border-collapse:collapse;margin:.75rem 0;font-size:.9rem}"
     "th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;white-space:nowrap}"
     "th{background:#f3f3f3}td.number{text-align:right;font-variant-numeric:tabular-nums}"
+    "details{margin:.5rem 0}summary{cursor:pointer}"
     "figure{margin:1rem 0}svg{max-width:100%;height:auto}figcaption{font-size:.85rem;color:#555}"
     "@media print{body{max-width:none;font-size:11pt}h2{break-after:avoid}table,figure{break-inside:avoid}}";
 
@@ -104,6 +105,23 @@ void document_paragraph(const struct document *document, const char *format, ...
     write_text(document, text);
     fputs(html ? "</p>\n" : "\n\n", document->stream);
     free(text);
+}
+
+void document_fold_begin(const struct document *document, const char *summary)
+{
+    if (document->format == DOCUMENT_TEXT) {
+        document_paragraph(document, "%s", summary);
+        return;
+    }
+    fputs("<details>\n<summary>", document->stream);
+    write_html(document->stream, summary);
+    fputs("</summary>\n\n", document->stream);
+}
+
+void document_fold_end(const struct document *document)
+{
+    if (document->format != DOCUMENT_TEXT)
+        fputs("</details>\n\n", document->stream);
 }
 
 void document_figure(const struct document *document, const char *file, const char *caption)

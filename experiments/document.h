@@ -24,6 +24,9 @@ void document_heading(const struct document *document, int level, const char *fo
     __attribute__((format(printf, 3, 4)));
 void document_paragraph(const struct document *document, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* What comes between both can be opened and closed by the reader, where the format has that. */
+void document_fold_begin(const struct document *document, const char *summary);
+void document_fold_end(const struct document *document);
 /* The SVG at folder/file: linked from Markdown, inlined in HTML, left out of text and where it does not
  * exist. */
 void document_figure(const struct document *document, const char *file, const char *caption);

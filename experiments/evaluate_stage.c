@@ -2,10 +2,12 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "experiments/audit.h"
 #include "experiments/comparisons.h"
 #include "experiments/coverage.h"
 #include "experiments/fits.h"
 #include "experiments/provenance.h"
+#include "experiments/quality.h"
 #include "experiments/top_k_file.h"
 #include "experiments/truth.h"
 #include "experiments/tuning.h"
@@ -149,13 +151,15 @@ static bool fill_results(json_t *results, const struct study *study, struct erro
     json_object_set_new(results, "runs", runs);
     json_object_set_new(results, "comparisons", comparisons);
     json_object_set_new(results, "selection", selections);
-    json_t *dataset = NULL, *generation = NULL, *popularity = NULL, *truth = NULL;
+    json_t *dataset = NULL, *generation = NULL, *popularity = NULL, *truth = NULL, *audit = NULL,
+           *quality = NULL;
     bool done = dataset_json(&dataset, study, error) && add_recommenders(results, study, error) &&
                 add_tuning(results, study, error) && add_runs(runs, study, error) &&
                 add_comparisons(comparisons, study, error) && add_selections(selections, study, error) &&
                 (study->arm_count == 1 || generation_json(&generation, study, error)) &&
                 popularity_json(&popularity, study, selections, error) &&
-                truth_json(&truth, study, selections, error);
+                truth_json(&truth, study, selections, error) &&
+                audit_json(&audit, study, selections, error) && quality_json(&quality, study, error);
     if (dataset != NULL)
         json_object_set_new(results, "dataset", dataset);
     if (generation != NULL)
@@ -164,6 +168,10 @@ static bool fill_results(json_t *results, const struct study *study, struct erro
         json_object_set_new(results, "popularity", popularity);
     if (truth != NULL)
         json_object_set_new(results, "truth", truth);
+    if (audit != NULL)
+        json_object_set_new(results, "audit", audit);
+    if (quality != NULL)
+        json_object_set_new(results, "generation_quality", quality);
     json_object_set_new(results, "cost", run_cost_table(study->run));
     return done;
 }

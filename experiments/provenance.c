@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/exposure.h"
 #include "core/file.h"
 #include "experiments/augmented.h"
 #include "experiments/filter_settings.h"
@@ -79,60 +80,25 @@ bool selected_rows(struct csr *rows, const struct study *study, const json_t *se
 
 enum { DECILES = 10 };
 
-struct item_popularity {
-    int64_t rows;
-    int32_t item;
-};
-
-static int compare_popularity(const void *left, const void *right)
+static json_t *decile_shares(const char *name, const struct csr *rows, const struct groups *deciles)
 {
-    const struct item_popularity *a = left, *b = right;
-    if (a->rows != b->rows)
-        return a->rows > b->rows ? -1 : 1;
-    return (a->item > b->item) - (a->item < b->item);
-}
-
-/* decile[item]: 0 for the tenth of the items with the most training rows. */
-static bool find_deciles(int32_t **decile, const struct csr *train, struct error *error)
-{
-    int64_t items = train->columns;
-    struct item_popularity *popularity = calloc((size_t)items, sizeof *popularity);
-    *decile = malloc((size_t)items * sizeof **decile);
-    bool done = popularity && *decile;
-    if (!done)
-        error_memory(error, "popularity of items", (size_t)items * sizeof *popularity, NULL);
-    for (int32_t item = 0; done && item < items; item++)
-        popularity[item].item = item;
-    for (int64_t i = 0; done && i < csr_count(train); i++)
-        popularity[train->indices[i]].rows++;
-    if (done)
-        qsort(popularity, (size_t)items, sizeof *popularity, compare_popularity);
-    for (int64_t place = 0; done && place < items; place++)
-        (*decile)[popularity[place].item] = (int32_t)(place * DECILES / items);
-    free(popularity);
-    return done;
-}
-
-static json_t *decile_shares(const char *name, const struct csr *rows, const int32_t *decile)
-{
-    int64_t counts[DECILES] = {0}, total = csr_count(rows);
-    for (int64_t i = 0; i < total; i++)
-        counts[decile[rows->indices[i]]]++;
-    json_t *shares = json_array();
+    double shares[DECILES];
+    exposure_shares(shares, rows, INT64_MAX, deciles);
+    json_t *list = json_array();
     for (int d = 0; d < DECILES; d++)
-        json_array_append_new(shares, json_real(total > 0 ? (double)counts[d] / (double)total : 0));
-    return json_pack("{s:s, s:o}", "rows", name, "deciles", shares);
+        json_array_append_new(list, json_real(csr_count(rows) > 0 ? shares[d] : 0));
+    return json_pack("{s:s, s:o}", "rows", name, "deciles", list);
 }
 
 static bool add_selected_shares(json_t *list, const struct study *study, const json_t *selection,
-                                const int32_t *decile, struct error *error)
+                                const struct groups *deciles, struct error *error)
 {
     struct csr rows = {0};
     bool done = selected_rows(&rows, study, selection, "controls", error);
     if (done && csr_count(&rows) > 0) {
         char *name = path_format("%s: %s", json_string_value(json_object_get(selection, "recommender")),
                                  json_string_value(json_object_get(selection, "controls")));
-        json_array_append_new(list, decile_shares(name, &rows, decile));
+        json_array_append_new(list, decile_shares(name, &rows, deciles));
         free(name);
     }
     csr_free(&rows);
@@ -141,14 +107,22 @@ static bool add_selected_shares(json_t *list, const struct study *study, const j
 
 bool popularity_json(json_t **list, const struct study *study, const json_t *selections, struct error *error)
 {
-    int32_t *decile = NULL;
-    bool done = find_deciles(&decile, &study->train, error);
+    const int64_t items = study->train.columns;
+    struct groups deciles = {0};
+    int64_t *popularity = malloc((size_t)(items + 1) * sizeof *popularity);
+    bool done =
+        popularity || error_memory(error, "popularity of items", (size_t)items * sizeof *popularity, NULL);
+    if (done) {
+        item_popularity(popularity, &study->train);
+        done = groups_by_popularity(&deciles, popularity, items, DECILES, error);
+    }
     if (done) {
         *list = json_array();
-        json_array_append_new(*list, decile_shares("train", &study->train, decile));
+        json_array_append_new(*list, decile_shares("train", &study->train, &deciles));
         for (size_t i = 0; done && i < json_array_size(selections); i++)
-            done = add_selected_shares(*list, study, json_array_get(selections, i), decile, error);
+            done = add_selected_shares(*list, study, json_array_get(selections, i), &deciles, error);
     }
-    free(decile);
+    groups_free(&deciles);
+    free(popularity);
     return done;
 }

@@ -109,6 +109,8 @@ static void write_report(const struct report *report, const struct document *doc
     report_tuning(report, document);
     report_selection(report, document);
     report_generation(report, document);
+    report_quality(report, document);
+    report_audit(report, document);
     report_cost(report, document);
     if (json_has(report->results, "generation"))
         write_reading_help(document);
@@ -141,6 +143,7 @@ bool stage_report(struct run *run, struct stage_cost *cost, struct error *error)
     *cost = (struct stage_cost){0};
     struct report report;
     bool done = report_open(&report, run, error) && plots_draw(&report, &report.plotted, error) &&
+                audit_tables_write(&report, error) &&
                 save_report(&report, DOCUMENT_MARKDOWN, "report.md", error) &&
                 save_report(&report, DOCUMENT_HTML, "report.html", error);
     report_close(&report);

@@ -35,10 +35,23 @@ void report_verdict(const struct report *report, const struct document *document
 void report_selection(const struct report *report, const struct document *document);
 void report_tuning(const struct report *report, const struct document *document);
 void report_generation(const struct report *report, const struct document *document);
+/* Groups, exposure and fairness of every arm, and the quality of the generated rows (report_audit.c, report_quality.c). */
+void report_audit(const struct report *report, const struct document *document);
+void report_quality(const struct report *report, const struct document *document);
 void report_cost(const struct report *report, const struct document *document);
 
 /* plots.c: draws plots/ *.svg with gnuplot. *plotted: false where there is no gnuplot, which is no error. */
 bool plots_draw(const struct report *report, bool *plotted, struct error *error);
+
+bool plots_draw_audit(const struct report *report, const char *recommender, bool *found, struct error *error);
+
+/* audit_tables.c: tables/audit.csv and tables/synthetic.csv, all values of the audit, one a line. */
+bool audit_tables_write(const struct report *report, struct error *error);
+/* The groups of a way of grouping, [{"name", ...}]; the record of an arm at the largest cut; its entry of a way of grouping
+ * (that of a set of rows likewise). NULL where there are none. */
+const json_t *report_audit_groups(const struct report *report, const char *by);
+const json_t *report_audit_fit(const struct report *report, const char *recommender, const char *arm);
+const json_t *report_audit_entry(const json_t *fit, const char *by);
 
 /* For the title of a table of figures that others cannot be compared with: ", protocol test_selected, mask
  * original"; empty under the usual protocol and mask. */

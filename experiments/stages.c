@@ -78,7 +78,7 @@ const struct stage stages[STAGE_COUNT] = {
                 .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TUNE) | READS(TRAIN) |
                          READS(EVALUATE),
                 .settings = {"name", "augment", "recommenders", "experiment", "evaluate"},
-                .outputs = {"report.md", "report.html", "plots"}},
+                .outputs = {"report.md", "report.html", "plots", "tables"}},
 };
 
 int stage_number(const char *name)
@@ -163,6 +163,22 @@ static bool add_truth(XXH3_state_t *state, const struct config *config, struct e
     return done;
 }
 
+/* The bytes of the files of attributes, by which `evaluate` groups. */
+static bool add_attributes(XXH3_state_t *state, const struct config *config, struct error *error)
+{
+    bool done = true;
+    for (int i = 0; done && i < (int)config_length(config, "evaluate.attributes"); i++) {
+        char digits[33], key[64];
+        snprintf(key, sizeof key, "evaluate.attributes[%d].path", i);
+        char *path = config_data_path(config, key);
+        done = file_hash(path, digits, error);
+        if (done)
+            add_text(state, digits);
+        free(path);
+    }
+    return done;
+}
+
 /* What rankings depend on beside the model. */
 static void add_language_settings(XXH3_state_t *state, const struct config *config)
 {
@@ -210,7 +226,8 @@ bool stage_inputs_hash(const struct run *run, int number, char digits[33], struc
                       ((number != PRETRAIN && number != FINETUNE && number != GENERATE &&
                         !(number == TRAIN && language_rankings_wanted(run->config))) ||
                        add_language_files(state, run->config, error)) &&
-                      (number != EVALUATE || add_truth(state, run->config, error));
+                      (number != EVALUATE ||
+                       (add_truth(state, run->config, error) && add_attributes(state, run->config, error)));
     const XXH128_hash_t hash = XXH3_128bits_digest(state);
     snprintf(digits, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
     XXH3_freeState(state);

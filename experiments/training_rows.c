@@ -95,26 +95,43 @@ static struct recommender_settings neighbor_settings(const struct study *study)
                                          .evaluate_every = 1};
 }
 
-bool neighbor_rows_find(struct csr *rows, const struct study *study, const struct selection *selections,
-                        struct error *error)
+static bool fit_neighbors(struct recommender **recommender, const struct study *study, struct error *error)
 {
-    struct backend *backend = study->run->backend;
     struct recommender_settings settings = neighbor_settings(study);
     struct arm_rows original = {0};
-    struct recommender *recommender = NULL;
     struct fit_watch watch = {.k = 1, .metric = METRIC_NDCG};
     struct fit_report report;
     bool done = arm_rows_build(&original, &study->train, NULL, USE_NONE, 1, error);
     struct training_set data = arm_training_set(&original, &study->dataset.train);
-    done = done && recommender_fit(&recommender, backend, &settings, &data, &watch, study->first_seed, NULL,
-                                   study->run->log, &report, error);
+    done = done && recommender_fit(recommender, study->run->backend, &settings, &data, &watch,
+                                   study->first_seed, NULL, study->run->log, &report, error);
+    arm_rows_free(&original);
+    return done;
+}
+
+bool neighbor_rows_like(struct csr *rows, const struct study *study, const struct csr *amounts,
+                        struct error *error)
+{
+    struct recommender *recommender = NULL;
+    const bool done =
+        fit_neighbors(&recommender, study, error) &&
+        control_recommender(rows, amounts, &study->train, recommender, study->run->backend, error);
+    recommender_free(recommender);
+    return done;
+}
+
+bool neighbor_rows_find(struct csr *rows, const struct study *study, const struct selection *selections,
+                        struct error *error)
+{
+    struct recommender *recommender = NULL;
+    bool done = fit_neighbors(&recommender, study, error);
     for (int contestant = 0; done && contestant < study->contestant_count; contestant++) {
         struct csr amounts = {0};
         done = choice_rows(&amounts, &selections[contestant].control, &study->lists, &study->train, error) &&
-               control_recommender(&rows[contestant], &amounts, &study->train, recommender, backend, error);
+               control_recommender(&rows[contestant], &amounts, &study->train, recommender,
+                                   study->run->backend, error);
         csr_free(&amounts);
     }
     recommender_free(recommender);
-    arm_rows_free(&original);
     return done;
 }

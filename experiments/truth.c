@@ -112,6 +112,15 @@ char *truth_path(const struct config *config)
     return NULL;
 }
 
+bool truth_load(struct csr *preferred, const struct study *study, struct error *error)
+{
+    char *path = truth_path(study->run->config);
+    *preferred = (struct csr){0};
+    const bool done = path == NULL || load_preferred(preferred, path, &study->dataset, error);
+    free(path);
+    return done;
+}
+
 bool truth_json(json_t **record, const struct study *study, const json_t *selections, struct error *error)
 {
     char *path = truth_path(study->run->config);

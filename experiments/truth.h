@@ -11,6 +11,10 @@
  * share}]; NULL where the data set has no known truth. New reference. */
 bool truth_json(json_t **record, const struct study *study, const json_t *selections, struct error *error);
 
+/* What the users truly prefer, in the numbers of dataset.h5; rows ascend. preferred->starts stays NULL where there is no
+ * known truth. */
+bool truth_load(struct csr *preferred, const struct study *study, struct error *error);
+
 /* PATH.truth.h5, malloc'ed; NULL where there is none. */
 char *truth_path(const struct config *config);
 

@@ -1,0 +1,85 @@
+#include "experiments/plot.h"
+
+#include <errno.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/file.h"
+
+bool plot_begin(struct plot *plot, const struct report *report, char *name, int height, struct error *error)
+{
+    *plot = (struct plot){.report = report, .name = name};
+    plot->stream = open_memstream(&plot->script, &plot->length);
+    if (plot->stream == NULL) {
+        free(name);
+        return error_memory(error, "a plot", 0, NULL);
+    }
+    char id[64];
+    snprintf(id, sizeof id, "%s", name);
+    for (char *c = id; *c != '\0'; c++)
+        if (*c == '-' || *c == '.')
+            *c = '_';
+    fprintf(plot->stream,
+            "set terminal svg size 720,%d dynamic noenhanced font 'sans-serif,13' background rgb 'white' "
+            "name '%s'\n"
+            "set output '%s.svg.part'\nset key outside right top samplen 1.5\nset grid lc rgb '#dddddd'\n",
+            height, id, name);
+    return true;
+}
+
+/* Runs gnuplot in plots/. *found: false where there is none. */
+static bool run_gnuplot(const char *folder, const char *script, bool *found, struct error *error)
+{
+    posix_spawn_file_actions_t actions;
+    char *arguments[] = {"gnuplot", (char *)script, NULL};
+    pid_t child;
+    int status = 0;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addchdir_np(&actions, folder);
+    int problem = posix_spawnp(&child, "gnuplot", &actions, NULL, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    *found = problem != ENOENT;
+    if (problem == ENOENT)
+        return true;
+    if (problem != 0) {
+        errno = problem;
+        return error_system(error, "gnuplot", "cannot be started", NULL);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+           error_set(error, ERROR_RUN, "gnuplot failed on %s/%s; its message is above", folder, script);
+}
+
+bool plot_end(struct plot *plot, bool *found, struct error *error)
+{
+    char *folder = run_path(plot->report->run, "plots");
+    char *script_name = path_format("%s.gnuplot", plot->name),
+         *script = path_format("%s/%s", folder, script_name);
+    char *part = path_format("%s/%s.svg.part", folder, plot->name),
+         *svg = path_format("%s/%s.svg", folder, plot->name);
+    bool done = fclose(plot->stream) == 0
+                    ? folder_create(folder, error) && file_write(script, plot->script, plot->length, error) &&
+                          run_gnuplot(folder, script_name, found, error)
+                    : error_memory(error, "a plot", plot->length, NULL);
+    if (done && *found && rename(part, svg) != 0)
+        done = error_system(error, svg, "cannot be written", NULL);
+    free(svg);
+    free(part);
+    free(script);
+    free(script_name);
+    free(folder);
+    free(plot->script);
+    free(plot->name);
+    return done;
+}
+
+void plot_discard(struct plot *plot)
+{
+    fclose(plot->stream);
+    free(plot->script);
+    free(plot->name);
+}
