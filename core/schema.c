@@ -331,7 +331,7 @@ const struct schema_entry schema[] = {
     NUMBER("evaluate.head_share", "0.8", 0, 1,
            "the most popular items that have this share of the train interactions are the short head, the others the long tail")
     MAPPINGS("evaluate.attributes", "[]",
-             "attributes of users or items by which the audit groups as well, from files of text: fields between tabs, `|` or "
+             "attributes of users or items by which the audit groups as well, from files of text: fields between tabs, bars or "
              "commas (told by the first line)")
     CHOICE("evaluate.attributes[].of", "user", "user|item", "whose attribute it is")
     FILE_PATH("evaluate.attributes[].path", "null", "the file; each id on one line at most, other ids than the data's are left out")
