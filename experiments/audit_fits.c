@@ -206,7 +206,8 @@ bool audit_fits_json(json_t **list, const struct audit *audit, struct error *err
     *list = json_array();
     for (int contestant = 0; done && contestant < study->contestant_count; contestant++)
         for (int a = 0; done && a < study->arm_count; a++)
-            done = add_arm(*list, &fits, contestant, study->arms[a], scratch, error);
+            done = !study_has_fit(study, contestant, study->arms[a]) ||
+                   add_arm(*list, &fits, contestant, study->arms[a], scratch, error);
     fit_audit_close(&fits);
     name_index_close(&items);
     free(scratch);

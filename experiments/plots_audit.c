@@ -4,13 +4,24 @@
 #include "experiments/arms.h"
 #include "experiments/plot.h"
 
+/* The arms that the recommender is trained in; returns their number. */
+static int find_arms(const char *arms[ARM_COUNT], const struct report *report, const char *recommender)
+{
+    const int all = report_names(report, "arm", arms, ARM_COUNT);
+    int count = 0;
+    for (int a = 0; a < all; a++)
+        if (report_audit_fit(report, recommender, arms[a]) != NULL)
+            arms[count++] = arms[a];
+    return count;
+}
+
 /* A line of `$table` for each group and a column for each arm; the first line names the arms. */
 static void write_table(FILE *stream, const struct report *report, const char *recommender, const char *by,
                         const char *measure)
 {
     const json_t *groups = report_audit_groups(report, by), *group;
     const char *arms[ARM_COUNT];
-    const int arm_count = report_names(report, "arm", arms, ARM_COUNT);
+    const int arm_count = find_arms(arms, report, recommender);
     size_t index;
     fputs("$table << END\n\"group\"", stream);
     for (int a = 0; a < arm_count; a++)
@@ -65,7 +76,7 @@ static bool draw_exposure(const struct report *report, const char *recommender, 
 bool plots_draw_audit(const struct report *report, const char *recommender, bool *found, struct error *error)
 {
     const char *arms[ARM_COUNT];
-    const int arm_count = report_names(report, "arm", arms, ARM_COUNT);
+    const int arm_count = find_arms(arms, report, recommender);
     if (!json_has(report->results, "audit"))
         return true;
     return draw_history(report, recommender, arm_count, found, error) &&

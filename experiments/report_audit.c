@@ -82,6 +82,8 @@ static void exposure_table(const struct report *report, const struct document *d
     add_heads(&table, compact, COMPACT);
     for (int a = 0; a < arm_count; a++) {
         const json_t *fit = report_audit_fit(report, recommender, arms[a]);
+        if (fit == NULL)
+            continue;
         const json_t *worst =
             json_object_get(json_object_get(report_audit_entry(fit, "history"), "worst"), "recall");
         table_cell(&table, "%s", arms[a]);
@@ -107,8 +109,11 @@ static void group_table(const struct report *report, const struct document *docu
     table_cell(&table, "%s by %s", measure, by);
     json_array_foreach(groups, index, value) table_cell(&table, "%s", json_text_at(value, "name"));
     for (int a = 0; a < arm_count; a++) {
+        const json_t *fit = report_audit_fit(report, recommender, arms[a]);
+        const json_t *entry = report_audit_entry(fit, by);
+        if (fit == NULL)
+            continue;
         table_cell(&table, "%s", arms[a]);
-        const json_t *entry = report_audit_entry(report_audit_fit(report, recommender, arms[a]), by);
         json_array_foreach(json_object_get(entry, measure), index, value) add_number(&table, value);
     }
     document_table(document, &table);
