@@ -100,9 +100,11 @@ bool language_table_size(int64_t *rows, const struct config *config, const struc
     if (!read)
         return false;
     if (settings.vocabulary < *rows)
-        return config_complain(config, "language_model.checkpoint", error,
-                               "has %lld tokens, but its tokenizer has %lld; they do not belong together",
-                               (long long)settings.vocabulary, (long long)*rows);
+        return config_complain(
+            config, "language_model.checkpoint", error,
+            "has %lld tokens, but its tokenizer has %lld; they do not belong together: take the "
+            "checkpoint's own tokenizer.json, without tokens that were added to it later",
+            (long long)settings.vocabulary, (long long)*rows);
     *rows = settings.vocabulary;
     return true;
 }
