@@ -209,6 +209,7 @@ static void texts_are_read(void **state)
     const struct id_map names = {5, offsets, bytes};
     const struct answer_format format = {NULL, NULL, "i", "", ",", &names, decode_letters, letters};
     const struct answer_format bare = {NULL, NULL, "i", "", "", &names, decode_letters, letters};
+    const struct answer_format marked = {NULL, NULL, "xi#", "", "", &names, decode_letters, letters};
     const struct answer_format fenced = {"x ", ".", "#", "#", ", ", &names, decode_letters, letters};
     (void)state;
     check_answer(&format, "i12,i1,i123", false, (const int32_t[]){2, 1, 3}, 3, 0, 0, 0);
@@ -219,6 +220,8 @@ static void texts_are_read(void **state)
     check_answer(&format, "i7,i7", false, (const int32_t[]){4, 4}, 2, 0, 0, 0);
     check_answer(&format, "i01,xi1", false, NULL, 0, 1, 1, 0);
     check_answer(&bare, "i12i1i9", false, (const int32_t[]){2, 1}, 2, 0, 1, 0);
+    check_answer(&marked, "xi#12xi#1", false, (const int32_t[]){2, 1}, 2, 0, 0, 0);
+    check_answer(&marked, "x", false, NULL, 0, 1, 0, 0);
     check_answer(&fenced, "#12#, #1#, #1", false, (const int32_t[]){2, 1}, 2, 1, 0, 0);
     check_answer(&fenced, " x #12#, #1#.", false, (const int32_t[]){2, 1}, 2, 0, 0, 0);
     check_answer(&format, "", true, NULL, 0, 0, 0, 0);

@@ -167,7 +167,8 @@ static const char *piece_end(const struct answer_format *format, const char *fro
 {
     const bool separated = *format->separator != '\0';
     const char *mark = separated ? format->separator : format->before;
-    const char *found = strstr(from + (separated ? 0 : strlen(mark)), mark);
+    const size_t skipped = separated ? 0 : strlen(mark);
+    const char *found = (size_t)(end - from) > skipped ? strstr(from + skipped, mark) : NULL;
     return found && found < end ? found : end;
 }
 
