@@ -7,20 +7,10 @@
 
 /* ---- parse -------------------------------------------------------------------------------------------- */
 
-static bool copy_content(struct decoder_step *step, const struct spot *spot, const char *key,
-                         struct error *error)
-{
-    const char *content;
-    if (!spot_string(spot, key, &content, &step->content_length, error))
-        return false;
-    step->content = strdup(content);
-    return step->content || error_memory(error, "a decoder", step->content_length, NULL);
-}
-
 static bool copy_character(struct decoder_step *step, const struct spot *spot, const char *key,
                            struct error *error)
 {
-    if (!copy_content(step, spot, key, error))
+    if (!spot_copy(spot, key, &step->content, &step->content_length, error))
         return false;
     return (step->content_length > 0 && step->content_length == utf8_width(step->content[0])) ||
            spot_refuse(spot, error, "'%s' is not one character; get the file anew", key);
@@ -31,7 +21,8 @@ static bool parse_replace(struct decoder_step *step, const struct spot *spot, st
     static const char *const keys[] = {"type", "pattern", "content", NULL};
     const struct spot pattern = spot_key(spot, "pattern");
     step->kind = DECODER_REPLACE;
-    return spot_check_keys(spot, keys, error) && copy_content(step, spot, "content", error) &&
+    return spot_check_keys(spot, keys, error) &&
+           spot_copy(spot, "content", &step->content, &step->content_length, error) &&
            pattern_parse(&step->pattern, &pattern, error);
 }
 
@@ -81,37 +72,20 @@ static bool parse_step(struct decoder_step *step, const struct spot *spot, const
     return spot_check_keys(spot, plain_keys, error);
 }
 
-static bool parse_any(struct decoder *decoder, const struct spot *spot, int depth, struct error *error)
+static bool add_step(void *context, const struct spot *spot, const char *type, struct error *error)
 {
-    static const char *const keys[] = {"type", "decoders", NULL};
-    const char *type;
-    if (!spot_type(spot, &type, error))
-        return false;
-    if (strcmp(type, "Sequence") != 0) {
-        if (decoder->count == DECODER_STEPS)
-            return spot_refuse(spot, error,
-                               "more than %d decoders are not supported; choose a model with another "
-                               "tokenizer",
-                               DECODER_STEPS);
-        return parse_step(&decoder->step[decoder->count++], spot, type, error);
-    }
-    const struct spot list = spot_key(spot, "decoders");
-    if (!spot_check_keys(spot, keys, error))
-        return false;
-    if (!json_is_array(list.value) || depth == SPOT_NESTING)
-        return spot_refuse(&list, error, "is no list, or too deep within others; get the file anew");
-    for (size_t index = 0; index < json_array_size(list.value); index++) {
-        const struct spot element = spot_element(&list, index);
-        if (!parse_any(decoder, &element, depth + 1, error))
-            return false;
-    }
-    return true;
+    struct decoder *const decoder = context;
+    if (decoder->count == DECODER_STEPS)
+        return spot_refuse(spot, error,
+                           "more than %d decoders are not supported; choose a model with another tokenizer",
+                           DECODER_STEPS);
+    return parse_step(&decoder->step[decoder->count++], spot, type, error);
 }
 
 bool decoder_parse(struct decoder *decoder, const struct spot *spot, struct error *error)
 {
     *decoder = (struct decoder){.given = !spot_is_null(spot)};
-    return !decoder->given || parse_any(decoder, spot, 0, error);
+    return !decoder->given || spot_each(spot, "decoders", add_step, decoder, error);
 }
 
 void decoder_free(struct decoder *decoder)

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+enum { NESTING_MAXIMUM = 16 }; /* sequences in sequences: more is no tokenizer */
+
 bool spot_refuse(const struct spot *spot, struct error *error, const char *format, ...)
 {
     char reason[1024];
@@ -58,6 +60,35 @@ bool spot_type(const struct spot *object, const char **type, struct error *error
     return spot_string(object, "type", type, &length, error);
 }
 
+/* `depth`: sequences that this one is in. */
+static bool each_below(const struct spot *component, const char *key, int depth, spot_take *take,
+                       void *context, struct error *error)
+{
+    const char *const keys[] = {"type", key, NULL};
+    const char *type;
+    if (!spot_type(component, &type, error))
+        return false;
+    if (strcmp(type, "Sequence") != 0)
+        return take(context, component, type, error);
+    const struct spot list = spot_key(component, key);
+    if (!spot_check_keys(component, keys, error))
+        return false;
+    if (!json_is_array(list.value) || depth == NESTING_MAXIMUM)
+        return spot_refuse(&list, error, "is no list, or too deep within others; get the file anew");
+    for (size_t index = 0; index < json_array_size(list.value); index++) {
+        const struct spot element = spot_element(&list, index);
+        if (!each_below(&element, key, depth + 1, take, context, error))
+            return false;
+    }
+    return true;
+}
+
+bool spot_each(const struct spot *component, const char *key, spot_take *take, void *context,
+               struct error *error)
+{
+    return each_below(component, key, 0, take, context, error);
+}
+
 bool spot_refuse_type(const struct spot *object, const char *kind, const char *type, struct error *error)
 {
     return spot_refuse(object, error,
@@ -73,6 +104,15 @@ bool spot_string(const struct spot *object, const char *key, const char **text, 
     *text = json_string_value(spot.value);
     *length = json_string_length(spot.value);
     return true;
+}
+
+bool spot_copy(const struct spot *object, const char *key, char **text, size_t *length, struct error *error)
+{
+    const char *found;
+    if (!spot_string(object, key, &found, length, error))
+        return false;
+    *text = strdup(found);
+    return *text || error_memory(error, object->path, *length, NULL);
 }
 
 bool spot_number(const struct spot *object, const char *key, int64_t most, int64_t *number,

@@ -8,8 +8,6 @@
 
 #include "core/error.h"
 
-#define SPOT_NESTING 16 /* sequences in sequences: more is no tokenizer */
-
 struct spot {
     const char *file;
     const json_t *value; /* NULL: absent */
@@ -29,12 +27,18 @@ bool spot_is_null(const struct spot *spot);
 bool spot_check_keys(const struct spot *object, const char *const *known, struct error *error);
 /* The object's "type", which is there. */
 bool spot_type(const struct spot *object, const char **type, struct error *error);
+/* Calls `take` for a component, with its type, or, where that is Sequence, for all in its list under `key`, in turn. */
+typedef bool spot_take(void *context, const struct spot *component, const char *type, struct error *error);
+bool spot_each(const struct spot *component, const char *key, spot_take *take, void *context,
+               struct error *error);
 /* Refuses a type that nobody here knows. */
 bool spot_refuse_type(const struct spot *object, const char *kind, const char *type, struct error *error);
 
 /* The text of a key, in the JSON's memory. */
 bool spot_string(const struct spot *object, const char *key, const char **text, size_t *length,
                  struct error *error);
+/* The same as a copy, malloc'ed and NUL-ended. */
+bool spot_copy(const struct spot *object, const char *key, char **text, size_t *length, struct error *error);
 /* A whole number from 0 to `most`. */
 bool spot_number(const struct spot *object, const char *key, int64_t most, int64_t *number,
                  struct error *error);

@@ -6,16 +6,6 @@
 
 /* ---- parse -------------------------------------------------------------------------------------------- */
 
-static bool copy_content(struct normalizer_step *step, const struct spot *spot, const char *key,
-                         struct error *error)
-{
-    const char *content;
-    if (!spot_string(spot, key, &content, &step->content_length, error))
-        return false;
-    step->content = strdup(content);
-    return step->content || error_memory(error, "a normaliser", step->content_length, NULL);
-}
-
 static bool parse_step(struct normalizer_step *step, const struct spot *spot, const char *type,
                        struct error *error)
 {
@@ -28,48 +18,33 @@ static bool parse_step(struct normalizer_step *step, const struct spot *spot, co
     }
     if (strcmp(type, "Prepend") == 0) {
         step->kind = NORMALIZER_PREPEND;
-        return spot_check_keys(spot, prepend_keys, error) && copy_content(step, spot, "prepend", error);
+        return spot_check_keys(spot, prepend_keys, error) &&
+               spot_copy(spot, "prepend", &step->content, &step->content_length, error);
     }
     if (strcmp(type, "Replace") == 0) {
         const struct spot pattern = spot_key(spot, "pattern");
         step->kind = NORMALIZER_REPLACE;
-        return spot_check_keys(spot, replace_keys, error) && copy_content(step, spot, "content", error) &&
+        return spot_check_keys(spot, replace_keys, error) &&
+               spot_copy(spot, "content", &step->content, &step->content_length, error) &&
                pattern_parse(&step->pattern, &pattern, error);
     }
     return spot_refuse_type(spot, "normaliser", type, error);
 }
 
-static bool parse_any(struct normalizer *normalizer, const struct spot *spot, int depth, struct error *error)
+static bool add_step(void *context, const struct spot *spot, const char *type, struct error *error)
 {
-    static const char *const keys[] = {"type", "normalizers", NULL};
-    const char *type;
-    if (!spot_type(spot, &type, error))
-        return false;
-    if (strcmp(type, "Sequence") != 0) {
-        if (normalizer->count == NORMALIZER_STEPS)
-            return spot_refuse(spot, error,
-                               "more than %d normalisers are not supported; choose a model with "
-                               "another tokenizer",
-                               NORMALIZER_STEPS);
-        return parse_step(&normalizer->step[normalizer->count++], spot, type, error);
-    }
-    const struct spot list = spot_key(spot, "normalizers");
-    if (!spot_check_keys(spot, keys, error))
-        return false;
-    if (!json_is_array(list.value) || depth == SPOT_NESTING)
-        return spot_refuse(&list, error, "is no list, or too deep within others; get the file anew");
-    for (size_t index = 0; index < json_array_size(list.value); index++) {
-        const struct spot element = spot_element(&list, index);
-        if (!parse_any(normalizer, &element, depth + 1, error))
-            return false;
-    }
-    return true;
+    struct normalizer *const normalizer = context;
+    if (normalizer->count == NORMALIZER_STEPS)
+        return spot_refuse(
+            spot, error, "more than %d normalisers are not supported; choose a model with another tokenizer",
+            NORMALIZER_STEPS);
+    return parse_step(&normalizer->step[normalizer->count++], spot, type, error);
 }
 
 bool normalizer_parse(struct normalizer *normalizer, const struct spot *spot, struct error *error)
 {
     *normalizer = (struct normalizer){0};
-    return spot_is_null(spot) || parse_any(normalizer, spot, 0, error);
+    return spot_is_null(spot) || spot_each(spot, "normalizers", add_step, normalizer, error);
 }
 
 void normalizer_free(struct normalizer *normalizer)

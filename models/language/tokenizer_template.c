@@ -69,39 +69,29 @@ static bool parse_template(struct token_template *template, const struct spot *s
                                  "another tokenizer");
 }
 
-static bool parse_any(struct token_template *template, const struct spot *spot, int64_t largest_id, int depth,
-                      struct error *error)
+struct parsing {
+    struct token_template *template;
+    int64_t largest_id;
+};
+
+static bool parse_processor(void *context, const struct spot *spot, const char *type, struct error *error)
 {
     static const char *const byte_level_keys[] = {"type", "add_prefix_space", "trim_offsets", "use_regex",
                                                   NULL};
-    static const char *const keys[] = {"type", "processors", NULL};
-    const char *type;
-    if (!spot_type(spot, &type, error))
-        return false;
+    const struct parsing *const parsing = context;
     if (strcmp(type, "ByteLevel") == 0)
         return spot_check_keys(spot, byte_level_keys, error);
-    if (strcmp(type, "TemplateProcessing") == 0)
-        return parse_template(template, spot, largest_id, error);
-    if (strcmp(type, "Sequence") != 0)
-        return spot_refuse_type(spot, "post-processor", type, error);
-    const struct spot list = spot_key(spot, "processors");
-    if (!spot_check_keys(spot, keys, error))
-        return false;
-    if (!json_is_array(list.value) || depth == SPOT_NESTING)
-        return spot_refuse(&list, error, "is no list, or too deep within others; get the file anew");
-    for (size_t index = 0; index < json_array_size(list.value); index++) {
-        const struct spot element = spot_element(&list, index);
-        if (!parse_any(template, &element, largest_id, depth + 1, error))
-            return false;
-    }
-    return true;
+    return strcmp(type, "TemplateProcessing") == 0
+               ? parse_template(parsing->template, spot, parsing->largest_id, error)
+               : spot_refuse_type(spot, "post-processor", type, error);
 }
 
 bool token_template_parse(struct token_template *template, const struct spot *spot, int64_t largest_id,
                           struct error *error)
 {
+    struct parsing parsing = {template, largest_id};
     *template = (struct token_template){0};
-    return spot_is_null(spot) || parse_any(template, spot, largest_id, 0, error);
+    return spot_is_null(spot) || spot_each(spot, "processors", parse_processor, &parsing, error);
 }
 
 void token_template_free(struct token_template *template)

@@ -83,9 +83,9 @@ static bool parse_byte_level(struct word_step *step, const struct spot *spot, st
            pattern_compile(&step->pattern, spot, GPT2_EXPRESSION, sizeof GPT2_EXPRESSION - 1, error);
 }
 
-static bool parse_step(struct word_splitter *splitter, const struct spot *spot, const char *type,
-                       struct error *error)
+static bool add_step(void *context, const struct spot *spot, const char *type, struct error *error)
 {
+    struct word_splitter *const splitter = context;
     static const char *const digit_keys[] = {"type", "individual_digits", NULL};
     if (splitter->count == WORD_STEPS || splitter->byte_level)
         return spot_refuse(spot, error, "%s is not supported; choose a model with another tokenizer",
@@ -107,31 +107,10 @@ static bool parse_step(struct word_splitter *splitter, const struct spot *spot, 
     return spot_refuse_type(spot, "pre-tokeniser", type, error);
 }
 
-static bool parse_any(struct word_splitter *splitter, const struct spot *spot, int depth, struct error *error)
-{
-    static const char *const keys[] = {"type", "pretokenizers", NULL};
-    const char *type;
-    if (!spot_type(spot, &type, error))
-        return false;
-    if (strcmp(type, "Sequence") != 0)
-        return parse_step(splitter, spot, type, error);
-    const struct spot list = spot_key(spot, "pretokenizers");
-    if (!spot_check_keys(spot, keys, error))
-        return false;
-    if (!json_is_array(list.value) || depth == SPOT_NESTING)
-        return spot_refuse(&list, error, "is no list, or too deep within others; get the file anew");
-    for (size_t index = 0; index < json_array_size(list.value); index++) {
-        const struct spot element = spot_element(&list, index);
-        if (!parse_any(splitter, &element, depth + 1, error))
-            return false;
-    }
-    return true;
-}
-
 bool word_splitter_parse(struct word_splitter *splitter, const struct spot *spot, struct error *error)
 {
     *splitter = (struct word_splitter){0};
-    return spot_is_null(spot) || parse_any(splitter, spot, 0, error);
+    return spot_is_null(spot) || spot_each(spot, "pretokenizers", add_step, splitter, error);
 }
 
 void word_splitter_free(struct word_splitter *splitter)
