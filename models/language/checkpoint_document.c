@@ -81,13 +81,3 @@ bool document_is_off(const struct document *document, const char *key)
 {
     return document_value_is_off(json_object_get(document->object, key));
 }
-
-bool document_refuse_unless_off(const struct document *document, const char *const *keys, int count,
-                                struct error *error)
-{
-    for (int key = 0; key < count; key++)
-        if (!document_is_off(document, keys[key]))
-            return error_at(error, ERROR_RUN, document->path, 0,
-                            "'%s' is not supported; choose a model without it", keys[key]);
-    return true;
-}

@@ -32,7 +32,5 @@ bool document_number(const struct document *document, const json_t *object, cons
 /* True when the value is absent (NULL), null, false, an empty object or list, or "": whatever it asks for is off. */
 bool document_value_is_off(const json_t *value);
 bool document_is_off(const struct document *document, const char *key);
-bool document_refuse_unless_off(const struct document *document, const char *const *keys, int count,
-                                struct error *error);
 
 #endif

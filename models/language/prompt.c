@@ -99,12 +99,6 @@ int64_t prompt_length_longest(const struct prompt_settings *settings, const stru
     return longest < settings->length_maximum ? longest : settings->length_maximum;
 }
 
-int64_t prompt_fitting_items(const struct prompt_settings *settings, int32_t user, const int32_t *items,
-                             int64_t item_count)
-{
-    return fitting_from_last(settings->layout, item_budget(settings, user), items, item_count);
-}
-
 /* ---- writing ------------------------------------------------------------------------------------------ */
 
 static int64_t write_tokens(int32_t *tokens, const int32_t *source, int64_t count)

@@ -37,10 +37,6 @@ int64_t prompt_length_bound(const struct prompt_settings *settings, int32_t user
 /* Tokens that hold the prompt of every user of `train`, whatever items of his are shown; at most length_maximum. */
 int64_t prompt_length_longest(const struct prompt_settings *settings, const struct csr *train);
 
-/* How many of the items, the newest (last) ones, are in a prompt of the user; shuffled, about as many are. */
-int64_t prompt_fitting_items(const struct prompt_settings *settings, int32_t user, const int32_t *items,
-                             int64_t item_count);
-
 /* Writes a context for inference into tokens [settings->length_maximum]; returns its length. `draw` numbers
  * the shuffled contexts of a user: the order is a function of (seed, user, draw). */
 int64_t prompt_context(int32_t *tokens, const struct prompt_settings *settings, int32_t user,
