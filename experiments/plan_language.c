@@ -617,6 +617,9 @@ static bool plan_rankings(struct language_plan *language, int contestant, struct
     const double rows = (double)plan->train.rows *
                         (double)(given->settings.ranked_items < items ? given->settings.ranked_items : items);
     const double rankings = config_boolean(plan->run.config, "prompts.shuffle") ? 1 : 2;
+    snprintf(stage->work, sizeof stage->work, "%s rankings for %lld users, %lld context%s each",
+             given->settings.ranking, (long long)plan->train.rows, (long long)given->settings.contexts,
+             given->settings.contexts == 1 ? "" : "s");
     stage->file_count = 0;
     plan_add_file(stage, "rankings", rankings * 4.2 * rows);
     plan_add_file(stage, "models", (double)plan->study.seeds * rankings * 5 * rows);

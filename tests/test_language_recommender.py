@@ -294,7 +294,7 @@ def test_again(folder):
 def test_plan(folder):
     config, _ = write_config(folder, "planned")
     result = idrec("plan", config)
-    check(result.returncode == 0 and "rankings for 160 users" in result.stdout, f"plan: {result.stdout} {result.stderr}")
+    check(result.returncode == 0 and "exact rankings for 160 users" in result.stdout, f"plan: {result.stdout} {result.stderr}")
     check("generate" not in result.stdout, "plan: generation, which nothing needs")
 
 
