@@ -48,7 +48,7 @@ static void add_row(struct hit_counts *counts, bool judged, bool hit, bool prefe
     counts->preferred += preferred;
     counts->judged += judged;
     counts->hits += hit;
-    counts->chance += judged ? chance : 0;
+    counts->chance += chance;
 }
 
 static int64_t count_unseen(const struct csr *items, const struct csr *train, int64_t user)

@@ -71,6 +71,8 @@ static void test_long_tail_is_what_the_head_leaves(void **state)
     require(long_tail(tail, popularity, 6, 0.6, &error), &error); /* 4 + 2 of 9 are enough, 4 are not */
     const bool outside[6] = {false, false, true, true, true, true};
     assert_memory_equal(tail, outside, sizeof outside);
+    require(long_tail(tail, popularity, 6, 2.0 / 3, &error), &error); /* 6 of 9 are two thirds */
+    assert_memory_equal(tail, outside, sizeof outside);
     require(long_tail(tail, popularity, 6, 0.67, &error), &error); /* of equals the lower number is head */
     const bool further[6] = {false, false, false, true, true, true};
     assert_memory_equal(tail, further, sizeof further);
@@ -149,6 +151,11 @@ static void test_groups_by_history(void **state)
     assert_memory_equal(groups.of, expected, sizeof expected);
     assert_int_equal(groups_size(&groups, 1), 2);
     groups_free(&groups);
+    const int32_t odd[] = {0, 1, 3}; /* of lengths 4, 2, 1: half of them, or more, do not exceed 2 */
+    require(groups_by_history(&groups, &train, odd, 3, 2, &error), &error);
+    assert_int_equal(groups.count, 2);
+    assert_string_equal(groups.name[0], "up to 2");
+    groups_free(&groups);
     require(groups_by_history(&groups, &train, two, 2, 4, &error), &error);
     assert_int_equal(groups.count, 1);
     assert_string_equal(groups.name[0], "all");
@@ -163,9 +170,9 @@ static void test_groups_by_popularity(void **state)
     (void)state;
     struct error error = ERROR_INITIALIZER;
     struct groups groups;
-    const int64_t popularity[] = {1, 5, 1, 0, 9, 1};
-    require(groups_by_popularity(&groups, popularity, 6, 3, &error), &error);
-    const int32_t expected[] = {1, 0, 1, 2, 0, 2};
+    const int64_t popularity[] = {1, 5, 1, 0, 9, 1, 4};
+    require(groups_by_popularity(&groups, popularity, 7, 3, &error), &error);
+    const int32_t expected[] = {1, 0, 1, 2, 0, 2, 0};
     assert_memory_equal(groups.of, expected, sizeof expected);
     groups_free(&groups);
 }
