@@ -12,6 +12,7 @@
 
 struct implementation {
     uintptr_t next;
+    size_t memory; /* bytes; 0: not known */
 };
 
 static void *counting_allocate(struct backend *backend, size_t bytes)
@@ -28,10 +29,20 @@ static void counting_release(struct backend *backend, void *memory)
     (void)memory;
 }
 
+/* 1 where nothing is left, as 0 says that it is not known. */
 static size_t counting_free_memory(struct backend *backend)
 {
-    (void)backend;
-    return 0;
+    const struct implementation *const implementation = backend->implementation;
+    const size_t memory = implementation->memory, taken = backend->memory.bytes;
+    if (memory == 0)
+        return 0;
+    return memory > taken ? memory - taken : 1;
+}
+
+void counting_backend_set_memory(struct backend *backend, size_t bytes)
+{
+    struct implementation *const implementation = backend->implementation;
+    implementation->memory = bytes;
 }
 
 static void counting_fill_zero(struct backend *backend, void *memory, size_t bytes)

@@ -12,5 +12,8 @@
 
 /* Counts what `device` would do: padding and sizes of blocks depend on it. */
 struct backend *counting_backend_open(enum device_kind device, int threads, struct error *error);
+/* Lets it have so many bytes, of which free_memory() tells the rest; until then, how many it has is not known. More than
+ * that are handed out all the same. */
+void counting_backend_set_memory(struct backend *backend, size_t bytes);
 
 #endif

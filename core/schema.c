@@ -190,7 +190,12 @@ const struct schema_entry schema[] = {
     BOOLEAN("generate.constrained", "true", "only items that the user has not interacted with can be drawn; false: "
                                             "anything, and what is invalid is counted")
     INTEGER("generate.batch", "256", 1, 1e6,
-            "sequences decoded together; does not change the result on the CPU, and on a GPU only by rounding")
+            "most sequences decoded together, lowered to what fits into `memory`; does not change the result on the CPU, and on a "
+            "GPU only by rounding")
+    NUMBER("generate.memory", "0", 0, 1e6,
+           "GiB of keys and values of the sequences decoded together, here and by the recommender language_model; 0: on a GPU nine "
+           "tenths of what is free there besides the activations, on the CPU 1, or up to half of what is free where 64 sequences "
+           "need more. One sequence must fit (beam, beam_lists: all beams)")
 
     SECTION("augment", "Filters and choice of what is added to the recommenders' training data.")
     CHOICE("augment.select", "validation", "validation|fixed",

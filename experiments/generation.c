@@ -1,12 +1,18 @@
 #include "experiments/generation.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/file.h"
 
 enum { PART_USERS = 512 };
+
+size_t generation_cache_bytes(const struct config *config)
+{
+    return (size_t)ceil(config_number(config, "generate.memory") * 0x1p30);
+}
 
 /* A generation under way. */
 struct generation {

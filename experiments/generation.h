@@ -9,8 +9,8 @@
 #include "experiments/generator.h"
 #include "experiments/language_model.h"
 
-/* What may take the keys and values of contexts. */
-#define GENERATION_CACHE_BYTES ((size_t)1 << 30)
+/* What keys and values may take, as generate.memory says; 0: what suits the device (cache_choose_slots()). */
+size_t generation_cache_bytes(const struct config *config);
 
 struct generation_request {
     const struct run *run;

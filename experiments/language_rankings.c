@@ -61,7 +61,7 @@ static struct generator_source source_of(const struct contestant *contestant, co
         .ranking = {.vocabulary = prompts->vocabulary,
                     .prompt = prompts->settings,
                     .batch = settings->batch,
-                    .cache_bytes = GENERATION_CACHE_BYTES,
+                    .cache_bytes = generation_cache_bytes(study->config),
                     .contexts = settings->contexts,
                     .items_maximum = settings->ranked_items < items ? settings->ranked_items : items,
                     .seed = seed},

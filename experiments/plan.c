@@ -125,6 +125,7 @@ static void find_memory(struct plan *plan)
         plan->memory_available = (double)device->free_memory(plan->device);
     else if (plan->memory_available <= 0 && device && host < INT64_MAX)
         plan->memory_available = (double)host;
+    counting_backend_set_memory(plan->run.backend, (size_t)plan->memory_available);
 }
 
 /* Reading and splitting is measured; it takes about 64 bytes of memory a row. */

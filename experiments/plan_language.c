@@ -477,7 +477,7 @@ static bool plan_untrained_base(struct language_plan *language, struct error *er
 /* ---- generation --------------------------------------------------------------------------------------- */
 
 static bool count_generation(struct work_done *done, struct plan_stage *stage, struct plan *plan,
-                             const struct language_shape *shape, struct error *error)
+                             struct language_shape *shape, struct error *error)
 {
     struct backend *const backend = plan->run.backend;
     const int64_t users = shape->train->rows < 4 * COUNTED_USERS ? shape->train->rows : COUNTED_USERS;
@@ -487,7 +487,8 @@ static bool count_generation(struct work_done *done, struct plan_stage *stage, s
     take_arenas(stage, model);
     const size_t before = backend->memory.bytes;
     backend->memory.peak = before;
-    const bool fine = work_generate(done, shape, model, users, INFINITY, error);
+    const bool fine =
+        shape_choose_slots(shape, model, error) && work_generate(done, shape, model, users, INFINITY, error);
     plan_add_memory(stage, "attention cache and ranking", (double)(backend->memory.peak - before));
     transformer_free(model);
     return fine;
@@ -541,10 +542,11 @@ static void fill_generation(struct plan_stage *stage, const struct language_shap
     plan_add_memory(stage, "what was generated", 48 * rows);
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
     plan_add_file(stage, "generated.h5", 4.2 * rows + 2e4);
-    snprintf(stage->work, sizeof stage->work, "%s for %.0f users, %lld context%s each",
+    snprintf(stage->work, sizeof stage->work,
+             "%s for %.0f users, %lld context%s each; %lld sequence%s decoded together",
              shape->ranking ? "rankings" : "lists", users, (long long)shape->ranker.contexts,
-             shape->ranker.contexts == 1 ? "" : "s");
-    stage->lower = "lower generate.batch or prompts.length";
+             shape->ranker.contexts == 1 ? "" : "s", (long long)shape->slots, shape->slots == 1 ? "" : "s");
+    stage->lower = "lower generate.memory, generate.batch or prompts.length";
 }
 
 static bool time_generation(struct plan_stage *stage, const struct language_plan *language,
@@ -561,6 +563,8 @@ static bool time_generation(struct plan_stage *stage, const struct language_plan
     }
     struct language_shape part = shape_to_measure(shape, plan, language->text);
     struct work_done done;
+    if (shape->slots < part.ranker.batch)
+        part.ranker.batch = part.sampler.batch = shape->slots;
     if (part.settings.layers != shape->settings.layers)
         shorten_contexts(&part, plan);
     if (!measure_generation(&done, &part, plan, error))

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "core/file.h"
-#include "models/language/cache.h"
 #include "models/language/context_cache.h"
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -141,11 +140,33 @@ int64_t shape_context_tokens(const struct language_shape *shape)
     return sum;
 }
 
-/* One step of all rows of the cache, and reading the contexts of as many users: what sampling is made of. */
+bool shape_choose_slots(struct language_shape *shape, const struct transformer *model, struct error *error)
+{
+    const struct sampler_settings *const sampler = &shape->sampler;
+    const struct ranker_settings *const ranker = &shape->ranker;
+    const struct slots_wanted ranked = {.capacity = ranker->prompt.length_maximum + 1,
+                                        .most = ranker->batch,
+                                        .least = 1,
+                                        .bytes = ranker->cache_bytes};
+    const struct slots_wanted sampled = {.capacity = sampler->prompt.length_maximum + sampler->items_maximum,
+                                         .most = sampler->batch,
+                                         .least = 1,
+                                         .bytes = sampler->cache_bytes};
+    const struct context_settings contexts = {.prompt = sampler->prompt,
+                                              .batch = sampler->batch,
+                                              .least = 1,
+                                              .cache_bytes = sampler->cache_bytes,
+                                              .tokens_after = sampler->items_maximum};
+    if (!shape->ranking && !prompt_layout_single(sampler->prompt.layout))
+        return context_cache_slots(&shape->slots, model, &contexts, error);
+    return cache_choose_slots(&shape->slots, model, shape->ranking ? &ranked : &sampled, error);
+}
+
+/* One step of all slots of the cache, and reading the contexts of as many users: what sampling is made of. */
 struct sampling_count {
     struct cache *cache;
-    int64_t rows;
-    int32_t *tokens, *slot, *token, *position; /* [length_maximum], [rows] each */
+    int64_t slots;
+    int32_t *tokens, *slot, *token, *position; /* [length_maximum], [slots] each */
 };
 
 static bool open_sampling(struct sampling_count *count, const struct language_shape *shape,
@@ -153,23 +174,16 @@ static bool open_sampling(struct sampling_count *count, const struct language_sh
 {
     const struct sampler_settings *const sampler = &shape->sampler;
     const int64_t capacity = sampler->prompt.length_maximum + sampler->items_maximum;
-    const struct context_settings contexts = {.prompt = sampler->prompt,
-                                              .batch = sampler->batch,
-                                              .cache_bytes = sampler->cache_bytes,
-                                              .tokens_after = sampler->items_maximum};
-    const int64_t rows = prompt_layout_single(sampler->prompt.layout)
-                             ? cache_slots_within(model, capacity, sampler->batch, sampler->cache_bytes)
-                             : context_cache_slots(model, &contexts);
-    const struct cache_settings settings = {.slots = rows, .capacity = capacity};
+    const struct cache_settings settings = {.slots = shape->slots, .capacity = capacity};
     *count = (struct sampling_count){
-        .rows = rows,
+        .slots = settings.slots,
         .tokens = malloc((size_t)sampler->prompt.length_maximum * sizeof(int32_t)),
-        .slot = calloc((size_t)rows, sizeof(int32_t)),
-        .token = calloc((size_t)rows, sizeof(int32_t)),
-        .position = calloc((size_t)rows, sizeof(int32_t)),
+        .slot = calloc((size_t)settings.slots, sizeof(int32_t)),
+        .token = calloc((size_t)settings.slots, sizeof(int32_t)),
+        .position = calloc((size_t)settings.slots, sizeof(int32_t)),
     };
     return ((count->tokens && count->slot && count->token && count->position) ||
-            error_memory(error, "rows of lists", (size_t)rows * 12, NULL)) &&
+            error_memory(error, "rows of lists", (size_t)settings.slots * 12, NULL)) &&
            cache_create(&count->cache, model, &settings, error);
 }
 
@@ -189,6 +203,13 @@ static void add_times(struct work_done *done, const struct operation_counters *w
     done->work.bytes += times * work->bytes;
 }
 
+/* The lists of a context that are decoded at the same time share it. */
+static double times_read(const struct sampler_settings *sampler, int64_t slots)
+{
+    const int64_t contexts = smaller(sampler->contexts, sampler->samples);
+    return 1.0 + ((double)sampler->samples / (double)contexts - 1.0) / (double)slots;
+}
+
 static bool count_sampling(struct work_done *done, const struct language_shape *shape,
                            struct transformer *model, int64_t users, struct error *error)
 {
@@ -201,22 +222,22 @@ static bool count_sampling(struct work_done *done, const struct language_shape *
     for (int64_t user = 0; opened && user < users; user++) {
         const int64_t length =
             context_tokens(shape, &sampler->prompt, count.tokens, user * shape->train->rows / users);
-        cache_read(count.cache, (int32_t)(user % count.rows), count.tokens, length - 1);
+        cache_read(count.cache, (int32_t)(user % count.slots), count.tokens, length - 1);
         done->tokens += contexts * (length - 1) + sampler->samples * sampler->items_maximum;
-        if ((user + 1) % count.rows == 0)
+        if ((user + 1) % count.slots == 0)
             cache_flush(count.cache);
     }
     if (opened) {
         cache_flush(count.cache);
-        add_times(done, &backend->counters, (double)contexts);
+        add_times(done, &backend->counters, (double)contexts * times_read(sampler, count.slots));
         backend_reset_counters(backend);
-        for (int64_t row = 0; row < count.rows; row++)
+        for (int64_t row = 0; row < count.slots; row++)
             count.slot[row] = (int32_t)row;
-        const struct decode_step step = {count.rows, count.slot, count.token, count.position};
+        const struct decode_step step = {count.slots, count.slot, count.token, count.position};
         cache_decode(count.cache, &step, &logits);
         backend->counters.floating_point_operations += 4.0 * (double)tensor_count(&logits);
         add_times(done, &backend->counters,
-                  (double)(users * sampler->samples * sampler->items_maximum) / (double)count.rows);
+                  (double)(users * sampler->samples * sampler->items_maximum) / (double)count.slots);
     }
     close_sampling(&count);
     return opened && backend_synchronize(backend, error);

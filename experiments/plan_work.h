@@ -22,6 +22,8 @@ struct language_shape {
     struct sampler_settings sampler;
     bool ranking;
     int64_t item_tokens; /* of an item in a list of the sampler, about; 0: one */
+    int64_t
+        slots; /* sequences that generation decodes together; 0: shape_choose_slots() has not found it yet */
 };
 
 /* What was done, and how long it took. */
@@ -47,9 +49,12 @@ bool work_validate(struct work_done *done, const struct language_shape *shape, s
                    int64_t users, struct error *error);
 
 /* Asks for lists of users, some here and some there, until `users` are done or the time is over. On a backend that counts
- * sampling is counted a context and a step at a time, with lists as long as they can be. */
+ * sampling is counted a context and a step at a time, with lists as long as they can be and the shape's slots. */
 bool work_generate(struct work_done *done, const struct language_shape *shape, struct transformer *model,
                    int64_t users, double seconds, struct error *error);
+
+/* Sets the slots of the attention cache, as generation does. */
+bool shape_choose_slots(struct language_shape *shape, const struct transformer *model, struct error *error);
 
 /* Tokens of all contexts that generation reads, each once. */
 int64_t shape_context_tokens(const struct language_shape *shape);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/language/ranker.h"
 #include "models/language/sampler.h"
 #include "tests/prompt_layouts.h"
 
@@ -99,6 +100,17 @@ static inline struct sampler_settings sampler_settings(int64_t items, int64_t le
         .constrained = true};
 }
 
+/* Numbers of slots about and between those of whole blocks of rows. */
+static const int64_t slot_counts[] = {1, 3, 63, 64, 65, 200};
+enum { SLOT_COUNTS = sizeof slot_counts / sizeof *slot_counts };
+
+static inline bool same_list(const struct proposal_list *a, const struct proposal_list *b)
+{
+    return a->count == b->count && a->valid == b->valid && a->invalid == b->invalid &&
+           a->already_seen == b->already_seen && a->duplicate == b->duplicate &&
+           memcmp(a->row, b->row, (size_t)a->count * sizeof *a->row) == 0;
+}
+
 static inline struct proposal_list
 run_sampler(struct transformer *model, const struct sampler_settings *settings, const struct csr *train)
 {
@@ -110,6 +122,31 @@ run_sampler(struct transformer *model, const struct sampler_settings *settings, 
     sampler_free(sampler);
     proposal_list_sort(&list);
     proposal_list_vote(&list);
+    return list;
+}
+
+static inline struct ranker_settings ranker_settings(int64_t items, int64_t length)
+{
+    const struct vocabulary vocabulary = {.items = items, .users = 1000};
+    return (struct ranker_settings){
+        .vocabulary = vocabulary,
+        .prompt = {.layout = layout_of_ids(vocabulary, true), .shuffle = true, .length_maximum = length},
+        .batch = 64,
+        .cache_bytes = (size_t)1 << 28,
+        .contexts = 3,
+        .items_maximum = 5,
+        .seed = 4};
+}
+
+static inline struct proposal_list run_ranker(struct transformer *model,
+                                              const struct ranker_settings *settings, const struct csr *train)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct proposal_list list = {.count = 0};
+    struct ranker *ranker;
+    require(ranker_create(&ranker, model, settings, train, &error), &error);
+    require(ranker_run(ranker, 0, train->rows, &list, &error), &error);
+    ranker_free(ranker);
     return list;
 }
 

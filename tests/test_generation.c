@@ -4,13 +4,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/counting.h"
 #include "core/file.h"
 #include "core/store.h"
 #include "experiments/generated.h"
 #include "experiments/run.h"
 #include "models/language/cache.h"
 #include "models/language/checkpoint.h"
-#include "models/language/ranker.h"
 #include "tests/generation_models.h"
 
 /* ---- the cache ---------------------------------------------------------------------------------------- */
@@ -36,7 +36,7 @@ static void compare_with_uncached(int64_t key_heads, bool positions, enum frozen
     struct transformer_settings shape = model_settings(VOCABULARY, key_heads, positions);
     shape.frozen = frozen;
     struct transformer *model = make_model(backend, shape, LENGTH);
-    const struct cache_settings settings = {.slots = 128, .capacity = LENGTH, .pass_tokens = 100};
+    const struct cache_settings settings = {.slots = CACHED, .capacity = LENGTH, .pass_tokens = 100};
     struct random_stream stream = random_stream_open(1, RANDOM_TEST, 0, 0);
     struct cache *cache;
     int32_t tokens[CACHED][LENGTH], position[CACHED], slot[CACHED], next[CACHED];
@@ -45,7 +45,7 @@ static void compare_with_uncached(int64_t key_heads, bool positions, enum frozen
     for (int row = 0; row < CACHED; row++) {
         for (int i = 0; i < LENGTH; i++)
             tokens[row][i] = (int32_t)random_below(&stream, VOCABULARY);
-        slot[row] = (int32_t)(127 - row);
+        slot[row] = CACHED - 1 - row;
         position[row] = 1 + row % 30;
         if (row == 1) {
             position[row] = position[0] = 9;
@@ -319,23 +319,11 @@ static void test_ranking(void **state)
 {
     (void)state;
     enum { ITEMS = 40, TRAIN = 12, USERS = 30, BEST = 5 };
-    struct error error = ERROR_INITIALIZER;
     struct backend *backend = open_backend(2);
     struct transformer *model = make_model(backend, model_settings(CONTROL_TOKEN_COUNT + ITEMS, 2, true), 64);
     struct csr train = make_train(USERS, ITEMS, TRAIN);
-    const struct vocabulary vocabulary = {.items = ITEMS, .users = USERS};
-    const struct ranker_settings settings = {
-        .vocabulary = vocabulary,
-        .prompt = {.layout = layout_of_ids(vocabulary, true), .shuffle = true, .length_maximum = 16},
-        .batch = 64,
-        .cache_bytes = 1,
-        .contexts = 3,
-        .items_maximum = BEST,
-        .seed = 4};
-    struct proposal_list list = {.count = 0};
-    struct ranker *ranker;
-    require(ranker_create(&ranker, model, &settings, &train, &error), &error);
-    require(ranker_run(ranker, 0, USERS, &list, &error), &error);
+    const struct ranker_settings settings = ranker_settings(ITEMS, TRAIN + 4);
+    struct proposal_list list = run_ranker(model, &settings, &train);
     assert_int_equal(list.count, USERS * BEST);
     for (int32_t user = 0; user < USERS; user++) {
         const struct proposal *row = list.row + user * BEST;
@@ -352,9 +340,113 @@ static void test_ranking(void **state)
             better += log(mean[item]) > (double)row[BEST - 1].log_probability + 1e-4;
         assert_true(better < BEST);
     }
-    ranker_free(ranker);
     proposal_list_free(&list);
     csr_free(&train);
+    transformer_free(model);
+    backend_close(backend);
+}
+
+/* ---- slots -------------------------------------------------------------------------------------------- */
+
+/* More lists and contexts than any number of slots. */
+static void test_any_number_of_slots(void **state)
+{
+    (void)state;
+    enum { ITEMS = 40, TRAIN = 12, USERS = 70 };
+    struct backend *backend = open_backend(2);
+    struct transformer *model = make_model(backend, model_settings(CONTROL_TOKEN_COUNT + ITEMS, 2, true), 0);
+    struct csr train = make_train(USERS, ITEMS, TRAIN);
+    struct sampler_settings sampling = sampler_settings(ITEMS, TRAIN + 4);
+    struct ranker_settings ranking = ranker_settings(ITEMS, TRAIN + 4);
+    sampling.samples = 3;
+    sampling.contexts = 2;
+    struct proposal_list drawn = run_sampler(model, &sampling, &train);
+    struct proposal_list ranked = run_ranker(model, &ranking, &train);
+    for (int i = 0; i < SLOT_COUNTS; i++) {
+        sampling.batch = ranking.batch = slot_counts[i];
+        struct proposal_list lists = run_sampler(model, &sampling, &train);
+        struct proposal_list rankings = run_ranker(model, &ranking, &train);
+        assert_true(same_list(&drawn, &lists));
+        assert_true(same_list(&ranked, &rankings));
+        proposal_list_free(&lists);
+        proposal_list_free(&rankings);
+    }
+    proposal_list_free(&drawn);
+    proposal_list_free(&ranked);
+    csr_free(&train);
+    transformer_free(model);
+    backend_close(backend);
+}
+
+/* A model on a device that has so much memory; 0: nobody knows how much. */
+static struct transformer *model_with_memory(enum device_kind device, size_t memory)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct backend *backend = counting_backend_open(device, 1, &error);
+    struct transformer_settings shape = model_settings(1000, 4, true);
+    struct transformer *model;
+    assert_non_null(backend);
+    counting_backend_set_memory(backend, memory);
+    shape.layers = 16;
+    require(transformer_create(&model, backend, &shape, NULL, TRAIN_NOTHING, 0, 0, 7, &error), &error);
+    return model;
+}
+
+enum { SLOT_CAPACITY = 4096 };
+#define SLOT_BYTES ((size_t)2 * 16 * SLOT_CAPACITY * 32 * sizeof(float)) /* 16 MiB */
+#define GIB ((size_t)1 << 30)
+
+static int64_t slots_of(enum device_kind device, size_t memory, struct slots_wanted wanted)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct transformer *model = model_with_memory(device, memory);
+    struct backend *backend = transformer_backend(model);
+    int64_t slots;
+    wanted.capacity = SLOT_CAPACITY;
+    require(cache_choose_slots(&slots, model, &wanted, &error), &error);
+    transformer_free(model);
+    backend_close(backend);
+    return slots;
+}
+
+static void test_choice_of_slots(void **state)
+{
+    (void)state;
+    const struct slots_wanted many = {.most = 1000, .least = 1}, beams = {.most = 1000, .least = 100};
+    struct slots_wanted given = {.most = 40, .least = 1, .bytes = 20 * SLOT_BYTES - 1};
+    assert_int_equal(slots_of(DEVICE_CPU, 0, given), 19);
+    given.bytes = 40 * SLOT_BYTES;
+    assert_int_equal(slots_of(DEVICE_CPU, 0, given), 40);
+    given.bytes = 400 * SLOT_BYTES;
+    assert_int_equal(slots_of(DEVICE_CUDA, 4 * SLOT_BYTES, given), 40);
+    given.most = 1000;
+    given.bytes = 150 * SLOT_BYTES;
+    assert_int_equal(slots_of(DEVICE_CPU, 0, given), 128); /* whole blocks of rows */
+    assert_int_equal(slots_of(DEVICE_CUDA, 0, given), 150);
+    given.least = 130;
+    assert_int_equal(slots_of(DEVICE_CPU, 0, given), 150);
+    assert_int_equal(slots_of(DEVICE_CPU, 0, many), GIB / SLOT_BYTES);
+    assert_int_equal(slots_of(DEVICE_CUDA, 0, many), 1000);
+    assert_int_equal(slots_of(DEVICE_CPU, GIB, beams), 100);
+    assert_int_equal(slots_of(DEVICE_CUDA, GIB / 64, many), 1);
+    const int64_t found = slots_of(DEVICE_CUDA, 8 * GIB, many);
+    assert_true(found >= (int64_t)(5 * GIB / SLOT_BYTES) && found <= (int64_t)(7 * GIB / SLOT_BYTES));
+    assert_int_equal((size_t)found * SLOT_BYTES % GIB, 0);
+}
+
+static void test_refusal_of_slots(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct transformer *model = model_with_memory(DEVICE_CUDA, 0);
+    struct backend *backend = transformer_backend(model);
+    const struct slots_wanted wanted = {
+        .capacity = SLOT_CAPACITY, .most = 40, .least = 32, .bytes = 31 * SLOT_BYTES};
+    int64_t slots;
+    assert_false(cache_choose_slots(&slots, model, &wanted, &error));
+    assert_int_equal(error.kind, ERROR_USAGE);
+    assert_non_null(strstr(error.message, "32 sequences of up to 4096 tokens take 0.5 GiB"));
+    assert_non_null(strstr(error.message, "generate.memory is 0.484; raise it, or lower prompts.length"));
     transformer_free(model);
     backend_close(backend);
 }
@@ -548,10 +640,11 @@ static void test_resume(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cache),       cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_frequencies), cmocka_unit_test(test_constraints),
-        cmocka_unit_test(test_ranking),     cmocka_unit_test(test_independence),
-        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_cache),           cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_frequencies),     cmocka_unit_test(test_constraints),
+        cmocka_unit_test(test_ranking),         cmocka_unit_test(test_any_number_of_slots),
+        cmocka_unit_test(test_choice_of_slots), cmocka_unit_test(test_refusal_of_slots),
+        cmocka_unit_test(test_independence),    cmocka_unit_test(test_resume),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "models/language/cache.h"
-#include "models/language/ranker.h"
 #include "tests/generation_models.h"
 #include "tests/host_device.h"
 
@@ -40,7 +39,7 @@ static void compare_with_uncached(struct backend *cpu, struct backend *device, e
 {
     struct error error = ERROR_INITIALIZER;
     struct transformer *reference = open_model(cpu, PRECISION_F32), *model = open_model(device, precision);
-    const struct cache_settings settings = {.slots = 64, .capacity = LENGTH, .pass_tokens = 100};
+    const struct cache_settings settings = {.slots = CACHED, .capacity = LENGTH, .pass_tokens = 100};
     struct random_stream stream = random_stream_open(1, RANDOM_TEST, 0, 0);
     int32_t tokens[CACHED][LENGTH], position[CACHED], slot[CACHED], next[CACHED];
     struct cache *cache;
@@ -51,7 +50,7 @@ static void compare_with_uncached(struct backend *cpu, struct backend *device, e
     for (int row = 0; row < CACHED; row++) {
         for (int i = 0; i < LENGTH; i++)
             tokens[row][i] = (int32_t)random_below(&stream, CLASSES);
-        slot[row] = (int32_t)(63 - row);
+        slot[row] = CACHED - 1 - row;
         position[row] = 1 + row * 7 % (LENGTH - STEPS - 1);
         if (row == 1) {
             position[1] = position[0];
@@ -109,13 +108,6 @@ static struct sampler_settings sampling_way(int way)
     settings.constrained = way != 1;
     settings.end_trained = way == 2;
     return settings;
-}
-
-static bool same_list(const struct proposal_list *a, const struct proposal_list *b)
-{
-    return a->count == b->count && a->valid == b->valid && a->invalid == b->invalid &&
-           a->already_seen == b->already_seen && a->duplicate == b->duplicate &&
-           memcmp(a->row, b->row, (size_t)a->count * sizeof *a->row) == 0;
 }
 
 /* Lists that are not the same items in the same order; the log-probabilities of the others must agree. */
@@ -203,24 +195,11 @@ static void samples_of_bf16_are_valid(void **state)
 
 /* ---- ranking ------------------------------------------------------------------------------------------ */
 
-static struct proposal_list run_ranker(struct transformer *model, const struct csr *train)
+static struct ranker_settings ranking(void)
 {
-    struct error error = ERROR_INITIALIZER;
-    const struct vocabulary vocabulary = {.items = ITEMS, .users = USERS};
-    const struct ranker_settings settings = {
-        .vocabulary = vocabulary,
-        .prompt = {.layout = layout_of_ids(vocabulary, true), .shuffle = true, .length_maximum = PROMPT},
-        .batch = 64,
-        .cache_bytes = 1,
-        .contexts = 3,
-        .items_maximum = DRAWN,
-        .seed = 4};
-    struct proposal_list list = {.count = 0};
-    struct ranker *ranker;
-    require(ranker_create(&ranker, model, &settings, train, &error), &error);
-    require(ranker_run(ranker, 0, train->rows, &list, &error), &error);
-    ranker_free(ranker);
-    return list;
+    struct ranker_settings settings = ranker_settings(ITEMS, PROMPT);
+    settings.items_maximum = DRAWN;
+    return settings;
 }
 
 static void rankings_equal_the_cpus(void **state)
@@ -230,7 +209,9 @@ static void rankings_equal_the_cpus(void **state)
     struct csr train = make_train(USERS, ITEMS, LONGEST);
     struct transformer *reference = open_model(cpu, PRECISION_F32),
                        *model = open_model(device, PRECISION_F32);
-    struct proposal_list expected = run_ranker(reference, &train), found = run_ranker(model, &train);
+    const struct ranker_settings settings = ranking();
+    struct proposal_list expected = run_ranker(reference, &settings, &train);
+    struct proposal_list found = run_ranker(model, &settings, &train);
     assert_int_equal(expected.count, USERS * DRAWN);
     assert_int_equal(found.count, expected.count);
     for (int64_t i = 0; i < found.count; i++) {
@@ -250,6 +231,48 @@ static void rankings_equal_the_cpus(void **state)
     backend_close(cpu);
 }
 
+/* ---- slots -------------------------------------------------------------------------------------------- */
+
+/* What a device draws and ranks with so many slots. */
+static void draw_and_rank(struct proposal_list *results, struct transformer *model, const struct csr *train,
+                          int way, int64_t slots)
+{
+    struct sampler_settings sampling = sampling_way(way);
+    struct ranker_settings ranked = ranking();
+    sampling.batch = ranked.batch = slots;
+    results[0] = run_sampler(model, &sampling, train);
+    results[1] = run_ranker(model, &ranked, train);
+}
+
+/* Steps are recorded for 64 and for 128 rows. Few users where there are few slots, for the sake of time. */
+static void compare_slots(struct backend *device, enum precision precision, int way, int first, int last)
+{
+    struct csr train = make_train(USERS, ITEMS, LONGEST);
+    struct transformer *model = open_model(device, precision);
+    for (int i = first; i <= last; i++) {
+        struct proposal_list expected[2], found[2];
+        train.rows = slot_counts[i] < 63 ? 3 : USERS;
+        draw_and_rank(expected, model, &train, way, 128);
+        draw_and_rank(found, model, &train, way, slot_counts[i]);
+        for (int result = 0; result < 2; result++) {
+            assert_true(same_list(&expected[result], &found[result]));
+            proposal_list_free(&expected[result]);
+            proposal_list_free(&found[result]);
+        }
+    }
+    transformer_free(model);
+    csr_free(&train);
+}
+
+static void lists_do_not_depend_on_the_slots(void **state)
+{
+    (void)state;
+    struct backend *device = open_device();
+    compare_slots(device, PRECISION_F32, 0, 0, SLOT_COUNTS - 1);
+    compare_slots(device, PRECISION_BF16, 2, 1, 2);
+    backend_close(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +280,7 @@ int main(void)
         cmocka_unit_test(samples_equal_the_cpus),
         cmocka_unit_test(samples_of_bf16_are_valid),
         cmocka_unit_test(rankings_equal_the_cpus),
+        cmocka_unit_test(lists_do_not_depend_on_the_slots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -608,37 +608,57 @@ static void assert_same(const struct proposal_list *a, const struct proposal_lis
     assert_memory_equal(a->row, b->row, (size_t)a->count * sizeof *a->row);
 }
 
-/* Sampled, ranked and searched with one thread and many rows, and with two and few, user by user. */
+/* What one way of decoding gives: sampled, ranked and searched. */
+enum { RESULTS = 4 };
+
+static void generate_all(struct proposal_list *results, int threads, int64_t batch)
+{
+    struct scene scene = make_scene(threads, CATALOGUE, 30, 7, 20, false);
+    struct list_sampler_settings sampling = sampling_of(&scene);
+    struct item_ranker_settings ranking = ranking_of(&scene);
+    struct list_beams_settings beams = list_beams_of(&scene, 4);
+    sampling.samples = 7;
+    sampling.contexts = 2;
+    sampling.batch = ranking.batch = beams.batch = batch;
+    beams.groups = 2;
+    beams.diversity = 0.5;
+    results[0] = draw_lists(&scene, &sampling);
+    results[1] = rank(&scene, &ranking);
+    results[2] = rank_by_beams(&scene, 6, 2, 0.5, 2, batch);
+    results[3] = search_lists(&scene, &beams);
+    free_scene(&scene);
+}
+
+/* With one thread and many rows, and with two and as many slots as there may be, user by user. */
 static void results_depend_on_neither_batch_nor_threads(void **state)
 {
-    struct proposal_list drawn[2], ranked[2], searched[2], listed[2];
+    struct proposal_list expected[RESULTS], found[RESULTS];
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        struct scene scene = make_scene(1 + i, CATALOGUE, 30, 7, 20, false);
-        struct list_sampler_settings sampling = sampling_of(&scene);
-        struct item_ranker_settings ranking = ranking_of(&scene);
-        struct list_beams_settings beams = list_beams_of(&scene, 4);
-        sampling.samples = 5;
-        sampling.contexts = 2;
-        sampling.batch = ranking.batch = beams.batch = i ? 64 : 192;
-        beams.groups = 2;
-        beams.diversity = 0.5;
-        drawn[i] = draw_lists(&scene, &sampling);
-        ranked[i] = rank(&scene, &ranking);
-        searched[i] = rank_by_beams(&scene, 6, 2, 0.5, 2, i ? 64 : 192);
-        listed[i] = search_lists(&scene, &beams);
-        free_scene(&scene);
+    generate_all(expected, 1, 192);
+    for (int i = 0; i < SLOT_COUNTS; i++) {
+        generate_all(found, 2, slot_counts[i]);
+        for (int result = 0; result < RESULTS; result++) {
+            assert_same(&expected[result], &found[result]);
+            proposal_list_free(&found[result]);
+        }
     }
-    assert_same(&drawn[0], &drawn[1]);
-    assert_same(&ranked[0], &ranked[1]);
-    assert_same(&searched[0], &searched[1]);
-    assert_same(&listed[0], &listed[1]);
-    for (int i = 0; i < 2; i++) {
-        proposal_list_free(&drawn[i]);
-        proposal_list_free(&ranked[i]);
-        proposal_list_free(&searched[i]);
-        proposal_list_free(&listed[i]);
-    }
+    for (int result = 0; result < RESULTS; result++)
+        proposal_list_free(&expected[result]);
+}
+
+/* Beams need as many slots as there are beams, and one for what all prompts begin with. */
+static void beams_that_do_not_fit_are_refused(void **state)
+{
+    struct error error = ERROR_INITIALIZER;
+    struct list_beams *search;
+    (void)state;
+    struct scene scene = make_scene(1, CATALOGUE, 2, 7, 20, false);
+    struct list_beams_settings settings = list_beams_of(&scene, 4);
+    settings.cache_bytes = 50000;
+    assert_false(list_beams_create(&search, scene.model, &settings, &scene.train, &error));
+    assert_int_equal(error.kind, ERROR_USAGE);
+    assert_non_null(strstr(error.message, "keys and values of 5 sequences"));
+    free_scene(&scene);
 }
 
 /* ---- interrupts: the last test, since a signal stays ------------------------------------------------------- */
@@ -681,6 +701,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(diverse_groups_differ),
         cmocka_unit_test(free_lists_are_read_and_counted),
         cmocka_unit_test(results_depend_on_neither_batch_nor_threads),
+        cmocka_unit_test(beams_that_do_not_fit_are_refused),
         cmocka_unit_test(signals_end_a_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,10 +121,26 @@ def test_given(folder):
         check(near(weights / 4e9, billions, 0.01), f"{shape}: {weights / 4e9} billion values")
         check(stages["finetune"]["basis"] == "assumed", "rates of a device that is not here are assumed")
     check(near(whole["data"]["train"], 1237259, 1e-3), f"rows: {whole['data']}")
+    fits_a_card(folder)
     _, again = plan(folder, "text.yaml", "prompts.length=1500", *YELP, "--device-tflops=200", "--efficiency=0.5")
     check(near(again["finetune"]["seconds"][1] * 2, stages["finetune"]["seconds"][1], 0.01), "twice as fast")
     _, longer = plan(folder, "text.yaml", "prompts.length=1500", *YELP, *ASSUMED, "--tokens-per-item=20")
     check(longer["finetune"]["tokens"][1] > 1.5 * stages["finetune"]["tokens"][1], "longer ids are more tokens")
+
+
+def fits_a_card(folder):
+    """As many lists at a time as fit beside 7B weights; none in half a gibibyte."""
+    (folder / "seven.yaml").write_text(TEXT.replace("SHAPE", str(SOURCE / "configs" / "shapes" / "llama-2-7b")))
+    for base, batch in (("precision", 256), ("nf4", 256), ("nf4", 2)):
+        _, stages = plan(folder, "seven.yaml", *YELP, *ASSUMED, "--memory=24GB", "device=cuda",
+                         "language_model.precision=bf16",
+                         f"finetune.base={base}", f"generate.batch={batch}", "generate.max_items=200", "generate.max_tokens=200")
+        stage = stages["generate"]
+        together = int(re.search(r"(\d+) sequences? decoded together", stage["work"])[1])
+        check(stage["fits"] and stage["memory_bytes"] > 1e10 * (batch > 2), f"{base}: {stage['memory_bytes']}")
+        check(2 <= together <= batch + 1, f"{base}, batch {batch}: {together} at a time")
+    result = idrec(folder, "plan", "seven.yaml", *YELP, *ASSUMED, "generate.memory=0.5")
+    check(result.returncode == 2 and "generate.memory is 0.5" in result.stderr, result.stderr[-300:])
 
 
 def test_refusals(folder):

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/cpu/blas_core_type.h"
+#include "core/file.h"
 
 #define DEVICE_ALIGNMENT ((size_t)256)
 
@@ -30,8 +31,9 @@ static void cpu_release(struct backend *backend, void *memory)
 /* The system lends more than it has, and says so too late for any number to be right. */
 static size_t cpu_free_memory(struct backend *backend)
 {
+    const int64_t available = available_memory_bytes();
     (void)backend;
-    return 0;
+    return available > 0 && available < INT64_MAX ? (size_t)available : 0;
 }
 
 static void cpu_fill_zero(struct backend *backend, void *memory, size_t bytes)

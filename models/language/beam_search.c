@@ -143,23 +143,19 @@ bool beam_search_create(struct beam_search **search, struct transformer *model,
     if (!made)
         return error_memory(error, "beam search", sizeof *made, NULL);
     const struct transformer_settings *shape = transformer_settings_of(model);
-    const struct context_settings contexts = {
-        .prompt = settings->prompt,
-        .seed = settings->seed,
-        .batch = settings->batch > settings->beams ? settings->batch : settings->beams + 1,
-        .cache_bytes = settings->cache_bytes,
-        .tokens_after = settings->depth_maximum + 1};
+    const struct context_settings contexts = {.prompt = settings->prompt,
+                                              .seed = settings->seed,
+                                              .batch = settings->batch > settings->beams ? settings->batch
+                                                                                         : settings->beams,
+                                              .least = settings->beams,
+                                              .cache_bytes = settings->cache_bytes,
+                                              .tokens_after = settings->depth_maximum + 1};
     made->model = model;
     made->settings = *settings;
     made->width = settings->beams / settings->groups;
     made->classes = shape->classes > 0 ? shape->classes : shape->vocabulary;
     bool done = context_cache_create(&made->contexts, model, &contexts, train, error);
     made->searches = done ? made->contexts.rows / settings->beams : 0;
-    if (done && made->searches == 0)
-        done = error_set(error, ERROR_USAGE,
-                         "keys and values of %lld beams do not fit into %zu MiB; lower generate.beams or "
-                         "prompts.length",
-                         (long long)settings->beams, settings->cache_bytes >> 20);
     done = done && allocate(made, error) &&
            (settings->rules->list
                 ? candidates_create(&made->candidates, transformer_backend(model),

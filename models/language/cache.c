@@ -9,7 +9,9 @@
 /* What keeps a GPU busy needs more memory than a CPU's caches hold. */
 enum { PASS_TOKENS_CPU = 2048, PASS_TOKENS_GPU = 16384 };
 
-#define ADVICE "lower generate.batch, generate.max_items or prompts.length"
+#define LENGTHS "prompts.length, generate.max_items, generate.max_tokens or generate.beams"
+#define ADVICE "lower generate.memory, generate.batch, " LENGTHS
+#define GIBIBYTE ((size_t)1 << 30)
 
 /* Sequences that wait for their pass. Arrays of tokens have pass_tokens entries, the last of which may be
  * padding. */
@@ -47,7 +49,7 @@ struct cache {
     struct read_queue whole, extensions;       /* sequences from their first token on, and those that go on */
     struct share_queue prefixes, shares;       /* before the extensions are read, and after */
     int32_t *pass_length;                      /* [pass_tokens] */
-    int32_t *token, *position, *slot, *length; /* [slots rounded up], a decode step with its padding */
+    int32_t *token, *position, *slot, *length; /* [slots, rounded up], a decode step with its padding */
 };
 
 /* ---- memory ------------------------------------------------------------------------------------------- */
@@ -60,17 +62,6 @@ static enum dtype storage_of(const struct layer_pass *pass)
 static int64_t key_width(const struct transformer_settings *settings)
 {
     return settings->key_heads * settings->head_width;
-}
-
-int64_t cache_slots_within(const struct transformer *model, int64_t capacity, int64_t wanted, size_t bytes)
-{
-    const struct layer_pass pass = transformer_inference_pass(model);
-    const size_t slot_bytes = (size_t)(2 * pass.settings->layers * capacity * key_width(pass.settings)) *
-                              dtype_size(storage_of(&pass));
-    const int64_t fitting = (int64_t)(bytes / slot_bytes) / GEMM_ROW_BLOCK * GEMM_ROW_BLOCK;
-    const int64_t rounded = round_to_row_block(wanted);
-    const int64_t slots = rounded < fitting ? rounded : fitting;
-    return slots > GEMM_ROW_BLOCK ? slots : GEMM_ROW_BLOCK;
 }
 
 static void lay_out_cache(struct cache *cache)
@@ -124,19 +115,27 @@ static struct head_tensors lay_out_head(struct cache *cache, int64_t rows)
     };
 }
 
-static bool allocate_device(struct cache *cache, struct error *error)
+/* Lays both kinds of passes out, over an arena that measures, and leaves the larger one's bytes as used. */
+static void measure_passes(struct cache *cache)
 {
-    const int64_t decoded = round_to_row_block(cache->settings.slots);
-    lay_out_cache(cache);
+    const int64_t rows = round_to_row_block(cache->settings.slots);
     lay_out_inputs(cache, cache->settings.pass_tokens);
     lay_out_pass(cache, cache->settings.pass_tokens);
     lay_out_starts(cache, cache->settings.slots + 1);
     const size_t reading = arena_mark(&cache->pass_arena);
-    lay_out_inputs(cache, decoded);
-    lay_out_pass(cache, decoded);
-    lay_out_head(cache, decoded);
-    if (!arena_reserve(&cache->cache_arena, 0, ADVICE, error) ||
-        !arena_reserve(&cache->pass_arena, reading, ADVICE, error))
+    lay_out_inputs(cache, rows);
+    lay_out_pass(cache, rows);
+    lay_out_head(cache, rows);
+    if (cache->pass_arena.used < reading)
+        arena_return(&cache->pass_arena, reading);
+}
+
+static bool allocate_device(struct cache *cache, struct error *error)
+{
+    struct arena *const arenas[] = {&cache->cache_arena, &cache->pass_arena};
+    lay_out_cache(cache);
+    measure_passes(cache);
+    if (!arena_reserve_all(arenas, (const char *const[]){ADVICE, ADVICE}, 2, error))
         return false;
     lay_out_cache(cache);
     return true;
@@ -184,14 +183,13 @@ static void free_shares(struct share_queue *queue)
 static bool allocate_host(struct cache *cache, struct error *error)
 {
     const int64_t slots = cache->settings.slots, pass_tokens = cache->settings.pass_tokens;
-    const int64_t decoded = round_to_row_block(slots);
-    const int64_t layers = cache->pass.settings->layers;
+    const int64_t layers = cache->pass.settings->layers, rows = round_to_row_block(slots);
     cache->keys = calloc((size_t)layers, sizeof *cache->keys);
     cache->values = calloc((size_t)layers, sizeof *cache->values);
-    cache->token = allocate_integers(decoded);
-    cache->position = allocate_integers(decoded);
-    cache->slot = allocate_integers(decoded);
-    cache->length = allocate_integers(decoded);
+    cache->token = allocate_integers(rows);
+    cache->position = allocate_integers(rows);
+    cache->slot = allocate_integers(rows);
+    cache->length = allocate_integers(rows);
     cache->pass_length = allocate_integers(pass_tokens);
     if (allocate_reads(&cache->whole, pass_tokens, slots) &&
         allocate_reads(&cache->extensions, pass_tokens, slots) && allocate_shares(&cache->prefixes, slots) &&
@@ -200,6 +198,90 @@ static bool allocate_host(struct cache *cache, struct error *error)
         return true;
     return error_memory(error, "the queue of the attention cache", (size_t)(pass_tokens + slots) * 32,
                         ADVICE);
+}
+
+/* A cache without memory. A pass holds at most what goes into all slots. */
+static struct cache describe(const struct transformer *model, const struct cache_settings *settings)
+{
+    struct backend *const backend = transformer_backend(model);
+    const struct transformer_settings *const shape = transformer_settings_of(model);
+    const int64_t longest = round_to_row_block(settings->capacity);
+    const int64_t all = round_to_row_block(settings->slots * settings->capacity);
+    const int64_t suits = backend->device == DEVICE_CPU ? PASS_TOKENS_CPU : PASS_TOKENS_GPU;
+    struct cache cache = {
+        .pass = transformer_inference_pass(model),
+        .settings = *settings,
+        .shape = {shape->query_heads, shape->key_heads, shape->head_width, .bidirectional = false},
+        .logit_columns = transformer_logit_columns(model),
+        .cache_arena = arena_measure(backend, "cache"),
+        .pass_arena = arena_measure(backend, "activations")};
+    cache.settings.pass_tokens = round_to_row_block(settings->pass_tokens);
+    if (settings->pass_tokens == 0)
+        cache.settings.pass_tokens = all < suits ? all : suits;
+    if (cache.settings.pass_tokens < longest)
+        cache.settings.pass_tokens = longest;
+    return cache;
+}
+
+static size_t suitable_bytes_cpu(size_t free_bytes, size_t slot_bytes)
+{
+    const size_t block = GEMM_ROW_BLOCK * slot_bytes, half = free_bytes / 2;
+    const size_t most = half < block ? half : block;
+    return most > GIBIBYTE ? most : GIBIBYTE;
+}
+
+static size_t suitable_bytes_gpu(const struct transformer *model, const struct slots_wanted *wanted,
+                                 size_t free_bytes)
+{
+    struct cache passes =
+        describe(model, &(struct cache_settings){.slots = wanted->most, .capacity = wanted->capacity});
+    measure_passes(&passes);
+    const size_t left = free_bytes > passes.pass_arena.used ? free_bytes - passes.pass_arena.used : 0;
+    const size_t suitable = left / 10 * 9;
+    return suitable > GIBIBYTE ? suitable / GIBIBYTE * GIBIBYTE : suitable;
+}
+
+/* Bytes of keys and values that suit the device. */
+static size_t suitable_bytes(const struct transformer *model, const struct slots_wanted *wanted,
+                             size_t slot_bytes)
+{
+    struct backend *const backend = transformer_backend(model);
+    const size_t free_bytes = backend->free_memory(backend);
+    if (backend->device == DEVICE_CPU)
+        return suitable_bytes_cpu(free_bytes, slot_bytes);
+    return free_bytes > 0 ? suitable_bytes_gpu(model, wanted, free_bytes) : (size_t)wanted->most * slot_bytes;
+}
+
+/* Where memory sets the limit: on the CPU a step takes as long as its rows with their padding. */
+static int64_t slots_within(const struct transformer *model, const struct slots_wanted *wanted,
+                            int64_t fitting)
+{
+    const int64_t whole = fitting / GEMM_ROW_BLOCK * GEMM_ROW_BLOCK;
+    if (wanted->most <= fitting)
+        return wanted->most;
+    return transformer_backend(model)->device == DEVICE_CPU && whole > 0 && whole >= wanted->least ? whole
+                                                                                                   : fitting;
+}
+
+bool cache_choose_slots(int64_t *slots, const struct transformer *model, const struct slots_wanted *wanted,
+                        struct error *error)
+{
+    const struct layer_pass pass = transformer_inference_pass(model);
+    const size_t slot_bytes =
+        (size_t)(2 * pass.settings->layers * wanted->capacity * key_width(pass.settings)) *
+        dtype_size(storage_of(&pass));
+    const size_t bytes = wanted->bytes > 0 ? wanted->bytes : suitable_bytes(model, wanted, slot_bytes);
+    *slots = slots_within(model, wanted, (int64_t)(bytes / slot_bytes));
+    if (*slots >= wanted->least)
+        return true;
+    *slots = wanted->least;
+    return wanted->bytes == 0 ||
+           error_set(error, ERROR_USAGE,
+                     "keys and values of %lld sequence%s of up to %lld tokens take %.3g GiB, but "
+                     "generate.memory is %.3g; raise it, or lower " LENGTHS,
+                     (long long)wanted->least, wanted->least > 1 ? "s" : "", (long long)wanted->capacity,
+                     (double)wanted->least * (double)slot_bytes / (double)GIBIBYTE,
+                     (double)wanted->bytes / (double)GIBIBYTE);
 }
 
 static bool check_capacity(int64_t capacity, int64_t longest, struct error *error)
@@ -220,26 +302,9 @@ bool cache_create(struct cache **cache, struct transformer *model, const struct 
     *cache = NULL;
     if (!made)
         return error_memory(error, "the attention cache", sizeof *made, NULL);
-    const struct transformer_settings *model_settings = transformer_settings_of(model);
-    if (!check_capacity(settings->capacity, model_settings->sequence_maximum, error)) {
-        free(made);
-        return false;
-    }
-    struct backend *backend = transformer_backend(model);
-    const int64_t longest = round_to_row_block(settings->capacity);
-    made->pass = transformer_inference_pass(model);
-    made->settings = *settings;
-    made->settings.pass_tokens = round_to_row_block(settings->pass_tokens);
-    if (settings->pass_tokens == 0)
-        made->settings.pass_tokens = backend->device == DEVICE_CPU ? PASS_TOKENS_CPU : PASS_TOKENS_GPU;
-    if (made->settings.pass_tokens < longest)
-        made->settings.pass_tokens = longest;
-    made->shape = (struct attention_shape){model_settings->query_heads, model_settings->key_heads,
-                                           model_settings->head_width, .bidirectional = false};
-    made->logit_columns = transformer_logit_columns(model);
-    made->cache_arena = arena_measure(backend, "cache");
-    made->pass_arena = arena_measure(backend, "activations");
-    if (!allocate_host(made, error) || !allocate_device(made, error)) {
+    *made = describe(model, settings);
+    if (!check_capacity(settings->capacity, transformer_settings_of(model)->sequence_maximum, error) ||
+        !allocate_host(made, error) || !allocate_device(made, error)) {
         cache_free(made);
         return false;
     }
@@ -270,7 +335,11 @@ void cache_free(struct cache *cache)
 void cache_print_memory(const struct cache *cache, FILE *stream)
 {
     const struct arena *const arenas[] = {&cache->cache_arena, &cache->pass_arena};
-    arena_print_table(stream, "memory of decoding", arenas, 2);
+    char title[96];
+    snprintf(title, sizeof title, "memory of decoding, with room for %lld sequence%s of up to %lld tokens",
+             (long long)cache->settings.slots, cache->settings.slots > 1 ? "s" : "",
+             (long long)cache->settings.capacity);
+    arena_print_table(stream, title, arenas, 2);
 }
 
 /* ---- passes ------------------------------------------------------------------------------------------- */

@@ -1,13 +1,13 @@
 /*
  * cache.h: decoding with the keys and values of all earlier tokens kept. A cache holds `slots` sequences of
- * up to `capacity` tokens. A prompt is read in a packed pass together with others; then its sequence goes on
+ * up to `capacity` tokens, as many as memory allows: for a large model and long prompts a few. A prompt is read in a packed pass together with others; then its sequence goes on
  * by a token a step.
  *
  * The last token of a prompt is not read but decoded. Reading therefore computes no logits, and of the last
  * layer only keys and values.
  *
  * The bits of a sequence's logits depend neither on the other sequences nor on when it is read: every pass is
- * padded to a multiple of GEMM_ROW_BLOCK rows.
+ * padded to a multiple of GEMM_ROW_BLOCK rows, by rows that belong to no slot.
  *
  * Errors stick to the model's backend; backend_synchronize() reports them.
  */
@@ -19,14 +19,23 @@
 struct cache;
 
 struct cache_settings {
-    int64_t slots;
+    int64_t slots;       /* at least 1 */
     int64_t capacity;    /* tokens of a sequence */
     int64_t pass_tokens; /* read in one pass; 0: what suits the device; raised to what one sequence needs */
 };
 
-/* As many slots as `wanted`, rounded up to a multiple of GEMM_ROW_BLOCK, or what fits into `bytes`; at least
- * GEMM_ROW_BLOCK. */
-int64_t cache_slots_within(const struct transformer *model, int64_t capacity, int64_t wanted, size_t bytes);
+struct slots_wanted {
+    int64_t capacity;
+    int64_t most,
+        least;    /* slots that are of use, and those without which nothing can be done; 1 <= least <= most */
+    size_t bytes; /* that keys and values may occupy; 0: what suits the device */
+};
+
+/* As many slots as are of use and fit. What suits a GPU is nine tenths of what it has free besides the activations, in
+ * whole GiB, so that what others hold there seldom matters; the CPU 1 GiB, or half of what is free where GEMM_ROW_BLOCK
+ * slots need more; and the least where that is less. Of a GPU of which nobody knows what is free (a plan's) it is all. Fails when the least do not fit into `bytes`. */
+bool cache_choose_slots(int64_t *slots, const struct transformer *model, const struct slots_wanted *wanted,
+                        struct error *error);
 
 /* The model must outlive the cache. Fails when the device has too little memory. */
 bool cache_create(struct cache **cache, struct transformer *model, const struct cache_settings *settings,

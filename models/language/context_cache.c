@@ -23,12 +23,15 @@ static void write_beginning(struct context_cache *contexts)
             contexts->prompt[length++] = layout->token[layout->piece[i].first + t];
 }
 
-int64_t context_cache_slots(const struct transformer *model, const struct context_settings *settings)
+bool context_cache_slots(int64_t *slots, const struct transformer *model,
+                         const struct context_settings *settings, struct error *error)
 {
-    const int64_t capacity = settings->prompt.length_maximum + settings->tokens_after;
-    const int64_t wanted = settings->batch + (shared_beginning(settings->prompt.layout) > 0);
-    const int64_t slots = cache_slots_within(model, capacity, wanted, settings->cache_bytes);
-    return wanted < slots ? wanted : slots;
+    const int64_t shared = shared_beginning(settings->prompt.layout) > 0;
+    const struct slots_wanted wanted = {.capacity = settings->prompt.length_maximum + settings->tokens_after,
+                                        .most = settings->batch + shared,
+                                        .least = settings->least + shared,
+                                        .bytes = settings->cache_bytes};
+    return cache_choose_slots(slots, model, &wanted, error);
 }
 
 bool context_cache_create(struct context_cache *contexts, struct transformer *model,
@@ -36,11 +39,13 @@ bool context_cache_create(struct context_cache *contexts, struct transformer *mo
                           struct error *error)
 {
     const int64_t length = settings->prompt.length_maximum, capacity = length + settings->tokens_after;
-    const struct cache_settings cache = {.slots = context_cache_slots(model, settings), .capacity = capacity};
+    struct cache_settings cache = {.capacity = capacity};
     *contexts = (struct context_cache){.settings = *settings,
                                        .train = train,
                                        .capacity = capacity,
                                        .prefix = shared_beginning(settings->prompt.layout)};
+    if (!context_cache_slots(&cache.slots, model, settings, error))
+        return false;
     contexts->rows = cache.slots - (contexts->prefix > 0);
     contexts->prompt = calloc((size_t)length, sizeof *contexts->prompt);
     if (!contexts->prompt)

@@ -15,8 +15,9 @@ enum { PREFIX_MINIMUM = 16 };
 struct context_settings {
     struct prompt_settings prompt;
     uint64_t seed; /* of the shuffles */
-    int64_t batch; /* rows, at least 1; lowered to what fits into cache_bytes, but not below GEMM_ROW_BLOCK */
-    size_t cache_bytes;   /* the most that keys and values may occupy */
+    int64_t batch,
+        least; /* rows, lowered to what fits into cache_bytes, and those without which nothing can be done */
+    size_t cache_bytes;   /* the most that keys and values may occupy; 0: see cache_choose_slots() */
     int64_t tokens_after; /* that are decoded behind a context */
 };
 
@@ -31,8 +32,9 @@ struct context_cache {
     int32_t *prompt; /* [length_maximum] */
 };
 
-/* The cache's slots: for the rows, and one for the shared beginning where there is one. */
-int64_t context_cache_slots(const struct transformer *model, const struct context_settings *settings);
+/* How many slots the cache gets: the rows', and one for the shared beginning where there is one. */
+bool context_cache_slots(int64_t *slots, const struct transformer *model,
+                         const struct context_settings *settings, struct error *error);
 
 /* `train` rows in order of time; model and train must outlive the cache. */
 bool context_cache_create(struct context_cache *contexts, struct transformer *model,

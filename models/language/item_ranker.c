@@ -56,6 +56,7 @@ bool item_ranker_create(struct item_ranker **ranker, struct transformer *model,
     const struct context_settings contexts = {.prompt = settings->prompt,
                                               .seed = settings->seed,
                                               .batch = settings->batch,
+                                              .least = 1,
                                               .cache_bytes = settings->cache_bytes,
                                               .tokens_after = settings->writer->length_maximum + 1};
     made->model = model;

@@ -150,6 +150,7 @@ bool list_sampler_create(struct list_sampler **sampler, struct transformer *mode
     const struct context_settings contexts = {.prompt = settings->prompt,
                                               .seed = settings->sampling.seed,
                                               .batch = settings->batch,
+                                              .least = 1,
                                               .cache_bytes = settings->cache_bytes,
                                               .tokens_after = made->settings.tokens_maximum};
     bool done = context_cache_create(&made->contexts, model, &contexts, train, error);

@@ -87,6 +87,7 @@ bool ranker_create(struct ranker **ranker, struct transformer *model, const stru
                    const struct csr *train, struct error *error)
 {
     const int64_t capacity = settings->prompt.length_maximum + 1;
+    const struct slots_wanted wanted = {capacity, settings->batch, 1, settings->cache_bytes};
     struct ranker *made = calloc(1, sizeof *made);
     *ranker = NULL;
     if (!made)
@@ -94,7 +95,10 @@ bool ranker_create(struct ranker **ranker, struct transformer *model, const stru
     made->model = model;
     made->settings = *settings;
     made->train = train;
-    made->rows = cache_slots_within(model, capacity, settings->batch, settings->cache_bytes);
+    if (!cache_choose_slots(&made->rows, model, &wanted, error)) {
+        free(made);
+        return false;
+    }
     made->words = constraint_words(&settings->vocabulary);
     made->classes = vocabulary_classes(&settings->vocabulary);
     made->group = made->rows > settings->contexts ? made->rows / settings->contexts : 1;

@@ -15,8 +15,8 @@
 struct ranker_settings {
     struct vocabulary vocabulary;
     struct prompt_settings prompt;
-    int64_t batch;         /* contexts scored together; rounded and lowered as in sampler.h */
-    size_t cache_bytes;    /* the most that keys and values may occupy */
+    int64_t batch;         /* contexts scored together, at least 1; lowered to what fits into cache_bytes */
+    size_t cache_bytes;    /* the most that keys and values may occupy; 0: see cache_choose_slots() */
     int64_t contexts;      /* shuffled contexts a user */
     int64_t items_maximum; /* items a user */
     uint64_t seed;         /* of the shuffles */

@@ -50,6 +50,7 @@ bool sampler_create(struct sampler **sampler, struct transformer *model,
                     const struct sampler_settings *settings, const struct csr *train, struct error *error)
 {
     const int64_t capacity = settings->prompt.length_maximum + settings->items_maximum;
+    const struct slots_wanted wanted = {capacity, settings->batch, 1, settings->cache_bytes};
     struct sampler *made = calloc(1, sizeof *made);
     *sampler = NULL;
     if (!made)
@@ -57,11 +58,15 @@ bool sampler_create(struct sampler **sampler, struct transformer *model,
     made->model = model;
     made->settings = *settings;
     made->train = train;
-    made->rows = cache_slots_within(model, capacity, settings->batch, settings->cache_bytes);
     made->words = constraint_words(&settings->vocabulary);
     made->steps_maximum = sampler_steps_maximum(transformer_backend(model), settings);
     made->arena = arena_measure(transformer_backend(model), "sampling");
-    const struct cache_settings cache = {.slots = made->rows, .capacity = capacity};
+    if (!cache_choose_slots(&made->slots, model, &wanted, error)) {
+        sampler_free(made);
+        return false;
+    }
+    made->rows = round_to_row_block(made->slots);
+    const struct cache_settings cache = {.slots = made->slots, .capacity = capacity};
     sampler_lay_out_rows(made);
     if (!allocate_rows(made, error) || !arena_reserve(&made->arena, 0, ADVICE, error) ||
         !cache_create(&made->cache, model, &cache, error)) {
@@ -154,7 +159,7 @@ static void begin_list(struct sampler *sampler, struct job_cursor *jobs)
 {
     struct active_rows *const active = &sampler->active;
     const int64_t row = active->count++;
-    const int32_t slot = sampler->free_slot[sampler->rows - active->count];
+    const int32_t slot = sampler->free_slot[sampler->slots - active->count];
     int64_t count;
     const int32_t *items = train_items(sampler, jobs->user, &count);
     read_context(sampler, jobs, slot);
@@ -173,7 +178,7 @@ static void begin_list(struct sampler *sampler, struct job_cursor *jobs)
 static void fill_rows(struct sampler *sampler, struct job_cursor *jobs)
 {
     jobs->shared_slot = -1;
-    while (sampler->active.count < sampler->rows && jobs->user < jobs->end) {
+    while (sampler->active.count < sampler->slots && jobs->user < jobs->end) {
         begin_list(sampler, jobs);
         next_job(sampler, jobs);
     }
@@ -183,7 +188,7 @@ static void fill_rows(struct sampler *sampler, struct job_cursor *jobs)
 static void end_list(struct sampler *sampler, int64_t row)
 {
     struct active_rows *const active = &sampler->active;
-    sampler->free_slot[sampler->rows - active->count] = active->slot[row];
+    sampler->free_slot[sampler->slots - active->count] = active->slot[row];
     const int64_t last = --active->count;
     active->changed = true;
     if (row == last)
@@ -278,7 +283,7 @@ bool sampler_run(struct sampler *sampler, int64_t first_user, int64_t user_count
     struct job_cursor jobs = {.user = first_user, .end = first_user + user_count, .shared_slot = -1};
     list->requested += user_count * sampler->settings.samples * sampler->settings.items_maximum;
     sampler->active.count = 0;
-    for (int64_t slot = 0; slot < sampler->rows; slot++)
+    for (int64_t slot = 0; slot < sampler->slots; slot++)
         sampler->free_slot[slot] = (int32_t)slot;
     for (;;) {
         fill_rows(sampler, &jobs);

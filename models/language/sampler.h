@@ -16,9 +16,8 @@
 struct sampler_settings {
     struct vocabulary vocabulary;
     struct prompt_settings prompt;
-    int64_t batch; /* sequences decoded together; rounded up to a multiple of GEMM_ROW_BLOCK, and lowered to
-                      what fits into cache_bytes */
-    size_t cache_bytes;    /* the most that keys and values may occupy */
+    int64_t batch;         /* sequences decoded together, at least 1; lowered to what fits into cache_bytes */
+    size_t cache_bytes;    /* the most that keys and values may occupy; 0: see cache_choose_slots() */
     int64_t samples;       /* lists a user; sample s follows the shuffled context s % contexts */
     int64_t contexts;      /* at most the samples are used */
     int64_t items_maximum; /* tokens drawn for a list */

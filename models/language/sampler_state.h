@@ -38,12 +38,14 @@ struct sampler {
     struct sampler_settings settings;
     const struct csr *train;
     struct cache *cache;
-    int64_t rows, words, tokens;
+    int64_t slots; /* sequences decoded together */
+    int64_t rows;  /* of a step of all of them: rounded up to a multiple of GEMM_ROW_BLOCK */
+    int64_t words, tokens;
     int64_t steps_maximum; /* between two looks */
     struct active_rows active;
     struct device_rows device;
     struct drawn_rows drawn;
-    int32_t *free_slot;                    /* [rows]; the first rows - active.count are free */
+    int32_t *free_slot;                    /* [slots]; the first slots - active.count are free */
     int32_t *prompt;                       /* [length_maximum] */
     struct arena arena;                    /* of the device's rows */
     struct backend_graph step[STEP_SIZES]; /* of 64, 128, 256 ... rows */
