@@ -215,17 +215,17 @@ static void rows_tables(const struct report *report, const struct document *docu
 static void write_introduction(const struct report *report, const struct document *document)
 {
     const json_t *audit = json_object_get(report->results, "audit");
-    document_paragraph(document,
-                       "Who is served, and what is shown, before and after augmentation: means over the "
-                       "seeds, of the users with test "
-                       "items. The arrows say what is better: ↓ lower, ↑ higher, →0 nearest to 0. Users are "
-                       "grouped by the number of "
-                       "their train interactions, items by tenths of popularity. The long tail are the %.0f "
-                       "items outside the most "
-                       "popular ones that have %.0f %% of the train interactions. Formulas and sources: "
-                       "docs/metrics.md; all values, with "
-                       "deviations over the seeds: tables/audit.csv.",
-                       json_number_at(audit, "tail_items"), 100 * json_number_at(audit, "head_share"));
+    const long long seeds = config_integer(report->run->config, "experiment.seeds");
+    document_paragraph(
+        document,
+        "Who is served, and what is shown, before and after augmentation: means over %lld seed%s, of "
+        "the users with test items%s. The arrows say what is better: ↓ lower, ↑ higher, →0 nearest "
+        "to 0. Users are grouped by the number of their train interactions, items by tenths of "
+        "popularity. The long tail are the %.0f items outside the most popular ones that have %.0f "
+        "%% of the train interactions. Formulas and sources: docs/metrics.md; all values, with "
+        "deviations over the seeds: tables/audit.csv.",
+        seeds, seeds == 1 ? "" : "s", seeds == 1 ? "; from one seed nothing can be said of chance" : "",
+        json_number_at(audit, "tail_items"), 100 * json_number_at(audit, "head_share"));
 }
 
 void report_audit(const struct report *report, const struct document *document)
