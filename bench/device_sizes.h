@@ -30,6 +30,7 @@ static const struct device_size device_sizes[] = {
     {"bias", DTYPE_BF16, {8192, 4096}},
     {"linear", DTYPE_BF16, {8192, 4096, 4096, 16, 0}},
     {"linear", DTYPE_BF16, {8192, 4096, 4096, 16, 5}},
+    {"columns", DTYPE_BF16, {1024, 151936, 131072, 20864}},
     {"gather", DTYPE_BF16, {16384, 512, 41024}},
     {"gather", DTYPE_F32, {6144, 64, 70839}},
     {"gather", DTYPE_F32, {1000000, 64, 70839}},

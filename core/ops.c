@@ -269,6 +269,17 @@ void op_scatter_add(struct backend *backend, struct tensor *table, const struct 
     backend->operators->scatter_add(backend, table, rows, indices);
 }
 
+void op_columns(struct backend *backend, struct tensor *out, const struct tensor *x, int64_t first)
+{
+    const char *where = "op_columns";
+    const enum dtype storage = storage_of(backend, x);
+    if (!STORED_MATRIX(x, ANY, ANY) || !STORED_MATRIX(out, x->shape[0], ANY) ||
+        !CONDITION(first >= 0 && first < x->shape[1], "the first column must be one of x"))
+        return;
+    count_work(backend, 0.0, 2.0 * elements(out));
+    backend->operators->columns(backend, out, x, first);
+}
+
 /* ---- the transformer ---- */
 
 void op_rmsnorm_forward(struct backend *backend, struct tensor *out, struct tensor *inverse_rms,

@@ -12,11 +12,11 @@
  * outside of its table is a defect of the caller.
  * Unless said otherwise tensors are DTYPE_REAL (f32; f64 in the build for finite differences).
  * Storage. On a GPU what flows through the transformer may be stored in bf16, all of one call alike: x, y, out, gate,
- * up, q, k, v, the caches, logits of the two cross-entropies and of op_exclude, weights, biases and tables that are read,
- * and the gradients of all these that are not a parameter's. Always f32: gradients of parameters (d_weight, d_bias, the
- * table of op_scatter_add), inverse_rms, log_sum_exp, losses, weights of losses, frequencies, layer normalisation,
- * activations, and everything of optimisation, recommenders and sampling. op_gemm takes a and b alike and c alike or f32.
- * Sums are f32.
+ * up, q, k, v, the caches, logits of the two cross-entropies, of op_exclude and of op_columns, weights, biases and
+ * tables that are read, and the gradients of all these that are not a parameter's. Always f32: gradients of parameters
+ * (d_weight, d_bias, the table of op_scatter_add), inverse_rms, log_sum_exp, losses, weights of losses, frequencies,
+ * layer normalisation, activations, and everything of optimisation, recommenders and sampling. op_gemm takes a and b
+ * alike and c alike or f32. Sums are f32.
  * Everything is deterministic: the bits of a result depend neither on the number of threads nor, row for row,
  * on which other rows are in the batch (op_gemm: see there).
  */
@@ -90,6 +90,9 @@ void op_gather(struct backend *backend, struct tensor *out, const struct tensor 
                const struct tensor *indices /* i32 [n] */);
 void op_scatter_add(struct backend *backend, struct tensor *table, const struct tensor *rows,
                     const struct tensor *indices /* i32 [n] */);
+
+/* out [rows, k] = the columns first .. first + k - 1 of x [rows, n], first < n; those behind its last are 0. */
+void op_columns(struct backend *backend, struct tensor *out, const struct tensor *x, int64_t first);
 
 /* ---- the transformer ---------------------------------------------------------------------------------- */
 

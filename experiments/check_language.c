@@ -52,6 +52,17 @@ static bool check_checkpoint(const struct config *config, struct error *error)
                            "must be written with a checkpoint; most were trained without any: 0");
 }
 
+/* Tokens without trained rows mean nothing. */
+static bool check_new_tokens(const struct config *config, struct error *error)
+{
+    const bool trained = config_boolean(config, "pretrain.enabled") || !is(config, "finetune.method", "none");
+    return !language_tokens_are_added(config) || trained ||
+           config_complain(
+               config, "finetune.method", error,
+               "is none, but the items' tokens are new to the checkpoint and have to be trained; use "
+               "lora or full, or pretrain.enabled: true");
+}
+
 static bool check_from_scratch(const struct config *config, struct error *error)
 {
     if (config_is_null(config, "language_model.tokenizer"))
@@ -73,8 +84,9 @@ static bool check_text(const struct config *config, struct error *error)
     if (!is(config, "prompts.template", "default"))
         return config_complain(config, "prompts.template", error,
                                "is only for the vocabulary `ids`; a text has prompts.text.context");
-    return config_is_null(config, "language_model.checkpoint") ? check_from_scratch(config, error)
-                                                               : check_checkpoint(config, error);
+    return config_is_null(config, "language_model.checkpoint")
+               ? check_from_scratch(config, error)
+               : check_checkpoint(config, error) && check_new_tokens(config, error);
 }
 
 static bool check_ids(const struct config *config, struct error *error)

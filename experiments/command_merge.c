@@ -39,9 +39,12 @@ static bool merge_folder(const struct language_folder *folder, struct merge_sett
     settings->adapter = folder->adapter;
     if (!merge_adapter(&result, settings, error))
         return false;
-    printf("%s: %lld tensors, %lld of them merged with the adapter's; %.1f MB of weights in %lld file%s\n",
-           settings->folder, (long long)result.tensors, (long long)result.merged, (double)result.bytes * 1e-6,
-           (long long)result.shards, result.shards == 1 ? "" : "s");
+    printf("%s: %lld tensors, %lld of them merged with the adapter's; ", settings->folder,
+           (long long)result.tensors, (long long)result.merged);
+    if (result.added_tokens > 0)
+        printf("%lld new tokens; ", (long long)result.added_tokens);
+    printf("%.1f MB of weights in %lld file%s\n", (double)result.bytes * 1e-6, (long long)result.shards,
+           result.shards == 1 ? "" : "s");
     return true;
 }
 

@@ -46,8 +46,10 @@ bool stage_finetune(struct run *run, struct stage_cost *cost, struct error *erro
     if (!language_training_open(&training, run, "finetune", error))
         return false;
     char *base = language_base_folder(run);
+    int64_t added;
     const bool done =
-        checkpoint_load(&model, run->backend, base, NULL, adapter ? &lora : NULL,
+        language_added_tokens(&added, &training.prompts, base, error) &&
+        checkpoint_load(&model, run->backend, base, NULL, adapter ? &lora : NULL, added,
                         adapter ? TRAIN_LORA : TRAIN_ALL, config_boolean(run->config, "finetune.recompute"),
                         training.precision, training.frozen, training.packing.batch_tokens,
                         training.sequences_maximum, training.packing.seed, error) &&

@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "experiments/language_base.h"
+#include "models/language/checkpoint_config.h"
 #include "models/language/names.h"
 
 static enum indexing_kind indexing_kind(const struct config *config)
@@ -21,6 +22,21 @@ bool language_items_have_codes(const struct config *config)
 {
     const enum indexing_kind kind = indexing_kind(config);
     return kind == INDEXING_COLLABORATIVE || kind == INDEXING_COLLABORATIVE_IDS;
+}
+
+bool language_tokens_are_added(const struct config *config)
+{
+    return !config_is_null(config, "language_model.checkpoint") && indexing_kind(config) != INDEXING_TEXT;
+}
+
+bool language_added_tokens(int64_t *added, const struct language_prompts *prompts, const char *base,
+                           struct error *error)
+{
+    struct transformer_settings settings;
+    if (!checkpoint_config_read(&settings, base, error))
+        return false;
+    *added = prompts->tokens > settings.vocabulary ? prompts->tokens - settings.vocabulary : 0;
+    return true;
 }
 
 /* ---- what stands for items ---------------------------------------------------------------------------- */

@@ -43,9 +43,15 @@ void language_prompts_close(struct language_prompts *prompts);
 bool language_prompts_tell(const struct language_prompts *prompts, const struct run *run,
                            const struct dataset *dataset, struct error *error);
 
+/* How many of the tokens are new to the base in that folder. */
+bool language_added_tokens(int64_t *added, const struct language_prompts *prompts, const char *base,
+                           struct error *error);
+
 /* What the configuration alone tells: whether an item is one token of the vocabulary `ids`, and whether it has collaborative
  * codes. */
 bool language_items_are_tokens(const struct config *config);
 bool language_items_have_codes(const struct config *config);
+/* Whether a checkpoint's vocabulary has to grow. */
+bool language_tokens_are_added(const struct config *config);
 
 #endif

@@ -81,6 +81,18 @@ static bool read_settings(struct transformer_settings *settings, const struct la
     return done;
 }
 
+/* The tokens of items that a checkpoint does not have; of items' codes none where there is no tokenizer to begin behind. */
+static int64_t new_tokens(const struct language_plan *language, int64_t vocabulary)
+{
+    const struct config *const config = language->plan->run.config;
+    const int64_t tokens = language->prompts.tokens;
+    if (!language_tokens_are_added(config))
+        return 0;
+    if (language->estimated)
+        return language_items_have_codes(config) ? 0 : language->plan->dataset.train.columns;
+    return tokens > vocabulary ? tokens - vocabulary : 0;
+}
+
 static bool is_method(const struct plan *plan, const char *method)
 {
     return strcmp(config_string(plan->run.config, "finetune.method"), method) == 0;
@@ -123,8 +135,11 @@ static bool find_shape(struct language_shape *shape, const struct language_plan 
                                      .mode = !training ? TRAIN_NOTHING
                                              : adapter ? TRAIN_LORA
                                                        : TRAIN_ALL};
-    if (!read_settings(&shape->settings, language, error))
+    if (!read_settings(&shape->settings, language, error) ||
+        !transformer_settings_grow(&shape->settings, new_tokens(language, shape->settings.vocabulary), error))
         return false;
+    if (!adapter || !language_base_is_given(plan->run.config))
+        shape->settings.added = 0;
     if (adapter) {
         shape->lora = language_adapter_settings(plan->run.config);
         shape->settings.frozen = language_frozen_storage(&plan->run);
@@ -165,6 +180,8 @@ static struct language_shape shape_to_measure(const struct language_shape *shape
     if (!whole && text && part.settings.vocabulary > 4096) {
         part.settings.vocabulary = 4096;
         part.settings.classes = 0;
+        if (part.settings.added > part.settings.vocabulary / 2)
+            part.settings.added = part.settings.vocabulary / 2;
         use_vocabulary(&part);
     }
     part.values = values_of(&part.settings, false) <= DRAWN_VALUES;

@@ -51,9 +51,11 @@ static bool open_model(struct transformer **model, const struct language_trainin
     const struct config *config = run->config;
     const char *initial = config_string(config, "language_model.initial");
     char *checkpoint = config_file_path(config, "language_model.checkpoint");
+    int64_t added;
     bool done;
     if (checkpoint) {
-        done = checkpoint_load(model, run->backend, checkpoint, NULL, NULL, TRAIN_ALL,
+        done = language_added_tokens(&added, &training->prompts, checkpoint, error) &&
+               checkpoint_load(model, run->backend, checkpoint, NULL, NULL, added, TRAIN_ALL,
                                config_boolean(config, "pretrain.recompute"), training->precision,
                                FROZEN_PRECISION, training->packing.batch_tokens, training->sequences_maximum,
                                training->packing.seed, error);

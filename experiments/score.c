@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "models/language/checkpoint.h"
-#include "models/language/checkpoint_config.h"
 
 /* Logits that are on the host at once, but at least those of one row. */
 enum { LOGITS_AT_ONCE = 1 << 26 };
@@ -101,12 +100,13 @@ bool score_tokens(struct score *score, struct backend *backend, const struct lan
 {
     struct transformer *model = NULL;
     struct transformer_settings settings;
+    struct lora_settings lora;
     *score = (struct score){.count = count, .token = token};
     const bool scored =
-        checkpoint_config_read(&settings, folder->base, error) &&
+        checkpoint_settings(&settings, &lora, folder->base, folder->adapter, error) &&
         check_tokens(score, settings.vocabulary, error) &&
         allocate(score, settings.classes > 0 ? settings.classes : settings.vocabulary, error) &&
-        checkpoint_load(&model, backend, folder->base, folder->adapter, NULL, TRAIN_NOTHING, false,
+        checkpoint_load(&model, backend, folder->base, folder->adapter, NULL, 0, TRAIN_NOTHING, false,
                         PRECISION_F32, FROZEN_PRECISION, count, 1, 0, error) &&
         ask(score, model, error);
     transformer_free(model);

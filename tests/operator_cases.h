@@ -312,6 +312,21 @@ static void gather_backward(struct backend *backend, struct tensor *t, struct te
     op_scatter_add(backend, &d[0], &d[2], &t[1]);
 }
 
+/* ---- columns: rows, columns of x, the first one, how many ---- */
+
+static int columns_describe(struct operand *o, size_numbers s)
+{
+    o[0] = REAL("x", CONSTANT, s[0], s[1]);
+    o[1] = REAL("out", RESULT, s[0], s[3]);
+    o[1].filling = UNWRITTEN;
+    return 2;
+}
+
+static void columns_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_columns(backend, &t[1], &t[0], s[2]);
+}
+
 /* ---- rmsnorm: rows, width ---- */
 
 static int rmsnorm_describe(struct operand *o, size_numbers s)
@@ -1036,6 +1051,12 @@ static const struct operator_family operator_families[] = {
       {1100, 2, 66000},
       {17000, 1, 300}},
      {{4096, 128, 40000}, {100000, 64, 70000}}},
+    {"columns",
+     columns_describe,
+     columns_forward,
+     NULL,
+     {{1, 1, 0, 1}, {33, 31, 7, 5}, {257, 65, 60, 8}, {31, 264, 0, 264}, {1000, 40, 39, 8}},
+     {{1024, 41024, 32768, 8256}}},
     {"rmsnorm",
      rmsnorm_describe,
      rmsnorm_forward,

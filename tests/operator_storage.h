@@ -20,6 +20,7 @@ static const struct stored_operands {
     {"bias", " x out bias ", " bias "},
     {"linear", " x weight bias y a b hidden dropped d_hidden ", " weight bias a b "},
     {"gather", " table out ", " table "},
+    {"columns", " x out ", ""},
     {"rmsnorm", " x weight out ", " weight "},
     {"rope", " x out ", ""},
     {"attention", " q k v out ", ""},

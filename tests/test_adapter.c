@@ -38,7 +38,7 @@ static struct transformer *load(const char *adapter, const struct golden *golden
 {
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
-    require(checkpoint_load(&model, backend, base, adapter, NULL, TRAIN_LORA, false, PRECISION_F32,
+    require(checkpoint_load(&model, backend, base, adapter, NULL, 0, TRAIN_LORA, false, PRECISION_F32,
                             FROZEN_PRECISION, golden->batch.tokens, golden->batch.sequences, 4, &error),
             &error);
     return model;
@@ -117,7 +117,8 @@ static bool read_config(struct lora_settings *lora, const char *rest, struct err
     require(file_write(path, text, strlen(text), &ignored), &ignored);
     free(path);
     free(text);
-    return checkpoint_adapter_config_read(lora, 3, folder, error);
+    struct transformer_settings settings = {.vocabulary = 10, .layers = 3, .tied = true};
+    return checkpoint_adapter_config_read(lora, &settings, folder, error);
 }
 
 /* `letters` are the first letters of the linears in their order (q k v o g u d). */
@@ -219,6 +220,8 @@ static void sizes_out_of_range_are_refused(void **state)
     (void)state;
     struct error error = ERROR_INITIALIZER, other = ERROR_INITIALIZER;
     struct lora_settings lora;
+    struct transformer_settings settings = {.vocabulary = 10, .layers = 3},
+                                endless = {.vocabulary = 10, .layers = (int64_t)1 << 60};
     refuses("\"target_modules\": [\"q_proj\"], \"lora_alpha\": 1", "duplicate");
     assert_false(read_config(&lora, "\"r\": 1", &error));
     char *path = inside("adapter_config.json");
@@ -226,9 +229,9 @@ static void sizes_out_of_range_are_refused(void **state)
         "{\"r\": 9000000000, \"lora_alpha\": 8, \"lora_dropout\": 0, \"target_modules\": [\"q_proj\"]}";
     error = ERROR_INITIALIZER;
     require(file_write(path, text, strlen(text), &error), &error);
-    assert_false(checkpoint_adapter_config_read(&lora, 3, folder, &error));
+    assert_false(checkpoint_adapter_config_read(&lora, &settings, folder, &error));
     assert_non_null(strstr(error.message, "rank r is 9000000000"));
-    assert_true(!checkpoint_adapter_config_read(&lora, (int64_t)1 << 60, folder, &other));
+    assert_true(!checkpoint_adapter_config_read(&lora, &endless, folder, &other));
     free(path);
 }
 
@@ -249,7 +252,7 @@ static void further_tensors_are_refused(void **state)
     assert_non_null(place);
     memcpy(place, "\"q_proj\"", 8);
     require(file_write(target, text, length, &error), &error);
-    assert_false(checkpoint_load(&model, backend, base, copy, NULL, TRAIN_NOTHING, false, PRECISION_F32,
+    assert_false(checkpoint_load(&model, backend, base, copy, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
                                  FROZEN_PRECISION, 0, 0, 1, &error));
     assert_non_null(strstr(error.message, "v_proj.lora_A.weight' is not part of"));
     free(text);
@@ -299,7 +302,7 @@ static void save_trained(const char *place)
         char *copy = path_format("%s/%d/base", place, way),
              *adapter = path_format("%s/%d/adapter", place, way);
         char *logits = path_format("%s/%d/logits.safetensors", place, way);
-        require(checkpoint_load(&model, backend, base, NULL, &lora, TRAIN_LORA, false, PRECISION_F32,
+        require(checkpoint_load(&model, backend, base, NULL, &lora, 0, TRAIN_LORA, false, PRECISION_F32,
                                 FROZEN_PRECISION, golden.batch.tokens, golden.batch.sequences, 4, &error),
                 &error);
         train(model, &golden);

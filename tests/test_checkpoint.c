@@ -58,7 +58,7 @@ static struct transformer *load(const char *base, const char *adapter, const str
 {
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
-    require(checkpoint_load(&model, backend, base, adapter, &golden->lora, mode, false, PRECISION_F32,
+    require(checkpoint_load(&model, backend, base, adapter, &golden->lora, 0, mode, false, PRECISION_F32,
                             FROZEN_PRECISION, golden->batch.tokens, golden->batch.sequences, 4, &error),
             &error);
     return model;
@@ -214,7 +214,7 @@ static void refuses(const char *base, const char *adapter, const char *part)
 {
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
-    assert_false(checkpoint_load(&model, backend, base, adapter, NULL, TRAIN_NOTHING, false, PRECISION_F32,
+    assert_false(checkpoint_load(&model, backend, base, adapter, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
                                  FROZEN_PRECISION, 0, 0, 1, &error));
     assert_null(model);
     if (!strstr(error.message, part))

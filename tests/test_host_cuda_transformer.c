@@ -13,6 +13,7 @@
 #include "core/quantize.h"
 #include "models/language/checkpoint.h"
 #include "tests/golden_transformer.h"
+#include "tests/new_token_goldens.h"
 
 static struct backend *cpu, *gpu;
 
@@ -57,7 +58,7 @@ static struct transformer *family(const char *name, struct backend *backend, con
     struct transformer *model;
     char *base = path_format("%s/tests/goldens/families/%s", IDREC_SOURCE_DIR, name);
     char *adapter = path_format("%s/adapter", base);
-    require(checkpoint_load(&model, backend, base, adapter, NULL, TRAIN_ALL, false, PRECISION_F32,
+    require(checkpoint_load(&model, backend, base, adapter, NULL, 0, TRAIN_ALL, false, PRECISION_F32,
                             FROZEN_PRECISION, batch->tokens, batch->sequences, 1, &error),
             &error);
     free(adapter);
@@ -125,6 +126,8 @@ static void round_weights(struct transformer *model)
 #define BF16_GRADIENT_ERROR 3e-3
 #define BF16_KEY_BIAS_ERROR 3e-2
 #define BF16_LOSS_ERROR 2e-3 /* relative */
+/* The goldens' alpha is large: see bf16_equals_f32_on_rounded_weights(). */
+#define BF16_GRADIENT_ERROR_OF_NEW_TOKENS 3e-2
 
 static void compare_batch(struct transformer *model, struct transformer *expected, const struct batch *batch,
                           const char *name)
@@ -373,6 +376,110 @@ static void bf16_resumes_bit_for_bit(void **state)
     golden_close(&golden);
 }
 
+/* ---- new tokens ---------------------------------------------------------------------------------------- */
+
+static void new_tokens_equal_the_goldens(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    char folder[] = "/tmp/idrec_test_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    for (int which = 0; which < NEW_TOKENS_CASES; which++) {
+        struct golden golden = open_new_tokens_golden(&new_tokens_cases[which]);
+        char *base = save_new_tokens_base(&new_tokens_cases[which], cpu, folder);
+        struct transformer *model =
+            load_new_tokens(&new_tokens_cases[which], &golden, gpu, base, PRECISION_F32);
+        equals_new_tokens_golden(&golden, model);
+        transformer_free(model);
+        free(base);
+        golden_close(&golden);
+    }
+    require(path_remove(folder, &error), &error);
+}
+
+/* The rows behind the base's in a table that passes read, as floats; malloc'ed. */
+static float *rows_read(const struct tensor *table, int64_t first, int64_t count)
+{
+    const struct tensor rows = tensor_rows(table, first, count);
+    uint16_t *stored = malloc(tensor_bytes(&rows));
+    float *values = malloc((size_t)tensor_count(&rows) * sizeof *values);
+    tensor_download(gpu, stored, &rows);
+    for (int64_t index = 0; index < tensor_count(&rows); index++)
+        values[index] = bf16_value(stored[index]);
+    free(stored);
+    return values;
+}
+
+static void compare_new_rows(struct transformer *model, struct transformer *expected,
+                             const struct batch *batch)
+{
+    int64_t count;
+    const struct parameter *references = transformer_parameters(expected, &count);
+    accumulate(model, batch, 0.0, 1);
+    accumulate(expected, batch, 0.0, 1);
+    for (int64_t index = 0; index < count; index++) {
+        if (!references[index].added)
+            continue;
+        const struct parameter *parameter = transformer_parameter(model, references[index].name);
+        float *gradient = download(gpu, &parameter->gradient);
+        const double error = normalised_error(gradient, references[index].gradient.data,
+                                              tensor_count(&references[index].gradient));
+        if (!(error <= BF16_GRADIENT_ERROR_OF_NEW_TOKENS))
+            fail_msg("the gradient of %s is off by %.3g", parameter->name, error);
+        free(gradient);
+    }
+    clear_gradients(model);
+}
+
+/* The masters are f32, what is read are these rounded, and the base's rows stay. */
+static void take_a_step(struct transformer *model, const struct golden *golden)
+{
+    struct error error = ERROR_INITIALIZER;
+    const struct adamw settings = {0.05f, 0.9f, 0.99f, 1e-8f, 0.0f, 1};
+    const int64_t old = golden->settings.vocabulary, width = golden->settings.width;
+    const struct tensor *const table = &transformer_weights_of(model)->output;
+    char name[112];
+    snprintf(name, sizeof name, ADDED_ROWS_NAME, golden->settings.tied ? "model.embed_tokens" : "lm_head");
+    const struct tensor *const rows = &transformer_parameter(model, name)->value;
+    float *before = rows_read(table, 0, old + NEW_TOKENS);
+    accumulate(model, &golden->batch, 0.0, 1);
+    require(transformer_step(model, settings, 1.0, NULL, &error), &error);
+    float *after = rows_read(table, 0, old + NEW_TOKENS), *masters = download(gpu, rows);
+    assert_int_equal(rows->dtype, DTYPE_F32);
+    assert_memory_equal(before, after, (size_t)(old * width) * sizeof *before);
+    for (int64_t index = 0; index < NEW_TOKENS * width; index++) {
+        assert_true(after[old * width + index] == bf16_value(bf16_nearest(masters[index])));
+        assert_true(after[old * width + index] != before[old * width + index]);
+    }
+    free(masters);
+    free(after);
+    free(before);
+}
+
+static void new_tokens_are_trained_in_bf16(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    char folder[] = "/tmp/idrec_test_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    for (int index = 0; index < NEW_TOKENS_CASES; index++) {
+        const struct new_tokens_case *const which = &new_tokens_cases[index];
+        struct golden golden = open_new_tokens_golden(which);
+        char *base = save_new_tokens_base(which, cpu, folder);
+        struct transformer *model = load_new_tokens(which, &golden, gpu, base, PRECISION_BF16);
+        struct transformer *expected = load_new_tokens(which, &golden, cpu, base, PRECISION_F32);
+        round_weights(expected);
+        transformer_values_changed(expected);
+        compare_new_rows(model, expected, &golden.batch);
+        take_a_step(model, &golden);
+        transformer_free(expected);
+        transformer_free(model);
+        free(base);
+        golden_close(&golden);
+    }
+    require(path_remove(folder, &error), &error);
+}
+
 /* ---- no wait ------------------------------------------------------------------------------------------- */
 
 static int waits;
@@ -512,7 +619,7 @@ static void bf16_files_read_in_f32(void **state)
     struct transformer *model = golden_model(&golden, gpu);
     require(checkpoint_save_base(model, base, &error), &error);
     require(checkpoint_save_adapter(model, adapter, &error), &error);
-    require(checkpoint_load(&read, cpu, base, adapter, NULL, TRAIN_NOTHING, false, PRECISION_F32,
+    require(checkpoint_load(&read, cpu, base, adapter, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
                             FROZEN_PRECISION, 0, 0, 1, &error),
             &error);
     int64_t count;
@@ -580,6 +687,8 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(too_many_batches_under_way_are_refused),
         cmocka_unit_test(large_sets_find_room),
         cmocka_unit_test(bf16_files_read_in_f32),
+        cmocka_unit_test(new_tokens_equal_the_goldens),
+        cmocka_unit_test(new_tokens_are_trained_in_bf16),
         cmocka_unit_test(quantised_bases_equal_the_cpu),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

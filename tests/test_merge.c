@@ -64,7 +64,7 @@ static double difference(const char *model_folder, const struct golden *golden)
 {
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
-    require(checkpoint_load(&model, backend, model_folder, NULL, NULL, TRAIN_NOTHING, false, PRECISION_F32,
+    require(checkpoint_load(&model, backend, model_folder, NULL, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
                             FROZEN_PRECISION, golden->batch.tokens, golden->batch.sequences, 1, &error),
             &error);
     const struct safetensors_entry *expected = golden_entry(golden, "logits");

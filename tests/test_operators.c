@@ -98,6 +98,13 @@ static void gather_reference(double **v, size_numbers s)
             v[2][i * s[1] + j] = v[1][i] < 0.0 ? 0.0 : v[0][(int64_t)v[1][i] * s[1] + j];
 }
 
+static void columns_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0]; i++)
+        for (int64_t j = 0; j < s[3]; j++)
+            v[1][i * s[3] + j] = s[2] + j < s[1] ? v[0][i * s[1] + s[2] + j] : 0.0;
+}
+
 static void rmsnorm_reference(double **v, size_numbers s)
 {
     for (int64_t i = 0; i < s[0]; i++) {
@@ -512,6 +519,7 @@ static const struct {
     {"activation", activation_reference},
     {"linear", linear_reference},
     {"gather", gather_reference},
+    {"columns", columns_reference},
     {"rmsnorm", rmsnorm_reference},
     {"layernorm", layernorm_reference},
     {"rope", rope_reference},

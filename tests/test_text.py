@@ -143,11 +143,58 @@ def test_indexing(folder):
             result = run(folder, config, name, f"language_model.indexing={indexing}", *CODES)
             check_counts(folder, name, True)
             check(("items: " in result.stderr) == (indexing != "ids") if result else False, f"{name}: codes are told of")
-    refused = idrec(folder, "run", "given.yaml", "output=added", "language_model.indexing=ids")
-    if refused.returncode == 0:
-        check_counts(folder, "added", True)
-    else:
-        check_one_line(refused, "added tokens of a checkpoint")
+
+
+def new_tokens(folder, name):
+    """The tokens that the adapter of a run adds."""
+    return json.loads((folder / name / "language_model" / "adapter" / "adapter_config.json").read_text()).get(
+        "trainable_token_indices")
+
+
+def scores(folder, *model):
+    """The next logits behind a text with a new token."""
+    return json.loads(idrec(folder, "score", *model, f"--tokens=1,5,{vocabulary(folder)},7", "--json").stdout)["next_logits"]
+
+
+def vocabulary(folder, name="scratch/language_model/base"):
+    return json.loads((folder / name / "config.json").read_text())["vocab_size"]
+
+
+def test_new_tokens(folder):
+    """Items as tokens that the checkpoint does not have."""
+    old = vocabulary(folder)
+    for indexing in ("ids", "collaborative", "collaborative_ids"):
+        name = f"{indexing}_added"
+        run(folder, "given.yaml", name, f"language_model.indexing={indexing}", *CODES)
+        check_counts(folder, name, True)
+        added = new_tokens(folder, name)
+        check(added == list(range(old, old + len(added))), f"{name}: {added}")
+        check(len(added) == ITEMS if indexing == "ids" else len(added) > 4, f"{name}: {len(added)} tokens")
+        check(not (folder / name / "language_model" / "base").exists(), f"{name}: a given base stays as it is")
+    logits = scores(folder, "ids_added")
+    check(len(logits) == old + ITEMS, f"logits of new tokens too: {len(logits)}")
+    merged = idrec(folder, "merge", "ids_added", "merged")
+    check(f"; {ITEMS} new tokens; " in merged.stdout, f"told: {merged.stdout}{merged.stderr}")
+    check(vocabulary(folder, "merged") == old + ITEMS, "the merged model has the new tokens")
+    check(max(abs(a - b) for a, b in zip(logits, scores(folder, "merged"))) < 1e-4, "and gives the same logits")
+    run(folder, "given.yaml", "nf4_added", "language_model.indexing=ids", "finetune.base=nf4")
+    check_counts(folder, "nf4_added", True)
+
+
+def test_new_tokens_of_a_base(folder):
+    """Where all weights are trained, new tokens are rows like the others."""
+    old = vocabulary(folder)
+    ids = "language_model.indexing=ids"
+    run(folder, "given.yaml", "pretrained_added", ids, "pretrain.enabled=true", "pretrain.epochs=1")
+    check_counts(folder, "pretrained_added", True)
+    check(vocabulary(folder, "pretrained_added/language_model/base") == old + ITEMS, "the new base has them")
+    check(new_tokens(folder, "pretrained_added") is None, "its adapter none of its own")
+    run(folder, "given.yaml", "full_added", ids, "finetune.method=full")
+    check(vocabulary(folder, "full_added/language_model/finetuned") == old + ITEMS, "the fine-tuned model has them")
+    check_one_line(idrec(folder, "run", "given.yaml", "output=none", ids, "finetune.method=none"),
+                   "nothing would train new tokens", "finetune.method: is none")
+    plan = idrec(folder, "plan", "given.yaml", "output=none", ids)
+    check(plan.returncode == 0, f"planned: {plan.stderr}")
 
 
 def test_variants(folder):
@@ -266,8 +313,8 @@ def main():
         shutil.copy(SOURCE / "configs" / "tokenizers" / "digits.json", folder / "tokenizer.json")
         for name, language_model, pretrain in MODELS:
             (folder / name).write_text(CONFIG.format(language_model=language_model, pretrain=pretrain))
-        for test in (test_from_scratch, test_checkpoint, test_generation, test_names, test_indexing, test_variants,
-                     test_interrupted, test_changed_tokenizer, test_refusals):
+        for test in (test_from_scratch, test_checkpoint, test_generation, test_names, test_indexing, test_new_tokens,
+                     test_new_tokens_of_a_base, test_variants, test_interrupted, test_changed_tokenizer, test_refusals):
             begun = time.monotonic()
             test(folder)
             print(f"{test.__name__}: {time.monotonic() - begun:.1f} s", flush=True)

@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "models/language/added_tokens.h"
 #include "models/language/checkpoint_adapter.h"
 #include "models/language/checkpoint_config.h"
 #include "models/language/checkpoint_folder.h"
+#include "models/language/checkpoint_tokens.h"
 #include "models/language/checkpoint_weights.h"
 #include "models/language/safetensors.h"
 
@@ -35,20 +37,29 @@ static bool write_parameters(struct transformer *model, bool adapter, const char
     return written;
 }
 
+/* New tokens belong to the base where they are rows of its tables like the others. */
+static struct transformer_settings base_settings(struct transformer *model)
+{
+    struct transformer_settings settings = *transformer_settings_of(model);
+    settings.vocabulary = transformer_parameter(model, "model.embed_tokens.weight")->value.shape[0];
+    settings.classes = settings.classes < settings.vocabulary ? settings.classes : settings.vocabulary;
+    return settings;
+}
+
 bool checkpoint_save_base(struct transformer *model, const char *folder, struct error *error)
 {
-    const struct transformer_settings *const settings = transformer_settings_of(model);
+    const struct transformer_settings settings = base_settings(model);
     int64_t count;
     char *fresh;
-    if (settings->frozen != FROZEN_PRECISION)
+    if (settings.frozen != FROZEN_PRECISION)
         return error_at(error, ERROR_RUN, folder, 0,
                         "the base is held in %s, from which its weights cannot be had back; load it with "
                         "finetune.base: precision to write it",
-                        frozen_storage_name(settings->frozen));
+                        frozen_storage_name(settings.frozen));
     if (!checkpoint_folder_begin(&fresh, folder, error))
         return false;
     const enum dtype dtype = transformer_parameters(model, &count)->value.dtype;
-    const bool saved = checkpoint_config_write(settings, dtype, fresh, error) &&
+    const bool saved = checkpoint_config_write(&settings, dtype, fresh, error) &&
                        write_parameters(model, false, fresh, "model.safetensors", error) &&
                        checkpoint_folder_commit(folder, error);
     free(fresh);
@@ -60,7 +71,8 @@ bool checkpoint_save_adapter(struct transformer *model, const char *folder, stru
     char *fresh;
     if (!checkpoint_folder_begin(&fresh, folder, error))
         return false;
-    const bool saved = checkpoint_adapter_config_write(transformer_lora_of(model), fresh, error) &&
+    const bool saved = checkpoint_adapter_config_write(transformer_lora_of(model),
+                                                       transformer_settings_of(model), fresh, error) &&
                        write_parameters(model, true, fresh, "adapter_model.safetensors", error) &&
                        checkpoint_folder_commit(folder, error);
     free(fresh);
@@ -77,39 +89,69 @@ static bool is_left_out(const struct transformer *model, const char *name)
            (transformer_settings_of(model)->tied && strcmp(name, "lm_head.weight") == 0);
 }
 
-/* An adapter's file may hold more than low-rank pairs: whole tables or biases that were trained too. */
-static bool refuse_unknown(struct transformer *model, bool adapter, const struct weights *weights,
-                           struct error *error)
+static bool refuse(const struct weights *weights, const char *name, const char *whole, const char *file,
+                   struct error *error)
 {
-    for (int64_t index = 0; index < weights_count(weights); index++) {
-        const char *name = weights_at(weights, index)->name;
+    return error_at(
+        error, ERROR_RUN, weights_path(weights), 0,
+        "tensor '%.120s' is not part of a %s as %s has it, and is not supported; choose another %s", name,
+        whole, file, strcmp(whole, "model") == 0 ? whole : "adapter");
+}
+
+static bool refuse_unknown_of_base(struct transformer *model, const struct weights *base, struct error *error)
+{
+    for (int64_t index = 0; index < weights_count(base); index++) {
+        const char *name = weights_at(base, index)->name;
         const struct parameter *parameter = transformer_parameter(model, name);
-        if (parameter ? parameter_is_adapter(parameter) == adapter : !adapter && is_left_out(model, name))
-            continue;
-        return adapter
-                   ? error_at(error, ERROR_RUN, weights_path(weights), 0,
-                              "tensor '%.120s' is not part of a low-rank adapter as adapter_config.json has "
-                              "it, and is not supported; choose another adapter",
-                              name)
-                   : error_at(error, ERROR_RUN, weights_path(weights), 0,
-                              "tensor '%.120s' is not part of a model as config.json has it, and is not "
-                              "supported; choose another model",
-                              name);
+        if (parameter ? parameter_is_adapter(parameter) : !is_left_out(model, name))
+            return refuse(base, name, "model", "config.json", error);
     }
     return true;
 }
 
-/* The files hold what the model wants and nothing more; nothing of the data is read. */
+/* An adapter's file may hold more than low-rank pairs and new tokens: whole tables or biases that were trained too. */
+static bool refuse_unknown_of_adapter(struct transformer *model, const struct weights *adapter,
+                                      const struct weights *base, struct error *error)
+{
+    for (int64_t index = 0; index < weights_count(adapter); index++) {
+        const struct safetensors_entry *const entry = weights_at(adapter, index);
+        const struct parameter *parameter = transformer_parameter(model, entry->name);
+        bool copy;
+        if (parameter && parameter_is_adapter(parameter))
+            continue;
+        if (!checkpoint_tokens_copy(&copy, entry, adapter, base, transformer_settings_of(model), error))
+            return false;
+        if (!copy)
+            return refuse(adapter, entry->name, "low-rank adapter", "adapter_config.json", error);
+    }
+    return true;
+}
+
+/* What a file holds of a parameter: of a table that is trained with new tokens the rows of the others. */
+static struct tensor stored_part(const struct transformer *model, const struct parameter *parameter)
+{
+    const struct transformer_settings *const settings = transformer_settings_of(model);
+    const bool table = strcmp(parameter->name, "model.embed_tokens.weight") == 0 ||
+                       strcmp(parameter->name, "lm_head.weight") == 0;
+    struct tensor part = parameter->value;
+    if (table && part.shape[0] == settings->vocabulary)
+        part.shape[0] -= settings->added;
+    return part;
+}
+
+/* The files hold what the model wants; nothing of the data is read. */
 static bool check_weights(struct transformer *model, bool adapter, const struct weights *weights,
                           struct error *error)
 {
     int64_t count;
     const struct parameter *const parameters = transformer_parameters(model, &count);
-    for (int64_t index = 0; index < count; index++)
+    for (int64_t index = 0; index < count; index++) {
+        const struct tensor part = stored_part(model, &parameters[index]);
         if (parameter_is_adapter(&parameters[index]) == adapter &&
-            !weights_check(weights, parameters[index].name, &parameters[index].value, error))
+            !weights_check(weights, parameters[index].name, &part, error))
             return false;
-    return refuse_unknown(model, adapter, weights, error);
+    }
+    return true;
 }
 
 static bool read_weights(struct transformer *model, bool adapter, const struct weights *weights,
@@ -117,12 +159,18 @@ static bool read_weights(struct transformer *model, bool adapter, const struct w
 {
     int64_t count;
     struct parameter *const parameters = transformer_parameters(model, &count);
-    for (int64_t index = 0; index < count; index++)
+    for (int64_t index = 0; index < count; index++) {
+        struct tensor part = stored_part(model, &parameters[index]);
         if (parameter_is_adapter(&parameters[index]) == adapter &&
-            !weights_read(weights, parameters[index].name, transformer_backend(model),
-                          &parameters[index].value, error))
+            !weights_read(weights, parameters[index].name, transformer_backend(model), &part, error))
             return false;
+    }
     return true;
+}
+
+static bool start_adapter(struct transformer *model, uint64_t seed, struct error *error)
+{
+    return transformer_settings_of(model)->added == 0 || added_tokens_start(model, seed, error);
 }
 
 /* All files are checked before a measured model takes its memory. */
@@ -130,13 +178,15 @@ static bool fill(struct transformer *model, const char *base, const char *adapte
                  struct error *error)
 {
     struct weights *base_weights = NULL, *adapter_weights = NULL;
-    const bool filled = weights_open(&base_weights, base, "model", error) &&
-                        check_weights(model, false, base_weights, error) &&
-                        (!adapter || (weights_open(&adapter_weights, adapter, "adapter_model", error) &&
-                                      check_weights(model, true, adapter_weights, error))) &&
-                        transformer_allocate(model, seed, false, error) &&
-                        read_weights(model, false, base_weights, error) &&
-                        (!adapter || read_weights(model, true, adapter_weights, error));
+    const bool filled =
+        weights_open(&base_weights, base, "model", error) &&
+        check_weights(model, false, base_weights, error) &&
+        refuse_unknown_of_base(model, base_weights, error) &&
+        (!adapter || (weights_open(&adapter_weights, adapter, "adapter_model", error) &&
+                      check_weights(model, true, adapter_weights, error) &&
+                      refuse_unknown_of_adapter(model, adapter_weights, base_weights, error))) &&
+        transformer_allocate(model, seed, false, error) && read_weights(model, false, base_weights, error) &&
+        (adapter ? read_weights(model, true, adapter_weights, error) : start_adapter(model, seed, error));
     weights_close(base_weights);
     weights_close(adapter_weights);
     if (filled)
@@ -144,16 +194,42 @@ static bool fill(struct transformer *model, const char *base, const char *adapte
     return filled;
 }
 
+bool checkpoint_settings(struct transformer_settings *settings, struct lora_settings *lora, const char *base,
+                         const char *adapter, struct error *error)
+{
+    *lora = (struct lora_settings){.rank = 0};
+    return checkpoint_config_read(settings, base, error) &&
+           (!adapter || checkpoint_adapter_config_read(lora, settings, adapter, error));
+}
+
+/* New tokens have to be somebody's rows. */
+static bool add_tokens(struct transformer_settings *settings, const char *adapter, int64_t added,
+                       enum train_mode mode, struct error *error)
+{
+    if (adapter && settings->added > 0 && mode == TRAIN_ALL)
+        return error_at(
+            error, ERROR_RUN, adapter, 0,
+            "has new tokens, which cannot be trained together with the base's; merge it into the base "
+            "first (idrec merge)");
+    if (added > 0 && (adapter || mode == TRAIN_NOTHING))
+        return error_set(
+            error, ERROR_RUN,
+            "%lld tokens are new to the base and nothing trains them; train the model, or an adapter",
+            (long long)added);
+    return transformer_settings_grow(settings, added, error);
+}
+
 bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
-                     const char *adapter, const struct lora_settings *lora, enum train_mode mode,
-                     bool recompute, enum precision precision, enum frozen_storage frozen,
-                     int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed, struct error *error)
+                     const char *adapter, const struct lora_settings *lora, int64_t added,
+                     enum train_mode mode, bool recompute, enum precision precision,
+                     enum frozen_storage frozen, int64_t tokens_maximum, int64_t sequences_maximum,
+                     uint64_t seed, struct error *error)
 {
     struct transformer_settings settings;
     struct lora_settings stored;
     *model = NULL;
-    if (!checkpoint_config_read(&settings, base, error) ||
-        (adapter && !checkpoint_adapter_config_read(&stored, settings.layers, adapter, error)))
+    if (!checkpoint_settings(&settings, &stored, base, adapter, error) ||
+        !add_tokens(&settings, adapter, added, mode, error))
         return false;
     settings.recompute = recompute;
     settings.precision = precision;

@@ -18,12 +18,19 @@ bool checkpoint_complete(const char *folder);
 /* Removes a folder, DONE first, so that what is left after a kill does not pass for complete. */
 bool checkpoint_remove(const char *folder, struct error *error);
 
+/* The settings of a base with an adapter (NULL: none), whose new tokens are among them; *lora, of rank 0 without one. */
+bool checkpoint_settings(struct transformer_settings *settings, struct lora_settings *lora, const char *base,
+                         const char *adapter, struct error *error);
+
 /* Builds a model from a base folder, and an adapter's folder (NULL: none, or a fresh adapter when `lora` is
- * given and mode is TRAIN_LORA). Damaged files are refused with a clear line. */
+ * given and mode is TRAIN_LORA). Without an adapter's folder `added` tokens are new to the base; their rows are drawn
+ * (added_tokens.h), and are part of a fresh adapter or, when mode is TRAIN_ALL, of the base. Damaged files are refused with
+ * a clear line. */
 bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
-                     const char *adapter, const struct lora_settings *lora, enum train_mode mode,
-                     bool recompute, enum precision precision, enum frozen_storage frozen,
-                     int64_t tokens_maximum, int64_t sequences_maximum, uint64_t seed, struct error *error);
+                     const char *adapter, const struct lora_settings *lora, int64_t added,
+                     enum train_mode mode, bool recompute, enum precision precision,
+                     enum frozen_storage frozen, int64_t tokens_maximum, int64_t sequences_maximum,
+                     uint64_t seed, struct error *error);
 
 /* The whole state of training: every trained parameter with its moments, further named tensors (an average of
  * the weights, say), and counters as a flat JSON object of integers and numbers. */

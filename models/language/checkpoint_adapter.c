@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "models/language/checkpoint_document.h"
+#include "models/language/checkpoint_tokens.h"
 #include "models/language/layer.h"
 
 #define LAYERS_MAXIMUM 4096
@@ -27,7 +28,8 @@ static json_t *number(double value)
     return whole ? json_integer((json_int_t)value) : json_real(value);
 }
 
-bool checkpoint_adapter_config_write(const struct lora_settings *lora, const char *folder,
+bool checkpoint_adapter_config_write(const struct lora_settings *lora,
+                                     const struct transformer_settings *settings, const char *folder,
                                      struct error *error)
 {
     json_t *targets = json_array();
@@ -43,6 +45,8 @@ bool checkpoint_adapter_config_write(const struct lora_settings *lora, const cha
         "megatron_core", "megatron.core", "modules_to_save", "peft_type", "LORA", "r", (json_int_t)lora->rank,
         "rank_pattern", "revision", "target_modules", targets, "task_type", "CAUSAL_LM", "use_dora", false,
         "use_rslora", lora->rank_stabilized);
+    if (settings->added > 0)
+        json_object_set_new(object, "trainable_token_indices", checkpoint_tokens_value(settings));
     return document_write(object, folder, "adapter_config.json", error);
 }
 
@@ -224,6 +228,7 @@ static bool is_understood(const char *key)
                                        "target_modules",
                                        "exclude_modules",
                                        "use_rslora",
+                                       "trainable_token_indices",
                                        "bias",
                                        "peft_type",
                                        "task_type",
@@ -286,10 +291,11 @@ static bool check_kind(const struct document *document, struct error *error)
            check_word(document, "bias", bias, 1, error) && check_start(document, error);
 }
 
-bool checkpoint_adapter_config_read(struct lora_settings *lora, int64_t layers, const char *folder,
-                                    struct error *error)
+bool checkpoint_adapter_config_read(struct lora_settings *lora, struct transformer_settings *settings,
+                                    const char *folder, struct error *error)
 {
     struct document document;
+    const int64_t layers = settings->layers;
     *lora = (struct lora_settings){.rank = 0};
     bool read = document_open(&document, folder, "adapter_config.json", error) &&
                 check_kind(&document, error) && refuse_unsupported(&document, error) &&
@@ -303,7 +309,8 @@ bool checkpoint_adapter_config_read(struct lora_settings *lora, int64_t layers, 
         read = error_at(error, ERROR_RUN, document.path, 0,
                         "belongs to a base of %lld layers; 1 to %d are expected", (long long)layers,
                         LAYERS_MAXIMUM);
-    read = read && read_targets(&document, layers, lora, error);
+    read = read && read_targets(&document, layers, lora, error) &&
+           checkpoint_tokens_read(&document, settings, error);
     lora->rank_stabilized = !document_is_off(&document, "use_rslora");
     document_close(&document);
     return read;

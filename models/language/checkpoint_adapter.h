@@ -6,13 +6,16 @@
 
 #include "models/language/transformer.h"
 
-/* Writes the keys that peft knows since 0.9; later ones have defaults there. */
-bool checkpoint_adapter_config_write(const struct lora_settings *lora, const char *folder,
+/* Writes the keys that peft knows since 0.9, and trainable_token_indices where there are new tokens; later ones have
+ * defaults there. */
+bool checkpoint_adapter_config_write(const struct lora_settings *lora,
+                                     const struct transformer_settings *settings, const char *folder,
                                      struct error *error);
 
-/* Reads what peft asks for on a base of so many layers, which says what a regular expression of target_modules means. Any
- * key that is set and asks for more than a LoRA of one rank on the same linears in every layer is refused by its name. */
-bool checkpoint_adapter_config_read(struct lora_settings *lora, int64_t layers, const char *folder,
-                                    struct error *error);
+/* Reads what peft asks for on a base of these settings, whose layers say what a regular expression of target_modules means,
+ * and to which new tokens are added. Any key that is set and asks for more than a LoRA of one rank on the same linears in
+ * every layer, and such tokens, is refused by its name. */
+bool checkpoint_adapter_config_read(struct lora_settings *lora, struct transformer_settings *settings,
+                                    const char *folder, struct error *error);
 
 #endif

@@ -321,16 +321,20 @@ void model_logits(const struct layer_pass *pass, struct tensor *logits, const st
 
 /* ---- backward ----------------------------------------------------------------------------------------- */
 
-void model_logits_backward(const struct layer_pass *pass, struct tensor *d_normed,
+void model_logits_backward(const struct layer_pass *pass, struct tensor *d_normed, struct tensor *d_added,
                            const struct tensor *d_logits, const struct tensor *normed)
 {
     const int64_t columns = d_logits->shape[1];
     const struct tensor output = output_rows(&pass->weights->output, columns);
     op_gemm(pass->backend, d_normed, d_logits, PLAIN, &output, PLAIN, 1.0f, 0.0f);
-    if (pass->gradients->output.rank > 0) {
-        struct tensor d_output = output_rows(&pass->gradients->output, columns);
-        op_gemm(pass->backend, &d_output, d_logits, TRANSPOSED, normed, PLAIN, 1.0f, 1.0f);
-    }
+    if (pass->gradients->output.rank == 0)
+        return;
+    const int64_t first = pass->weights->output.shape[0] - pass->gradients->output.shape[0];
+    if (first > 0)
+        op_columns(pass->backend, d_added, d_logits, first);
+    const struct tensor *const d_trained = first > 0 ? d_added : d_logits;
+    struct tensor d_output = output_rows(&pass->gradients->output, d_trained->shape[1]);
+    op_gemm(pass->backend, &d_output, d_trained, TRANSPOSED, normed, PLAIN, 1.0f, 1.0f);
 }
 
 void model_final_norm_backward(const struct layer_pass *pass, struct tensor *d_x,

@@ -81,7 +81,7 @@ void layer_scratch_lay_out(struct layer_scratch *scratch, struct arena *arena,
 void model_embed(const struct layer_pass *pass, struct tensor *x,
                  const struct tensor *tokens /* i32 [rows] */);
 
-/* Adds to the embedding's gradient; d_x [rows, width] is overwritten. */
+/* Adds to the rows `tokens` of the embedding's gradient, -1: to none; d_x [rows, width] is overwritten. */
 void model_embed_backward(const struct layer_pass *pass, struct tensor *d_x, const struct tensor *tokens);
 
 void layer_attention_input(const struct layer_pass *pass, int64_t layer,
@@ -98,8 +98,9 @@ void layer_feed_forward(const struct layer_pass *pass, int64_t layer, struct lay
 void model_final_norm(const struct layer_pass *pass, struct tensor *normed, struct tensor *inverse_rms,
                       const struct tensor *x);
 void model_logits(const struct layer_pass *pass, struct tensor *logits, const struct tensor *normed);
-/* d_normed is overwritten, the output table's gradient added to; d_logits is 0 in columns that are no class. */
-void model_logits_backward(const struct layer_pass *pass, struct tensor *d_normed,
+/* d_normed is overwritten, the output table's gradient added to; d_logits is 0 in columns that are no class. Where that
+ * gradient is of the table's last rows alone, d_added [rows, at least so many] becomes d_logits of them. */
+void model_logits_backward(const struct layer_pass *pass, struct tensor *d_normed, struct tensor *d_added,
                            const struct tensor *d_logits, const struct tensor *normed);
 /* d_x += */
 void model_final_norm_backward(const struct layer_pass *pass, struct tensor *d_x,

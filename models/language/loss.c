@@ -42,6 +42,11 @@ void loss_lay_out(struct transformer *model, int64_t counted)
         loss->d_normed = arena_tensor_2d(scratch, storage, counted, width);
         loss->d_selected = arena_tensor_2d(scratch, storage, counted, width);
     }
+    if (transformer_trains_added(model))
+        loss->d_added = arena_tensor_2d(
+            scratch, storage,
+            smaller(counted, loss_chunk_rows(model, storage, transformer_logit_columns(model))),
+            transformer_table_rows(model->backend, settings->added));
     const int64_t bytes = asked > trained ? asked : trained;
     loss->logits = arena_tensor_1d(scratch, DTYPE_BF16, (bytes + 1) / 2).data;
 }
@@ -74,7 +79,8 @@ static void run_chunk(struct transformer *model, const struct layer_pass *pass, 
     if (!pass->gradients)
         return;
     struct tensor d_normed = tensor_rows(&loss->d_normed, first, rows);
-    model_logits_backward(pass, &d_normed, &logits, &normed);
+    struct tensor d_added = loss->d_added.rank > 0 ? tensor_rows(&loss->d_added, 0, rows) : loss->d_added;
+    model_logits_backward(pass, &d_normed, &d_added, &logits, &normed);
 }
 
 void loss_measure(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,

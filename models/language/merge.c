@@ -10,6 +10,7 @@
 #include "models/language/checkpoint_config.h"
 #include "models/language/checkpoint_document.h"
 #include "models/language/checkpoint_folder.h"
+#include "models/language/checkpoint_tokens.h"
 #include "models/language/checkpoint_weights.h"
 #include "models/language/layer.h"
 #include "models/language/safetensors_values.h"
@@ -21,13 +22,14 @@ enum { BLOCK_NUMBERS = 1 << 20 };
 /* A tensor of the new folder. */
 struct part {
     const struct safetensors_entry *base, *a, *b; /* a, b NULL: nothing is added */
-    struct safetensors_entry target;              /* type and bytes in the new file */
+    const struct safetensors_entry *rows;         /* of new tokens, behind the base's; NULL: none */
+    struct safetensors_entry target;              /* type, shape and bytes in the new file */
     int64_t shard;
 };
 
 struct merge {
     const struct merge_settings *settings;
-    struct transformer_settings model;
+    struct transformer_settings model; /* of the result */
     struct lora_settings lora;
     struct weights *base, *adapter;
     struct part *parts; /* [weights_count(base)], in the base's order */
@@ -89,12 +91,59 @@ static bool pair_linear(struct merge *merge, int64_t layer, enum linear linear, 
     return found;
 }
 
+/* A table with the new tokens' rows of `module`. */
+static bool pair_table(struct merge *merge, const char *table, const char *module, struct error *error)
+{
+    const int64_t added = merge->model.added, width = merge->model.width;
+    const struct safetensors_entry *base, *rows;
+    char *weight = path_format("%s.weight", table), *name = path_format(ADDED_ROWS_NAME, module);
+    const bool found =
+        find_part(merge, merge->base, weight, merge->model.vocabulary - added, width, &base, error) &&
+        find_part(merge, merge->adapter, name, added, width, &rows, error);
+    if (found)
+        part_of(merge, base)->rows = rows;
+    free(name);
+    free(weight);
+    return found;
+}
+
+/* A file may hold the output table of a tied model too. */
+static bool pair_tables(struct merge *merge, struct error *error)
+{
+    static const char embedding[] = "model.embed_tokens", output[] = "lm_head";
+    const bool tied = merge->model.tied;
+    return merge->model.added == 0 || (pair_table(merge, embedding, embedding, error) &&
+                                       ((tied && !weights_find(merge->base, "lm_head.weight")) ||
+                                        pair_table(merge, output, tied ? embedding : output, error)));
+}
+
 static bool is_used(const struct merge *merge, const struct safetensors_entry *entry)
 {
     for (int64_t index = 0; index < merge->count; index++)
-        if (merge->parts[index].a == entry || merge->parts[index].b == entry)
+        if (merge->parts[index].a == entry || merge->parts[index].b == entry ||
+            merge->parts[index].rows == entry)
             return true;
     return false;
+}
+
+/* Nothing of the adapter is left out. */
+static bool check_used(const struct merge *merge, struct error *error)
+{
+    for (int64_t index = 0; index < weights_count(merge->adapter); index++) {
+        const struct safetensors_entry *const entry = weights_at(merge->adapter, index);
+        bool copy;
+        if (is_used(merge, entry))
+            continue;
+        if (!checkpoint_tokens_copy(&copy, entry, merge->adapter, merge->base, &merge->model, error))
+            return false;
+        if (!copy)
+            return error_at(
+                error, ERROR_RUN, weights_path(merge->adapter), 0,
+                "tensor '%.120s' is not part of a low-rank adapter as adapter_config.json has it, and "
+                "is not supported; choose another adapter",
+                entry->name);
+    }
+    return true;
 }
 
 static bool pair_all(struct merge *merge, struct error *error)
@@ -103,14 +152,7 @@ static bool pair_all(struct merge *merge, struct error *error)
         if (merge->lora.targets[place % LINEAR_COUNT] &&
             !pair_linear(merge, place / LINEAR_COUNT, (enum linear)(place % LINEAR_COUNT), error))
             return false;
-    for (int64_t index = 0; index < weights_count(merge->adapter); index++)
-        if (!is_used(merge, weights_at(merge->adapter, index)))
-            return error_at(
-                error, ERROR_RUN, weights_path(merge->adapter), 0,
-                "tensor '%.120s' is not part of a low-rank adapter as adapter_config.json has it, and "
-                "is not supported; choose another adapter",
-                weights_at(merge->adapter, index)->name);
-    return true;
+    return pair_tables(merge, error) && check_used(merge, error);
 }
 
 /* Types, sizes and files of the new tensors. */
@@ -122,7 +164,11 @@ static void plan_files(struct merge *merge)
         part->target = *part->base;
         if (merge->settings->type && safetensors_type_is_float(part->base->type))
             part->target.type = merge->settings->type;
-        part->target.bytes = (size_t)part->base->count * safetensors_type_bytes(part->target.type);
+        if (part->rows) {
+            part->target.shape[0] += part->rows->shape[0];
+            part->target.count += part->rows->count;
+        }
+        part->target.bytes = (size_t)part->target.count * safetensors_type_bytes(part->target.type);
         if (held > 0 && held + (int64_t)part->target.bytes > merge->settings->shard_bytes) {
             merge->shards++;
             held = 0;
@@ -140,7 +186,7 @@ static bool merge_open(struct merge *merge, const struct merge_settings *setting
         return error_at(error, ERROR_USAGE, settings->folder, 0,
                         "is already there; choose another name, or remove it");
     if (!checkpoint_config_read(&merge->model, settings->base, error) ||
-        !checkpoint_adapter_config_read(&merge->lora, merge->model.layers, settings->adapter, error) ||
+        !checkpoint_adapter_config_read(&merge->lora, &merge->model, settings->adapter, error) ||
         !weights_open(&merge->base, settings->base, "model", error) ||
         !weights_open(&merge->adapter, settings->adapter, "adapter_model", error))
         return false;
@@ -271,17 +317,29 @@ static char *shard_name(const struct merge *merge, int64_t shard)
                : path_format("model-%05" PRId64 "-of-%05" PRId64 ".safetensors", shard + 1, merge->shards);
 }
 
+/* The base's numbers, merged or converted where they have to be. */
+static bool write_numbers(const struct merge *merge, const struct part *part,
+                          struct safetensors_writer *writer, struct error *error)
+{
+    const bool same = !part->a && strcmp(part->base->type, part->target.type) == 0;
+    return same ? safetensors_writer_append(writer, part->base->data, part->base->bytes, error)
+                : write_converted(merge, part, writer, error);
+}
+
+static bool write_part(const struct merge *merge, const struct part *part, struct safetensors_writer *writer,
+                       struct error *error)
+{
+    const struct part rows = {.base = part->rows, .target = part->target};
+    return write_numbers(merge, part, writer, error) &&
+           (!part->rows || write_numbers(merge, &rows, writer, error));
+}
+
 static bool write_parts(const struct merge *merge, const struct part *parts, int64_t count,
                         struct safetensors_writer *writer, struct error *error)
 {
     bool written = true;
-    for (int64_t index = 0; written && index < count; index++) {
-        const struct part *const part = &parts[index];
-        const bool same = !part->a && strcmp(part->base->type, part->target.type) == 0;
-        written = interrupt_check(error) &&
-                  (same ? safetensors_writer_append(writer, part->base->data, part->base->bytes, error)
-                        : write_converted(merge, part, writer, error));
-    }
+    for (int64_t index = 0; written && index < count; index++)
+        written = interrupt_check(error) && write_part(merge, &parts[index], writer, error);
     return written;
 }
 
@@ -354,25 +412,40 @@ static bool copy_file(const struct merge *merge, const char *name, struct error 
     return copied;
 }
 
-/* The base's own file with all its keys; only the type of the weights may differ. */
+static void set_type(json_t *config, const char *type)
+{
+    const char *name = strcmp(type, "F32") == 0   ? "float32"
+                       : strcmp(type, "F16") == 0 ? "float16"
+                                                  : "bfloat16";
+    const bool later = json_object_get(config, "dtype") != NULL;
+    if (later)
+        json_object_set_new(config, "dtype", json_string(name));
+    if (!later || json_object_get(config, "torch_dtype"))
+        json_object_set_new(config, "torch_dtype", json_string(name));
+}
+
+static void set_tokens(json_t *config, int64_t vocabulary)
+{
+    json_object_set_new(config, "vocab_size", json_integer((json_int_t)vocabulary));
+    if (json_object_get(config, "idrec_classes"))
+        json_object_set_new(config, "idrec_classes", json_integer((json_int_t)vocabulary));
+}
+
+/* The base's own file with all its keys; only the type of the weights and the number of tokens may differ. */
 static bool write_config(const struct merge *merge, struct error *error)
 {
     const char *type = merge->settings->type;
-    if (!type)
+    if (!type && merge->model.added == 0)
         return copy_file(merge, "config.json", error);
     struct document document;
     if (!document_open(&document, merge->settings->base, "config.json", error)) {
         document_close(&document);
         return false;
     }
-    const char *name = strcmp(type, "F32") == 0   ? "float32"
-                       : strcmp(type, "F16") == 0 ? "float16"
-                                                  : "bfloat16";
-    const bool later = json_object_get(document.object, "dtype") != NULL;
-    if (later)
-        json_object_set_new(document.object, "dtype", json_string(name));
-    if (!later || json_object_get(document.object, "torch_dtype"))
-        json_object_set_new(document.object, "torch_dtype", json_string(name));
+    if (type)
+        set_type(document.object, type);
+    if (merge->model.added > 0)
+        set_tokens(document.object, merge->model.vocabulary);
     const bool written = document_write(json_incref(document.object), merge->fresh, "config.json", error);
     document_close(&document);
     return written;
@@ -399,7 +472,8 @@ bool merge_adapter(struct merge_result *result, const struct merge_settings *set
                         write_config(&merge, error) && copy_tokenizer(&merge, error) &&
                         write_weights(&merge, error) && write_index(&merge, error) &&
                         checkpoint_folder_commit(settings->folder, error);
-    *result = (struct merge_result){.tensors = merge.count, .shards = merge.shards};
+    *result = (struct merge_result){
+        .tensors = merge.count, .added_tokens = merge.model.added, .shards = merge.shards};
     for (int64_t index = 0; merge.parts && index < merge.count; index++)
         result->merged += merge.parts[index].a != NULL;
     result->bytes = merge.parts ? total_bytes(&merge) : 0;

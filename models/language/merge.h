@@ -1,8 +1,8 @@
 /*
- * merge.h: a low-rank adapter merged into its base: W + scale B A for each linear that has an adapter, everything else as it
- * is. The result is a Hugging Face folder like the base: its config.json and tokenizer's files, and safetensors. Numbers are
- * added in f32 and rounded once. Tensors go from the mapped base to the new files a block of rows at a time, so that memory
- * does not grow with the model.
+ * merge.h: a low-rank adapter merged into its base: W + scale B A for each linear that has an adapter, an adapter's new
+ * tokens behind the rows of the tables, everything else as it is. The result is a Hugging Face folder like the base: its
+ * config.json and tokenizer's files, and safetensors. Numbers are added in f32 and rounded once. Tensors go from the mapped
+ * base to the new files a block of rows at a time, so that memory does not grow with the model.
  */
 #ifndef IDREC_MODELS_LANGUAGE_MERGE_H
 #define IDREC_MODELS_LANGUAGE_MERGE_H
@@ -20,7 +20,7 @@ struct merge_settings {
 };
 
 struct merge_result {
-    int64_t tensors, merged, shards;
+    int64_t tensors, merged, added_tokens, shards;
     int64_t bytes; /* of all weights */
 };
 

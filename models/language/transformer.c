@@ -38,6 +38,24 @@ const char *transformer_family(const struct transformer_settings *settings)
     return bias && !settings->feed_bias ? "qwen2" : NULL;
 }
 
+bool transformer_settings_grow(struct transformer_settings *settings, int64_t added, struct error *error)
+{
+    const bool all = settings->classes == 0 || settings->classes == settings->vocabulary;
+    if (added > 0 && !all)
+        return error_set(error, ERROR_RUN,
+                         "%lld new tokens for a model that can predict only %lld of its %lld; choose a model "
+                         "that can predict all",
+                         (long long)added, (long long)settings->classes, (long long)settings->vocabulary);
+    if (added < 0 || added > INT32_MAX - settings->vocabulary)
+        return error_set(error, ERROR_RUN,
+                         "%lld new tokens for a vocabulary of %lld; at most %d in all are possible",
+                         (long long)added, (long long)settings->vocabulary, INT32_MAX);
+    settings->vocabulary += added;
+    settings->added += added;
+    settings->classes = added > 0 ? 0 : settings->classes;
+    return true;
+}
+
 static bool check_scaling(const struct rope_scaling *scaling, struct error *error)
 {
     if (scaling->type == ROPE_DEFAULT)
@@ -94,6 +112,12 @@ static bool check_settings(const struct transformer_settings *settings, const st
     if (settings->classes < 0 || settings->classes > settings->vocabulary)
         return error_set(error, ERROR_USAGE, "%lld classes in a vocabulary of %lld; choose at most that many",
                          (long long)settings->classes, (long long)settings->vocabulary);
+    if (settings->added < 0 || settings->added >= settings->vocabulary ||
+        (settings->added > 0 && settings->classes > 0 && settings->classes < settings->vocabulary))
+        return error_set(
+            error, ERROR_USAGE,
+            "%lld new tokens in a vocabulary of %lld with %lld classes; choose fewer, and all classes",
+            (long long)settings->added, (long long)settings->vocabulary, (long long)settings->classes);
     return true;
 }
 
@@ -297,6 +321,11 @@ const struct transformer_weights *transformer_weights_of(const struct transforme
 struct backend *transformer_backend(const struct transformer *model)
 {
     return model->backend;
+}
+
+bool transformer_trains_added(const struct transformer *model)
+{
+    return model->mode == TRAIN_LORA && model->settings.added > 0;
 }
 
 int64_t transformer_logit_columns(const struct transformer *model)

@@ -45,6 +45,9 @@ struct rope_scaling {
 
 struct transformer_settings {
     int64_t vocabulary, width, layers, query_heads, key_heads, head_width, hidden; /* hidden: of the SwiGLU */
+    /* The last `added` tokens are new to the base: their rows of embedding and output table are an adapter's or, where
+     * everything is trained, rows like the others. */
+    int64_t added;
     int64_t classes;    /* only the first `classes` tokens can be predicted (ids: users never are); 0: all */
     int32_t begin, end; /* the tokens that begin and end a text, for config.json alone; -1: none */
     int64_t sequence_maximum; /* tokens of the longest sequence that the model may see, 0: any */
@@ -58,6 +61,8 @@ struct transformer_settings {
     enum precision precision;
     enum frozen_storage frozen; /* quantised only where the linears are not trained */
 };
+/* The same with so many more new tokens. Fails where only a part of the tokens can be predicted. */
+bool transformer_settings_grow(struct transformer_settings *settings, int64_t added, struct error *error);
 /* Hugging Face's model_type for such biases and norms: "llama", "qwen2", "qwen3"; NULL: no family has them so. */
 const char *transformer_family(const struct transformer_settings *settings);
 enum dtype transformer_storage(const struct transformer_settings *settings);
@@ -85,8 +90,8 @@ struct layer_weights {
 };
 
 struct transformer_weights {
-    struct tensor embedding;   /* [vocabulary, width] */
-    struct tensor output;      /* [vocabulary, width]; the embedding itself when tied */
+    struct tensor embedding;   /* [vocabulary, width]; its gradient may be of the last rows alone */
+    struct tensor output;      /* likewise; the embedding itself when tied */
     struct tensor output_norm; /* [width] */
     struct layer_weights *layer;
 };
@@ -95,11 +100,15 @@ struct transformer_weights {
  * Hugging Face's Llama ("model.layers.0.self_attn.q_proj.weight"), or peft's for adapters. */
 struct parameter {
     char name[112];
-    struct tensor value;                                 /* f32 when trained; may be quantised when frozen */
-    struct tensor working;                               /* what passes read: `value`, or its bf16 copy */
+    struct tensor value;   /* f32 when trained; may be quantised when frozen */
+    struct tensor working; /* what passes read: `value`, its bf16 copy, or its rows in a table */
     struct tensor gradient, first_moment, second_moment; /* rank 0 when frozen */
     bool trained, decayed; /* decayed: weight decay applies (matrices, not norms and biases) */
+    bool added; /* an adapter's rows of new tokens, the last ones of a table that passes read as a whole */
 };
+
+/* The name of such rows, of the table of "model.embed_tokens" or "lm_head". */
+#define ADDED_ROWS_NAME "base_model.model.%s.token_adapter.trainable_tokens_delta"
 
 enum train_mode { TRAIN_NOTHING, TRAIN_ALL, TRAIN_LORA };
 

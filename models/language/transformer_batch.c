@@ -82,6 +82,7 @@ bool transformer_check_targets(const struct transformer *model, const struct bat
 /* Of what a batch brings; set_targets -1: it is not of sets. */
 struct input_sizes {
     int64_t tokens, sequences, rows, set_targets;
+    bool added;
 };
 
 static void lay_out_inputs(struct batch_inputs *inputs, struct arena *arena, const struct input_sizes *sizes)
@@ -89,6 +90,8 @@ static void lay_out_inputs(struct batch_inputs *inputs, struct arena *arena, con
     arena_return(arena, 0);
     inputs->tokens = arena_tensor_1d(arena, DTYPE_I32, sizes->tokens);
     inputs->positions = arena_tensor_1d(arena, DTYPE_I32, sizes->tokens);
+    if (sizes->added)
+        inputs->added = arena_tensor_1d(arena, DTYPE_I32, sizes->tokens);
     inputs->starts = arena_tensor_1d(arena, DTYPE_I32, sizes->sequences + 1);
     inputs->rows = arena_tensor_1d(arena, DTYPE_I32, sizes->rows);
     inputs->places = arena_tensor_1d(arena, DTYPE_I32, sizes->tokens);
@@ -106,7 +109,8 @@ void transformer_measure_inputs(struct transformer *model)
     const struct input_sizes largest = {.tokens = model->tokens_maximum,
                                         .sequences = model->sequences_maximum,
                                         .rows = model->tokens_maximum,
-                                        .set_targets = SET_TARGETS_A_TOKEN * model->tokens_maximum};
+                                        .set_targets = SET_TARGETS_A_TOKEN * model->tokens_maximum,
+                                        .added = transformer_trains_added(model)};
     lay_out_inputs(&model->inputs, &model->inputs_arena, &largest);
 }
 
@@ -180,6 +184,12 @@ static void write_sequences(const struct transformer *model, const struct batch_
     memcpy(host_side(model, slot, &inputs->tokens), batch->token, tensor_bytes(&inputs->tokens));
     memcpy(host_side(model, slot, &inputs->positions), batch->position, tensor_bytes(&inputs->positions));
     memcpy(host_side(model, slot, &inputs->starts), batch->starts, tensor_bytes(&inputs->starts));
+    if (!transformer_trains_added(model))
+        return;
+    const int64_t first = model->settings.vocabulary - model->settings.added;
+    int32_t *const added = host_side(model, slot, &inputs->added);
+    for (int64_t token = 0; token < batch->tokens; token++)
+        added[token] = batch->token[token] >= first ? (int32_t)(batch->token[token] - first) : -1;
 }
 
 static bool counts(const struct batch *batch, int64_t token)
@@ -189,10 +199,12 @@ static bool counts(const struct batch *batch, int64_t token)
     return learns && batch->weight[token] > 0.0f;
 }
 
-static struct input_sizes sizes_of(const struct batch *batch)
+static struct input_sizes sizes_of(const struct transformer *model, const struct batch *batch)
 {
-    struct input_sizes sizes = {
-        .tokens = batch->tokens, .sequences = batch->sequences, .set_targets = batch->target_starts ? 0 : -1};
+    struct input_sizes sizes = {.tokens = batch->tokens,
+                                .sequences = batch->sequences,
+                                .set_targets = batch->target_starts ? 0 : -1,
+                                .added = transformer_trains_added(model)};
     for (int64_t token = 0; token < batch->tokens; token++) {
         if (!counts(batch, token))
             continue;
@@ -259,7 +271,7 @@ static void send(struct transformer *model, const struct batch_slot *slot)
 struct batch_slot *transformer_send_batch(struct transformer *model, const struct batch *batch,
                                           struct error *error)
 {
-    const struct input_sizes sizes = sizes_of(batch);
+    const struct input_sizes sizes = sizes_of(model, batch);
     struct batch_slot *const slot = free_slot(model, error);
     if (!slot || !make_room(model, slot, &sizes, error))
         return NULL;
@@ -278,7 +290,8 @@ struct batch_slot *transformer_send_batch(struct transformer *model, const struc
 bool transformer_send_question(struct transformer *model, const struct batch *batch, const int32_t *rows,
                                int64_t count, struct error *error)
 {
-    const struct input_sizes sizes = {batch->tokens, batch->sequences, count, -1};
+    const struct input_sizes sizes = {batch->tokens, batch->sequences, count, -1,
+                                      transformer_trains_added(model)};
     struct batch_slot *const slot = free_slot(model, error);
     if (!slot || !make_room(model, slot, &sizes, error))
         return false;

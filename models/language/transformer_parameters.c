@@ -18,7 +18,7 @@ static struct tensor shaped(void *data, enum dtype dtype, enum device_kind devic
     return columns > 0 ? tensor_2d(data, dtype, device, rows, columns) : tensor_1d(data, dtype, device, rows);
 }
 
-/* A parameter's part of a list of all trained ones, which has no data while measuring. */
+/* A part of a list or a table, which has no data while measuring; `offset` in elements. */
 static struct tensor part(const struct tensor *list, int64_t offset, int64_t rows, int64_t columns)
 {
     char *data = list->data;
@@ -65,6 +65,13 @@ static void take_frozen(struct transformer *model, struct parameter *parameter, 
     parameter->working = parameter->value;
 }
 
+static void list(struct transformer *model, const struct parameter *parameter)
+{
+    if (model->parameters)
+        model->parameters[model->parameter_count] = *parameter;
+    model->parameter_count++;
+}
+
 /* `frozen`: how it is stored when it is not trained. */
 static void add_named(struct transformer *model, struct tensor *value, struct tensor *gradient,
                       struct parameter *parameter, enum dtype frozen, int64_t rows, int64_t columns)
@@ -76,9 +83,7 @@ static void add_named(struct transformer *model, struct tensor *value, struct te
         take_frozen(model, parameter, frozen, rows, columns);
     *value = parameter->working;
     *gradient = parameter->gradient;
-    if (model->parameters)
-        model->parameters[model->parameter_count] = *parameter;
-    model->parameter_count++;
+    list(model, parameter);
 }
 
 static void add_parameter(struct transformer *model, struct tensor *value, struct tensor *gradient,
@@ -157,6 +162,41 @@ static void add_layer(struct transformer *model, int64_t layer)
                   "model.layers.%lld.self_attn.k_norm.weight", (long long)layer);
 }
 
+/* The frozen base's rows, and behind them the new tokens' as a parameter of the adapter. */
+static void add_grown_table(struct transformer *model, struct tensor *table, struct tensor *gradient,
+                            const char *module)
+{
+    const struct transformer_settings *const settings = &model->settings;
+    const int64_t width = settings->width, added = settings->added, first = settings->vocabulary - added;
+    struct parameter base = {.decayed = true};
+    struct parameter rows = {.decayed = true, .added = true, .trained = model->mode == TRAIN_LORA};
+    snprintf(base.name, sizeof base.name, "%s.weight", module);
+    snprintf(rows.name, sizeof rows.name, ADDED_ROWS_NAME, module);
+    take_frozen(model, &base, transformer_storage(settings), settings->vocabulary, width);
+    *table = base.value;
+    base.value = base.working = part(table, 0, first, width);
+    list(model, &base);
+    if (rows.trained)
+        take_trained(model, &rows, added, width);
+    rows.working = part(table, first * width, added, width);
+    if (!rows.trained)
+        rows.value = rows.working;
+    *gradient = rows.gradient;
+    list(model, &rows);
+}
+
+/* Embedding or output table. */
+static void add_table(struct transformer *model, struct tensor *table, struct tensor *gradient,
+                      const char *module)
+{
+    const bool base = model->mode == TRAIN_ALL;
+    if (model->settings.added > 0 && !base)
+        add_grown_table(model, table, gradient, module);
+    else
+        add_parameter(model, table, gradient, base, model->settings.vocabulary, model->settings.width,
+                      "%s.weight", module);
+}
+
 /* As many elements as the last laying out has counted. */
 static void lay_out_trained(struct transformer *model)
 {
@@ -178,8 +218,7 @@ void transformer_lay_out_parameters(struct transformer *model)
     const bool base = model->mode == TRAIN_ALL;
     model->parameter_count = 0;
     lay_out_trained(model);
-    add_parameter(model, &weights->embedding, &gradients->embedding, base, settings->vocabulary,
-                  settings->width, "model.embed_tokens.weight");
+    add_table(model, &weights->embedding, &gradients->embedding, "model.embed_tokens");
     for (int64_t layer = 0; layer < settings->layers; layer++)
         add_layer(model, layer);
     add_parameter(model, &weights->output_norm, &gradients->output_norm, base, settings->width, 0,
@@ -188,8 +227,7 @@ void transformer_lay_out_parameters(struct transformer *model)
         weights->output = weights->embedding;
         gradients->output = gradients->embedding;
     } else {
-        add_parameter(model, &weights->output, &gradients->output, base, settings->vocabulary,
-                      settings->width, "lm_head.weight");
+        add_table(model, &weights->output, &gradients->output, "lm_head");
     }
     model->frequencies = arena_tensor_1d(&model->weights_arena, DTYPE_REAL, (settings->head_width + 1) / 2);
     model->square_sum = arena_tensor_1d(&model->optimizer_arena, DTYPE_F64, 1);

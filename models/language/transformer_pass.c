@@ -39,7 +39,8 @@ static void backward(struct transformer *model, const struct layer_pass *pass)
                        &model->inputs.starts, &batch->d_x, layer > 0 || embedding_trained);
     }
     if (embedding_trained)
-        model_embed_backward(pass, &batch->d_x, &model->inputs.tokens);
+        model_embed_backward(pass, &batch->d_x,
+                             transformer_trains_added(model) ? &model->inputs.added : &model->inputs.tokens);
 }
 
 /* Adds the losses of all batches under way. */

@@ -24,6 +24,8 @@ struct batch_inputs {
     struct tensor weights;           /* [counted] */
     struct tensor set_starts;        /* i64 [counted + 1] */
     struct tensor set_targets;       /* i32 */
+    /* i32 [tokens], a token's place among the new ones, -1: none; rank 0 unless an adapter trains these. */
+    struct tensor added;
 };
 
 /* The forward's results over a batch. */
@@ -41,6 +43,8 @@ struct loss_activations {
     struct tensor d_normed;         /* [counted, width]; then of `selected`; rank 0 when nothing is trained */
     struct tensor d_selected;
     void *logits; /* room for one chunk */
+    /* [rows of a chunk, at least the new tokens]: d_logits of these; rank 0 unless an adapter trains them. */
+    struct tensor d_added;
 };
 
 /* The host's side of a batch under way. Its memory is the backend's to copy from and to. */
@@ -80,6 +84,8 @@ struct transformer {
     int64_t batches_begun, batches_taken;
 };
 
+/* Whether new tokens' rows are trained beside a frozen base. */
+bool transformer_trains_added(const struct transformer *model);
 /* Lays the parameters out over the arenas, and lists them in model->parameters unless that is NULL; sets
  * parameter_count and trained.count, which the next laying out needs. */
 void transformer_lay_out_parameters(struct transformer *model);

@@ -39,6 +39,11 @@ void transformer_values_changed(struct transformer *model)
 {
     if (model->trained.working.rank > 0)
         op_convert(model->backend, &model->trained.working, &model->trained.value);
+    for (int64_t index = 0; index < model->parameter_count; index++) {
+        struct parameter *const parameter = &model->parameters[index];
+        if (parameter->added && parameter->trained)
+            op_convert(model->backend, &parameter->working, &parameter->value);
+    }
 }
 
 bool transformer_check_step(double square_sum, int64_t step, struct error *error)

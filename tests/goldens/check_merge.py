@@ -1,4 +1,4 @@
-"""Merges the adapters of make_adapter.py by `idrec merge`, loads the results with transformers, and compares logits with
+"""Merges the adapters of make_adapter.py and make_new_tokens.py by `idrec merge`, loads the results with transformers, and compares logits with
 those of peft's merge_and_unload of the same base and adapter.
 
 Needs torch, transformers, peft, safetensors. Run: python check_merge.py IDREC (the program)
@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 
+import make_adapter
+import make_new_tokens
 import torch
-from make_adapter import ADAPTERS, BASE, load_base
+from make_new_tokens import NEW, load_base
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -19,7 +21,7 @@ HERE = pathlib.Path(__file__).parent
 # peft's model of the last is not rounded.
 WAYS = {"f32": (torch.float32, [], 1e-5), "shards": (torch.float32, ["--shard-bytes=3000"], 1e-5),
         "bf16": (torch.bfloat16, [], 0.1), "f16": (torch.float16, [], 0.01),
-        "f32_to_bf16": (torch.float32, ["--dtype=bf16"], 0.1)}
+        "f32_to_bf16": (torch.float32, ["--dtype=bf16"], 0.2)}
 
 
 def logits_of(model, golden):
@@ -28,23 +30,30 @@ def logits_of(model, golden):
         return torch.cat([model.float()(input_ids=token[None, a:b]).logits[0] for a, b in zip(starts, starts[1:])])
 
 
-def difference(program, folder, name, dtype, options, golden):
+# Of each adapter its base, and how many tokens are new.
+ADAPTERS = {**{name: (make_adapter.BASE, 0) for name in make_adapter.ADAPTERS},
+            **{f"new_tokens_{name}": (case["base"], NEW) for name, case in make_new_tokens.ADAPTERS.items()}}
+
+
+def difference(program, folder, name, dtype, options):
     adapter, base, merged = HERE / "adapters" / name, folder / "base", folder / "merged"
-    load_base(golden).to(dtype).save_pretrained(base)
+    base_name, added = ADAPTERS[name]
+    golden = load_file(adapter / "golden.safetensors")
+    load_base(base_name, load_file(HERE / f"transformer_{base_name}.safetensors")).to(dtype).save_pretrained(base)
     subprocess.run([program, "merge", base, adapter, merged, *options], check=True, stdout=subprocess.DEVNULL)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    model.resize_token_embeddings(model.config.vocab_size + added)
     expected = logits_of(PeftModel.from_pretrained(model, adapter).merge_and_unload(), golden)
     found = logits_of(AutoModelForCausalLM.from_pretrained(merged), golden)
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
 def main():
-    golden = load_file(HERE / f"transformer_{BASE}.safetensors")
     good = True
     for way, (dtype, options, tolerance) in WAYS.items():
         for name in ADAPTERS:
             with tempfile.TemporaryDirectory() as folder:
-                found = difference(sys.argv[1], pathlib.Path(folder), name, dtype, options, golden)
+                found = difference(sys.argv[1], pathlib.Path(folder), name, dtype, options)
             print(f"{way}, {name}: logits differ by {found:.2g} of the largest", flush=True)
             good = good and found <= tolerance
     return 0 if good else 1

@@ -40,16 +40,16 @@ def build(case):
     return model
 
 
-def random_batch(generator):
+def random_batch(generator, vocabulary=VOCABULARY):
     """Tokens, a target each (-1: none), a set of targets each, and weights, some of them zero."""
     count = sum(LENGTHS)
     weight = generator.uniform(0.5, 2.0, count).astype(numpy.float32)
     weight[generator.random(count) < 0.3] = 0.0
-    target = generator.integers(0, VOCABULARY, count).astype(numpy.int32)
+    target = generator.integers(0, vocabulary, count).astype(numpy.int32)
     target[generator.random(count) < 0.1] = -1
-    sets = [generator.choice(VOCABULARY, size, replace=False) for size in generator.integers(0, 9, count)]
+    sets = [generator.choice(vocabulary, size, replace=False) for size in generator.integers(0, 9, count)]
     return dict(
-        token=generator.integers(0, VOCABULARY, count).astype(numpy.int32),
+        token=generator.integers(0, vocabulary, count).astype(numpy.int32),
         starts=numpy.cumsum([0] + LENGTHS).astype(numpy.int32), target=target, weight=weight,
         set_starts=numpy.cumsum([0] + [len(s) for s in sets]).astype(numpy.int64),
         set_items=numpy.concatenate(sets).astype(numpy.int32))
