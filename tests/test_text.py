@@ -34,6 +34,7 @@ MODELS = [("text.yaml", f"vocabulary: text, tokenizer: tokenizer.json, {SHAPE}",
           ("given.yaml", "vocabulary: text, checkpoint: scratch/language_model/base", "enabled: false"),
           ("ids.yaml", f"vocabulary: ids, {SHAPE}", "epochs: 4")]
 USERS, ITEMS = 60, 40
+LEARN = ["finetune.epochs=12", "finetune.learning_rate=5.0e-2"]
 CODES = ["language_model.clusters=4", "language_model.cluster_size=6"]
 
 
@@ -165,7 +166,7 @@ def test_new_tokens(folder):
     old = vocabulary(folder)
     for indexing in ("ids", "collaborative", "collaborative_ids"):
         name = f"{indexing}_added"
-        run(folder, "given.yaml", name, f"language_model.indexing={indexing}", *CODES)
+        run(folder, "given.yaml", name, f"language_model.indexing={indexing}", *CODES, *LEARN)
         check_counts(folder, name, True)
         added = new_tokens(folder, name)
         check(added == list(range(old, old + len(added))), f"{name}: {added}")
