@@ -1,5 +1,5 @@
-"""Merges the adapters of make_adapter.py and make_new_tokens.py by `idrec merge`, loads the results with transformers, and compares logits with
-those of peft's merge_and_unload of the same base and adapter.
+"""Merges the adapters of make_adapter.py and make_new_tokens.py by `idrec merge`, loads the results with transformers, and
+compares logits with those of peft's merge_and_unload of the same base and adapter.
 
 Needs torch, transformers, peft, safetensors. Run: python check_merge.py IDREC (the program)
 """
