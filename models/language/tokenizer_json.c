@@ -108,7 +108,7 @@ bool spot_string(const struct spot *object, const char *key, const char **text, 
 
 bool spot_copy(const struct spot *object, const char *key, char **text, size_t *length, struct error *error)
 {
-    const char *found;
+    const char *found = NULL;
     if (!spot_string(object, key, &found, length, error))
         return false;
     *text = strdup(found);
