@@ -171,13 +171,13 @@ static double values_of(const struct transformer_settings *settings, bool one_la
 /* The model that is measured in place of a large one: a layer of it, with a part of the vocabulary where tokens mean
  * nothing, on batches that take about a second. */
 static struct language_shape shape_to_measure(const struct language_shape *shape, const struct plan *plan,
-                                              bool text)
+                                              bool estimated)
 {
     struct language_shape part = *shape;
     const bool whole = values_of(&shape->settings, false) <= WHOLE_VALUES;
     if (!whole)
         part.settings.layers = 1;
-    if (!whole && text && part.settings.vocabulary > 4096) {
+    if (!whole && estimated && part.settings.vocabulary > 4096) {
         part.settings.vocabulary = 4096;
         part.settings.classes = 0;
         if (part.settings.added > part.settings.vocabulary / 2)
@@ -368,7 +368,7 @@ static bool measure_training(struct training_estimate *estimate, struct plan_sta
                              struct error *error)
 {
     const struct plan *const plan = language->plan;
-    const struct language_shape part = shape_to_measure(shape, plan, language->text);
+    const struct language_shape part = shape_to_measure(shape, plan, language->estimated);
     struct work_done batches, steps, users = {.pieces = 0};
     struct transformer *model = NULL;
     struct packer *packer = NULL;
@@ -578,7 +578,7 @@ static bool time_generation(struct plan_stage *stage, const struct language_plan
         say_assumed(stage, plan);
         return true;
     }
-    struct language_shape part = shape_to_measure(shape, plan, language->text);
+    struct language_shape part = shape_to_measure(shape, plan, language->estimated);
     struct work_done done;
     if (shape->slots < part.ranker.batch)
         part.ranker.batch = part.sampler.batch = shape->slots;
