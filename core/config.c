@@ -19,6 +19,12 @@ static struct config *make_config(const char *file)
 bool config_load(struct config **config, const char *path, int override_count, char *const *overrides,
                  struct error *error)
 {
+    return config_load_with(config, path, override_count, overrides, 0, NULL, error);
+}
+
+bool config_load_with(struct config **config, const char *path, int override_count, char *const *overrides,
+                      int setting_count, const struct config_setting *settings, struct error *error)
+{
     *config = make_config(path);
     if (!*config)
         return error_memory(error, "the configuration", sizeof **config, NULL);
@@ -26,6 +32,8 @@ bool config_load(struct config **config, const char *path, int override_count, c
     bool done = config_read_file(*config, &root, path, error);
     for (int i = 0; done && i < override_count; i++)
         done = config_override(root, overrides[i], error);
+    for (int i = 0; done && i < setting_count; i++)
+        done = config_put(*config, root, &settings[i], error);
     done = done && config_resolve(*config, root, error);
     yaml_tree_free(root);
     if (!done) {
@@ -119,8 +127,9 @@ double config_number(const struct config *config, const char *path, ...)
 
 const char *config_string(const struct config *config, const char *path, ...)
 {
-    FIND_VALUE(value,
-               (value->entry->type == SCHEMA_STRING || value->entry->type == SCHEMA_PATH) && !value->is_list)
+    FIND_VALUE(value, (value->entry->type == SCHEMA_STRING || value->entry->type == SCHEMA_PATH ||
+                       value->entry->type == SCHEMA_VERBATIM) &&
+                          !value->is_list)
     return value->text;
 }
 
@@ -134,6 +143,13 @@ bool config_is_written(const struct config *config, const char *path, ...)
 {
     FIND_VALUE(value, true)
     return value->file != NULL;
+}
+
+const char *config_place(const struct config *config, const char *path, long *line)
+{
+    const struct value *value = config_find(config, path);
+    *line = value ? value->line : 0;
+    return value ? value->file : NULL;
 }
 
 bool config_complain(const struct config *config, const char *path, struct error *error, const char *format,

@@ -21,6 +21,15 @@ struct config;
 /* overrides: "key.path=value" (the value is YAML, so [1, 2] works). */
 bool config_load(struct config **config, const char *path, int override_count, char *const *overrides,
                  struct error *error);
+/* One value of a configuration: its path as on the command line, the value as YAML, and where it was written. */
+struct config_setting {
+    char *path, *value;
+    const char *file; /* NULL: nowhere; a path in the value is seen from the current folder then */
+    long line;
+};
+/* The same with settings that win over the command line. */
+bool config_load_with(struct config **config, const char *path, int override_count, char *const *overrides,
+                      int setting_count, const struct config_setting *settings, struct error *error);
 /* The same from text in memory; `name` stands for the file in messages. */
 bool config_parse(struct config **config, const char *name, const char *text, size_t length,
                   struct error *error);
@@ -31,12 +40,15 @@ bool config_is_null(const struct config *config, const char *path, ...) CONFIG_P
 bool config_boolean(const struct config *config, const char *path, ...) CONFIG_PATH;
 int64_t config_integer(const struct config *config, const char *path, ...) CONFIG_PATH;
 double config_number(const struct config *config, const char *path, ...) CONFIG_PATH;
-/* NULL for null. Enumerations are strings that were checked against their choices. */
+/* NULL for null. Enumerations are strings that were checked against their choices; what is kept verbatim is YAML. */
 const char *config_string(const struct config *config, const char *path, ...) CONFIG_PATH;
 /* Elements of a list. */
 int64_t config_length(const struct config *config, const char *path, ...) CONFIG_PATH;
 /* Whether it was written, in a file or on the command line; false: a default. */
 bool config_is_written(const struct config *config, const char *path, ...) CONFIG_PATH;
+
+/* The file and line where a value was written; NULL and 0 for a default. */
+const char *config_place(const struct config *config, const char *path, long *line);
 
 /* Sets an error that points at the line where the value was written. Returns false. */
 bool config_complain(const struct config *config, const char *path, struct error *error, const char *format,

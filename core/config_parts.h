@@ -54,6 +54,9 @@ bool config_read_text(struct config *config, struct yaml_node **root, const char
                       size_t length, struct error *error);
 /* Applies "key.path=value" to a tree. */
 bool config_override(struct yaml_node *root, const char *text, struct error *error);
+/* Puts the value of a setting where its path leads. */
+bool config_put(struct config *config, struct yaml_node *root, const struct config_setting *setting,
+                struct error *error);
 /* Checks a tree against the schema and fills config->values. */
 bool config_resolve(struct config *config, const struct yaml_node *root, struct error *error);
 

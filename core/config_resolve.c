@@ -193,6 +193,18 @@ static bool resolve_list(struct config *config, const struct schema_entry *entry
     return true;
 }
 
+static bool resolve_verbatim(struct config *config, const struct schema_entry *entry, const char *path,
+                             const struct yaml_node *node, struct error *error)
+{
+    struct value *value = add_value(config, entry, path, node, error);
+    if (!value)
+        return false;
+    value->text = yaml_tree_text(node);
+    return value->text ? is_printable(value->text, false) ||
+                             config_complain_at(node, path, error, "holds a control character; remove it")
+                       : error_memory(error, "the configuration", 0, NULL);
+}
+
 /* `model`: the recommender that the section is of, or NULL. */
 static bool resolve_entry(struct config *config, const struct schema_entry *entry, const char *path,
                           const struct yaml_node *node, const char *model, struct error *error)
@@ -210,8 +222,9 @@ static bool resolve_entry(struct config *config, const struct schema_entry *entr
         return false;
     node = node ? node : standard;
     const bool list = entry->list || entry->type == SCHEMA_MAPPINGS;
-    const bool done = list ? resolve_list(config, entry, path, node, error)
-                           : resolve_scalar(config, entry, path, node, error);
+    const bool done = entry->type == SCHEMA_VERBATIM ? resolve_verbatim(config, entry, path, node, error)
+                      : list                         ? resolve_list(config, entry, path, node, error)
+                                                     : resolve_scalar(config, entry, path, node, error);
     yaml_tree_free(standard);
     return done;
 }

@@ -121,6 +121,12 @@ bool config_read_text(struct config *config, struct yaml_node **root, const char
 
 /* ---- overrides ---------------------------------------------------------------------------------------- */
 
+/* What a path and its value come from, for messages and for the nodes that are made on the way. */
+struct origin {
+    const char *text, *file;
+    long line;
+};
+
 /* One step of an override's path: "key" or "key[3]". */
 struct step {
     char key[CONFIG_PATH_LENGTH];
@@ -165,24 +171,24 @@ static struct yaml_node *written_list(struct yaml_node *node, const char *patter
 
 /* The place of element `step->index` of a list; written_list() tells where the list is. */
 static struct yaml_node **element_place(struct yaml_node *node, const char *pattern, const struct step *step,
-                                        const char *text, struct error *error)
+                                        const struct origin *origin, struct error *error)
 {
     struct yaml_node *list = written_list(node, pattern, step->key, error);
     const size_t count = list && list->kind == YAML_LIST ? list->count : 0;
     if ((size_t)step->index < count)
         return &list->children[step->index];
-    error_at(error, ERROR_USAGE, config_command_line, 0, "%.200s: %s has %zu elements, counted from 0", text,
-             step->key, count);
+    error_at(error, ERROR_USAGE, origin->file, origin->line, "%.200s: %s has %zu elements, counted from 0",
+             origin->text, step->key, count);
     return NULL;
 }
 
 /* The mapping at one step below `node`, made where nothing is written there yet. */
 static struct yaml_node *descend(struct yaml_node *node, const struct step *step, struct yaml_node **place,
-                                 const char *text, struct error *error)
+                                 const struct origin *origin, struct error *error)
 {
     struct yaml_node *next = place ? *place : yaml_node_child(node, step->key);
     if (!next || yaml_node_is_null(next)) {
-        struct yaml_node *made = yaml_tree_mapping(config_command_line, 0);
+        struct yaml_node *made = yaml_tree_mapping(origin->file, origin->line);
         if (!made || (!place && !yaml_node_put(node, step->key, made))) {
             error_memory(error, "the configuration", 0, NULL);
             return NULL;
@@ -195,25 +201,26 @@ static struct yaml_node *descend(struct yaml_node *node, const struct step *step
     }
     if (next->kind == YAML_MAPPING)
         return next;
-    error_at(error, ERROR_USAGE, config_command_line, 0, "%.200s: %s has no keys below it", text, step->key);
+    error_at(error, ERROR_USAGE, origin->file, origin->line, "%.200s: %s has no keys below it", origin->text,
+             step->key);
     return NULL;
 }
 
 /* Puts *value where the path leads, and sets it to NULL once the tree owns it. */
-static bool put_at_path(struct yaml_node *node, const char *path, const char *text, struct yaml_node **value,
-                        struct error *error)
+static bool put_at_path(struct yaml_node *node, const char *path, const struct origin *origin,
+                        struct yaml_node **value, struct error *error)
 {
     char pattern[CONFIG_PATH_LENGTH] = "", longer[CONFIG_PATH_LENGTH];
     struct step step;
     for (const char *rest = path; node;) {
         if (!read_step(&rest, &step))
-            return error_at(error, ERROR_USAGE, config_command_line, 0,
+            return error_at(error, ERROR_USAGE, origin->file, origin->line,
                             "%.200s: is not a path such as generate.max_items=10 or recommenders[0].width=64",
-                            text);
+                            origin->text);
         strcpy(pattern, config_join(longer, pattern, step.key));
         struct yaml_node **place = NULL;
         if (step.index >= 0) {
-            place = element_place(node, pattern, &step, text, error);
+            place = element_place(node, pattern, &step, origin, error);
             if (!place)
                 return false;
             strcpy(pattern, config_join(longer, pattern, "[]"));
@@ -228,7 +235,7 @@ static bool put_at_path(struct yaml_node *node, const char *path, const char *te
             *place = taken;
             return true;
         }
-        node = descend(node, &step, place, text, error);
+        node = descend(node, &step, place, origin, error);
     }
     return false;
 }
@@ -248,8 +255,20 @@ bool config_override(struct yaml_node *root, const char *text, struct error *err
         done = error_at(error, ERROR_USAGE, config_command_line, 0, "%.200s: a value is missing after '='",
                         text);
     done = done && yaml_tree_read(&value, config_command_line, false, sign + 1, strlen(sign + 1), error) &&
-           put_at_path(root, path, text, &value, error);
+           put_at_path(root, path, &(struct origin){text, config_command_line, 0}, &value, error);
     yaml_tree_free(value);
     free(path);
+    return done;
+}
+
+bool config_put(struct config *config, struct yaml_node *root, const struct config_setting *setting,
+                struct error *error)
+{
+    const char *file = keep_file_name(config, setting->file ? setting->file : config_command_line);
+    const struct origin origin = {setting->path, file, setting->line};
+    struct yaml_node *value = NULL;
+    const bool done = yaml_tree_read(&value, file, false, setting->value, strlen(setting->value), error) &&
+                      put_at_path(root, setting->path, &origin, &value, error);
+    yaml_tree_free(value);
     return done;
 }

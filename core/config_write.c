@@ -61,6 +61,8 @@ static void write_value(FILE *stream, const struct value *value)
         write_number(stream, value->number);
     else if (value->entry->type == SCHEMA_PATH)
         write_path(stream, value);
+    else if (value->entry->type == SCHEMA_VERBATIM)
+        fputs(value->text, stream);
     else
         write_string(stream, value->text);
 }
@@ -156,7 +158,8 @@ char *config_canonical(const struct config *config, const char *path)
     for (size_t i = 0; i < config->value_count; i++) {
         const struct value *value = &config->values[i];
         const char end = strncmp(value->path, path, length) == 0 ? value->path[length] : 'x';
-        if ((end != '\0' && end != '.' && end != '[') || value->entry->type == SCHEMA_PATH)
+        if ((end != '\0' && end != '.' && end != '[') || value->entry->type == SCHEMA_PATH ||
+            value->entry->type == SCHEMA_VERBATIM)
             continue;
         fprintf(stream, "%s=", value->path);
         if (value->is_list)
@@ -174,7 +177,7 @@ char *config_canonical(const struct config *config, const char *path)
 static void write_type(FILE *stream, const struct schema_entry *entry)
 {
     static const char *const names[] = {"section", "list of mappings", "true, false", "integer",
-                                        "number",  "string",           "path"};
+                                        "number",  "string",           "path",        "YAML"};
     fprintf(stream, "%s%s", entry->list ? "list of: " : "", entry->choices ? "" : names[entry->type]);
     for (const char *choice = entry->choices; choice && *choice; choice++)
         if (*choice == '|')

@@ -18,6 +18,7 @@
 #define STRINGS(path, value, help) {SCHEMA_STRING, true, path, value, 0, 0, NULL, help, false},
 #define TEXT(path, value, help) {SCHEMA_STRING, false, path, value, 0, 0, NULL, help, true},
 #define FILE_PATH(path, value, help) {SCHEMA_PATH, false, path, value, 0, 0, NULL, help, false},
+#define VERBATIM(path, value, help) {SCHEMA_VERBATIM, false, path, value, 0, 0, NULL, help, false},
 #define CHOICE(path, value, choices, help) {SCHEMA_STRING, false, path, value, 0, 0, choices, help, false},
 #define CHOICES(path, value, choices, help) {SCHEMA_STRING, true, path, value, 0, 0, choices, help, false},
 
@@ -298,6 +299,14 @@ const struct schema_entry schema[] = {
             "training sets that are compared; the controls add as many rows as `augmented` does")
     INTEGER("experiment.seeds", "5", 1, 10000, "training seeds of every recommender in every arm")
     INTEGER("experiment.parallel", "0", 0, 4096, "trainings at a time; 0: as many as threads, and 4 on a GPU")
+    VERBATIM("experiment.sweep", "{}",
+             "makes the experiment a study: a mapping of keys, as on the command line, to lists of their values, such as "
+             "{generate.contexts: [1, 4], \"recommenders[0].width\": [32, 64]}; every combination is a trial; see studies.md")
+    VERBATIM("experiment.sweep_list", "[]",
+             "more trials of the study, one for each mapping of keys to values, such as {name: no-finetuning, "
+             "finetune.method: none}; `name` names its folder")
+    INTEGER("experiment.trials_at_once", "0", 0, 4096,
+            "trials of a study that one process runs at a time; 0: as many as threads, 1 on a GPU")
 
     SECTION("tune", "The search for better settings of the recommenders: `idrec tune`; see tuning.md.")
     MAPPINGS("tune.space", "[]", "settings that are searched; each needs `low` and `high`, or `values`")

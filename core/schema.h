@@ -20,7 +20,8 @@ enum schema_type {
     SCHEMA_INTEGER,
     SCHEMA_NUMBER,
     SCHEMA_STRING,
-    SCHEMA_PATH /* a string, relative to the file that holds it */
+    SCHEMA_PATH,    /* a string, relative to the file that holds it */
+    SCHEMA_VERBATIM /* any YAML, kept as text in one line and read by who asks for it; part of no hash */
 };
 
 struct schema_entry {

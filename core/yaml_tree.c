@@ -1,5 +1,6 @@
 #include "core/yaml_tree.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -323,4 +324,60 @@ bool yaml_tree_merge(struct yaml_node *base, struct yaml_node *over)
     }
     yaml_tree_free(over);
     return done;
+}
+
+/* ---- as text ------------------------------------------------------------------------------------------- */
+
+/* Plain where that reads back as the same scalar, in quotes elsewhere. */
+static void write_scalar(FILE *stream, const char *text, bool quoted)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./+-";
+    if (!quoted && *text && text[strspn(text, plain)] == '\0') {
+        fputs(text, stream);
+        return;
+    }
+    fputc('"', stream);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\' || *text == '\n' || *text == '\t')
+            fputc('\\', stream);
+        fputc(*text == '\n' ? 'n' : *text == '\t' ? 't' : *text, stream);
+    }
+    fputc('"', stream);
+}
+
+static void write_node(FILE *stream, const struct yaml_node *node)
+{
+    if (yaml_node_is_null(node)) {
+        fputs("null", stream);
+        return;
+    }
+    if (node->kind == YAML_SCALAR) {
+        write_scalar(stream, node->text, node->quoted);
+        return;
+    }
+    fputc(node->kind == YAML_LIST ? '[' : '{', stream);
+    for (size_t i = 0; i < node->count; i++) {
+        fputs(i > 0 ? ", " : "", stream);
+        if (node->kind == YAML_MAPPING) {
+            write_scalar(stream, node->keys[i], false);
+            fputs(": ", stream);
+        }
+        write_node(stream, node->children[i]);
+    }
+    fputc(node->kind == YAML_LIST ? ']' : '}', stream);
+}
+
+char *yaml_tree_text(const struct yaml_node *node)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *stream = open_memstream(&text, &length);
+    if (!stream)
+        return NULL;
+    write_node(stream, node);
+    const bool written = !ferror(stream);
+    if (fclose(stream) == 0 && written)
+        return text;
+    free(text);
+    return NULL;
 }

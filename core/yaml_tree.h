@@ -30,6 +30,9 @@ bool yaml_tree_read(struct yaml_node **root, const char *file, bool numbered, co
                     struct error *error);
 void yaml_tree_free(struct yaml_node *node);
 
+/* The tree as YAML in one line (flow style), which yaml_tree_read() reads as the same tree; malloc'ed. NULL: out of memory. */
+char *yaml_tree_text(const struct yaml_node *node);
+
 /* null, ~ or nothing, without quotes. */
 bool yaml_node_is_null(const struct yaml_node *node);
 /* The child of a mapping, or NULL. */
