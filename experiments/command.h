@@ -38,7 +38,10 @@ bool option_integer(const struct invocation *invocation, int option, int64_t lea
                     struct error *error);
 bool option_number(const struct invocation *invocation, int option, double *value, struct error *error);
 
-bool command_stage(const struct invocation *invocation, struct error *error); /* run and every single stage */
+bool command_run_config(const struct invocation *invocation,
+                        struct error *error); /* of an experiment or a study */
+bool command_stage(const struct invocation *invocation, struct error *error); /* every single stage */
+bool command_status(const struct invocation *invocation, struct error *error);
 bool command_plan(const struct invocation *invocation, struct error *error);
 bool command_config(const struct invocation *invocation, struct error *error);
 bool command_info(const struct invocation *invocation, struct error *error);

@@ -3,20 +3,70 @@
 #include "experiments/command.h"
 #include "experiments/report.h"
 #include "experiments/run.h"
+#include "experiments/stages.h"
+#include "experiments/sweep.h"
+#include "experiments/sweep_run.h"
 #include "experiments/tuning.h"
 
 bool command_stage(const struct invocation *invocation, struct error *error)
 {
     const char *name = invocation->command->name;
-    const bool everything = strcmp(name, "run") == 0, tune = strcmp(name, "tune") == 0;
+    const bool tune = strcmp(name, "tune") == 0;
     struct run run;
     if (!run_open(&run, invocation->words[0], invocation->word_count - 1, invocation->words + 1, error))
         return false;
-    bool done = run_stage(&run, everything ? "report" : name, everything || tune, error);
-    if (done && (everything || strcmp(name, "report") == 0))
+    bool done = run_stage(&run, name, tune, error);
+    if (done && strcmp(name, "report") == 0)
         done = report_print_table(&run, stdout, error);
     if (done && tune)
         done = tuning_print(&run, stdout, error);
     run_close(&run);
+    return done;
+}
+
+/* ---- run: everything, of an experiment or of a study ----------------------------------------------------- */
+
+enum { OPTION_TRIAL, OPTION_THROUGH, OPTION_THREADS };
+
+static bool run_experiment(const struct invocation *invocation, struct error *error)
+{
+    struct run run;
+    if (!run_open(&run, invocation->words[0], invocation->word_count - 1,
+                  (char *const *)invocation->words + 1, error))
+        return false;
+    const bool done = run_stage(&run, "report", true, error) && report_print_table(&run, stdout, error);
+    run_close(&run);
+    return done;
+}
+
+static bool run_trial(const struct sweep *sweep, const struct invocation *invocation, struct error *error)
+{
+    const char *name = invocation->option[OPTION_TRIAL], *stage = invocation->option[OPTION_THROUGH];
+    const int trial = sweep_find(sweep, name);
+    int64_t threads = 0;
+    if (trial < 0)
+        return error_set(error, ERROR_USAGE,
+                         "--trial=%.200s: the study has no such trial; `idrec status` lists them", name);
+    if (stage && stage_number(stage) < 0)
+        return error_set(error, ERROR_USAGE, "--through=%.60s: no such stage", stage);
+    return option_integer(invocation, OPTION_THREADS, 1, &threads, error) &&
+           sweep_run_trial(sweep, trial, stage ? stage : "report", (int)threads, error);
+}
+
+bool command_run_config(const struct invocation *invocation, struct error *error)
+{
+    struct sweep sweep;
+    if (!sweep_open(&sweep, invocation->words[0], invocation->word_count - 1,
+                    (char *const *)invocation->words + 1, error))
+        return false;
+    const bool trial = invocation->option[OPTION_TRIAL];
+    bool done = true;
+    if (!trial && (invocation->option[OPTION_THROUGH] || invocation->option[OPTION_THREADS]))
+        done = error_set(error, ERROR_USAGE, "--through and --threads belong to --trial");
+    else if (trial)
+        done = run_trial(&sweep, invocation, error);
+    else
+        done = sweep.trial_count > 0 ? sweep_run(&sweep, stdout, error) : run_experiment(invocation, error);
+    sweep_close(&sweep);
     return done;
 }

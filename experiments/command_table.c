@@ -10,6 +10,12 @@ static const struct argp_option config_options[] = {
      0},
     {0}};
 static const struct argp_option json_options[] = {{"json", OPTION_FIRST + 0, NULL, 0, "Print JSON", 0}, {0}};
+static const struct argp_option run_options[] = {
+    {"trial", OPTION_FIRST + 0, "NAME", 0, "Of a study: this trial alone, in this process", 0},
+    {"through", OPTION_FIRST + 1, "STAGE", 0, "With --trial: the last stage (default report)", 0},
+    {"threads", OPTION_FIRST + 2, "N", 0, "With --trial: CPU threads (default: as the configuration says)",
+     0},
+    {0}};
 static const struct argp_option reproduce_options[] = {
     {"list", OPTION_FIRST + 0, NULL, 0, "Tell what recipes there are, and run nothing", 0},
     {"markdown", OPTION_FIRST + 1, NULL, 0, "Print the table as Markdown", 0},
@@ -95,8 +101,20 @@ const struct command commands[] = {
                "  idrec run my.yaml 'recommenders=[{model: bpr_mf}]'\n\n"
                "A run that was stopped goes on where it was when the same command is given again. A changed "
                "setting reruns "
-               "the stages that read it and those after them.",
-     NULL, 1, WORDS_MAXIMUM, command_stage},
+               "the stages that read it and those after them.\n\n"
+               "A CONFIG with experiment.sweep or experiment.sweep_list is a study: each of its trials is a "
+               "run of its own "
+               "below the study's folder, several run at a time, and what they have in common is computed "
+               "once. Any number "
+               "of processes, on all hosts that share the folder, may be given the same command: they divide "
+               "the trials "
+               "among themselves (docs/studies.md).",
+     run_options, 1, WORDS_MAXIMUM, command_run_config},
+    {"status", "Tell how far the trials of a study are, and why some failed", "STUDY [key.path=value ...]",
+     "STUDY is the configuration of a study, or the folder of one. Times left are estimated from the trials "
+     "that are "
+     "done.\n\nExamples:\n  idrec status configs/ablations/quick.yaml\n  idrec status runs/quick --json",
+     json_options, 1, WORDS_MAXIMUM, command_status},
     {"plan", "Tell the memory, disk and time that a run will take, before it starts",
      "CONFIG [key.path=value ...]",
      OVERRIDES

@@ -35,6 +35,17 @@ static bool lock_folder(struct manifest *manifest, struct error *error)
     return done;
 }
 
+bool manifest_is_locked(const char *folder)
+{
+    char *path = path_format("%s/.lock", folder);
+    const int lock = open(path, O_RDWR | O_CLOEXEC);
+    const bool locked = lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (lock >= 0)
+        close(lock);
+    free(path);
+    return locked;
+}
+
 static bool load(struct manifest *manifest, struct error *error)
 {
     if (!path_exists(manifest->path)) {
@@ -147,6 +158,11 @@ json_t *manifest_begin(struct manifest *manifest, const char *stage, const char 
     json_t *record = json_pack("{s:s, s:b, s:[]}", "inputs", inputs, "complete", 0, "outputs");
     json_object_set_new(json_object_get(manifest->root, "stages"), stage, record);
     return record;
+}
+
+void manifest_put(struct manifest *manifest, const char *stage, json_t *record)
+{
+    json_object_set_new(json_object_get(manifest->root, "stages"), stage, record);
 }
 
 static int compare_names(const FTSENT **a, const FTSENT **b)

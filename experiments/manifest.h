@@ -14,6 +14,8 @@ struct manifest;
 
 /* Locks the folder and reads its manifest, or begins one. */
 bool manifest_open(struct manifest **manifest, const char *folder, struct error *error);
+/* Whether another process works in the folder. */
+bool manifest_is_locked(const char *folder);
 /* Reads the manifest that is there, without the lock, which a folder that is only read has no need of. */
 bool manifest_read(struct manifest **manifest, const char *folder, struct error *error);
 void manifest_close(struct manifest *manifest);
@@ -31,6 +33,8 @@ void manifest_describe(struct manifest *manifest);
 json_t *manifest_stage(const struct manifest *manifest, const char *stage);
 /* Begins a record for these inputs, not complete, in place of an older one. */
 json_t *manifest_begin(struct manifest *manifest, const char *stage, const char *inputs);
+/* Puts a record in place of an older one; takes the reference over. */
+void manifest_put(struct manifest *manifest, const char *stage, json_t *record);
 /* Lists the files below the paths given (relative to the folder, NULL-ended), and marks the record
  * complete. */
 bool manifest_complete(struct manifest *manifest, const char *stage, const char *const *paths,

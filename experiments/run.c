@@ -11,7 +11,9 @@
 #include "cuda/backend.h"
 #include "experiments/check.h"
 #include "experiments/manifest.h"
+#include "experiments/shared_stages.h"
 #include "experiments/stages.h"
+#include "experiments/sweep.h"
 #include "models/recommenders/settings.h"
 
 /* ---- opening and closing ------------------------------------------------------------------------------ */
@@ -76,18 +78,31 @@ char *run_folder(const struct config *config)
 bool run_open(struct run *run, const char *config_path, int override_count, char *const *overrides,
               struct error *error)
 {
+    struct config *config = NULL;
     *run = (struct run){0};
-    bool done = config_load(&run->config, config_path, override_count, overrides, error) &&
-                check_config(run->config, error);
-    if (done) {
-        run->backend = backend_open(config_string(run->config, "device"),
-                                    (int)config_integer(run->config, "threads"), error);
-        if (run->backend)
-            run->backend->fast = run->backend->device == DEVICE_CUDA && config_boolean(run->config, "fast");
-        run->folder = run_folder(run->config);
-        done = run->backend && folder_create(run->folder, error) &&
-               manifest_open(&run->manifest, run->folder, error);
-    }
+    if (config_load(&config, config_path, override_count, overrides, error) && check_config(config, error) &&
+        (!sweep_is_declared(config) ||
+         config_complain(
+             config, "experiment", error,
+             "declares the trials of a study; `idrec run` takes it, and with --trial=NAME --through=STAGE it "
+             "does single stages of one of them")))
+        return run_open_config(run, config, 0, NULL, error);
+    config_free(config);
+    return false;
+}
+
+bool run_open_config(struct run *run, struct config *config, int threads, const char *shared,
+                     struct error *error)
+{
+    *run = (struct run){.config = config};
+    run->backend = backend_open(config_string(config, "device"),
+                                threads > 0 ? threads : (int)config_integer(config, "threads"), error);
+    if (run->backend)
+        run->backend->fast = run->backend->device == DEVICE_CUDA && config_boolean(config, "fast");
+    run->folder = run_folder(config);
+    run->shared = shared ? path_format("%s", shared) : NULL;
+    const bool done = run->backend && folder_create(run->folder, error) &&
+                      manifest_open(&run->manifest, run->folder, error);
     if (done)
         run->log = log_open(run->folder);
     else
@@ -103,6 +118,7 @@ void run_close(struct run *run)
         backend_close(run->backend);
     config_free(run->config);
     free(run->folder);
+    free(run->shared);
     *run = (struct run){0};
 }
 
@@ -195,11 +211,8 @@ static json_t *open_record(struct run *run, const struct stage *stage, const cha
     return manifest_save(run->manifest, error) ? record : NULL;
 }
 
-/* The folder's description changes with its content only: a command that is refused leaves it as it was. */
-static bool work(struct run *run, const struct stage *stage, const char *inputs, struct error *error)
+static bool compute(struct run *run, const struct stage *stage, const char *inputs, struct error *error)
 {
-    if (!write_config(run, error) || !write_description(run, error))
-        return false;
     json_t *record = open_record(run, stage, inputs, error);
     if (!record)
         return false;
@@ -223,6 +236,15 @@ static bool work(struct run *run, const struct stage *stage, const char *inputs,
     return true;
 }
 
+/* The folder's description changes with its content only: a command that is refused leaves it as it was. */
+static bool work(struct run *run, const struct stage *stage, const char *inputs, struct error *error)
+{
+    if (!write_config(run, error) || !write_description(run, error))
+        return false;
+    return run->shared && stage->shared ? shared_stage_work(run, stage, inputs, compute, error)
+                                        : compute(run, stage, inputs, error);
+}
+
 static bool is_up_to_date(const struct run *run, int number, const char *inputs)
 {
     const json_t *record = manifest_stage(run->manifest, stages[number].name);
@@ -241,7 +263,7 @@ static bool run_one(struct run *run, int number, bool may_run, const char *wante
     if (is_up_to_date(run, number, inputs)) {
         if (may_run)
             log_line(run->log, "%s: up to date", stage->name);
-        return true;
+        return !run->shared || !stage->shared || shared_stage_offer(run, stage, inputs, error);
     }
     if (!may_run)
         return error_at(

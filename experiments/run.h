@@ -16,13 +16,20 @@ struct manifest;
 struct run {
     struct config *config;
     char *folder; /* runs/NAME, or the config's `output` */
+    char *
+        shared; /* of a trial: where the trials of its study keep what they have in common (shared_stages.h), else NULL */
     struct manifest *manifest;
     struct backend *backend;
     struct log *log;
 };
 
+/* A configuration that declares a sweep is none of one experiment, and refused. */
 bool run_open(struct run *run, const char *config_path, int override_count, char *const *overrides,
               struct error *error);
+/* The same with a configuration that is loaded and checked, which the run owns from here on, even when it fails. threads 0:
+ * as many as the configuration says. `shared` is copied and may be NULL. */
+bool run_open_config(struct run *run, struct config *config, int threads, const char *shared,
+                     struct error *error);
 void run_close(struct run *run);
 /* Where the experiment of a configuration keeps its results; malloc'ed. */
 char *run_folder(const struct config *config);

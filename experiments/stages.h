@@ -20,6 +20,7 @@ struct stage {
     bool by_device; /* it holds figures that a device computes, which `fast` may change */
     bool
         synthetic; /* serves the synthetic rows: left out where nothing but the arm `original` is asked for */
+    bool shared;   /* its outputs are never changed in place: trials of a study have them in common */
     bool keeps_outputs; /* sorts out itself which older outputs other inputs would give as well */
 };
 

@@ -1,0 +1,23 @@
+/*
+ * shared_stages.h: outputs of stages that trials of one study have in common: whichever comes first computes them, and the
+ * others take them by the hash of the stage's inputs.
+ *   SHARED/STAGE-HASH/{the outputs as below a run's folder, record.json: their record in manifest.json}
+ * The files are hard links where the file system has them, else copies; SHARED/STAGE-HASH.claim.N tells who computes.
+ */
+#ifndef IDREC_EXPERIMENTS_SHARED_STAGES_H
+#define IDREC_EXPERIMENTS_SHARED_STAGES_H
+
+#include "experiments/stages.h"
+
+/* Computes the outputs of a stage in the run's folder and records them as complete. */
+typedef bool stage_compute(struct run *run, const struct stage *stage, const char *inputs,
+                           struct error *error);
+
+/* Takes the outputs, waiting for who computes them, or computes and offers them. Taken ones have their cost in the record
+ * with "reused": true. */
+bool shared_stage_work(struct run *run, const struct stage *stage, const char *inputs, stage_compute *compute,
+                       struct error *error);
+/* Offers outputs that the run's folder holds complete, where nobody has and nobody is about to. */
+bool shared_stage_offer(struct run *run, const struct stage *stage, const char *inputs, struct error *error);
+
+#endif

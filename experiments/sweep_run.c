@@ -1,0 +1,545 @@
+#include "experiments/sweep_run.h"
+
+#include <fcntl.h>
+#include <omp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "core/file.h"
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "cuda/backend.h"
+#include "experiments/claims.h"
+#include "experiments/manifest.h"
+#include "experiments/run.h"
+#include "experiments/stages.h"
+#include "experiments/sweep_results.h"
+#include "experiments/sweep_state.h"
+
+enum { POLL_MILLISECONDS = 100, LOOK_SECONDS = 1, LOCK_WAIT_SECONDS = 10 };
+
+/* A trial as this process sees it. */
+struct task {
+    const struct sweep_trial *trial;
+    enum trial_state state; /* waiting: not done, and not of this process; running: of this process */
+    char signature[33];
+    char chain[33];     /* what its shared stages depend on: trials with the same have them in common */
+    const char *shared; /* the last stage that can be shared */
+    bool chain_done;    /* the shared stages are computed, or no other trial needs them */
+    bool preparing;     /* its process ends with the shared stages */
+    struct claim *claim;
+    pid_t process;
+    double started;
+    struct trial_outcome outcome;
+};
+
+struct worker {
+    const struct sweep *sweep;
+    struct task *tasks; /* [sweep->trial_count] */
+    int threads, at_once;
+    int64_t memory;          /* that is free before the first trial begins */
+    struct timespec started; /* by the clock of the folder's server */
+    double looked;           /* when outcomes were last looked at */
+    double refused;          /* when every trial that might begin was last seen claimed by others */
+    bool ending;             /* a signal arrived and was passed on */
+};
+
+/* ---- one trial in this process --------------------------------------------------------------------------- */
+
+bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, int threads,
+                     struct error *error)
+{
+    struct config *config;
+    struct run run = {0};
+    if (!sweep_trial_config(&config, sweep, trial, error))
+        return false;
+    char *shared = sweep_path(sweep, "shared");
+    const bool done =
+        run_open_config(&run, config, threads, shared, error) && run_stage(&run, stage, true, error);
+    run_close(&run);
+    free(shared);
+    return done;
+}
+
+/* ---- what there is to do ----------------------------------------------------------------------------------- */
+
+/* Part of the configuration that the stages up to the last shared one read, and the input files. */
+static void describe_chain(struct task *task, const struct config *config)
+{
+    static const char *const files[] = {"data.path", "data.split.train", "data.split.validation",
+                                        "data.split.test", "language_model.checkpoint"};
+    const bool synthetic = !stage_is_left_out(config, stage_number("augment"));
+    task->shared = synthetic ? "augment" : "prepare";
+    XXH3_state_t *state = XXH3_createState();
+    if (!state)
+        abort();
+    XXH3_128bits_reset(state);
+    for (int i = 0; i <= stage_number(task->shared); i++)
+        for (int j = 0; stages[i].settings[j]; j++) {
+            char *text = config_canonical(config, stages[i].settings[j]);
+            XXH3_128bits_update(state, text, strlen(text) + 1);
+            free(text);
+        }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = config_data_path(config, files[i]);
+        XXH3_128bits_update(state, path ? path : "", path ? strlen(path) + 1 : 1);
+        free(path);
+    }
+    const XXH128_hash_t hash = XXH3_128bits_digest(state);
+    snprintf(task->chain, sizeof task->chain, "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
+    XXH3_freeState(state);
+}
+
+static bool describe_tasks(struct worker *worker, struct error *error)
+{
+    const int count = worker->sweep->trial_count;
+    for (int i = 0; i < count; i++) {
+        struct task *task = &worker->tasks[i];
+        struct config *config;
+        if (!sweep_trial_config(&config, worker->sweep, i, error))
+            return false;
+        task->trial = &worker->sweep->trials[i];
+        describe_chain(task, config);
+        const bool done = trial_signature(task->signature, config, error);
+        config_free(config);
+        if (!done)
+            return false;
+    }
+    for (int i = 0; i < count; i++) {
+        int alike = 0;
+        for (int j = 0; j < count; j++)
+            alike += strcmp(worker->tasks[i].chain, worker->tasks[j].chain) == 0;
+        worker->tasks[i].chain_done = alike == 1;
+    }
+    return true;
+}
+
+static bool is_later(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec >= b->tv_nsec;
+}
+
+static bool is_ended(const struct task *task)
+{
+    return task->state == TRIAL_DONE || task->state == TRIAL_FAILED;
+}
+
+/* Takes over how a trial ended, elsewhere or before: done, or failed since this process began. */
+static void look_at(struct worker *worker, struct task *task)
+{
+    struct trial_outcome outcome;
+    if (!trial_outcome_read(&outcome, task->trial) || strcmp(outcome.signature, task->signature) != 0)
+        return;
+    task->outcome = outcome;
+    if (outcome.done)
+        task->state = TRIAL_DONE;
+    else if (is_later(&outcome.ended, &worker->started))
+        task->state = TRIAL_FAILED;
+}
+
+static int count_running(const struct worker *worker)
+{
+    int count = 0;
+    for (int i = 0; i < worker->sweep->trial_count; i++)
+        count += worker->tasks[i].process > 0;
+    return count;
+}
+
+static int count_ended(const struct worker *worker, enum trial_state state)
+{
+    int count = 0;
+    for (int i = 0; i < worker->sweep->trial_count; i++)
+        count += worker->tasks[i].state == state;
+    return count;
+}
+
+/* ---- starting ----------------------------------------------------------------------------------------------- */
+
+/* Whether a trial of the same chain computes the shared stages in a process of ours. */
+static bool chain_is_prepared(const struct worker *worker, const struct task *task)
+{
+    for (int i = 0; i < worker->sweep->trial_count; i++)
+        if (worker->tasks[i].preparing && strcmp(worker->tasks[i].chain, task->chain) == 0)
+            return true;
+    return false;
+}
+
+/* Trials that could run now if there were room: of those whose shared stages are missing, one for each chain. */
+static int count_startable(const struct worker *worker)
+{
+    int count = 0;
+    for (int i = 0; i < worker->sweep->trial_count; i++) {
+        const struct task *task = &worker->tasks[i];
+        bool first = !is_ended(task) && task->process == 0;
+        if (first && !task->chain_done) {
+            first = !chain_is_prepared(worker, task);
+            for (int j = 0; first && j < i; j++)
+                first = is_ended(&worker->tasks[j]) || strcmp(worker->tasks[j].chain, task->chain) != 0;
+        }
+        count += first;
+    }
+    return count;
+}
+
+/* Whether one more trial fits into the memory, as far as trials that ended tell. */
+static bool fits_memory(const struct worker *worker)
+{
+    int64_t peak = 0;
+    for (int i = 0; i < worker->sweep->trial_count; i++)
+        if (worker->tasks[i].outcome.memory_bytes > peak)
+            peak = worker->tasks[i].outcome.memory_bytes;
+    const int running = count_running(worker);
+    return running == 0 || peak == 0 ||
+           (peak <= worker->memory / (running + 1) && peak <= available_memory_bytes());
+}
+
+/* The words of a trial's process; the last is NULL. The options are malloc'ed, the others borrowed. */
+static char **make_words(const struct worker *worker, const struct task *task, int threads)
+{
+    enum { OPTIONS = 3 };
+    const struct sweep *sweep = worker->sweep;
+    char **words = calloc((size_t)sweep->override_count + OPTIONS + 4, sizeof *words);
+    if (!words)
+        abort();
+    int count = 0;
+    words[count++] = path_format("idrec");
+    words[count++] = path_format("run");
+    words[count++] = path_format("--trial=%s", task->trial->name);
+    words[count++] = path_format("--through=%s", task->preparing ? task->shared : "report");
+    words[count++] = path_format("--threads=%d", threads);
+    words[count++] = path_format("%s", sweep->path);
+    for (int i = 0; i < sweep->override_count; i++)
+        words[count++] = path_format("%s", sweep->overrides[i]);
+    return words;
+}
+
+static void free_words(char **words)
+{
+    for (int i = 0; words[i]; i++)
+        free(words[i]);
+    free(words);
+}
+
+/* Becomes the trial's process: it ends when this one does, and a terminal's interrupt reaches this one alone. */
+static _Noreturn void become(char *const *words, int output, pid_t parent)
+{
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+    dup2(output, STDOUT_FILENO);
+    dup2(output, STDERR_FILENO);
+    execv("/proc/self/exe", words);
+    _exit(127);
+}
+
+static bool start_process(struct worker *worker, struct task *task, int threads, struct error *error)
+{
+    char *path = path_format("%s/output.txt", task->trial->folder);
+    const int output = folder_create(task->trial->folder, error)
+                           ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666)
+                           : -1;
+    bool done = output >= 0 || error_system(error, path, "cannot write this file", NULL);
+    if (done) {
+        char **words = make_words(worker, task, threads);
+        const pid_t parent = getpid();
+        task->process = fork();
+        if (task->process == 0)
+            become(words, output, parent);
+        done = task->process > 0 || error_system(error, task->trial->name, "cannot start a process", NULL);
+        free_words(words);
+        close(output);
+    }
+    free(path);
+    return done;
+}
+
+/* A process whose parent was killed ends with it; until then it may hold the folder. */
+static void wait_for_lock(const struct task *task)
+{
+    const double began = clock_seconds();
+    while (manifest_is_locked(task->trial->folder) && clock_seconds() - began < LOCK_WAIT_SECONDS &&
+           !interrupt_requested())
+        nanosleep(&(struct timespec){.tv_nsec = 20000000L}, NULL);
+}
+
+/* Claims a trial unless it is claimed or has ended elsewhere. */
+static bool claim(struct worker *worker, struct task *task, struct error *error)
+{
+    char *path = trial_claim_path(worker->sweep, task->trial);
+    const bool done = task->claim != NULL || claim_take(&task->claim, path, error);
+    free(path);
+    if (!done || !task->claim)
+        return done;
+    look_at(worker, task); /* it may have ended since it was looked at last */
+    if (is_ended(task)) {
+        claim_release(task->claim);
+        task->claim = NULL;
+    }
+    return true;
+}
+
+static bool start(struct worker *worker, struct task *task, int startable, struct error *error)
+{
+    const bool first = task->claim == NULL;
+    if (!claim(worker, task, error))
+        return false;
+    if (!task->claim)
+        return true;
+    const int running = count_running(worker);
+    const int together = running + startable < worker->at_once ? running + startable : worker->at_once;
+    const int threads = together > 1 ? worker->threads / together : worker->threads;
+    if (first)
+        wait_for_lock(task);
+    task->state = TRIAL_RUNNING;
+    task->preparing = !task->chain_done;
+    task->started = clock_seconds();
+    log_line(NULL, "%s: %s with %d thread%s", task->trial->name,
+             task->preparing ? "begins with what it shares,"
+             : first         ? "begins"
+                             : "goes on",
+             threads > 0 ? threads : 1, threads > 1 ? "s" : "");
+    return start_process(worker, task, threads > 0 ? threads : 1, error);
+}
+
+/* Starts as many trials as there is room for; those that this process claimed come first. */
+static bool start_all(struct worker *worker, struct error *error)
+{
+    const double now = clock_seconds();
+    const bool waits = now - worker->refused < LOOK_SECONDS;
+    bool refused = false;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < worker->sweep->trial_count; i++) {
+            struct task *task = &worker->tasks[i];
+            const bool own = task->claim != NULL;
+            if (is_ended(task) || task->process > 0 || own != (pass == 0) || (!own && waits) ||
+                (!task->chain_done && chain_is_prepared(worker, task)))
+                continue;
+            if (count_running(worker) >= worker->at_once || !fits_memory(worker))
+                return true;
+            if (!start(worker, task, count_startable(worker), error))
+                return false;
+            refused = refused || (!task->claim && !is_ended(task));
+        }
+    if (refused)
+        worker->refused = now;
+    return true;
+}
+
+/* ---- ending -------------------------------------------------------------------------------------------------- */
+
+static void explain(struct task *task, int status)
+{
+    char line[1024];
+    trial_last_line(line, sizeof line, task->trial, "idrec: ");
+    if (WIFSIGNALED(status))
+        snprintf(task->outcome.reason, sizeof task->outcome.reason, "killed by signal %d (%s)%s",
+                 WTERMSIG(status), strsignal(WTERMSIG(status)),
+                 WTERMSIG(status) == SIGKILL ? "; was there too little memory?" : "");
+    else if (*line)
+        snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", line + strlen("idrec: "));
+    else
+        snprintf(task->outcome.reason, sizeof task->outcome.reason, "ended with status %d; see %s/output.txt",
+                 WEXITSTATUS(status), task->trial->folder);
+}
+
+static void let_go(struct task *task)
+{
+    claim_release(task->claim);
+    task->claim = NULL;
+}
+
+/* The shared stages of its chain are there. */
+static void finish_chain(struct worker *worker, const struct task *task)
+{
+    for (int i = 0; i < worker->sweep->trial_count; i++)
+        if (strcmp(worker->tasks[i].chain, task->chain) == 0)
+            worker->tasks[i].chain_done = true;
+}
+
+static bool record_end(struct worker *worker, struct task *task, int status, struct error *error)
+{
+    task->outcome.done = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    memcpy(task->outcome.signature, task->signature, sizeof task->signature);
+    if (!task->outcome.done)
+        explain(task, status);
+    if (!trial_outcome_write(&task->outcome, task->trial, error))
+        return false;
+    task->state = task->outcome.done ? TRIAL_DONE : TRIAL_FAILED;
+    const int ended = count_ended(worker, TRIAL_DONE) + count_ended(worker, TRIAL_FAILED);
+    if (task->outcome.done)
+        log_line(NULL, "%s: done in %.1f s (%d of %d ended)", task->trial->name, task->outcome.seconds, ended,
+                 worker->sweep->trial_count);
+    else
+        log_line(NULL, "%s: FAILED: %s (%d of %d ended)", task->trial->name, task->outcome.reason, ended,
+                 worker->sweep->trial_count);
+    let_go(task);
+    return true;
+}
+
+/* What follows the end of a trial's process. */
+static bool take_end(struct worker *worker, struct task *task, int status, const struct rusage *usage,
+                     struct error *error)
+{
+    const bool prepared = task->preparing, held = claim_is_held(task->claim);
+    const int64_t memory = (int64_t)usage->ru_maxrss * 1024;
+    task->process = 0;
+    task->preparing = false;
+    task->state = TRIAL_WAITING;
+    task->outcome.seconds += clock_seconds() - task->started;
+    if (memory > task->outcome.memory_bytes)
+        task->outcome.memory_bytes = memory;
+    if (!held || (WIFEXITED(status) && WEXITSTATUS(status) == ERROR_INTERRUPTED) || worker->ending) {
+        let_go(task);
+        return true;
+    }
+    if (!prepared || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return record_end(worker, task, status, error);
+    finish_chain(worker, task);
+    return true;
+}
+
+/* A trial that someone else took over, because this process seemed dead, is ended here. */
+static bool reap(struct worker *worker, struct error *error)
+{
+    for (int i = 0; i < worker->sweep->trial_count; i++) {
+        struct task *task = &worker->tasks[i];
+        struct rusage usage;
+        int status;
+        if (task->process <= 0)
+            continue;
+        if (!claim_is_held(task->claim))
+            kill(task->process, SIGKILL);
+        const pid_t ended = wait4(task->process, &status, WNOHANG, &usage);
+        if (ended == task->process && !take_end(worker, task, status, &usage, error))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------ */
+
+static void pass_signal_on(struct worker *worker)
+{
+    if (worker->ending || !interrupt_requested())
+        return;
+    worker->ending = true;
+    for (int i = 0; i < worker->sweep->trial_count; i++)
+        if (worker->tasks[i].process > 0)
+            kill(worker->tasks[i].process, SIGTERM);
+}
+
+static void look_at_all(struct worker *worker)
+{
+    const double now = clock_seconds();
+    if (now - worker->looked < LOOK_SECONDS)
+        return;
+    worker->looked = now;
+    for (int i = 0; i < worker->sweep->trial_count; i++)
+        if (!is_ended(&worker->tasks[i]) && !worker->tasks[i].claim)
+            look_at(worker, &worker->tasks[i]);
+}
+
+/* Until every trial has ended, here or elsewhere, or a signal came and the processes of ours saved their state. */
+static bool work(struct worker *worker, struct error *error)
+{
+    while (true) {
+        pass_signal_on(worker);
+        if (!reap(worker, error))
+            return false;
+        look_at_all(worker);
+        const int ended = count_ended(worker, TRIAL_DONE) + count_ended(worker, TRIAL_FAILED);
+        if (count_running(worker) == 0 && (worker->ending || ended == worker->sweep->trial_count))
+            return interrupt_check(error);
+        if (!worker->ending && !start_all(worker, error))
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = POLL_MILLISECONDS * 1000000L}, NULL);
+    }
+}
+
+/* After an error of the study itself: no process stays behind. */
+static void end_processes(struct worker *worker)
+{
+    for (int i = 0; worker->tasks && i < worker->sweep->trial_count; i++) {
+        struct task *task = &worker->tasks[i];
+        if (task->process > 0) {
+            kill(task->process, SIGKILL);
+            waitpid(task->process, NULL, 0);
+        }
+        let_go(task);
+    }
+    free(worker->tasks);
+}
+
+/* Whether `auto` is a GPU here, where trials take turns. */
+static bool is_on_gpu(const struct config *config)
+{
+    struct error reason = ERROR_INITIALIZER;
+    const char *device = config_string(config, "device");
+    return strcmp(device, "cpu") != 0 && (strcmp(device, "auto") != 0 || cuda_device_count(&reason) > 0);
+}
+
+static void set_budget(struct worker *worker)
+{
+    const struct config *config = worker->sweep->config;
+    worker->threads = (int)config_integer(config, "threads");
+    if (worker->threads == 0)
+        worker->threads = omp_get_max_threads();
+    worker->at_once = (int)config_integer(config, "experiment.trials_at_once");
+    if (worker->at_once == 0)
+        worker->at_once = is_on_gpu(config) ? 1 : worker->threads;
+    worker->memory = available_memory_bytes();
+}
+
+/* The time at which this process began, by the clock that stamps the files of the study. */
+static bool set_start(struct worker *worker, struct error *error)
+{
+    struct utsname host;
+    struct stat status;
+    uname(&host);
+    char *path = sweep_path(worker->sweep, "claims/.start-%s-%ld", host.nodename, (long)getpid());
+    const bool done = (file_write(path, "", 0, error) && stat(path, &status) == 0) ||
+                      error_system(error, path, "cannot write this file", NULL);
+    if (done)
+        worker->started = status.st_mtim;
+    unlink(path);
+    free(path);
+    return done;
+}
+
+static bool report(const struct worker *worker, FILE *stream, struct error *error)
+{
+    const int failed = count_ended(worker, TRIAL_FAILED);
+    if (!sweep_results_write(worker->sweep, error) || !sweep_results_print(worker->sweep, stream, error))
+        return false;
+    return failed == 0 ||
+           error_set(error, ERROR_RUN,
+                     "%d of %d trials failed; `idrec status` tells why, and the same command tries "
+                     "them again",
+                     failed, worker->sweep->trial_count);
+}
+
+bool sweep_run(const struct sweep *sweep, FILE *stream, struct error *error)
+{
+    struct worker worker = {.sweep = sweep, .looked = -LOOK_SECONDS, .refused = -LOOK_SECONDS};
+    char *claims = sweep_path(sweep, "claims");
+    worker.tasks = calloc((size_t)sweep->trial_count, sizeof *worker.tasks);
+    set_budget(&worker);
+    bool done = (worker.tasks || error_memory(error, "the trials of a study", 0, NULL)) &&
+                folder_create(claims, error) && sweep_config_write(sweep, error) &&
+                set_start(&worker, error) && describe_tasks(&worker, error) && work(&worker, error) &&
+                report(&worker, stream, error);
+    free(claims);
+    end_processes(&worker);
+    return done;
+}

@@ -1,0 +1,21 @@
+/*
+ * sweep_run.h: the trials of a study, each in a process of its own, several at a time. Any number of processes that work on
+ * the same folder, on any number of hosts, divide the trials among themselves by claims.
+ */
+#ifndef IDREC_EXPERIMENTS_SWEEP_RUN_H
+#define IDREC_EXPERIMENTS_SWEEP_RUN_H
+
+#include <stdio.h>
+
+#include "experiments/sweep.h"
+
+/* Runs what is not done and not under way elsewhere, waits for what is, writes the results of the study and prints their
+ * table. A trial that failed before is tried again, once. Trials that fail do not end the others: they are told at the end,
+ * as ERROR_RUN. */
+bool sweep_run(const struct sweep *sweep, FILE *stream, struct error *error);
+
+/* Runs one trial in this process up to a stage. threads 0: as many as its configuration says. */
+bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, int threads,
+                     struct error *error);
+
+#endif

@@ -1,0 +1,208 @@
+"""Studies: a grid and a list of trials, stages that are computed once, trials that fail, workers that are killed.
+
+Four workers on one folder, two of them killed: every trial is done once, with the bytes of a single worker.
+"""
+
+import json
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from checking import IDREC, check, status
+from test_kill import differences, without_measured
+
+BASE = """\
+name: base
+data: {path: data.inter}
+language_model: {layers: 1, width: 16, heads: 2}
+prompts: {random_cuts: 1}
+pretrain: {epochs: 1}
+finetune: {epochs: 1}
+generate: {contexts: 1, max_items: 5}
+augment: {per_user: [2], select_seeds: 2}
+recommenders: [{model: bpr_mf, width: 8, epochs: 4}]
+experiment: {seeds: 1, arms: [original, augmented]}
+evaluate: {k: [10]}
+"""
+STUDY = """\
+extends: base.yaml
+name: study
+experiment:
+  trials_at_once: 2
+  sweep:
+    finetune.rank: [2, 4]
+    recommenders[0].width: [4, 8, 12]
+  sweep_list:
+  - {name: untuned, finetune.method: none}
+"""
+TRIALS = [f"rank={rank},width={width}" for rank in (2, 4) for width in (4, 8, 12)] + ["untuned"]
+# What a study needs of each stage that its trials share: the data and the base are one, fine-tunings three.
+SHARED = {"prepare": 1, "pretrain": 1, "finetune": 3, "generate": 3, "augment": 3}
+
+
+def idrec(folder, *arguments):
+    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=500)
+
+
+def lines_of(study, text):
+    """How often the logs of the trials say so."""
+    return sum(text in path.read_text() for path in study.glob("trials/*/log.txt"))
+
+
+def count(study, stage):
+    return sum(len(re.findall(rf" {stage}: done in ", path.read_text())) for path in study.glob("trials/*/log.txt"))
+
+
+def test_grid(folder):
+    result = idrec(folder, "run", "study.yaml", "output=one")
+    check(result.returncode == 0, f"the study: {result.stderr[-800:]}")
+    study = folder / "one"
+    check(sorted(path.name for path in study.glob("trials/*")) == sorted(TRIALS), "a folder for each trial")
+    for stage, times in SHARED.items():
+        check(count(study, stage) == times, f"{stage}: done {count(study, stage)} times, {times} are needed")
+    for stage in ("train", "evaluate", "report"):
+        check(count(study, stage) == len(TRIALS), f"{stage}: done {count(study, stage)} times")
+    check(lines_of(study, "augment: taken from") == 4, "the other trials take what there is")
+    inodes = {(study / "trials" / name / "dataset.h5").stat().st_ino for name in TRIALS}
+    check(len(inodes) == 1, f"the data set lies there {len(inodes)} times")
+    again = idrec(folder, "run", "study.yaml", "output=one")
+    check(again.returncode == 0 and "begins" not in again.stderr, f"nothing is left to do: {again.stderr[-300:]}")
+
+
+def test_results(folder):
+    results = json.loads((folder / "one" / "results.json").read_text())
+    check([trial["trial"] for trial in results["trials"]] == TRIALS, "results.json lists the trials in order")
+    check(results["trials"][4]["settings"] == {"finetune.rank": 4, "recommenders[0].width": 8}, "with what they set")
+    best = 0.0
+    for trial in results["trials"]:
+        own = json.loads((folder / "one" / trial["folder"] / "results.json").read_text())
+        for entry, run in zip(trial["recommenders"], own["runs"], strict=True):
+            check((entry["recommender"], entry["arm"]) == (run["recommender"], run["arm"]), "recommenders and arms")
+            check(entry["test"] == run["metrics"] and entry["validation"] == run["validation"], "the mean of one seed")
+        best = max(best, trial["recommenders"][1]["validation"]["recall@10"])
+    report = (folder / "one" / "report.md").read_text()
+    check(f"{best:.4f} best" in report, "the best on validation is marked")
+    check("| finetune.rank | recommenders[0].width | finetune.method | arm |" in report, "swept keys are columns")
+    check("</html>" in (folder / "one" / "report.html").read_text(), "report.html")
+
+
+def test_single_run(folder):
+    """A trial has the results of the same configuration as a run of its own."""
+    result = idrec(folder, "run", "base.yaml", "output=single", "name=study", "finetune.rank=4", "recommenders[0].width=12")
+    check(result.returncode == 0, f"a single run: {result.stderr[-300:]}")
+    trial = folder / "one" / "trials" / "rank=4,width=12"
+    found = [name for name in differences(folder / "single", trial) if name != "results.json differs"]
+    check(not found, f"a trial and a run: {found}")
+    runs = [json.loads((place / "results.json").read_text())["runs"] for place in (folder / "single", trial)]
+    check(without_measured(runs[0]) == without_measured(runs[1]), "metrics of a trial and of a run")
+
+
+def test_status(folder):
+    told = json.loads(idrec(folder, "status", "study.yaml", "output=one", "--json").stdout)
+    check(told["counts"]["done"] == len(TRIALS), f"status: {told['counts']}")
+    printed = idrec(folder, "status", "one")
+    check(f"{len(TRIALS)} of {len(TRIALS)} done" in printed.stdout, f"status of a folder: {printed.stdout}")
+    before = json.loads(idrec(folder, "status", "study.yaml", "output=nothing", "--json").stdout)
+    check(before["counts"]["waiting"] == len(TRIALS), f"before the start: {before['counts']}")
+    refused = idrec(folder, "status", "base.yaml")
+    check(refused.returncode == 2 and "no study" in refused.stderr, f"no study: {refused.stderr}")
+
+
+def test_failure(folder):
+    """A trial that fails doesn't end the rest, is told with its reason, and is tried again by the same command."""
+    study = ["failing.yaml", "output=failing"]
+    (folder / "failing.yaml").write_text(
+        "extends: base.yaml\nexperiment: {arms: [original], sweep: {data.path: [missing.inter, data.inter]}}\n")
+    result = idrec(folder, "run", *study)
+    check(result.returncode == 1 and "1 of 2 trials failed" in result.stderr, f"status {result.returncode}: {result.stderr}")
+    told = json.loads(idrec(folder, "status", *study, "--json").stdout)["trials"]
+    check([trial["state"] for trial in told] == ["failed", "done"], f"states: {told}")
+    check("missing.inter" in told[0]["reason"], f"the reason: {told[0]}")
+    check("missing.inter: cannot open" in (folder / "failing" / "report.md").read_text(), "the report tells the reason")
+    shutil.copy(folder / "data.inter", folder / "missing.inter")
+    result = idrec(folder, "run", *study)
+    check(result.returncode == 0 and result.stderr.count("begins") == 1, f"the second attempt: {result.stderr}")
+
+
+def test_refusals(folder):
+    for sweep, reason in (("{finetune.rank: 3}", "a list of its values is expected"),
+                          ("{finetune.rnk: [1]}", "is not a known key"),
+                          ("{finetune.rank: [x]}", "is not a whole number"),
+                          ("{output: [a, b]}", "belongs to the study"),
+                          ("{seed: [1, 1]}", "two trials are"),
+                          ("[1]", "a mapping of keys to lists of their values is expected")):
+        result = idrec(folder, "run", "base.yaml", "output=refused", f"experiment.sweep={sweep}")
+        check(result.returncode == 2 and reason in result.stderr, f"{sweep}: {result.returncode}, {result.stderr}")
+    check(not (folder / "refused").exists(), "what is refused leaves no folder")
+    result = idrec(folder, "train", "study.yaml")
+    check(result.returncode == 2 and "a study" in result.stderr, f"a stage of a study: {result.stderr}")
+
+
+def start_worker(folder):
+    return subprocess.Popen([IDREC, "run", "study.yaml", "output=four"], cwd=folder, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_workers(folder, generator):
+    study = folder / "four"
+    began = time.monotonic()
+    workers = [start_worker(folder) for _ in range(4)]
+    for victim in generator.sample(workers, 2):
+        time.sleep(generator.uniform(0.3, 1.5))
+        victim.send_signal(signal.SIGKILL)
+        print(f"killed a worker after {time.monotonic() - began:.1f} s", flush=True)
+    statuses = sorted(worker.wait(timeout=400) for worker in workers)
+    errors = [worker.stderr.read() for worker in workers]
+    check(statuses == [-9, -9, 0, 0], f"workers end with {statuses}: {errors}")
+    for stage in ("train", "evaluate", "report"):
+        times = {path.parent.name: len(re.findall(rf" {stage}: done in ", path.read_text()))
+                 for path in study.glob("trials/*/log.txt")}
+        check(times == dict.fromkeys(TRIALS, 1), f"{stage}: done {times}")
+    for stage, times in SHARED.items():
+        check(count(study, stage) == times, f"{stage}: done {count(study, stage)} times by four, {times} are needed")
+    check((study / "results.json").read_bytes() == (folder / "one" / "results.json").read_bytes(), "results of the study")
+    for name in TRIALS:
+        found = differences(folder / "one" / "trials" / name, study / "trials" / name)
+        check(not found, f"{name}: {found}")
+
+
+def test_interrupt(folder):
+    """A worker that is asked to end saves its state, and the same command goes on."""
+    worker = subprocess.Popen([IDREC, "run", "study.yaml", "output=stopped"], cwd=folder, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    time.sleep(1.0)
+    worker.send_signal(signal.SIGTERM)
+    check(worker.wait(timeout=60) == 130, f"interrupted: status {worker.returncode}")
+    states = json.loads(idrec(folder, "status", "study.yaml", "output=stopped", "--json").stdout)["counts"]
+    check(states["running"] == 0 and states["failed"] == 0, f"after an interrupt: {states}")
+
+
+def main():
+    if shutil.which("h5diff") is None:
+        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
+        return 77
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        (folder / "base.yaml").write_text(BASE)
+        (folder / "study.yaml").write_text(STUDY)
+        made = idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=12")
+        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        test_grid(folder)
+        test_results(folder)
+        test_single_run(folder)
+        test_status(folder)
+        test_failure(folder)
+        test_refusals(folder)
+        test_killed_workers(folder, random.Random(1))
+        test_interrupt(folder)
+    return status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
