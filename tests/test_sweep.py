@@ -25,7 +25,8 @@ prompts: {random_cuts: 1}
 pretrain: {epochs: 1}
 finetune: {epochs: 1}
 generate: {contexts: 1, max_items: 5}
-augment: {per_user: [2], select_seeds: 2}
+augment: {per_user: [2], select_seeds: 2, filters: [{name: catalogue}, {name: seen}, {name: duplicate},
+                                                 {name: cap_user, maximum: 3}]}
 recommenders: [{model: bpr_mf, width: 8, epochs: 4}]
 experiment: {seeds: 1, arms: [original, augmented]}
 evaluate: {k: [10]}
