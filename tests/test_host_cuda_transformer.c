@@ -480,6 +480,44 @@ static void new_tokens_are_trained_in_bf16(void **state)
     require(path_remove(folder, &error), &error);
 }
 
+/* Half of the steps, then the state in a model that has not learned yet: the bits of one that never stopped. */
+static void new_tokens_resume_bit_for_bit(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    char folder[] = "/tmp/idrec_test_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *path = path_format("%s/state", folder);
+    for (int index = 0; index < NEW_TOKENS_CASES; index++) {
+        const struct new_tokens_case *const which = &new_tokens_cases[index];
+        double losses[FEW_STEPS * ACCUMULATED], parts[FEW_STEPS * ACCUMULATED];
+        struct golden golden = open_new_tokens_golden(which);
+        struct transformer *model[3];
+        int64_t length, other_length;
+        char *base = save_new_tokens_base(which, cpu, folder);
+        for (int copy = 0; copy < 3; copy++)
+            model[copy] = load_new_tokens(which, &golden, gpu, base, PRECISION_BF16);
+        train(model[0], &golden, 0, FEW_STEPS, losses);
+        train(model[1], &golden, 0, 1, parts);
+        require(checkpoint_save_state(model[1], NULL, 0, "{}", path, &error) &&
+                    checkpoint_load_state(model[2], NULL, 0, path, &error),
+                &error);
+        train(model[2], &golden, 1, FEW_STEPS - 1, parts + ACCUMULATED);
+        assert_memory_equal(parts, losses, sizeof losses);
+        float *expected = copy_values(model[0], &length), *values = copy_values(model[2], &other_length);
+        assert_int_equal(length, other_length);
+        assert_memory_equal(values, expected, (size_t)length * sizeof(float));
+        free(expected);
+        free(values);
+        for (int copy = 0; copy < 3; copy++)
+            transformer_free(model[copy]);
+        free(base);
+        golden_close(&golden);
+    }
+    require(path_remove(folder, &error), &error);
+    free(path);
+}
+
 /* ---- no wait ------------------------------------------------------------------------------------------- */
 
 static int waits;
@@ -689,6 +727,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(bf16_files_read_in_f32),
         cmocka_unit_test(new_tokens_equal_the_goldens),
         cmocka_unit_test(new_tokens_are_trained_in_bf16),
+        cmocka_unit_test(new_tokens_resume_bit_for_bit),
         cmocka_unit_test(quantised_bases_equal_the_cpu),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
