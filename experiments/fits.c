@@ -1,12 +1,18 @@
 #include "experiments/fits.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 #include "core/file.h"
 #include "core/store.h"
 #include "experiments/language_rankings.h"
 #include "experiments/manifest.h"
+#include "experiments/shared_stages.h"
 #include "experiments/stages.h"
 #include "experiments/top_k_file.h"
 #include "models/recommenders/fit_checkpoint.h"
@@ -358,15 +364,77 @@ static void tell(const struct fit_work *work)
               (unsigned long long)work->task->seed, epochs, score, report->seconds);
 }
 
+/* Of a trial of a study: where the fit lies that the study's trials have in common, by everything that decides its
+ * content; malloc'ed. NULL: the run is no trial. */
+static char *shared_folder(const struct fit_work *work)
+{
+    char digits[33];
+    const char *shared = work->task->study->run->shared;
+    if (!shared)
+        return NULL;
+    char *key = path_format("%s %s %s", work->inputs, work->judgement, work->task->trial ? "trial" : "whole");
+    const XXH128_hash_t hash = XXH3_128bits(key, strlen(key));
+    snprintf(digits, sizeof digits, "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
+    free(key);
+    return path_format("%s/fit-%s", shared, digits);
+}
+
+/* Links the files of a fit into another folder; metrics.json, which makes it complete, comes last. */
+static bool link_fit(const char *from, const char *to, struct error *error)
+{
+    static const char *const names[] = {"model.h5", "top_k.tsv", "validation.h5", "metrics.jsonl",
+                                        "metrics.json"};
+    bool done = true;
+    for (size_t i = 0; done && i < sizeof names / sizeof *names; i++) {
+        char *source = path_format("%s/%s", from, names[i]), *target = path_format("%s/%s", to, names[i]);
+        done = !path_exists(source) || shared_link(source, target, error);
+        free(source);
+        free(target);
+    }
+    return done;
+}
+
+/* A fit that another trial of the study has done. */
+static bool take_from_study(bool *taken, const struct fit_work *work, struct error *error)
+{
+    char *from = shared_folder(work);
+    json_t *metrics = from ? read_metrics(from) : NULL;
+    *taken = is_text(metrics, "inputs", work->inputs) && is_text(metrics, "judgement", work->judgement);
+    json_decref(metrics);
+    const bool done = !*taken || (path_remove(work->folder, error) && link_fit(from, work->folder, error));
+    free(from);
+    return done;
+}
+
+/* Two trials may come with the same fit at a time: the first is kept. */
+static bool offer_to_study(const struct fit_work *work, struct error *error)
+{
+    char *to = shared_folder(work);
+    if (!to)
+        return true;
+    struct utsname host;
+    uname(&host);
+    char *part = path_format("%s.of-%s-%ld-%d-%s", to, host.nodename, (long)getpid(), work->task->contestant,
+                             work->task->arm);
+    const bool done = path_remove(part, error) && link_fit(work->folder, part, error) &&
+                      (rename(part, to) == 0 || errno == ENOTEMPTY || errno == EEXIST ||
+                       error_system(error, to, "cannot make this folder", NULL)) &&
+                      path_remove(part, error);
+    free(part);
+    free(to);
+    return done;
+}
+
 static bool fit_anew(struct fit_work *work, struct error *error)
 {
     bool taken;
-    if (!take_from_tuning(&taken, work, error))
+    if (!take_from_tuning(&taken, work, error) || (!taken && !take_from_study(&taken, work, error)))
         return false;
     if (taken)
         return true;
-    const bool done =
-        train(work, error) && (work->task->trial || save_model(work, error)) && judge(work, error);
+    const bool done = train(work, error) && (work->task->trial || save_model(work, error)) &&
+                      judge(work, error) && offer_to_study(work, error);
     if (done)
         tell(work);
     return done;

@@ -30,8 +30,7 @@ static bool copy_file(const char *from, const char *to, struct error *error)
     return done;
 }
 
-/* Makes `to` the same file as `from`, or a copy where there are no links between the two places. */
-static bool link_file(const char *from, const char *to, struct error *error)
+bool shared_link(const char *from, const char *to, struct error *error)
 {
     char *folder = path_format("%.*s", (int)(strrchr(to, '/') - to), to);
     bool done = folder_create(folder, error);
@@ -54,7 +53,7 @@ static bool link_outputs(const json_t *record, const char *from, const char *to,
         const char *name = json_string_value(json_object_get(output, "path"));
         char *source = path_format("%s/%s", from, name ? name : "");
         char *target = path_format("%s/%s", to, name ? name : "");
-        done = done && link_file(source, target, error);
+        done = done && shared_link(source, target, error);
         free(source);
         free(target);
     }

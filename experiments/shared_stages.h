@@ -19,5 +19,7 @@ bool shared_stage_work(struct run *run, const struct stage *stage, const char *i
                        struct error *error);
 /* Offers outputs that the run's folder holds complete, where nobody has and nobody is about to. */
 bool shared_stage_offer(struct run *run, const struct stage *stage, const char *inputs, struct error *error);
+/* Makes `to` the same file as `from`, or a copy where there are no links between the two places. */
+bool shared_link(const char *from, const char *to, struct error *error);
 
 #endif
