@@ -1,7 +1,9 @@
 #include "experiments/check_language.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "experiments/generator.h"
 #include "experiments/language_base.h"
 #include "experiments/language_prompts.h"
@@ -151,4 +153,45 @@ bool check_language(const struct config *config, struct error *error)
     return (language_is_text(config) ? check_text(config, error) : check_ids(config, error)) &&
            check_shape(config, error) && check_single_tokens(config, error) && check_base(config, error) &&
            check_prompts(config, error) && generator_check(config, error);
+}
+
+/* ---- files -------------------------------------------------------------------------------------------- */
+
+static bool holds(const char *folder, const char *name)
+{
+    char *path = path_format("%s/%s", folder, name);
+    const bool there = path_exists(path);
+    free(path);
+    return there;
+}
+
+static bool check_checkpoint_folder(const struct config *config, struct error *error)
+{
+    static const char key[] = "language_model.checkpoint";
+    char *folder = config_file_path(config, key);
+    const bool found = !folder || holds(folder, "config.json");
+    if (!found && holds(folder, "language_model/base/config.json"))
+        config_complain(config, key, error, "%s is a run's folder; take %s/language_model/base", folder,
+                        folder);
+    else if (!found && holds(folder, "adapter_config.json"))
+        config_complain(config, key, error,
+                        "%s is an adapter; `idrec merge BASE %s OUT` makes a checkpoint of it and its base",
+                        folder, folder);
+    else if (!found)
+        config_complain(config, key, error, "%s/config.json is not there; name a Hugging Face folder",
+                        folder);
+    free(folder);
+    return found;
+}
+
+bool check_language_files(const struct config *config, struct error *error)
+{
+    static const char key[] = "language_model.tokenizer";
+    if (!check_checkpoint_folder(config, error))
+        return false;
+    char *path = config_file_path(config, key);
+    const bool found = !path || path_exists(path) ||
+                       config_complain(config, key, error, "%s is not there; name a tokenizer.json", path);
+    free(path);
+    return found;
 }

@@ -6,5 +6,7 @@
 
 /* ERROR_USAGE with file and line where settings contradict each other or lack another one. */
 bool check_language(const struct config *config, struct error *error);
+/* The same where the files that a run reads besides its data are not there. A plan can do without. */
+bool check_language_files(const struct config *config, struct error *error);
 
 #endif

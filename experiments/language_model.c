@@ -278,6 +278,15 @@ static void report(const struct language_training *training, struct run *run,
                  result->train_loss);
 }
 
+/* Of the users who have any. */
+static int64_t mean_items(const struct csr *train)
+{
+    int64_t users = 0;
+    for (int64_t user = 0; user < train->rows; user++)
+        users += csr_row_length(train, user) > 0;
+    return users > 0 ? csr_count(train) / users : 0;
+}
+
 static bool train_packed(const struct language_training *training, struct run *run, struct transformer *model,
                          struct packer *packer, struct stage_cost *cost, struct error *error)
 {
@@ -294,6 +303,10 @@ static bool train_packed(const struct language_training *training, struct run *r
              training->stage, (long long)packer_sequence_count(packer),
              (long long)packer_epoch_tokens(packer), (long long)packer_batch_count(packer),
              (long long)packer_shortened(packer), (long long)packer_left_out(packer));
+    if (2 * packer_left_out(packer) > packer_sequence_count(packer) * mean_items(&training->dataset.train))
+        log_line(run->log,
+                 "%s: more than half of all items do not fit into their prompts; raise prompts.length",
+                 training->stage);
     transformer_print_memory(model, stderr);
     if (!language_prompts_tell(&training->prompts, run, &training->dataset, error) ||
         !training_fingerprint(&settings.fingerprint, training, run, error))

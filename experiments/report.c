@@ -11,7 +11,8 @@ static void write_subject(const struct report *report, const struct document *do
     if (json_has(report->results, "generation"))
         document_paragraph(
             document,
-            "Interactions made up by a language model of ids (%s, %s) are added to the training data of "
+            "Interactions made up by a language model (vocabulary: %s, generate.method: %s) are added to the "
+            "training data of "
             "recommenders and compared with the original data and with controls that add as many rows. "
             "%lld seed%s, full ranking, means over all users with test items.",
             config_string(config, "language_model.vocabulary"), config_string(config, "generate.method"),

@@ -94,14 +94,17 @@ void report_arms(const struct report *report, const struct document *document, c
 static const char *judgement(const json_t *comparison)
 {
     const json_t *interval = json_object_get(comparison, "ci95");
+    const bool worse = json_array_size(interval) == 2 && json_number_value(json_array_get(interval, 1)) < 0;
     if (json_number_at(comparison, "seeds") < 5 || json_array_size(interval) != 2)
-        return "cannot be said to beat (too few seeds)";
+        return worse ? "seems to do worse than (too few seeds to be sure)"
+                     : "cannot be said to beat (too few seeds)";
     if (!json_has(comparison, "p_holm"))
-        return "cannot be said to beat (no test over seeds)";
+        return worse ? "does worse, over users, than (no test over seeds)"
+                     : "cannot be said to beat (no test over seeds)";
     bool significant = json_number_at(comparison, "p_holm") < 0.05;
     if (significant && json_number_value(json_array_get(interval, 0)) > 0)
         return "beats";
-    if (significant && json_number_value(json_array_get(interval, 1)) < 0)
+    if (significant && worse)
         return "does worse than";
     return "does not beat";
 }

@@ -10,6 +10,7 @@
 #include "core/store.h"
 #include "cuda/backend.h"
 #include "experiments/check.h"
+#include "experiments/check_language.h"
 #include "experiments/manifest.h"
 #include "experiments/shared_stages.h"
 #include "experiments/stages.h"
@@ -81,6 +82,7 @@ bool run_open(struct run *run, const char *config_path, int override_count, char
     struct config *config = NULL;
     *run = (struct run){0};
     if (config_load(&config, config_path, override_count, overrides, error) && check_config(config, error) &&
+        check_language_files(config, error) &&
         (!sweep_is_declared(config) ||
          config_complain(
              config, "experiment", error,

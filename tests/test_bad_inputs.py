@@ -142,6 +142,11 @@ def config_cases(bench):
         "evaluate.protocol=test_selected", "data.split={method: provided, train: data.inter, test: data.inter}"])
     case("heads do not divide", GOOD_CONFIG, "heads|width", command="pretrain", overrides=["language_model.heads=3"])
     case("pretrained text model", GOOD_CONFIG, "text", overrides=["language_model.vocabulary=text"])
+    text = "language_model={vocabulary: text, %s: nowhere%s}"
+    case("no such checkpoint", GOOD_CONFIG, "command line: language_model.checkpoint", "nowhere/config.json is not there",
+         overrides=[text % ("checkpoint", ", dropout: 0"), "pretrain.enabled=false"])
+    case("no such tokenizer", GOOD_CONFIG, "command line: language_model.tokenizer", "nowhere is not there",
+         overrides=[text % ("tokenizer", ", positions: true")])
     case("no such split file", GOOD_CONFIG, r"none\.txt", status=FAILED,
          overrides=["data.split={method: provided, train: none.txt, test: none.txt}"])
 

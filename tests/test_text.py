@@ -274,13 +274,14 @@ def test_refusals(folder):
     (folder / "endless.json").write_text(json.dumps(document))
     (folder / "broken.json").write_text("{")
     refused("text.yaml", "text.yaml:4: language_model.vocabulary", "language_model.tokenizer=null")
-    refused("text.yaml", "none.json: cannot be read", "language_model.tokenizer=none.json", status_=1)
+    refused("text.yaml", "language_model.tokenizer: none.json is not there", "language_model.tokenizer=none.json")
     refused("text.yaml", "broken.json:1", "language_model.tokenizer=broken.json", status_=1)
     refused("text.yaml", "language_model.tokenizer: has no token that ends a text", "language_model.tokenizer=endless.json")
     refused("given.yaml", "eos_token_id", spoil(folder, "endless", lambda settings: settings.pop("eos_token_id")), status_=1)
     refused("given.yaml", "do not belong together", spoil(folder, "few", lambda settings: settings.update(vocab_size=300, idrec_classes=300)))
-    refused("given.yaml", "tokenizer.json: cannot be read", "language_model.checkpoint=scratch/language_model/adapter", status_=1)
-    refused("given.yaml", "absent: cannot be read", "language_model.checkpoint=absent", status_=1)
+    refused("given.yaml", "scratch is a run's folder; take scratch/language_model/base", "language_model.checkpoint=scratch")
+    refused("given.yaml", "adapter is an adapter", "language_model.checkpoint=scratch/language_model/adapter")
+    refused("given.yaml", "language_model.checkpoint: absent/config.json is not there", "language_model.checkpoint=absent")
     for key in ("layers=2", "width=32", "positions=true", "tied=true", "rope_theta=1.0e6"):
         refused("given.yaml", f"command line: language_model.{key.split('=')[0]}: is read from the config.json",
                 f"language_model.{key}")

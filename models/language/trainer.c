@@ -323,17 +323,23 @@ static bool save_when_due(struct trainer *trainer, struct error *error)
 
 /* ---- epochs ------------------------------------------------------------------------------------------- */
 
-/* Of a validation without a ranking. */
+/* Where the last weights are kept, none of the validations is the best. */
+static const char *kept_remark(const struct trainer *trainer)
+{
+    return trainer->at.since_best == 0 && !trainer->settings->select_last ? ", the best" : "";
+}
+
+/* Of a validation without a ranking, whose items are several tokens. */
 static void log_loss(const struct trainer *trainer, const struct validation *now)
 {
     const struct position *at = &trainer->at;
     const char *stage = trainer->settings->stage;
 
     if (at->step == 0)
-        log_line(trainer->log, "%s: as it is, validation loss %.4f", stage, now->loss);
+        log_line(trainer->log, "%s: as it is, validation loss of an item %.4f", stage, now->loss);
     else
-        log_line(trainer->log, "%s: epoch %lld, loss %.4f, validation loss %.4f%s", stage,
-                 (long long)at->epoch, at->train_loss, now->loss, at->since_best == 0 ? ", the best" : "");
+        log_line(trainer->log, "%s: epoch %lld, loss of a token %.4f, validation loss of an item %.4f%s",
+                 stage, (long long)at->epoch, at->train_loss, now->loss, kept_remark(trainer));
 }
 
 static void log_epoch(struct trainer *trainer, const struct validation *now)
@@ -356,7 +362,7 @@ static void log_epoch(struct trainer *trainer, const struct validation *now)
         log_line(trainer->log,
                  "%s: epoch %lld, loss %.4f, validation loss %.4f, ndcg@%lld %.4f, recall@%lld %.4f%s", stage,
                  (long long)at->epoch, at->train_loss, now->loss, (long long)trainer->validator->k, now->ndcg,
-                 (long long)trainer->validator->k, now->recall, at->since_best == 0 ? ", the best" : "");
+                 (long long)trainer->validator->k, now->recall, kept_remark(trainer));
 }
 
 static bool is_better(const struct trainer *trainer, const struct validation *now)
