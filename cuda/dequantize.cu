@@ -13,19 +13,32 @@ struct nf4_values {
     float value[NF4_COUNT];
 };
 
-/* The codes' bytes are padded, so that a pack that begins below `count` may be read whole. */
+/* The codes' bytes are padded, so that a pack that begins below `count` may be read whole. packed: it is at a multiple of its
+ * size. */
+template <bool packed, int Count>
+__device__ inline pack<unsigned char, Count> load_codes(const unsigned char *from)
+{
+    if (packed)
+        return *reinterpret_cast<const pack<unsigned char, Count> *>(from);
+    pack<unsigned char, Count> loaded;
+#pragma unroll
+    for (int i = 0; i < Count; i++)
+        loaded.value[i] = from[i];
+    return loaded;
+}
+
 template <typename T, bool packed>
-__global__ void int8_kernel(T *out, const signed char *codes, const float *absmax, int64_t count)
+__global__ void int8_kernel(T *out, const unsigned char *codes, const float *absmax, int64_t count)
 {
     const int64_t first = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * WIDTH;
     if (first >= count)
         return;
-    const auto loaded = *reinterpret_cast<const pack<signed char, WIDTH> *>(codes + first);
+    const auto loaded = load_codes<packed, WIDTH>(codes + first);
     const float scale = absmax[first / QUANTIZED_BLOCK];
     float values[WIDTH];
 #pragma unroll
     for (int i = 0; i < WIDTH; i++)
-        values[i] = (float)loaded.value[i] * scale * (1.0f / 127.0f);
+        values[i] = (float)(signed char)loaded.value[i] * scale * (1.0f / 127.0f);
     store_values<packed>(out + first, values, count - first);
 }
 
@@ -40,7 +53,7 @@ __global__ void nf4_kernel(T *out, const unsigned char *codes, const float *absm
     __syncthreads();
     if (first >= count)
         return;
-    const auto loaded = *reinterpret_cast<const pack<unsigned char, WIDTH / 2> *>(codes + first / 2);
+    const auto loaded = load_codes<packed, WIDTH / 2>(codes + first / 2);
     const float scale = absmax[first / QUANTIZED_BLOCK];
     float values[WIDTH];
 #pragma unroll
@@ -57,7 +70,7 @@ static void dequantize(struct backend *backend, struct tensor *out, const struct
     const char *codes = data_of<char>(x);
     const float *absmax = reinterpret_cast<const float *>(codes + quantized_code_bytes(x->dtype, count));
     if (x->dtype == DTYPE_INT8) {
-        LAUNCH(backend, (int8_kernel<T, packed>), grid, block, 0, data_of<T>(out), data_of<signed char>(x),
+        LAUNCH(backend, (int8_kernel<T, packed>), grid, block, 0, data_of<T>(out), data_of<unsigned char>(x),
                absmax, count);
         return;
     }
@@ -70,6 +83,7 @@ static void dequantize(struct backend *backend, struct tensor *out, const struct
 
 void cuda_dequantize(struct backend *backend, struct tensor *out, const struct tensor *x)
 {
-    BY_STORAGE(out, BY_ACCESS(packs_fit<T>(out->data, tensor_count(out)),
+    const bool fits = (uintptr_t)x->data % WIDTH == 0;
+    BY_STORAGE(out, BY_ACCESS(fits && packs_fit<T>(out->data, tensor_count(out)),
                               { dequantize<T, packed>(backend, out, x); }););
 }
