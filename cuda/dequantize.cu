@@ -18,12 +18,12 @@ struct nf4_values {
 template <bool packed, int Count>
 __device__ inline pack<unsigned char, Count> load_codes(const unsigned char *from)
 {
-    if (packed)
-        return *reinterpret_cast<const pack<unsigned char, Count> *>(from);
+    constexpr int width = packed ? Count : 1;
     pack<unsigned char, Count> loaded;
 #pragma unroll
-    for (int i = 0; i < Count; i++)
-        loaded.value[i] = from[i];
+    for (int first = 0; first < Count; first += width)
+        *reinterpret_cast<pack<unsigned char, width> *>(loaded.value + first) =
+            *reinterpret_cast<const pack<unsigned char, width> *>(from + first);
     return loaded;
 }
 
