@@ -157,6 +157,10 @@ def with_adapter(model, folder, case):
             if "lora_" in name:
                 parameter.copy_((0.2 * torch.randn_like(parameter)).float())
     model.float().save_pretrained(folder)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = None  # the folder on the machine that made it
+    path.write_text(json.dumps(config, indent=2))
     (folder / "README.md").unlink(missing_ok=True)
     return model.double()
 
