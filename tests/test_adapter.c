@@ -1,38 +1,8 @@
 /* Adapters that peft made (goldens/make_adapter.py) against its logits, losses and gradients; what is saved here; and
  * what is refused. */
-#include <unistd.h>
 
-#include "adapter_goldens.h"
+#include "adapter_folder.h"
 #include "models/language/checkpoint_adapter.h"
-
-static struct backend *backend;
-static char folder[] = "/tmp/idrec-adapter-XXXXXX";
-static char *base;
-
-static char *inside(const char *name)
-{
-    return path_format("%s/%s", folder, name);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    backend = open_backend(1);
-    if (!mkdtemp(folder))
-        return -1;
-    base = inside("base");
-    save_adapters_base(backend, base);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct error error = ERROR_INITIALIZER;
-    (void)state;
-    backend_close(backend);
-    free(base);
-    return path_remove(folder, &error) ? 0 : -1;
-}
 
 static struct transformer *load(const char *adapter, const struct golden *golden)
 {

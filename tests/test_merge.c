@@ -1,38 +1,9 @@
 /* Merged models against peft's logits of base and adapter (goldens/make_adapter.py), and what a merged folder holds. */
 #include <unistd.h>
 
-#include "adapter_goldens.h"
+#include "adapter_folder.h"
 #include "models/language/checkpoint_weights.h"
 #include "models/language/merge.h"
-
-static struct backend *backend;
-static char folder[] = "/tmp/idrec-merge-XXXXXX";
-static char *base;
-
-static char *inside(const char *name)
-{
-    return path_format("%s/%s", folder, name);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    backend = open_backend(1);
-    if (!mkdtemp(folder))
-        return -1;
-    base = inside("base");
-    save_adapters_base(backend, base);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct error error = ERROR_INITIALIZER;
-    (void)state;
-    backend_close(backend);
-    free(base);
-    return path_remove(folder, &error) ? 0 : -1;
-}
 
 static void write_text(const char *path, const char *text)
 {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/interrupt.h"
+#include "models/language/list_order.h"
 #include "models/language/token_candidates.h"
 
 #define ADVICE "lower generate.batch"
@@ -28,11 +29,11 @@ struct drawn_token {
     double log_probability, stop; /* of the token, and of going on with no longer item */
 };
 
-/* The order in which lists are begun: users, then contexts, then the samples of a context. */
+/* The list that is begun next. */
 struct list_jobs {
-    const int64_t *order;
-    int64_t next, count; /* users */
-    int64_t context, sample;
+    struct list_order at; /* `user` is a place of `order` */
+    const int64_t *order; /* [count]: users */
+    int64_t count;
     int32_t shared_slot; /* that read this context since the last step; -1: none did */
     int64_t position;    /* of the current context's last token */
     int32_t token;
@@ -200,17 +201,8 @@ int64_t list_sampler_tokens(const struct list_sampler *sampler)
 
 static void next_job(const struct list_sampler *sampler, struct list_jobs *jobs)
 {
-    const struct list_sampler_settings *settings = &sampler->settings;
-    jobs->sample += settings->contexts;
-    if (jobs->sample < settings->samples)
-        return;
-    jobs->shared_slot = -1;
-    jobs->context++;
-    if (jobs->context == settings->contexts || jobs->context == settings->samples) {
-        jobs->context = 0;
-        jobs->next++;
-    }
-    jobs->sample = jobs->context;
+    if (list_order_next(&jobs->at, sampler->settings.samples, sampler->settings.contexts))
+        jobs->shared_slot = -1;
 }
 
 /* Puts the context of the current job into `slot`, all but its last token. */
@@ -221,10 +213,11 @@ static void read_context(struct list_sampler *sampler, struct list_jobs *jobs, i
         cache_share(sampler->contexts.cache, slot, jobs->shared_slot, 0, jobs->position);
         return;
     }
-    jobs->position = context_cache_read(&sampler->contexts, slot, jobs->order[jobs->next], jobs->context);
+    jobs->position =
+        context_cache_read(&sampler->contexts, slot, jobs->order[jobs->at.user], jobs->at.context);
     jobs->token = sampler->contexts.prompt[jobs->position];
     jobs->shared_slot = slot;
-    if (jobs->sample == jobs->context)
+    if (jobs->at.sample == jobs->at.context)
         sampler->tokens += sampler->contexts.tokens - tokens;
 }
 
@@ -232,12 +225,12 @@ static bool begin_list(struct list_sampler *sampler, struct list_jobs *jobs, str
 {
     struct list_row *const row = &sampler->row[sampler->count++];
     const int32_t slot = sampler->free_slot[sampler->rows - sampler->count];
-    const int64_t user = jobs->order[jobs->next];
+    const int64_t user = jobs->order[jobs->at.user];
     int64_t count;
     const int32_t *items = context_items(sampler->contexts.train, user, &count);
     read_context(sampler, jobs, slot);
     row->user = user;
-    row->sample = (int32_t)jobs->sample;
+    row->sample = (int32_t)jobs->at.sample;
     row->slot = slot;
     row->token = jobs->token;
     row->position = (int32_t)jobs->position;
@@ -251,7 +244,7 @@ static bool begin_list(struct list_sampler *sampler, struct list_jobs *jobs, str
 static bool fill_rows(struct list_sampler *sampler, struct list_jobs *jobs, struct error *error)
 {
     jobs->shared_slot = -1;
-    for (; sampler->count < sampler->rows && jobs->next < jobs->count; next_job(sampler, jobs))
+    for (; sampler->count < sampler->rows && jobs->at.user < jobs->count; next_job(sampler, jobs))
         if (!begin_list(sampler, jobs, error))
             return false;
     return true;

@@ -3,13 +3,15 @@
 
 #include "core/interrupt.h"
 #include "models/language/constraint.h"
+#include "models/language/list_order.h"
 #include "models/language/sampler_state.h"
 
 #define ADVICE "lower generate.batch"
 
-/* The order in which lists are begun: users, then contexts, then the samples of a context. */
+/* The list that is begun next. */
 struct job_cursor {
-    int64_t user, end, context, sample;
+    struct list_order at;
+    int64_t end;         /* of the users */
     int32_t shared_slot; /* that read this context since the last step; -1: none did */
     int64_t length;      /* tokens of the current context */
 };
@@ -125,17 +127,8 @@ static const int32_t *train_items(const struct sampler *sampler, int64_t user, i
 
 static void next_job(const struct sampler *sampler, struct job_cursor *jobs)
 {
-    const struct sampler_settings *settings = &sampler->settings;
-    jobs->sample += settings->contexts;
-    if (jobs->sample < settings->samples)
-        return;
-    jobs->shared_slot = -1;
-    jobs->context++;
-    if (jobs->context == settings->contexts || jobs->context == settings->samples) {
-        jobs->context = 0;
-        jobs->user++;
-    }
-    jobs->sample = jobs->context;
+    if (list_order_next(&jobs->at, sampler->settings.samples, sampler->settings.contexts))
+        jobs->shared_slot = -1;
 }
 
 /* Puts the context of the current job into `slot`, all but its last token. */
@@ -146,11 +139,11 @@ static void read_context(struct sampler *sampler, struct job_cursor *jobs, int32
         cache_share(sampler->cache, slot, jobs->shared_slot, 0, jobs->length - 1);
         return;
     }
-    const int32_t *items = train_items(sampler, jobs->user, &count);
-    jobs->length = prompt_context(sampler->prompt, &sampler->settings.prompt, (int32_t)jobs->user, items,
-                                  count, sampler->settings.sampling.seed, (uint64_t)jobs->context);
+    const int32_t *items = train_items(sampler, jobs->at.user, &count);
+    jobs->length = prompt_context(sampler->prompt, &sampler->settings.prompt, (int32_t)jobs->at.user, items,
+                                  count, sampler->settings.sampling.seed, (uint64_t)jobs->at.context);
     cache_read(sampler->cache, slot, sampler->prompt, jobs->length - 1);
-    if (jobs->sample == jobs->context)
+    if (jobs->at.sample == jobs->at.context)
         sampler->tokens += jobs->length - 1;
     jobs->shared_slot = slot;
 }
@@ -161,15 +154,15 @@ static void begin_list(struct sampler *sampler, struct job_cursor *jobs)
     const int64_t row = active->count++;
     const int32_t slot = sampler->free_slot[sampler->slots - active->count];
     int64_t count;
-    const int32_t *items = train_items(sampler, jobs->user, &count);
+    const int32_t *items = train_items(sampler, jobs->at.user, &count);
     read_context(sampler, jobs, slot);
-    active->user[row] = (int32_t)jobs->user;
-    active->sample[row] = (int32_t)jobs->sample;
+    active->user[row] = (int32_t)jobs->at.user;
+    active->sample[row] = (int32_t)jobs->at.sample;
     active->slot[row] = slot;
     active->token[row] = sampler->prompt[jobs->length - 1];
     active->position[row] = (int32_t)(jobs->length - 1);
     active->drawn[row] = 0;
-    active->stream[row] = jobs->user * sampler->settings.samples + jobs->sample;
+    active->stream[row] = jobs->at.user * sampler->settings.samples + jobs->at.sample;
     constraint_begin(active->shown + row * sampler->words, &sampler->settings.vocabulary,
                      !sampler->settings.end_trained, items, count);
     active->shown_changed[row] = active->changed = true;
@@ -178,7 +171,7 @@ static void begin_list(struct sampler *sampler, struct job_cursor *jobs)
 static void fill_rows(struct sampler *sampler, struct job_cursor *jobs)
 {
     jobs->shared_slot = -1;
-    while (sampler->active.count < sampler->slots && jobs->user < jobs->end) {
+    while (sampler->active.count < sampler->slots && jobs->at.user < jobs->end) {
         begin_list(sampler, jobs);
         next_job(sampler, jobs);
     }
@@ -280,7 +273,7 @@ static bool take_drawn(struct sampler *sampler, struct proposal_list *list, stru
 bool sampler_run(struct sampler *sampler, int64_t first_user, int64_t user_count, struct proposal_list *list,
                  struct error *error)
 {
-    struct job_cursor jobs = {.user = first_user, .end = first_user + user_count, .shared_slot = -1};
+    struct job_cursor jobs = {.at.user = first_user, .end = first_user + user_count, .shared_slot = -1};
     list->requested += user_count * sampler->settings.samples * sampler->settings.items_maximum;
     sampler->active.count = 0;
     for (int64_t slot = 0; slot < sampler->slots; slot++)
