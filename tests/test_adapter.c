@@ -1,6 +1,5 @@
 /* Adapters that peft made (goldens/make_adapter.py) against its logits, losses and gradients; what is saved here; and
  * what is refused. */
-
 #include "adapter_folder.h"
 #include "models/language/checkpoint_adapter.h"
 
