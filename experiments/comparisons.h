@@ -1,17 +1,6 @@
 /*
  * comparisons.h: the metrics of every tested user in every arm and seed, recomputed from top_k.tsv, and the
- * paired comparisons of arms made from them.
- *
- *   mean, against_mean  over seeds and users, test part
- *   relative_gain       mean / against_mean - 1; ci95 is its interval, from the crossed bootstrap of
- *                       core/statistics.h
- *   difference          mean - against_mean; difference_ci95 likewise
- *   effect_size         Cohen's d of the users' paired differences, each averaged over the seeds
- *   p                   paired t-test over the seeds' means; p_holm corrects for all comparisons of the
- *                       same metric
- *
- * Nothing but the means is stated from a single seed, or where an arm is a copy of the other; `note` says
- * why.
+ * paired comparisons of arms made from them, each as comparison.h describes it.
  */
 #ifndef IDREC_EXPERIMENTS_COMPARISONS_H
 #define IDREC_EXPERIMENTS_COMPARISONS_H
@@ -38,11 +27,13 @@ struct name_index;
 bool user_values_load(struct user_values *values, const struct study *study, const struct name_index *items,
                       int contestant, struct error *error);
 void user_values_free(struct user_values *values);
+/* Copies one serie of an arm. */
+void user_values_gather(double *gathered /* [seeds, users] */, const struct user_values *values,
+                        int64_t seeds, int arm, int64_t serie);
 
-/* Appends the comparisons of one recommender to the array `comparisons`, with p but without p_holm. */
+/* Appends the comparisons of one recommender to the array `comparisons`, with p but without p_holm, whose family is the
+ * comparisons of one metric. */
 bool compare_arms(json_t *comparisons, const struct study *study, const struct user_values *values,
                   int contestant, struct error *error);
-/* Sets p_holm of every comparison of the array; a family is the comparisons of one metric. */
-bool correct_comparisons(json_t *comparisons, struct error *error);
 
 #endif

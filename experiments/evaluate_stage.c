@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "experiments/audit.h"
+#include "experiments/comparison.h"
 #include "experiments/comparisons.h"
 #include "experiments/coverage.h"
 #include "experiments/fits.h"
@@ -107,7 +108,7 @@ static bool add_comparisons(json_t *comparisons, const struct study *study, stru
         user_values_free(&values);
     }
     name_index_close(&items);
-    return done && correct_comparisons(comparisons, error);
+    return done && comparisons_correct(comparisons, "metric", error);
 }
 
 /* Only an experiment with more than the original arm has chosen anything. */

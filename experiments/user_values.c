@@ -111,3 +111,12 @@ void user_values_free(struct user_values *values)
     free(values->value);
     values->value = NULL;
 }
+
+void user_values_gather(double *gathered, const struct user_values *values, int64_t seeds, int arm,
+                        int64_t serie)
+{
+    for (int64_t s = 0; s < seeds; s++)
+        memcpy(gathered + s * values->users,
+               values->value + ((arm * seeds + s) * values->series + serie) * values->users,
+               (size_t)values->users * sizeof *gathered);
+}
