@@ -65,6 +65,10 @@ typedef bool config_reads(const char *model, const char *key);
 /* The resolved configuration as YAML, every default filled in. Of a recommender's keys those that `reads` tells; NULL:
  * all of them. */
 bool config_write(const struct config *config, config_reads *reads, FILE *stream);
+/* Calls `visit` with every resolved value as YAML in one line, in the order of their paths; a list of values is one. Of a
+ * recommender's keys those that `reads` tells. */
+typedef void config_visitor(void *context, const char *path, const char *value);
+void config_visit(const struct config *config, config_reads *reads, config_visitor *visit, void *context);
 /* docs/configuration.md. */
 bool config_write_reference(FILE *stream);
 /* A canonical line for hashing: the resolved values below `path`, keys sorted. malloc'ed. */

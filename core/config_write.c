@@ -76,7 +76,7 @@ static void write_scalars(const struct config *config, FILE *stream, const struc
         fputs(i > 0 ? ", " : "", stream);
         write_value(stream, config_find(config, path));
     }
-    fputs("]\n", stream);
+    fputc(']', stream);
 }
 
 /* What is written, and where. */
@@ -133,6 +133,7 @@ static void write_section(const struct writing *writing, const char *pattern, co
         } else if (value->is_list) {
             fputc(' ', stream);
             write_scalars(writing->config, stream, value);
+            fputc('\n', stream);
         } else {
             fputc(' ', stream);
             write_value(stream, value);
@@ -145,6 +146,42 @@ bool config_write(const struct config *config, config_reads *reads, FILE *stream
 {
     write_section(&(struct writing){config, reads, stream}, "", "", 0, false);
     return fflush(stream) == 0 && !ferror(stream);
+}
+
+/* Neither an element of a list of values, which its list has, nor a list of mappings, whose elements have keys. */
+static bool is_visited(const struct writing *writing, const struct value *value)
+{
+    const size_t length = strlen(value->path);
+    if (value->path[length - 1] == ']' || value->entry->type == SCHEMA_MAPPINGS)
+        return false;
+    char element[CONFIG_PATH_LENGTH];
+    snprintf(element, sizeof element, "%s", value->path);
+    char *key = strrchr(element, '.');
+    if (key)
+        *key = '\0';
+    return is_shown(writing, value->entry, element);
+}
+
+void config_visit(const struct config *config, config_reads *reads, config_visitor *visit, void *context)
+{
+    const struct writing writing = {config, reads, NULL};
+    for (size_t i = 0; i < config->value_count; i++) {
+        const struct value *value = &config->values[i];
+        char *text = NULL;
+        size_t size = 0;
+        if (!is_visited(&writing, value))
+            continue;
+        FILE *stream = open_memstream(&text, &size);
+        if (!stream)
+            abort();
+        if (value->is_list)
+            write_scalars(config, stream, value);
+        else
+            write_value(stream, value);
+        fclose(stream);
+        visit(context, value->path, text);
+        free(text);
+    }
 }
 
 char *config_canonical(const struct config *config, const char *path)

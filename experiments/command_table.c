@@ -1,4 +1,5 @@
 #include "experiments/command.h"
+#include "experiments/compare.h"
 
 #define OVERRIDES                                                                                            \
     "CONFIG is a YAML file (docs/configuration.md has every key). key.path=value on the command line wins "  \
@@ -20,6 +21,15 @@ static const struct argp_option reproduce_options[] = {
     {"list", OPTION_FIRST + 0, NULL, 0, "Tell what recipes there are, and run nothing", 0},
     {"markdown", OPTION_FIRST + 1, NULL, 0, "Print the table as Markdown", 0},
     {"json", OPTION_FIRST + 2, NULL, 0, "Print JSON", 0},
+    {0}};
+static const struct argp_option compare_options[] = {
+    {"arm", OPTION_FIRST + 0, "ARM", 0,
+     "What the recommenders trained on (default: augmented where both runs have it, else original)", 0},
+    {"against-arm", OPTION_FIRST + 1, "ARM", 0, "The arm of the first run (default: the same)", 0},
+    {"metric", OPTION_FIRST + 2, "NAME", 0, "One of them alone, for example ndcg@20 (default: all)", 0},
+    {"recommender", OPTION_FIRST + 3, "NAME", 0, "One of them alone (default: all that both runs have)", 0},
+    {"json", OPTION_FIRST + 4, NULL, 0, "Print JSON", 0},
+    {"markdown", OPTION_FIRST + 5, NULL, 0, "Print the tables as Markdown", 0},
     {0}};
 static const struct argp_option recommend_options[] = {
     {"recommender", OPTION_FIRST + 0, "NAME", 0, "Which one of the run, for example lightgcn (needed)", 0},
@@ -189,6 +199,24 @@ const struct command commands[] = {
      "  idrec reproduce configs/recommenders/*.yaml device=cuda\n\n"
      "Exit status 1: a figure was missed.",
      reproduce_options, 0, WORDS_MAXIMUM, command_reproduce},
+    {"compare", "Compare runs that were tested on the same interactions", "RUN RUN ...",
+     "RUN is the folder of a run whose training is done, or of a trial of a study (STUDY/trials/NAME). The "
+     "others "
+     "are compared with the first: what their configurations differ in, then for each recommender and metric "
+     "the "
+     "means, the gain with its 95 % interval, the effect size and the corrected p, and what each run cost. "
+     "Seeds "
+     "are paired in their order and users by their ids, from the lists in recommenders/. Runs with other "
+     "test "
+     "interactions, another protocol or mask are refused, and from one seed no comparison is stated. Nothing "
+     "is "
+     "written into the folders.\n\nExamples:\n"
+     "  idrec run my.yaml output=runs/a\n"
+     "  idrec run my.yaml output=runs/b finetune.rank=16\n"
+     "  idrec compare runs/a runs/b\n"
+     "  idrec compare runs/ranks/trials/rank=4 runs/ranks/trials/rank=8 --metric=ndcg@20\n"
+     "  idrec compare runs/plain runs/mine --arm=augmented --against-arm=original --json",
+     compare_options, 2, COMPARED_RUNS_MAXIMUM, command_compare},
     {"recommend", "Print the top items of users as tab-separated lines, in the ids of the input", "RUN",
      "RUN is the folder of a finished run. A line is user, item, rank and score; items of train and "
      "validation are left out. K may be up to the number of items; a user who has fewer left gets a shorter "

@@ -319,14 +319,21 @@ static bool check_stage(const struct run *run, int number, struct error *error)
                     stages[number].name, stages[number].name);
 }
 
+bool run_open_done(struct run *run, const char *folder, const char *stage, struct error *error)
+{
+    *run = (struct run){.folder = path_format("%s", folder)};
+    char *path = path_format("%s/config.yaml", folder);
+    const bool done = manifest_read(&run->manifest, folder, error) &&
+                      config_load(&run->config, path, 0, NULL, error) &&
+                      check_stage(run, stage_number(stage), error);
+    free(path);
+    return done;
+}
+
 bool run_check_stage(const char *folder, const char *stage, struct error *error)
 {
-    struct run run = {.folder = path_format("%s", folder)};
-    char *path = path_format("%s/config.yaml", folder);
-    const bool done = manifest_read(&run.manifest, folder, error) &&
-                      config_load(&run.config, path, 0, NULL, error) &&
-                      check_stage(&run, stage_number(stage), error);
-    free(path);
+    struct run run;
+    const bool done = run_open_done(&run, folder, stage, error);
     run_close(&run);
     return done;
 }

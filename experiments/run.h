@@ -61,6 +61,9 @@ bool run_stage(struct run *run, const char *stage, bool through, struct error *e
 /* Whether the results of a stage are in `folder`, complete, and of the configuration and the data that the folder
  * holds now; an error that says so where they are not. */
 bool run_check_stage(const char *folder, const char *stage, struct error *error);
+/* Opens the folder of such a run to be read and no more: its configuration and manifest, without lock, device and log.
+ * Needs run_close() as well where it fails. */
+bool run_open_done(struct run *run, const char *folder, const char *stage, struct error *error);
 
 /* What the stages before `evaluate` cost: array of {"stage", "seconds", "device", "tokens", ...}. */
 json_t *run_cost_table(const struct run *run);
