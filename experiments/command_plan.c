@@ -2,8 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/check.h"
 #include "experiments/command.h"
-#include "experiments/plan.h"
+#include "experiments/plan_study.h"
 
 enum {
     OPTION_JSON,
@@ -16,7 +17,8 @@ enum {
     OPTION_TFLOPS,
     OPTION_EFFICIENCY,
     OPTION_BANDWIDTH,
-    OPTION_SECONDS
+    OPTION_SECONDS,
+    OPTION_TRIAL
 };
 
 static bool positive(const struct invocation *invocation, int option, double *value, struct error *error)
@@ -75,22 +77,84 @@ static bool read_options(struct plan_options *options, const struct invocation *
     return options->efficiency <= 1 || error_set(error, ERROR_USAGE, "--efficiency: is at most 1");
 }
 
+static void print_json(json_t *json)
+{
+    json_dumpf(json, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(json);
+}
+
+/* Of a run, or of one trial by itself. */
+static bool plan_run(const struct plan_options *options, struct config *config, bool json,
+                     struct error *error)
+{
+    struct plan_memo *memo = NULL;
+    struct plan plan;
+    if (!plan_memo_open(&memo, false, error)) {
+        config_free(config);
+        return false;
+    }
+    const bool done = plan_make(&plan, config, options, memo, (struct plan_place){.at_once = 0}, error);
+    if (done && json)
+        print_json(plan_json(&plan));
+    else if (done)
+        plan_print(&plan, stdout);
+    plan_free(&plan);
+    plan_memo_close(memo);
+    return done;
+}
+
+static bool plan_one_trial(const struct plan_options *options, const struct sweep *sweep, const char *name,
+                           bool json, struct error *error)
+{
+    const int trial = sweep_find(sweep, name);
+    struct config *config;
+    if (trial < 0)
+        return error_set(error, ERROR_USAGE, "--trial=%.200s: the study has no such trial", name);
+    return sweep_trial_config(&config, sweep, trial, error) && plan_run(options, config, json, error);
+}
+
+static bool plan_all_trials(const struct plan_options *options, const struct sweep *sweep, bool json,
+                            struct error *error)
+{
+    struct study_plan study;
+    const bool done = study_plan_make(&study, sweep, options, error);
+    if (done && json)
+        print_json(study_plan_json(&study));
+    else if (done)
+        study_plan_print(&study, stdout);
+    study_plan_free(&study);
+    return done;
+}
+
+static bool plan_configuration(const struct plan_options *options, const struct invocation *invocation,
+                               bool json, struct error *error)
+{
+    struct config *config;
+    if (config_load(&config, invocation->words[0], invocation->word_count - 1, invocation->words + 1,
+                    error) &&
+        check_config(config, error))
+        return plan_run(options, config, json, error);
+    config_free(config);
+    return false;
+}
+
 bool command_plan(const struct invocation *invocation, struct error *error)
 {
+    const bool json = invocation->option[OPTION_JSON];
+    const char *trial = invocation->option[OPTION_TRIAL];
     struct plan_options options;
-    struct plan plan;
-    if (!read_options(&options, invocation, error))
+    struct sweep sweep;
+    if (!read_options(&options, invocation, error) ||
+        !sweep_open(&sweep, invocation->words[0], invocation->word_count - 1,
+                    (char *const *)invocation->words + 1, error))
         return false;
-    const bool done = plan_make(&plan, invocation->words[0], invocation->word_count - 1,
-                                invocation->words + 1, &options, error);
-    if (done && invocation->option[OPTION_JSON]) {
-        json_t *json = plan_json(&plan);
-        json_dumpf(json, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-        putchar('\n');
-        json_decref(json);
-    } else if (done) {
-        plan_print(&plan, stdout);
-    }
-    plan_free(&plan);
+    bool done;
+    if (trial)
+        done = plan_one_trial(&options, &sweep, trial, json, error);
+    else
+        done = sweep.trial_count > 0 ? plan_all_trials(&options, &sweep, json, error)
+                                     : plan_configuration(&options, invocation, json, error);
+    sweep_close(&sweep);
     return done;
 }

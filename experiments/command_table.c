@@ -79,6 +79,7 @@ static const struct argp_option plan_options[] = {
     {"efficiency", OPTION_FIRST + 8, "X", 0, "The share of them that is reached (default 0.4)", 0},
     {"bandwidth", OPTION_FIRST + 9, "X", 0, "Its memory in GB/s, which bounds what computes little", 0},
     {"seconds", OPTION_FIRST + 10, "X", 0, "Most that measuring one thing may take (default 2)", 0},
+    {"trial", OPTION_FIRST + 11, "NAME", 0, "One trial of a study alone, in full", 0},
     {0}};
 static const struct argp_option synthesize_options[] = {
     {"users", OPTION_FIRST + 0, "N", 0, "Users (default 1000)", 0},
@@ -131,12 +132,14 @@ const struct command commands[] = {
      "  idrec plan configs/datasets/ml-1m.yaml\n"
      "  idrec plan my.yaml experiment.parallel=1 --memory=8GB\n"
      "  idrec plan my.yaml --users=31668 --items=38048 --interactions=1237259\n"
-     "  idrec plan my.yaml --device-tflops=990 --efficiency=0.4 --bandwidth=4800\n\n"
+     "  idrec plan my.yaml --device-tflops=990 --efficiency=0.4 --bandwidth=4800\n"
+     "  idrec plan my-study.yaml --trial=width=64\n\n"
      "Nothing is written. The input is read, tokens and operations are counted by the code that will do the "
      "work, and some batches of every model are run on the configured device to see how fast it is: about "
      "half a minute in all. A stage that can stop early has two times: when its patience runs out at once, "
      "and "
-     "when all its epochs are done. What does not fit is told with the setting to lower. docs/planning.md "
+     "when all its epochs are done. Of a study each trial has a line; what trials have in common counts "
+     "once. What does not fit is told with the setting to lower. docs/planning.md "
      "explains each figure.",
      plan_options, 1, WORDS_MAXIMUM, command_plan},
     STAGE("prepare", "Read, filter and split the interactions",

@@ -16,7 +16,7 @@ struct plan_stage *plan_add_stage(struct plan *plan, const char *name, bool part
     /* More recommenders than there is room for share the last line. */
     const int place = plan->stage_count < PLAN_STAGES_MAXIMUM ? plan->stage_count++ : PLAN_STAGES_MAXIMUM - 1;
     struct plan_stage *const stage = &plan->stages[place];
-    *stage = (struct plan_stage){.part = part};
+    *stage = (struct plan_stage){.part = part, .trial = plan->place.trial};
     snprintf(stage->name, sizeof stage->name, "%s", name);
     return stage;
 }
@@ -68,7 +68,7 @@ struct plan_total plan_total(const struct plan *plan)
     for (int i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *const stage = &plan->stages[i];
         const double memory = plan_stage_memory(stage);
-        if (stage->part)
+        if (stage->part || stage->taken)
             continue;
         if (total.slowest < 0 ||
             plan_expected(stage->seconds) > plan_expected(plan->stages[total.slowest].seconds))
@@ -83,6 +83,32 @@ struct plan_total plan_total(const struct plan *plan)
         total.passing = fmax(total.passing, stage->passing_bytes);
     }
     return total;
+}
+
+/* ---- what trials have in common ------------------------------------------------------------------------- */
+
+bool plan_take_stage(struct plan *plan, const char *name)
+{
+    char key[PLAN_KEY_SIZE];
+    const int number = stage_number(name);
+    plan_key_of_stage(key, plan->run.config, number);
+    const struct plan_stage *const found = stages[number].shared ? plan_memo_find(plan->memo, key) : NULL;
+    if (!found)
+        return false;
+    struct plan_stage *const stage = plan_add_stage(plan, name, false);
+    *stage = *found;
+    stage->taken = true;
+    stage->saved = found->seconds;
+    stage->seconds = (struct plan_range){0, 0};
+    return true;
+}
+
+bool plan_offer_stage(struct plan *plan, const struct plan_stage *stage, struct error *error)
+{
+    char key[PLAN_KEY_SIZE];
+    plan_key_of_stage(key, plan->run.config, stage_number(stage->name));
+    return plan_memo_keep(plan->memo, key, stage, sizeof *stage) ||
+           error_memory(error, "the plan of a study", sizeof *stage, NULL);
 }
 
 /* ---- rates -------------------------------------------------------------------------------------------- */
@@ -131,19 +157,20 @@ static void find_memory(struct plan *plan)
 /* Reading and splitting is measured; it takes about 64 bytes of memory a row. */
 static bool plan_prepare(struct plan *plan, struct error *error)
 {
-    const double begun = clock_seconds();
     if (!plan_data(plan, error))
         return false;
+    if (plan_take_stage(plan, "prepare"))
+        return true;
     const struct dataset *const dataset = &plan->dataset;
     struct plan_stage *const stage = plan_add_stage(plan, "prepare", false);
-    const double seconds = plan->has_data ? clock_seconds() - begun : 0;
     const double rows =
         (double)(csr_count(&dataset->train) + csr_count(&dataset->validation) + csr_count(&dataset->test));
-    stage->seconds = (struct plan_range){seconds, seconds};
+    stage->seconds = (struct plan_range){plan->data->seconds, plan->data->seconds};
     snprintf(stage->work, sizeof stage->work, "%lld users, %lld items, %lld training rows",
              (long long)dataset->train.rows, (long long)dataset->train.columns,
              (long long)csr_count(&dataset->train));
-    snprintf(stage->rate, sizeof stage->rate, plan->has_data ? "measured: the data were read" : "not known");
+    snprintf(stage->rate, sizeof stage->rate,
+             plan->data->has_data ? "measured: the data were read" : "not known");
     plan_add_memory(stage, "rows while they are read", 64 * rows);
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
     plan_add_file(stage, "dataset.h5",
@@ -153,7 +180,7 @@ static bool plan_prepare(struct plan *plan, struct error *error)
                       (double)dataset->item_ids.count * plan_id_bytes(&dataset->item_ids) / 2 +
                       (dataset->train_times ? 1.8 * (double)csr_count(&dataset->train) : 0) + 1e4);
     stage->lower = "raise data.k_core";
-    return true;
+    return plan_offer_stage(plan, stage, error);
 }
 
 static bool open_rankings(struct plan *plan, struct error *error)
@@ -164,12 +191,11 @@ static bool open_rankings(struct plan *plan, struct error *error)
            error_memory(error, "the plan of rankings", count * sizeof *plan->rankings, NULL);
 }
 
-bool plan_make(struct plan *plan, const char *config_path, int override_count, char *const *overrides,
-               const struct plan_options *options, struct error *error)
+bool plan_make(struct plan *plan, struct config *config, const struct plan_options *options,
+               struct plan_memo *memo, struct plan_place place, struct error *error)
 {
-    *plan = (struct plan){.options = *options};
-    if (!config_load(&plan->run.config, config_path, override_count, overrides, error) ||
-        !check_config(plan->run.config, error) || !open_devices(plan, error))
+    *plan = (struct plan){.options = *options, .memo = memo, .place = place, .run = {.config = config}};
+    if (!open_devices(plan, error))
         return false;
     plan->run.folder = run_folder(plan->run.config);
     plan->has_language_model = !stage_is_left_out(plan->run.config, stage_number("pretrain"));
@@ -182,9 +208,6 @@ void plan_free(struct plan *plan)
 {
     free(plan->rankings);
     study_close(&plan->study);
-    dataset_free(&plan->dataset);
-    csr_free(&plan->train);
-    csr_free(&plan->validation);
     if (plan->device)
         backend_close(plan->device);
     if (plan->run.backend)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "core/interactions.h"
+#include "experiments/plan_memo.h"
 #include "experiments/run.h"
 #include "experiments/study.h"
 
@@ -33,7 +34,12 @@ enum { PLAN_AMOUNTS_MAXIMUM = 24, PLAN_STAGES_MAXIMUM = 96 };
 /* A stage, or a part of one (a recommender). */
 struct plan_stage {
     char name[64];
-    bool part;        /* of the stage above, whose figures hold it already */
+    bool part;  /* of the stage above, whose figures hold it already */
+    bool taken; /* of an earlier trial that computes it: neither its time nor its files count again */
+    int trial;  /* that computes it */
+    int64_t fits, fits_taken; /* of recommenders; those among them that earlier trials do */
+    struct plan_range
+        saved;        /* seconds that this stage, or its fits, would take besides if nothing were taken */
     char work[200];   /* what there is to do, for people */
     int memory_count; /* at the stage's peak */
     struct plan_amount memory[PLAN_AMOUNTS_MAXIMUM];
@@ -55,15 +61,22 @@ struct plan_options {
     double seconds; /* most that measuring one thing may take */
 };
 
+/* Where a run stands in a study; zeros for a run by itself. */
+struct plan_place {
+    int trial;   /* its number */
+    int at_once; /* trials that run side by side; 0: the run is no trial */
+};
+
 struct plan {
     struct plan_options options;
-    struct run run;         /* without manifest and log; the backend counts */
-    struct backend *device; /* that measures; NULL: rates are assumed */
-    struct study study;     /* its settings alone */
-    struct dataset dataset;
-    struct csr train, validation; /* rows ascend */
-    char source[256];             /* where the data's sizes come from */
-    bool has_data;                /* false: sizes were given */
+    struct plan_memo *memo; /* borrowed */
+    struct plan_place place;
+    struct run run;             /* without manifest and log; the backend counts */
+    struct backend *device;     /* that measures; NULL: rates are assumed */
+    struct study study;         /* its settings alone */
+    struct plan_data_set *data; /* the memo's */
+    struct dataset dataset;     /* the same, as train and validation are */
+    struct csr train, validation;
     bool has_language_model;
     struct plan_stage *rankings; /* [recommenders]: of the language model, for those that are given some */
     double memory_available;     /* bytes */
@@ -71,9 +84,9 @@ struct plan {
     struct plan_stage stages[PLAN_STAGES_MAXIMUM];
 };
 
-/* Counts and measures everything. */
-bool plan_make(struct plan *plan, const char *config_path, int override_count, char *const *overrides,
-               const struct plan_options *options, struct error *error);
+/* Counts and measures everything. The plan owns the configuration from here on, even when it fails. */
+bool plan_make(struct plan *plan, struct config *config, const struct plan_options *options,
+               struct plan_memo *memo, struct plan_place place, struct error *error);
 void plan_free(struct plan *plan);
 
 /* Sums over stages, the largest of memory; which stage takes the most time, and the most memory. */
@@ -90,6 +103,7 @@ double plan_expected(struct plan_range range);
 
 void plan_print(const struct plan *plan, FILE *stream);
 json_t *plan_json(const struct plan *plan);
+json_t *plan_stage_json(const struct plan_stage *stage, bool measured, double memory_available);
 
 /* ---- the parts of plan_make() ------------------------------------------------------------------------- */
 
@@ -97,7 +111,12 @@ struct plan_stage *plan_add_stage(struct plan *plan, const char *name, bool part
 void plan_add_memory(struct plan_stage *stage, const char *name, double bytes);
 void plan_add_file(struct plan_stage *stage, const char *name, double bytes);
 
-/* plan_data.c: the data set, read or made up. */
+/* Adds a stage as an earlier trial computes it; false: none does. */
+bool plan_take_stage(struct plan *plan, const char *name);
+/* Tells later trials of a stage whose figures are complete. */
+bool plan_offer_stage(struct plan *plan, const struct plan_stage *stage, struct error *error);
+
+/* plan_data.c: the data set, read or made up, unless an earlier trial's is the same. */
 bool plan_data(struct plan *plan, struct error *error);
 /* Bytes of a matrix in memory, and about as many as HDF5 compresses them to. */
 double plan_csr_bytes(const struct csr *matrix);

@@ -6,6 +6,7 @@
 #include "core/random.h"
 #include "experiments/plan.h"
 #include "experiments/prepare.h"
+#include "experiments/stages.h"
 
 double plan_csr_bytes(const struct csr *matrix)
 {
@@ -85,10 +86,10 @@ static bool invent_held_out(struct csr *matrix, const struct plan_options *optio
     return invent(matrix, &one, error);
 }
 
-static bool invent_dataset(struct plan *plan, struct error *error)
+static bool invent_dataset(struct plan_data_set *data, const struct plan *plan, struct error *error)
 {
     const struct plan_options *const options = &plan->options;
-    struct dataset *const dataset = &plan->dataset;
+    struct dataset *const dataset = &data->dataset;
     const bool test_selected =
         strcmp(config_string(plan->run.config, "evaluate.protocol"), "test_selected") == 0;
     if (options->users == 0 || options->items == 0 || options->interactions == 0)
@@ -104,7 +105,7 @@ static bool invent_dataset(struct plan *plan, struct error *error)
             (long long)options->interactions, (long long)options->users, (long long)options->items);
     dataset->user_ids.count = options->users;
     dataset->item_ids.count = options->items;
-    snprintf(plan->source, sizeof plan->source, "sizes as given, no data was read");
+    snprintf(data->source, sizeof data->source, "sizes as given, no data was read");
     if (!invent(&dataset->train, options, error) || !invent_held_out(&dataset->test, options, error))
         return false;
     if (!test_selected)
@@ -117,28 +118,50 @@ static bool invent_dataset(struct plan *plan, struct error *error)
 /* ---- data that are -------------------------------------------------------------------------------------- */
 
 /* From the input, as `prepare` would; where that is not at hand, as the run's folder has it. */
-static bool read_dataset(struct plan *plan, struct error *error)
+static bool read_dataset(struct plan_data_set *data, const struct plan *plan, struct error *error)
 {
     struct error reason = ERROR_INITIALIZER, ignored = ERROR_INITIALIZER;
-    plan->has_data = true;
-    snprintf(plan->source, sizeof plan->source, "read from the input");
-    if (prepare_dataset(&plan->dataset, &plan->run, &reason))
+    data->has_data = true;
+    snprintf(data->source, sizeof data->source, "read from the input");
+    if (prepare_dataset(&data->dataset, &plan->run, &reason))
         return true;
     if (!run_check_stage(plan->run.folder, "prepare", &ignored))
         return error_set(error, reason.kind,
                          "%.1500s; or give the sizes: --users=N --items=N --interactions=N", reason.message);
     char *path = run_path(&plan->run, "dataset.h5");
-    snprintf(plan->source, sizeof plan->source, "read from %.200s", path);
-    const bool done = dataset_load(&plan->dataset, path, error);
+    snprintf(data->source, sizeof data->source, "read from %.200s", path);
+    const bool done = dataset_load(&data->dataset, path, error);
     free(path);
+    return done;
+}
+
+static bool find_data(struct plan_data_set *data, const struct plan *plan, struct error *error)
+{
+    const struct plan_options *const options = &plan->options;
+    const bool given = options->users > 0 || options->items > 0 || options->interactions > 0;
+    const double begun = clock_seconds();
+    const bool done = (given ? invent_dataset(data, plan, error) : read_dataset(data, plan, error)) &&
+                      csr_sorted(&data->train, &data->dataset.train, error) &&
+                      csr_sorted(&data->validation, &data->dataset.validation, error);
+    data->seconds = data->has_data ? clock_seconds() - begun : 0;
     return done;
 }
 
 bool plan_data(struct plan *plan, struct error *error)
 {
-    const struct plan_options *const options = &plan->options;
-    const bool given = options->users > 0 || options->items > 0 || options->interactions > 0;
-    return (given ? invent_dataset(plan, error) : read_dataset(plan, error)) &&
-           csr_sorted(&plan->train, &plan->dataset.train, error) &&
-           csr_sorted(&plan->validation, &plan->dataset.validation, error);
+    char stage[PLAN_KEY_SIZE], key[PLAN_KEY_SIZE];
+    plan_key_of_stage(stage, plan->run.config, stage_number("prepare"));
+    plan_key_of_text(key, "data %s", stage);
+    plan->data = plan_memo_find(plan->memo, key);
+    if (!plan->data) {
+        plan->data = plan_memo_keep_data(plan->memo, key);
+        if (!plan->data)
+            return error_memory(error, "the plan of a study", sizeof *plan->data, NULL);
+        if (!find_data(plan->data, plan, error))
+            return false;
+    }
+    plan->dataset = plan->data->dataset;
+    plan->train = plan->data->train;
+    plan->validation = plan->data->validation;
+    return true;
 }

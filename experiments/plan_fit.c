@@ -144,8 +144,10 @@ static bool open_moment(struct moment *moment, const struct plan *plan, int cont
                         : device->device == DEVICE_CPU   ? 1
                         : device->threads / parallel > 0 ? device->threads / parallel
                                                          : 1;
-    *moment = (struct moment){
-        .plan = plan, .settings = settings, .seconds = plan->options.seconds, .error = ERROR_INITIALIZER};
+    *moment = (struct moment){.plan = plan,
+                              .settings = settings,
+                              .seconds = plan_memo_seconds(plan->memo, plan->options.seconds),
+                              .error = ERROR_INITIALIZER};
     moment->backend = backend_open(device->address, threads, error);
     if (!moment->backend)
         return false;
@@ -230,7 +232,8 @@ bool fit_measure(struct fit_rate *rate, const struct plan *plan, int contestant,
         const bool few = (double)csr_count(&plan->train) * shares[i] < 2000 && shares[i] < 1;
         if (few)
             continue;
-        if (rate->share > 0 && rate->epoch_seconds * growth > plan->options.seconds)
+        if (rate->share > 0 &&
+            rate->epoch_seconds * growth > plan_memo_seconds(plan->memo, plan->options.seconds))
             break;
         if (!measure_share(&now, plan, contestant, shares[i], parallel, error))
             return false;
@@ -303,4 +306,19 @@ bool fit_count(struct fit_count *count, const struct plan *plan, int contestant,
     count->memory = (double)(backend->memory.peak - before) + count->published;
     recommender_free(recommender);
     return done;
+}
+
+void plan_key_of_settings(char key[PLAN_KEY_SIZE], const struct recommender_settings *settings)
+{
+    const char *name;
+    plan_key_of_text(key, "%s", settings->model);
+    for (int place = 0; (name = recommender_setting_name(place)) != NULL; place++) {
+        char before[PLAN_KEY_SIZE];
+        if (!recommender_reads_setting(settings->model, name))
+            continue;
+        char *text = recommender_setting_text(settings, name);
+        memcpy(before, key, sizeof before);
+        plan_key_of_text(key, "%s %s %s", before, name, text ? text : "");
+        free(text);
+    }
 }

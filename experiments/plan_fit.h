@@ -27,4 +27,7 @@ struct fit_count {
 };
 bool fit_count(struct fit_count *count, const struct plan *plan, int contestant, struct error *error);
 
+/* A key of all settings that a recommender reads. */
+void plan_key_of_settings(char key[PLAN_KEY_SIZE], const struct recommender_settings *settings);
+
 #endif

@@ -348,47 +348,90 @@ static void time_part(struct work_done *part, const struct work_done *measured)
                         measured->work.floating_point_operations;
 }
 
-static bool measure_start(struct training_estimate *estimate, const struct language_plan *language,
+static bool measure_start(double *seconds, const struct language_plan *language,
                           const struct language_shape *shape, struct transformer *model, struct error *error)
 {
     const struct config *const config = language->plan->run.config;
     if (shape->mode != TRAIN_ALL ||
         strcmp(config_string(config, "language_model.initial"), "spectral") != 0 || language->text ||
-        !language->plan->has_data)
+        !language->plan->data->has_data)
         return true;
     const double begun = clock_seconds();
     if (!start_from_interactions(model, shape->train, 1, error))
         return false;
-    estimate->start_seconds = clock_seconds() - begun;
+    *seconds = clock_seconds() - begun;
     return true;
+}
+
+/* What was measured of a model that trains. */
+struct training_rate {
+    struct work_done batches, steps, users;
+    double start_seconds;
+};
+
+/* Models of the same key go at the same rate: more or shorter training, and an adapter of another rank, change what there is
+ * to do, which is counted. */
+static void key_of_rate(char key[PLAN_KEY_SIZE], const struct language_plan *language,
+                        const struct language_shape *part, const char *what)
+{
+    const struct config *const config = language->plan->run.config;
+    char data[PLAN_KEY_SIZE];
+    char *model = config_canonical(config, "language_model"), *prompts = config_canonical(config, "prompts"),
+         *base = config_canonical(config, "finetune.base");
+    plan_key_of_stage(data, config, stage_number("prepare"));
+    plan_key_of_text(key, "rate %s %s %s %s %s %d %d %lld %d %lld %lld", what, data, model, prompts, base,
+                     (int)part->mode, part->settings.recompute, (long long)part->packing.batch_tokens,
+                     part->ranking, (long long)part->ranker.batch, (long long)part->sampler.batch);
+    free(model);
+    free(prompts);
+    free(base);
+}
+
+static bool measure_rate(struct training_rate *rate, const struct language_plan *language, const char *stage,
+                         const struct language_shape *part, struct error *error)
+{
+    const struct plan *const plan = language->plan;
+    struct transformer *model = NULL;
+    struct packer *packer = NULL;
+    bool done = shape_create(&model, part, plan->device, true, error) &&
+                (strcmp(stage, "pretrain") != 0 ||
+                 measure_start(&rate->start_seconds, language, part, model, error)) &&
+                packer_create(&packer, &part->packing, part->train, NULL, error);
+    if (done) {
+        packer_begin_epoch(packer, 0);
+        done =
+            work_train(&rate->batches, &rate->steps, part, model, packer, 1, 1,
+                       plan_memo_seconds(plan->memo, plan->options.seconds), error) &&
+            (csr_count(part->validation) == 0 || work_validate(&rate->users, part, model, LOOK_USERS, error));
+    }
+    packer_free(packer);
+    transformer_free(model);
+    return done;
 }
 
 static bool measure_training(struct training_estimate *estimate, struct plan_stage *stage,
                              const struct language_plan *language, const struct language_shape *shape,
                              struct error *error)
 {
-    const struct plan *const plan = language->plan;
-    const struct language_shape part = shape_to_measure(shape, plan, language->estimated);
-    struct work_done batches, steps, users = {.pieces = 0};
-    struct transformer *model = NULL;
-    struct packer *packer = NULL;
-    bool done =
-        shape_create(&model, &part, plan->device, true, error) &&
-        (strcmp(stage->name, "pretrain") != 0 || measure_start(estimate, language, &part, model, error)) &&
-        packer_create(&packer, &part.packing, part.train, NULL, error);
-    if (done) {
-        packer_begin_epoch(packer, 0);
-        done = work_train(&batches, &steps, &part, model, packer, 1, 1, plan->options.seconds, error) &&
-               (csr_count(part.validation) == 0 || work_validate(&users, &part, model, LOOK_USERS, error));
+    struct plan_memo *const memo = language->plan->memo;
+    const struct language_shape part = shape_to_measure(shape, language->plan, language->estimated);
+    char key[PLAN_KEY_SIZE];
+    key_of_rate(key, language, &part, stage->name);
+    struct training_rate *rate = plan_memo_find(memo, key);
+    if (!rate) {
+        const double begun = clock_seconds();
+        rate = plan_memo_keep(memo, key, NULL, sizeof *rate);
+        if (!rate)
+            return error_memory(error, "a rate", sizeof *rate, NULL);
+        if (!measure_rate(rate, language, stage->name, &part, error))
+            return false;
+        plan_memo_spend(memo, clock_seconds() - begun);
     }
-    packer_free(packer);
-    transformer_free(model);
-    if (!done)
-        return false;
-    time_part(&estimate->epoch, &batches);
-    time_part(&estimate->step, &steps);
-    time_part(&estimate->user, &users);
-    say_rate(stage, &batches, shape, &part, batches.pieces == 1 ? "batch" : "batches");
+    estimate->start_seconds = rate->start_seconds;
+    time_part(&estimate->epoch, &rate->batches);
+    time_part(&estimate->step, &rate->steps);
+    time_part(&estimate->user, &rate->users);
+    say_rate(stage, &rate->batches, shape, &part, rate->batches.pieces == 1 ? "batch" : "batches");
     return true;
 }
 
@@ -453,6 +496,8 @@ static void fill_training(struct plan_stage *stage, const struct training_estima
 static bool plan_training(struct language_plan *language, const char *name, struct error *error)
 {
     struct plan *const plan = language->plan;
+    if (plan_take_stage(plan, name))
+        return true;
     struct plan_stage *const stage = plan_add_stage(plan, name, false);
     struct training_estimate estimate = {.sequences = 0};
     struct language_shape shape;
@@ -464,12 +509,14 @@ static bool plan_training(struct language_plan *language, const char *name, stru
     else if (!measure_training(&estimate, stage, language, &shape, error))
         return false;
     fill_training(stage, &estimate, plan, shape.mode == TRAIN_LORA);
-    return true;
+    return plan_offer_stage(plan, stage, error);
 }
 
 /* A base that is not trained here is made and saved, or, of text, read where it is. */
 static bool plan_untrained_base(struct language_plan *language, struct error *error)
 {
+    if (plan_take_stage(language->plan, "pretrain"))
+        return true;
     struct plan_stage *const stage = plan_add_stage(language->plan, "pretrain", false);
     struct language_shape shape;
     struct transformer *model = NULL;
@@ -488,7 +535,7 @@ static bool plan_untrained_base(struct language_plan *language, struct error *er
     if (!language->text)
         plan_add_file(stage, "language_model/base", estimate.file_bytes);
     stage->lower = "lower language_model.width or layers";
-    return true;
+    return plan_offer_stage(language->plan, stage, error);
 }
 
 /* ---- generation --------------------------------------------------------------------------------------- */
@@ -517,9 +564,29 @@ static bool measure_generation(struct work_done *done, const struct language_sha
     struct transformer *model = NULL;
     if (!shape_create(&model, part, plan->device, false, error))
         return false;
-    const bool fine = work_generate(done, part, model, part->train->rows, plan->options.seconds, error);
+    const bool fine = work_generate(done, part, model, part->train->rows,
+                                    plan_memo_seconds(plan->memo, plan->options.seconds), error);
     transformer_free(model);
     return fine;
+}
+
+/* As it was measured, here or for an earlier trial. */
+static bool find_generation_rate(struct work_done *done, const struct language_plan *language,
+                                 const struct language_shape *part, struct error *error)
+{
+    struct plan_memo *const memo = language->plan->memo;
+    char key[PLAN_KEY_SIZE];
+    key_of_rate(key, language, part, "generate");
+    const struct work_done *const found = plan_memo_find(memo, key);
+    if (found) {
+        *done = *found;
+        return true;
+    }
+    const double begun = clock_seconds();
+    if (!measure_generation(done, part, language->plan, error))
+        return false;
+    plan_memo_spend(memo, clock_seconds() - begun);
+    return plan_memo_keep(memo, key, done, sizeof *done) || error_memory(error, "a rate", sizeof *done, NULL);
 }
 
 /* Shorter contexts for a model that is measured in part. */
@@ -584,7 +651,7 @@ static bool time_generation(struct plan_stage *stage, const struct language_plan
         part.ranker.batch = part.sampler.batch = shape->slots;
     if (part.settings.layers != shape->settings.layers)
         shorten_contexts(&part, plan);
-    if (!measure_generation(&done, &part, plan, error))
+    if (!find_generation_rate(&done, language, &part, error))
         return false;
     const double second = done.seconds / done.work.floating_point_operations;
     stage->seconds = (struct plan_range){stage->operations.low * second, stage->operations.high * second};
@@ -595,6 +662,8 @@ static bool time_generation(struct plan_stage *stage, const struct language_plan
 static bool plan_generation(struct language_plan *language, struct error *error)
 {
     struct plan *const plan = language->plan;
+    if (plan_take_stage(plan, "generate"))
+        return true;
     struct plan_stage *const stage = plan_add_stage(plan, "generate", false);
     struct language_shape shape;
     struct work_done done;
@@ -602,7 +671,7 @@ static bool plan_generation(struct language_plan *language, struct error *error)
         !count_generation(&done, stage, plan, &shape, error))
         return false;
     fill_generation(stage, &shape, &done, plan);
-    return time_generation(stage, language, &shape, error);
+    return time_generation(stage, language, &shape, error) && plan_offer_stage(plan, stage, error);
 }
 
 /* Where items are several tokens, beam search decodes its beams at each of them, and an exact ranking every inner node of
@@ -661,8 +730,10 @@ static bool plan_all_rankings(struct language_plan *language, struct error *erro
 }
 
 /* Filters pass over what was generated: a small part of a second for a million rows. */
-static void plan_augment(struct plan *plan)
+static bool plan_augment(struct plan *plan, struct error *error)
 {
+    if (plan_take_stage(plan, "augment"))
+        return true;
     struct plan_stage *const stage = plan_add_stage(plan, "augment", false);
     const double rows =
         (double)plan->train.rows * (double)config_integer(plan->run.config, "generate.max_items");
@@ -675,6 +746,7 @@ static void plan_augment(struct plan *plan)
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
     plan_add_file(stage, "augmented.h5", plan_csr_file_bytes(&plan->train) + 5 * rows);
     stage->lower = "lower generate.max_items";
+    return plan_offer_stage(plan, stage, error);
 }
 
 bool plan_language(struct plan *plan, struct error *error)
@@ -690,9 +762,7 @@ bool plan_language(struct plan *plan, struct error *error)
     if (done && !is_method(plan, "none"))
         done = plan_training(&language, "finetune", error);
     const bool generates = !stage_is_left_out(plan->run.config, stage_number("generate"));
-    done = done && (!generates || plan_generation(&language, error));
-    if (done && generates)
-        plan_augment(plan);
+    done = done && (!generates || (plan_generation(&language, error) && plan_augment(plan, error)));
     done = done && plan_all_rankings(&language, error);
     language_prompts_close(&language.prompts);
     return done;

@@ -1,49 +1,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "experiments/plan.h"
-
-/* "3.1 GB": powers of 1000, three figures. */
-static const char *bytes_text(char text[32], double bytes)
-{
-    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
-    int unit = 0;
-    for (; bytes >= 999.5 && unit < 4; unit++)
-        bytes /= 1000;
-    snprintf(text, 32, "%.*f %s", bytes < 9.95 && unit > 0 ? 1 : 0, bytes, units[unit]);
-    return text;
-}
-
-/* "41 min" */
-static const char *seconds_text(char text[32], double seconds)
-{
-    if (seconds < 0.95)
-        snprintf(text, 32, "%.1f s", seconds);
-    else if (seconds < 99.5)
-        snprintf(text, 32, "%.*f s", seconds < 9.95 ? 1 : 0, seconds);
-    else if (seconds < 99.5 * 60)
-        snprintf(text, 32, "%.0f min", seconds / 60);
-    else if (seconds < 99.5 * 3600)
-        snprintf(text, 32, "%.1f h", seconds / 3600);
-    else
-        snprintf(text, 32, "%.1f days", seconds / 86400);
-    return text;
-}
-
-static bool is_wide(struct plan_range range)
-{
-    return range.high > 1.1 * range.low + 0.1;
-}
-
-static const char *range_text(char text[72], struct plan_range range)
-{
-    char low[32], high[32];
-    if (is_wide(range))
-        snprintf(text, 72, "%s to %s", seconds_text(low, range.low), seconds_text(high, range.high));
-    else
-        snprintf(text, 72, "%s", seconds_text(high, range.high));
-    return text;
-}
+#include "experiments/plan_units.h"
 
 /* "12 TFLOP" */
 static const char *operations_text(char text[32], double operations)
@@ -61,17 +19,17 @@ static void print_amounts(FILE *stream, const char *title, const struct plan_amo
     char text[32];
     for (int i = 0; i < count; i++)
         fprintf(stream, "    %-8s %-34s %10s\n", i == 0 ? title : "", amounts[i].name,
-                bytes_text(text, amounts[i].bytes));
+                plan_bytes_text(text, amounts[i].bytes));
 }
 
 static void print_stage(const struct plan_stage *stage, FILE *stream)
 {
     char time[72], memory[32], disk[32], low[32], high[32];
     fprintf(stream, "%s%-*s %-24s %10s %10s\n", stage->part ? "  " : "\n", stage->part ? 22 : 24, stage->name,
-            range_text(time, stage->seconds), bytes_text(memory, plan_stage_memory(stage)),
-            bytes_text(disk, plan_stage_disk(stage)));
+            plan_range_text(time, stage->seconds), plan_bytes_text(memory, plan_stage_memory(stage)),
+            plan_bytes_text(disk, plan_stage_disk(stage)));
     fprintf(stream, "    %s\n", stage->work);
-    if (stage->operations.high > 0 && is_wide(stage->operations))
+    if (stage->operations.high > 0 && plan_is_wide(stage->operations))
         fprintf(stream, "    %.3g to %.3g tokens, %s to %s\n", stage->tokens.low, stage->tokens.high,
                 operations_text(low, stage->operations.low), operations_text(high, stage->operations.high));
     else if (stage->operations.high > 0)
@@ -93,9 +51,9 @@ static void print_head(const struct plan *plan, FILE *stream)
             config_string(plan->run.config, "name"),
             plan->device ? plan->device->description : "a device that is assumed",
             (long long)plan->dataset.train.rows, (long long)plan->dataset.train.columns,
-            (long long)csr_count(&plan->dataset.train), plan->source);
+            (long long)csr_count(&plan->dataset.train), plan->data->source);
     if (plan->memory_available > 0)
-        fprintf(stream, "memory that can be used: %s%s\n", bytes_text(memory, plan->memory_available),
+        fprintf(stream, "memory that can be used: %s%s\n", plan_bytes_text(memory, plan->memory_available),
                 plan->options.memory > 0 ? ", as given" : "");
     fprintf(stream, "\n%-24s %-24s %10s %10s\n", "stage", "time", "memory", "disk");
 }
@@ -109,7 +67,8 @@ static void print_excess(const struct plan *plan, FILE *stream)
         if (stage->part || plan->memory_available <= 0 || plan_stage_memory(stage) <= plan->memory_available)
             continue;
         fprintf(stream, "%s does not fit: it needs %s of %s; %s\n", stage->name,
-                bytes_text(needed, plan_stage_memory(stage)), bytes_text(available, plan->memory_available),
+                plan_bytes_text(needed, plan_stage_memory(stage)),
+                plan_bytes_text(available, plan->memory_available),
                 stage->lower ? stage->lower : "take a machine with more");
     }
 }
@@ -123,21 +82,16 @@ void plan_print(const struct plan *plan, FILE *stream)
         print_stage(&plan->stages[i], stream);
     fprintf(stream, "\n");
     print_excess(plan, stream);
-    if (is_wide(total.seconds))
-        fprintf(stream, "from %s, as early stopping goes\n", range_text(time, total.seconds));
+    if (plan_is_wide(total.seconds))
+        fprintf(stream, "from %s, as early stopping goes\n", plan_range_text(time, total.seconds));
     fprintf(stream, "about %s%s, %s of memory (%s), %s of disk; the largest part is %s\n",
-            seconds_text(expected, plan_expected(total.seconds)),
-            plan->device ? "" : " (assumed, not measured)", bytes_text(memory, total.memory),
-            plan->stages[total.largest].name, bytes_text(disk, total.disk + total.passing),
+            plan_seconds_text(expected, plan_expected(total.seconds)),
+            plan->device ? "" : " (assumed, not measured)", plan_bytes_text(memory, total.memory),
+            plan->stages[total.largest].name, plan_bytes_text(disk, total.disk + total.passing),
             plan->stages[total.slowest].name);
 }
 
 /* ---- JSON ---------------------------------------------------------------------------------------------- */
-
-static json_t *range_json(struct plan_range range)
-{
-    return json_pack("[f, f]", range.low, range.high);
-}
 
 static json_t *amounts_json(const struct plan_amount *amounts, int count)
 {
@@ -148,16 +102,16 @@ static json_t *amounts_json(const struct plan_amount *amounts, int count)
     return list;
 }
 
-static json_t *stage_json(const struct plan *plan, const struct plan_stage *stage)
+json_t *plan_stage_json(const struct plan_stage *stage, bool measured, double memory_available)
 {
     const double memory = plan_stage_memory(stage);
     return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:s, s:s, s:f, s:o, s:b, s:s, s:f, s:o, s:f}", "stage",
                      stage->name, "part", stage->part, "work", stage->work, "tokens",
-                     range_json(stage->tokens), "flops", range_json(stage->operations), "seconds",
-                     range_json(stage->seconds), "rate", stage->rate, "basis",
-                     plan->device ? "measured" : "assumed", "memory_bytes", memory, "memory",
+                     plan_range_json(stage->tokens), "flops", plan_range_json(stage->operations), "seconds",
+                     plan_range_json(stage->seconds), "rate", stage->rate, "basis",
+                     measured ? "measured" : "assumed", "memory_bytes", memory, "memory",
                      amounts_json(stage->memory, stage->memory_count), "fits",
-                     plan->memory_available <= 0 || memory <= plan->memory_available, "lower",
+                     memory_available <= 0 || memory <= memory_available, "lower",
                      stage->lower ? stage->lower : "", "disk_bytes", plan_stage_disk(stage), "files",
                      amounts_json(stage->files, stage->file_count), "passing_bytes", stage->passing_bytes);
 }
@@ -167,14 +121,15 @@ json_t *plan_json(const struct plan *plan)
     const struct plan_total total = plan_total(plan);
     json_t *list = json_array();
     for (int i = 0; i < plan->stage_count; i++)
-        json_array_append_new(list, stage_json(plan, &plan->stages[i]));
+        json_array_append_new(
+            list, plan_stage_json(&plan->stages[i], plan->device != NULL, plan->memory_available));
     return json_pack("{s:s, s:s, s:{s:I, s:I, s:I, s:s}, s:f, s:o, s:{s:o, s:f, s:f, s:f, s:f, s:s, s:s}}",
                      "name", config_string(plan->run.config, "name"), "device",
                      plan->device ? plan->device->description : "assumed", "data", "users",
                      (json_int_t)plan->dataset.train.rows, "items", (json_int_t)plan->dataset.train.columns,
-                     "train", (json_int_t)csr_count(&plan->dataset.train), "source", plan->source,
+                     "train", (json_int_t)csr_count(&plan->dataset.train), "source", plan->data->source,
                      "memory_available_bytes", plan->memory_available, "stages", list, "total", "seconds",
-                     range_json(total.seconds), "expected_seconds", plan_expected(total.seconds),
+                     plan_range_json(total.seconds), "expected_seconds", plan_expected(total.seconds),
                      "memory_bytes", total.memory, "disk_bytes", total.disk, "passing_bytes", total.passing,
                      "slowest", plan->stages[total.slowest].name, "largest",
                      plan->stages[total.largest].name);

@@ -3,31 +3,50 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "experiments/jobs.h"
 #include "experiments/plan.h"
 #include "experiments/plan_fit.h"
+#include "experiments/plan_schedule.h"
 #include "experiments/stages.h"
 #include "experiments/train.h"
 #include "experiments/tune_settings.h"
 #include "models/recommenders/settings.h"
 #include "models/recommenders/symmetric_matrix.h"
 
+/* Of a fit of the original rows. */
+struct fit_speed {
+    struct fit_rate rate;
+    struct fit_count count;
+};
+
 /* One recommender: a fit of the original rows, and how many there will be. */
 struct contestant_plan {
     const struct recommender_settings *settings;
     struct fit_rate rate;
     struct fit_count count;
-    struct plan_range epochs; /* of a fit */
-    struct plan_range fit;    /* seconds of a fit of the original rows */
-    int64_t fits, copies, trials;
-    struct plan_range seconds;  /* of all fits, one after another */
+    struct plan_range epochs;   /* of a fit */
+    struct plan_range fit;      /* seconds of a fit of the original rows */
+    int64_t fits, trials;       /* trials: of candidates */
+    int64_t taken, taken_kept;  /* of an earlier trial of the study; those among them that keep a model */
+    struct plan_range seconds;  /* of all fits that are not taken, one after another */
+    double saved;               /* of those that are, at most */
     struct plan_range searches; /* of tuning, likewise */
     double memory, model_file;
 };
 
+/* Fits that are done together, in order: the candidates and those that they are compared with, then the other arms. */
+enum { PHASES = 2 };
+struct phase {
+    int64_t count;
+    double *low, *high; /* seconds */
+};
+
 struct recommenders_plan {
     struct plan *plan;
-    int parallel;
+    int parallel; /* fits at a time; of a study, of each trial */
+    int copies;   /* fits at a time on the whole machine */
+    struct phase phases[PHASES];
     struct expected_fit *fits;
     int64_t fit_count;
     bool tunes;
@@ -101,19 +120,57 @@ static void find_memory(struct contestant_plan *contestant, const struct plan *p
                                        : file_at_once(contestant->settings, &plan->train) + 1e4;
 }
 
-static bool find_rate(struct contestant_plan *contestant, const struct recommenders_plan *all, int index,
-                      struct error *error)
+/* What the speed of a recommender depends on. */
+static void key_of_speed(char key[PLAN_KEY_SIZE], const struct recommenders_plan *all, int index)
+{
+    static const char *const others[] = {"learning_rate", "regularization", "initial_deviation",
+                                         "epochs",        "patience",       "evaluate_every"};
+    const struct plan *const plan = all->plan;
+    struct recommender_settings settings = plan->study.contestants[index].settings;
+    char data[PLAN_KEY_SIZE], speed[PLAN_KEY_SIZE];
+    struct error ignored = ERROR_INITIALIZER;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        recommender_setting_put(&settings, others[i], "1", &ignored);
+    plan_key_of_settings(speed, &settings);
+    plan_key_of_stage(data, plan->run.config, stage_number("prepare"));
+    plan_key_of_text(key, "speed %s %s %d", speed, data, all->copies);
+}
+
+static bool measure_speed(struct fit_speed *speed, const struct recommenders_plan *all, int index,
+                          struct error *error)
 {
     const struct plan *const plan = all->plan;
-    if (!fit_count(&contestant->count, plan, index, error))
+    if (!fit_count(&speed->count, plan, index, error))
         return false;
     if (plan->device)
-        return fit_measure(&contestant->rate, plan, index, all->parallel, error);
-    contestant->rate = (struct fit_rate){
-        .epoch_seconds = plan_assumed_seconds(plan, &contestant->count.epoch),
-        .judge_seconds = plan_assumed_seconds(plan, &contestant->count.judge),
+        return fit_measure(&speed->rate, plan, index, all->copies, error);
+    speed->rate = (struct fit_rate){
+        .epoch_seconds = plan_assumed_seconds(plan, &speed->count.epoch),
+        .judge_seconds = plan_assumed_seconds(plan, &speed->count.judge),
         .share = 1,
     };
+    return true;
+}
+
+/* As it was measured, here or for an earlier trial. */
+static bool find_speed(struct contestant_plan *contestant, const struct recommenders_plan *all, int index,
+                       struct error *error)
+{
+    struct plan_memo *const memo = all->plan->memo;
+    char key[PLAN_KEY_SIZE];
+    key_of_speed(key, all, index);
+    const struct fit_speed *const found = plan_memo_find(memo, key);
+    struct fit_speed speed = {.rate = {.share = 0}};
+    if (!found) {
+        const double begun = clock_seconds();
+        if (!measure_speed(&speed, all, index, error))
+            return false;
+        plan_memo_spend(memo, clock_seconds() - begun);
+        if (!plan_memo_keep(memo, key, &speed, sizeof speed))
+            return error_memory(error, "a rate", sizeof speed, NULL);
+    }
+    contestant->rate = found ? found->rate : speed.rate;
+    contestant->count = found ? found->count : speed.count;
     return true;
 }
 
@@ -144,18 +201,85 @@ static struct plan_range growth_of_fit(const struct expected_fit *fit, const str
     return range;
 }
 
-static void add_fit(struct recommenders_plan *all, const struct expected_fit *fit)
+/* Of everything that decides what the fit's folder will hold. */
+static void key_of_fit(char key[PLAN_KEY_SIZE], const struct recommenders_plan *all,
+                       const struct expected_fit *fit)
+{
+    const struct plan *const plan = all->plan;
+    const struct config *const config = plan->run.config;
+    const char *const parts[] = {"evaluate.k",
+                                 "evaluate.mask",
+                                 "evaluate.protocol",
+                                 "augment.select_metric",
+                                 "augment.select_k",
+                                 fit->arm != ARM_ORIGINAL && fit->choice < 0 ? "augment" : NULL,
+                                 all->tunes && fit->choice < 0 ? "tune" : NULL};
+    char choice[CHOICE_NAME_SIZE] = "", settings[PLAN_KEY_SIZE], data[PLAN_KEY_SIZE], rest[PLAN_KEY_SIZE];
+    plan_key_of_settings(settings, &plan->study.contestants[fit->contestant].settings);
+    plan_key_of_stage(data, config, stage_number(fit->arm == ARM_ORIGINAL ? "prepare" : "augment"));
+    if (fit->choice >= 0)
+        choice_name(choice, &plan->study.choices[fit->choice]);
+    plan_key_of_text(rest, "%s", "");
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char *text = parts[i] ? config_canonical(config, parts[i]) : NULL;
+        char before[PLAN_KEY_SIZE];
+        memcpy(before, rest, sizeof before);
+        plan_key_of_text(rest, "%s %s", before, text ? text : "");
+        free(text);
+    }
+    plan_key_of_text(key, "fit %s %s %s %s %s %llu", settings, data, rest, arm_name(fit->arm), choice,
+                     (unsigned long long)fit->seed);
+}
+
+/* Whether a trial that ran before this one began has done the fit. Those that run at the same time come to what they have in
+ * common at the same time, and each does it. *error is set where there is no memory. */
+static bool is_taken(const struct recommenders_plan *all, const struct expected_fit *fit, struct error *error)
+{
+    const struct plan_place *const place = &all->plan->place;
+    char key[PLAN_KEY_SIZE];
+    if (place->at_once == 0)
+        return false;
+    key_of_fit(key, all, fit);
+    const int *const first = plan_memo_find(all->plan->memo, key);
+    if (!first && !plan_memo_keep(all->plan->memo, key, &place->trial, sizeof place->trial))
+        error_memory(error, "the plan of a study", sizeof place->trial, NULL);
+    return first && *first / place->at_once < place->trial / place->at_once;
+}
+
+static bool add_fit(struct recommenders_plan *all, const struct expected_fit *fit, struct error *error)
 {
     struct contestant_plan *const contestant = &all->contestants[fit->contestant];
     const struct plan_range growth = growth_of_fit(fit, &all->plan->study, &all->plan->train);
     const bool tuned = all->tunes && all->tuning.arm_count > 1 && fit->choice >= 0;
+    const double low = fit->certain ? contestant->fit.low * growth.low : 0,
+                 high = contestant->fit.high * growth.high;
     contestant->fits++;
     contestant->trials += fit->choice >= 0;
     if (tuned)
-        return;
-    if (fit->certain)
-        contestant->seconds.low += contestant->fit.low * growth.low;
-    contestant->seconds.high += contestant->fit.high * growth.high;
+        return true;
+    if (is_taken(all, fit, error)) {
+        contestant->taken++;
+        contestant->taken_kept += fit->choice < 0;
+        contestant->saved += high;
+        return true;
+    }
+    struct phase *const phase = &all->phases[fit->choice < 0 && fit->arm != ARM_ORIGINAL];
+    phase->low[phase->count] = low;
+    phase->high[phase->count++] = high;
+    contestant->seconds.low += low;
+    contestant->seconds.high += high;
+    return error->kind == ERROR_NONE;
+}
+
+/* All fits, as they follow each other: at the end of a phase some workers wait. */
+static struct plan_range schedule_fits(const struct recommenders_plan *all)
+{
+    struct plan_range sum = {0, 0};
+    for (int i = 0; i < PHASES; i++) {
+        sum.low += schedule_pieces(all->phases[i].low, all->phases[i].count, all->parallel);
+        sum.high += schedule_pieces(all->phases[i].high, all->phases[i].count, all->parallel);
+    }
+    return sum;
 }
 
 /* Trials of a search: every rung's, from its beginning to its pause. */
@@ -211,9 +335,15 @@ static void say_fits(struct plan_stage *stage, const struct contestant_plan *con
                  contestant->epochs.high);
     else if (contestant->epochs.high > 1)
         snprintf(epochs, sizeof epochs, "%.0f epochs", contestant->epochs.high);
-    snprintf(stage->work, sizeof stage->work, "%lld fits of %s, %lld of them of candidates",
-             (long long)contestant->fits, epochs, (long long)contestant->trials);
-    if (rate->epochs == 0)
+    snprintf(stage->work, sizeof stage->work, "%lld fits %s%s, %lld of them of candidates",
+             (long long)contestant->fits, strcmp(epochs, "at once") == 0 ? "" : "of ", epochs,
+             (long long)contestant->trials);
+    if (contestant->taken > 0)
+        snprintf(stage->work + strlen(stage->work), sizeof stage->work - strlen(stage->work),
+                 "; %lld are taken from trials before", (long long)contestant->taken);
+    if (rate->epochs == 0 && contestant->count.epoch.floating_point_operations <= 0)
+        snprintf(stage->rate, sizeof stage->rate, "not counted: it is fitted at once, on the host");
+    else if (rate->epochs == 0)
         snprintf(stage->rate, sizeof stage->rate, "assumed: %.3g s an epoch", rate->epoch_seconds);
     else if (rate->share < 1)
         snprintf(
@@ -236,64 +366,108 @@ static void add_range(struct plan_range *sum, struct plan_range range)
     sum->high += range.high;
 }
 
-/* A recommender that is given rankings takes what making them does; returns the bytes of memory. */
-static double add_rankings(struct plan *plan, struct plan_stage *stage, int contestant, double files[3])
+/* A recommender that is given rankings takes what making them does. */
+static void add_rankings(struct plan *plan, int contestant)
 {
-    struct plan_stage *const part = plan_add_stage(plan, plan->study.contestants[contestant].label, true);
-    const struct plan_stage *const rankings = &plan->rankings[contestant];
-    *part = *rankings;
+    const char *const label = plan->study.contestants[contestant].label;
+    struct plan_stage *const part = plan_add_stage(plan, label, true);
+    *part = plan->rankings[contestant];
     part->part = true;
-    snprintf(part->name, sizeof part->name, "%s", plan->study.contestants[contestant].label);
-    add_range(&stage->seconds, part->seconds);
-    files[0] += plan_stage_disk(part);
-    return plan_stage_memory(part);
+    snprintf(part->name, sizeof part->name, "%s", label);
 }
 
-/* As many fits at a time as are largest. */
+/* The line of one recommender. */
+static void add_part(struct recommenders_plan *all, int index, bool tuning, double share)
+{
+    static const char *const names[] = {"models", "top_k.tsv", "scores and metrics"};
+    struct plan *const plan = all->plan;
+    struct contestant_plan *const contestant = &all->contestants[index];
+    struct plan_stage *const part = plan_add_stage(plan, plan->study.contestants[index].label, true);
+    const double kept = kept_fits(all) - (double)contestant->taken_kept;
+    const double all_fits = kept_fits(all) + (double)(contestant->trials - contestant->taken);
+    part->seconds = divided(tuning ? contestant->searches : contestant->seconds, 1 / share);
+    plan_add_memory(part, "one fit", contestant->memory);
+    say_fits(part, contestant);
+    if (tuning)
+        return;
+    part->fits = contestant->fits;
+    part->fits_taken = contestant->taken;
+    part->saved = (struct plan_range){contestant->saved * share, contestant->saved * share};
+    plan_add_file(part, names[0], kept * contestant->model_file);
+    plan_add_file(part, names[1], kept * top_k_bytes(all));
+    plan_add_file(part, names[2], all_fits * (7.5 * (double)all->validated + 3e3));
+}
+
+/* Adds the files of the parts up, in which kinds follow each other. */
+static void sum_files(struct plan_stage *stage, const struct plan_stage *part)
+{
+    for (int i = 0; i < part->file_count; i++) {
+        int place = 0;
+        while (place < stage->file_count && strcmp(stage->files[place].name, part->files[i].name) != 0)
+            place++;
+        if (place == stage->file_count)
+            plan_add_file(stage, part->files[i].name, part->files[i].bytes);
+        else
+            stage->files[place].bytes += part->files[i].bytes;
+    }
+}
+
+static void say_training_of_all(struct plan_stage *stage, const struct recommenders_plan *all, bool tuning)
+{
+    if (tuning)
+        snprintf(stage->work, sizeof stage->work, "%d trials for each recommender and arm, %d at a time",
+                 all->tuning.trials, all->parallel);
+    else
+        snprintf(stage->work, sizeof stage->work,
+                 "%lld fits, %d at a time; %lld users are validated, %lld tested", (long long)all->fit_count,
+                 all->parallel, (long long)all->validated, (long long)all->tested);
+    snprintf(stage->rate, sizeof stage->rate, "the sum of the recommenders");
+}
+
+/* What of a second of fits one after another remains where some are done at a time, and trials at once besides. */
+static double share_of(const struct recommenders_plan *all, bool tuning)
+{
+    const double at_a_time = (double)all->parallel, at_once = (double)all->copies / at_a_time;
+    double sum = 0;
+    for (int i = 0; !tuning && i < all->plan->study.contestant_count; i++)
+        sum += all->contestants[i].seconds.high;
+    return sum > 0 ? schedule_fits(all).high / sum / at_once : 1 / at_a_time / at_once;
+}
+
 static void plan_stage_of(struct recommenders_plan *all, bool tuning)
 {
     struct plan *const plan = all->plan;
     struct plan_stage *const stage = plan_add_stage(plan, tuning ? "tune" : "train", false);
-    const double at_a_time = (double)all->parallel;
-    static const char *const names[] = {"models", "top_k.tsv", "scores and metrics"};
-    double largest = 0, files[3] = {0};
-    snprintf(stage->work, sizeof stage->work,
-             "%lld fits, %d at a time; %lld users are validated, %lld tested", (long long)all->fit_count,
-             all->parallel, (long long)all->validated, (long long)all->tested);
-    if (tuning)
-        snprintf(stage->work, sizeof stage->work, "%d trials for each recommender and arm, %d at a time",
-                 all->tuning.trials, all->parallel);
+    const double at_a_time = (double)all->parallel, share = share_of(all, tuning);
+    double largest = 0;
+    const char *largest_name = "";
+    say_training_of_all(stage, all, tuning);
     for (int i = 0; i < plan->study.contestant_count; i++) {
-        struct contestant_plan *const contestant = &all->contestants[i];
-        if (recommender_is_given(contestant->settings->model)) {
-            if (!tuning)
-                largest = fmax(largest, add_rankings(plan, stage, i, files) / at_a_time);
+        const bool given = recommender_is_given(all->contestants[i].settings->model);
+        const int place = plan->stage_count;
+        if (given && !tuning)
+            add_rankings(plan, i);
+        else if (!given)
+            add_part(all, i, tuning, share);
+        if (plan->stage_count == place)
             continue;
-        }
-        struct plan_stage *const part = plan_add_stage(plan, plan->study.contestants[i].label, true);
-        const double kept = kept_fits(all), trials = (double)contestant->trials;
-        part->seconds = divided(tuning ? contestant->searches : contestant->seconds, at_a_time);
+        const struct plan_stage *const part = &plan->stages[place];
+        const double memory = plan_stage_memory(part) * (given ? 1 : at_a_time);
         add_range(&stage->seconds, part->seconds);
-        plan_add_memory(part, "one fit", contestant->memory);
-        largest = fmax(largest, contestant->memory);
-        say_fits(part, contestant);
-        if (tuning)
-            continue;
-        plan_add_file(part, names[0], kept * contestant->model_file);
-        plan_add_file(part, names[1], kept * top_k_bytes(all));
-        plan_add_file(part, names[2], (kept + trials) * (7.5 * (double)all->validated + 3e3));
-        for (int file = 0; file < part->file_count; file++)
-            files[file] += part->files[file].bytes;
+        add_range(&stage->saved, part->saved);
+        stage->fits += part->fits;
+        stage->fits_taken += part->fits_taken;
+        sum_files(stage, part);
+        largest_name = memory > largest ? plan->study.contestants[i].label : largest_name;
+        largest = fmax(largest, memory);
     }
-    for (int file = 0; file < 3; file++)
-        plan_add_file(stage, names[file], files[file]);
-    char name[56];
-    snprintf(name, sizeof name, "%d fits at a time", all->parallel);
-    plan_add_memory(stage, name, at_a_time * largest);
+    char name[sizeof stage->memory->name];
+    snprintf(name, sizeof name, "%d fit%s at a time, of %.24s at most", all->parallel,
+             all->parallel == 1 ? "" : "s", largest_name);
+    plan_add_memory(stage, name, largest);
     plan_add_memory(stage, "the data set", 8 * plan_csr_bytes(&plan->train));
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
     stage->lower = "lower experiment.parallel or recommenders.width";
-    snprintf(stage->rate, sizeof stage->rate, "the sum of the recommenders");
 }
 
 /* Reading the lists of all fits takes most of it, and resampling the users of every comparison. */
@@ -333,7 +507,7 @@ static bool plan_contestant(struct recommenders_plan *all, int index, struct err
     contestant->epochs = epochs_of(contestant->settings, all->validated > 0 || plan->study.test_selected);
     if (recommender_is_given(contestant->settings->model))
         return true;
-    if (!find_rate(contestant, all, index, error))
+    if (!find_speed(contestant, all, index, error))
         return false;
     /* Test is ranked once more, and the model and its lists are written. */
     const double once = contestant->rate.judge_seconds *
@@ -353,6 +527,39 @@ static int64_t users_with_any(const struct csr *matrix)
     return users;
 }
 
+static bool open_phases(struct recommenders_plan *all, struct error *error)
+{
+    const size_t count = (size_t)all->fit_count + 1;
+    for (int i = 0; i < PHASES; i++) {
+        struct phase *const phase = &all->phases[i];
+        phase->low = malloc(count * sizeof *phase->low);
+        phase->high = malloc(count * sizeof *phase->high);
+        if (!phase->low || !phase->high)
+            return error_memory(error, "the plan of fits", count * sizeof *phase->low, NULL);
+    }
+    return true;
+}
+
+static void close_plan(struct recommenders_plan *all)
+{
+    for (int i = 0; i < PHASES; i++) {
+        free(all->phases[i].low);
+        free(all->phases[i].high);
+    }
+    free(all->contestants);
+    free(all->fits);
+}
+
+static bool plan_tuning(struct recommenders_plan *all, struct error *error)
+{
+    struct plan *const plan = all->plan;
+    if (!all->tunes || plan_take_stage(plan, "tune"))
+        return true;
+    const int place = plan->stage_count;
+    plan_stage_of(all, true);
+    return plan_offer_stage(plan, &plan->stages[place], error);
+}
+
 static bool plan_all(struct recommenders_plan *all, struct error *error)
 {
     struct plan *const plan = all->plan;
@@ -363,24 +570,38 @@ static bool plan_all(struct recommenders_plan *all, struct error *error)
     for (int i = 0; i < contestants; i++)
         if (!plan_contestant(all, i, error))
             return false;
+    if (!open_phases(all, error))
+        return false;
     for (int64_t i = 0; i < all->fit_count; i++)
-        add_fit(all, &all->fits[i]);
+        if (!add_fit(all, &all->fits[i], error))
+            return false;
     for (int i = 0; i < contestants; i++)
         if (!add_searches(all, i, error))
             return false;
-    if (all->tunes)
-        plan_stage_of(all, true);
+    if (!plan_tuning(all, error))
+        return false;
     plan_stage_of(all, false);
     plan_evaluation(all);
     return true;
 }
 
+/* A trial has its share of the threads. */
+static int parallel_of(const struct plan *plan)
+{
+    struct backend part = plan->device ? *plan->device : *plan->run.backend;
+    const struct run run = {.config = plan->run.config, .backend = &part};
+    const int at_once = plan->place.at_once;
+    if (at_once > 1)
+        part.threads = part.threads > at_once ? part.threads / at_once : 1;
+    return jobs_parallel(&run);
+}
+
 bool plan_recommenders(struct plan *plan, struct error *error)
 {
-    const struct run run = {.config = plan->run.config,
-                            .backend = plan->device ? plan->device : plan->run.backend};
+    const int parallel = parallel_of(plan);
     struct recommenders_plan all = {.plan = plan,
-                                    .parallel = jobs_parallel(&run),
+                                    .parallel = parallel,
+                                    .copies = parallel * (plan->place.at_once > 1 ? plan->place.at_once : 1),
                                     .tunes = config_boolean(plan->run.config, "tune.use"),
                                     .validated = users_with_any(&plan->dataset.validation),
                                     .tested = users_with_any(&plan->dataset.test)};
@@ -389,7 +610,6 @@ bool plan_recommenders(struct plan *plan, struct error *error)
     const bool done = all.contestants ? plan_all(&all, error)
                                       : error_memory(error, "the plan of recommenders",
                                                      contestants * sizeof *all.contestants, NULL);
-    free(all.contestants);
-    free(all.fits);
+    close_plan(&all);
     return done;
 }

@@ -489,15 +489,24 @@ static bool is_on_gpu(const struct config *config)
     return strcmp(device, "cpu") != 0 && (strcmp(device, "auto") != 0 || cuda_device_count(&reason) > 0);
 }
 
+static int study_threads(const struct config *config)
+{
+    const int threads = (int)config_integer(config, "threads");
+    return threads > 0 ? threads : omp_get_max_threads();
+}
+
+int sweep_trials_at_once(const struct config *config)
+{
+    const int at_once = (int)config_integer(config, "experiment.trials_at_once");
+    if (at_once > 0)
+        return at_once;
+    return is_on_gpu(config) ? 1 : study_threads(config);
+}
+
 static void set_budget(struct worker *worker)
 {
-    const struct config *config = worker->sweep->config;
-    worker->threads = (int)config_integer(config, "threads");
-    if (worker->threads == 0)
-        worker->threads = omp_get_max_threads();
-    worker->at_once = (int)config_integer(config, "experiment.trials_at_once");
-    if (worker->at_once == 0)
-        worker->at_once = is_on_gpu(config) ? 1 : worker->threads;
+    worker->threads = study_threads(worker->sweep->config);
+    worker->at_once = sweep_trials_at_once(worker->sweep->config);
     worker->memory = available_memory_bytes();
 }
 

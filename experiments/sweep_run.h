@@ -18,4 +18,7 @@ bool sweep_run(const struct sweep *sweep, FILE *stream, struct error *error);
 bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, int threads,
                      struct error *error);
 
+/* Trials that one process runs side by side on this machine. */
+int sweep_trials_at_once(const struct config *config);
+
 #endif

@@ -286,6 +286,7 @@ static bool expect_planned(struct expected_list *list, const struct plan *plan, 
             .contestant = fit->task.contestant,
             .arm = fit->arm,
             .choice = fit->choice,
+            .seed = fit->task.seed,
             .certain = fit->choice >= 0 || fit->arm != ARM_AUGMENTED || !plan->study->select};
     }
     return true;

@@ -15,6 +15,7 @@ struct expected_fit {
     int contestant;
     enum arm arm;
     int choice;   /* on trial, an index of study->choices; -1: none is */
+    uint64_t seed;
     bool certain; /* false: only where a choice is adopted */
 };
 /* All of them, for a study with its settings alone; the caller frees the list. */
