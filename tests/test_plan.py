@@ -27,6 +27,18 @@ recommenders:
 experiment: {arms: [original, augmented], seeds: 2, parallel: 1}
 evaluate: {k: [10]}
 """
+STUDY = """\
+extends: plan.yaml
+name: study
+recommenders:
+- {model: bpr_mf, width: 8, epochs: 2, patience: 0}
+- {model: lightgcn, width: 8, layers: 2, epochs: 2, patience: 0}
+- {model: item_knn}
+experiment:
+  trials_at_once: 1
+  sweep: {"recommenders[0].width": [8, 16], generate.contexts: [1, 2]}
+"""
+SHARED = ("prepare", "pretrain", "finetune", "generate", "augment")
 TEXT = """\
 name: text
 device: cpu
@@ -50,7 +62,7 @@ def plan(folder, *arguments):
     result = idrec(folder, "plan", *arguments, "--json")
     check(result.returncode == 0, f"{arguments}: {result.stderr[-500:]}")
     whole = json.loads(result.stdout)
-    return whole, {stage["stage"]: stage for stage in whole["stages"]}
+    return whole, {stage["stage"]: stage for stage in whole.get("stages", [])}
 
 
 def near(a, b, tolerance):
@@ -99,6 +111,64 @@ def test_fits(folder):
              "tune.space=[{key: width, values: [8, 16]}]", "--seconds=0.1"]
     _, stages = plan(folder, "plan.yaml", *tuned)
     check(stages["tune"]["seconds"][1] > 0, "tuning takes time")
+
+
+def bytes_on_disk(path):
+    """Hard links once."""
+    return sum({(file.stat().st_dev, file.stat().st_ino): file.stat().st_size
+                for file in path.rglob("*") if file.is_file()}.values())
+
+
+def check_sums(whole):
+    """The figures of the trials add up to those of the study."""
+    for bound in (0, 1):
+        work = sum(stage["seconds"][bound] for trial in whole["trials"] for stage in trial["stages"] if not stage["part"])
+        check(near(whole["total"]["work_seconds"][bound], work, 1e-6), f"work: {whole['total']}, {work}")
+        # One trial after another: nothing but starting them comes on top.
+        rest = whole["total"]["seconds"][bound] - work
+        check(-1e-6 * work <= rest <= 1.0 * len(whole["trials"]), f"seconds: {whole['total']}, {work}")
+    disk = sum(stage["disk_bytes"] for trial in whole["trials"] for stage in trial["stages"]
+               if not stage["part"] and not stage["taken"])
+    check(near(whole["total"]["disk_bytes"], disk, 1e-6), f"disk: {whole['total']}, {disk}")
+
+
+def test_study(folder):
+    """Of four trials that are two generations by two widths, as the run of the study counts them afterwards."""
+    (folder / "study.yaml").write_text(STUDY)
+    whole = plan(folder, "study.yaml", *ASSUMED)[0]
+    check([trial["trial"] for trial in whole["trials"]] ==
+          ["width=8,contexts=1", "width=8,contexts=2", "width=16,contexts=1", "width=16,contexts=2"], "names of trials")
+    taken = [[stage["stage"] for stage in trial["stages"] if stage["taken"]] for trial in whole["trials"]]
+    check(taken == [[], list(SHARED[:3]), list(SHARED), list(SHARED)], f"stages that are taken: {taken}")
+    check(whole["trials"][2]["stages"][3]["taken_from"] == "width=8,contexts=1", "who generates")
+    check_sums(whole)
+    _, alone = plan(folder, "study.yaml", "--trial=width=8,contexts=1", *ASSUMED)
+    for stage in whole["trials"][0]["stages"]:
+        for figure in ("seconds", "disk_bytes", "flops"):
+            if stage["stage"] != "prepare":
+                check(stage[figure] == alone[stage["stage"]][figure], f"the first trial shares nothing: {stage['stage']}")
+    result = idrec(folder, "run", "study.yaml")
+    check(result.returncode == 0, result.stderr[-500:])
+    shared = [path.name for path in (folder / "runs" / "study" / "shared").iterdir() if path.is_dir()]
+    fits = sum(name.startswith("fit-") for name in shared)
+    total = whole["total"]
+    check(total["fits"] - total["fits_taken"] == fits, f"fits: {total}, {fits}")
+    check(total["stages_taken"] == 4 * len(SHARED) - (len(shared) - fits), f"stages: {total}, {shared}")
+    used = bytes_on_disk(folder / "runs" / "study")
+    check(near(total["disk_bytes"], used, 0.25), f"disk {total['disk_bytes']}, {used}")
+
+
+def test_study_side_by_side(folder):
+    """Trials that run at a time come to their fits at a time, and need memory at a time."""
+    one = plan(folder, "study.yaml", *ASSUMED)[0]["total"]
+    two = plan(folder, "study.yaml", *ASSUMED, "experiment.trials_at_once=2", "--memory=60MB")[0]["total"]
+    check(two["fits_taken"] < one["fits_taken"], f"{two['fits_taken']} of {one['fits_taken']} fits are taken")
+    check(one["memory_bytes"] < two["memory_bytes"] <= 2 * one["memory_bytes"], "memory of two trials")
+    check(not two["fits_memory"], f"{two['memory_bytes']} bytes do not fit")
+    printed = idrec(folder, "plan", "study.yaml", *ASSUMED, "experiment.trials_at_once=2", "--memory=60MB").stdout
+    check("2 trials at a time do not fit" in printed and "experiment.trials_at_once" in printed, printed[-400:])
+    check(re.search(r"^width=16,contexts=2 +(= +){5}", printed, re.M), printed)
+    check(re.search(r"^about .* \(assumed, not measured\) with 2 trials at a time, ", printed, re.M), printed[-300:])
 
 
 def test_memory(folder):
@@ -152,6 +222,7 @@ def test_refusals(folder):
             (["plan.yaml", "--users=5", "--items=9", "--interactions=3"], "at least one row each"),
             (["plan.yaml", "data.path=nowhere.inter"], "give the sizes"),
             (["text.yaml", "language_model.checkpoint=null"], "needs language_model.checkpoint"),
+            (["study.yaml", "--trial=width=9"], "has no such trial"),
             (["plan.yaml", "--colour=red"], "is not an option"),
             ([], "usage")):
         result = idrec(folder, "plan", *arguments)
@@ -168,6 +239,8 @@ def main():
         idrec(folder, "synthesize", "data.inter", "--users=300", "--items=150", "--interactions=20")
         test_against_run(folder)
         test_fits(folder)
+        test_study(folder)
+        test_study_side_by_side(folder)
         test_memory(folder)
         test_given(folder)
         test_refusals(folder)
