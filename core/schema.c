@@ -353,6 +353,11 @@ const struct schema_entry schema[] = {
            "column of the ids: its number from 0, or its name in a header line (of `name:type` the name)")
     STRING("evaluate.attributes[].column", "\"1\"", "column of the attribute, likewise; at most 64 different values")
 
+    SECTION("report", "What is written beside the report.")
+    BOOLEAN("report.tensorboard", "false",
+            "the learning curves and final metrics as files of TensorBoard, below tensorboard/; `idrec tensorboard` writes them at any "
+            "time, while the run goes on too")
+
     SECTION("recipe", "Published figures that the experiment is to reach. Only `idrec reproduce` reads them; see reproduction.md.")
     STRING("recipe.recommender", "null",
            "whose figures they are, by its folder's name: the model, with -2, -3, ... where a model repeats; null: the only one's")

@@ -48,6 +48,7 @@ bool command_info(const struct invocation *invocation, struct error *error);
 bool command_devices(const struct invocation *invocation, struct error *error);
 bool command_synthesize(const struct invocation *invocation, struct error *error);
 bool command_compare(const struct invocation *invocation, struct error *error);
+bool command_tensorboard(const struct invocation *invocation, struct error *error);
 bool command_recommend(const struct invocation *invocation, struct error *error);
 bool command_export(const struct invocation *invocation, struct error *error);
 bool command_merge(const struct invocation *invocation, struct error *error);

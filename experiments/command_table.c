@@ -31,6 +31,8 @@ static const struct argp_option compare_options[] = {
     {"json", OPTION_FIRST + 4, NULL, 0, "Print JSON", 0},
     {"markdown", OPTION_FIRST + 5, NULL, 0, "Print the tables as Markdown", 0},
     {0}};
+static const struct argp_option tensorboard_options[] = {
+    {"every", OPTION_FIRST + 0, "SECONDS", 0, "Write them again so often, until interrupted", 0}, {0}};
 static const struct argp_option recommend_options[] = {
     {"recommender", OPTION_FIRST + 0, "NAME", 0, "Which one of the run, for example lightgcn (needed)", 0},
     {"users", OPTION_FIRST + 1, "FILE", 0, "Ids of users, one a line; all users when not given", 0},
@@ -220,6 +222,18 @@ const struct command commands[] = {
      "  idrec compare runs/ranks/trials/rank=4 runs/ranks/trials/rank=8 --metric=ndcg@20\n"
      "  idrec compare runs/plain runs/mine --arm=augmented --against-arm=original --json",
      compare_options, 2, COMPARED_RUNS_MAXIMUM, command_compare},
+    {"tensorboard", "Write learning curves and metrics as files of TensorBoard", "RUN",
+     "RUN is the folder of a run, which may be going on, or of a study. The files are in RUN/tensorboard/, "
+     "of a study "
+     "in that of each trial: the language model's losses, learning rate, tokens per second and validation; "
+     "of each fit "
+     "of a recommender the loss and the metric that is watched, and its metrics in the end. They are made "
+     "from the logs "
+     "of the run; with report.tensorboard: true every run ends with them (docs/studies.md).\n\nExamples:\n"
+     "  idrec tensorboard runs/quickstart\n"
+     "  idrec tensorboard runs/ranks --every=10 &\n"
+     "  tensorboard --logdir runs/ranks",
+     tensorboard_options, 1, 1, command_tensorboard},
     {"recommend", "Print the top items of users as tab-separated lines, in the ids of the input", "RUN",
      "RUN is the folder of a finished run. A line is user, item, rank and score; items of train and "
      "validation are left out. K may be up to the number of items; a user who has fewer left gets a shorter "

@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "experiments/report.h"
+#include "experiments/tensorboard.h"
 
 static void write_subject(const struct report *report, const struct document *document)
 {
@@ -143,10 +144,11 @@ bool stage_report(struct run *run, struct stage_cost *cost, struct error *error)
 {
     *cost = (struct stage_cost){0};
     struct report report;
-    bool done = report_open(&report, run, error) && plots_draw(&report, &report.plotted, error) &&
-                audit_tables_write(&report, error) &&
-                save_report(&report, DOCUMENT_MARKDOWN, "report.md", error) &&
-                save_report(&report, DOCUMENT_HTML, "report.html", error);
+    bool done =
+        report_open(&report, run, error) && plots_draw(&report, &report.plotted, error) &&
+        audit_tables_write(&report, error) && save_report(&report, DOCUMENT_MARKDOWN, "report.md", error) &&
+        save_report(&report, DOCUMENT_HTML, "report.html", error) &&
+        (!config_boolean(run->config, "report.tensorboard") || tensorboard_write(run->folder, NULL, error));
     report_close(&report);
     return done;
 }

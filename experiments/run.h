@@ -52,7 +52,7 @@ stage_function stage_augment;  /* augmented.h5 */
 stage_function stage_tune;     /* tune/, tune_candidates/ */
 stage_function stage_train;    /* recommenders/ */
 stage_function stage_evaluate; /* results.json */
-stage_function stage_report;   /* report.md, report.html, plots/ */
+stage_function stage_report;   /* report.md, report.html, plots/, tables/, tensorboard/ */
 
 /* Runs `stage` ("prepare" ... "report"), or with through=true every stage that it needs, too. A stage whose
  * inputs' hash is in the manifest and whose outputs are there is skipped. */

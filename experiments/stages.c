@@ -82,8 +82,8 @@ const struct stage stages[STAGE_COUNT] = {
                 .work = stage_report,
                 .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TUNE) | READS(TRAIN) |
                          READS(EVALUATE),
-                .settings = {"name", "augment", "recommenders", "experiment", "evaluate"},
-                .outputs = {"report.md", "report.html", "plots", "tables"}},
+                .settings = {"name", "augment", "recommenders", "experiment", "evaluate", "report"},
+                .outputs = {"report.md", "report.html", "plots", "tables", "tensorboard"}},
 };
 
 int stage_number(const char *name)

@@ -60,7 +60,8 @@ def load(folder, name="results.json"):
 
 def losses(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [(line["stage"], key, value) for line in lines for key, value in line.items() if key.endswith("loss")]
+    return [(line["stage"], key, value) for line in lines for key, value in line.items()
+            if key.endswith("loss") and value is not None]
 
 
 def check_losses(cpu, cuda, tolerance):

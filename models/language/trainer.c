@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/file.h"
 #include "core/interrupt.h"
@@ -16,14 +17,19 @@ struct position {
     int64_t step, draws;  /* optimizer steps; batches ever, which number the dropout's draws */
     int64_t tokens;
     int64_t best_epoch, since_best;
-    int64_t finished; /* 1: nothing is left to train */
-    double loss_sum;  /* over the batches of the epoch under way */
+    int64_t finished;       /* 1: nothing is left to train */
+    double loss_sum;        /* over the batches of the epoch under way */
+    double recent_loss_sum; /* over those since the last record of steps */
+    int64_t recent_batches;
     double train_loss;
     struct validation best;
 };
 
 /* Batches that a GPU is given before the host asks for the loss of the oldest. */
 enum { BATCHES_AHEAD = 2 };
+
+/* Steps between two records in metrics.jsonl, beside those of the epochs. */
+enum { STEPS_PER_RECORD = 20 };
 
 /* What belongs to a batch whose loss is not known yet. */
 struct awaited_loss {
@@ -45,8 +51,10 @@ struct trainer {
     /* [kept_count]: the average if there is one, then the best weights if validated */
     struct parameter *kept;
     int64_t kept_count;
-    struct parameter *average, *best;               /* parts of `kept`, or NULL */
-    double saved_at;                                /* clock_seconds() */
+    struct parameter *average, *best; /* parts of `kept`, or NULL */
+    double saved_at;                  /* clock_seconds() */
+    double rate_since;                /* clock_seconds() from which on the rate of the next record counts */
+    int64_t rate_tokens;              /* tokens at that time */
     struct awaited_loss awaited[BATCHES_UNDER_WAY]; /* oldest first, as many as batches are under way */
 };
 
@@ -151,6 +159,8 @@ static bool take_losses(struct trainer *trainer, int64_t ahead, struct error *er
                              "%s: the loss is not finite at step %lld; lower %s.learning_rate", stage,
                              (long long)awaited.step, stage);
         trainer->at.loss_sum += loss * awaited.scale;
+        trainer->at.recent_loss_sum += loss * awaited.scale;
+        trainer->at.recent_batches++;
         memmove(trainer->awaited, trainer->awaited + 1, sizeof trainer->awaited - sizeof awaited);
     }
     return true;
@@ -168,13 +178,15 @@ static double known_loss(const struct trainer *trainer)
 
 static json_t *position_to_json(const struct position *at, uint64_t fingerprint)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:I}",
                      "fingerprint", (json_int_t)(fingerprint >> 1), "epoch", (json_int_t)at->epoch, "batch",
                      (json_int_t)at->batch, "step", (json_int_t)at->step, "draws", (json_int_t)at->draws,
                      "tokens", (json_int_t)at->tokens, "best_epoch", (json_int_t)at->best_epoch, "since_best",
                      (json_int_t)at->since_best, "finished", (json_int_t)at->finished, "users",
                      (json_int_t)at->best.users, "loss_sum", at->loss_sum, "train_loss", at->train_loss,
-                     "best_loss", at->best.loss, "best_ndcg", at->best.ndcg, "best_recall", at->best.recall);
+                     "best_loss", at->best.loss, "best_ndcg", at->best.ndcg, "best_recall", at->best.recall,
+                     "recent_loss_sum", at->recent_loss_sum, "recent_batches",
+                     (json_int_t)at->recent_batches);
 }
 
 static bool save_state(struct trainer *trainer, struct error *error)
@@ -196,16 +208,17 @@ static bool position_from_json(struct position *at, const char *text, uint64_t *
 {
     json_t *counters = json_loads(text, 0, NULL);
     json_int_t print = 0, epoch = 0, batch = 0, step = 0, draws = 0, tokens = 0, best_epoch = 0,
-               since_best = 0, finished = 0, users = 0;
+               since_best = 0, finished = 0, users = 0, recent_batches = 0;
     struct position read = {.epoch = 0};
     const bool fine =
         counters &&
-        json_unpack(counters, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:F, s:F, s:F, s:F, s:F}",
-                    "fingerprint", &print, "epoch", &epoch, "batch", &batch, "step", &step, "draws", &draws,
-                    "tokens", &tokens, "best_epoch", &best_epoch, "since_best", &since_best, "finished",
-                    &finished, "users", &users, "loss_sum", &read.loss_sum, "train_loss", &read.train_loss,
-                    "best_loss", &read.best.loss, "best_ndcg", &read.best.ndcg, "best_recall",
-                    &read.best.recall) == 0;
+        json_unpack(
+            counters, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:F, s:F, s:F, s:F, s:F, s?F, s?I}",
+            "fingerprint", &print, "epoch", &epoch, "batch", &batch, "step", &step, "draws", &draws, "tokens",
+            &tokens, "best_epoch", &best_epoch, "since_best", &since_best, "finished", &finished, "users",
+            &users, "loss_sum", &read.loss_sum, "train_loss", &read.train_loss, "best_loss", &read.best.loss,
+            "best_ndcg", &read.best.ndcg, "best_recall", &read.best.recall, "recent_loss_sum",
+            &read.recent_loss_sum, "recent_batches", &recent_batches) == 0;
 
     json_decref(counters);
     read.epoch = epoch;
@@ -217,6 +230,7 @@ static bool position_from_json(struct position *at, const char *text, uint64_t *
     read.since_best = since_best;
     read.finished = finished;
     read.best.users = users;
+    read.recent_batches = recent_batches;
     *fingerprint = (uint64_t)print;
     if (fine)
         *at = read;
@@ -272,6 +286,42 @@ static double share_done(const struct trainer *trainer)
            (double)trainer->settings->epochs;
 }
 
+static double seconds_since_1970(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* From here on the rate counts: validation is none of it. */
+static void begin_rate(struct trainer *trainer)
+{
+    trainer->rate_since = clock_seconds();
+    trainer->rate_tokens = trainer->at.tokens;
+}
+
+/* Every so many steps a record of the loss since the one before. */
+static bool log_steps(struct trainer *trainer, double learning_rate, struct error *error)
+{
+    static const char *const names[] = {"epoch", "loss", "learning_rate", "tokens_per_second", "time"};
+    struct position *at = &trainer->at;
+
+    if (at->step % STEPS_PER_RECORD != 0)
+        return true;
+    if (!take_losses(trainer, 0, error))
+        return false;
+    const double seconds = clock_seconds() - trainer->rate_since;
+    const double values[] = {
+        (double)at->epoch + (double)at->batch / (double)packer_batch_count(trainer->packer),
+        at->recent_loss_sum / (double)at->recent_batches, learning_rate,
+        seconds > 0 ? (double)(at->tokens - trainer->rate_tokens) / seconds : 0, seconds_since_1970()};
+    log_metric(trainer->log, trainer->settings->stage, at->step, 5, names, values);
+    at->recent_loss_sum = 0;
+    at->recent_batches = 0;
+    begin_rate(trainer);
+    return true;
+}
+
 /* Adds the gradients of up to `accumulation` batches, each with an equal part, and makes one step. */
 static bool train_step(struct trainer *trainer, struct error *error)
 {
@@ -309,7 +359,7 @@ static bool train_step(struct trainer *trainer, struct error *error)
     at->step++;
     update_average(trainer);
     at->finished = settings->steps_maximum > 0 && at->step >= settings->steps_maximum;
-    return true;
+    return log_steps(trainer, rate, error);
 }
 
 static bool save_when_due(struct trainer *trainer, struct error *error)
@@ -344,14 +394,14 @@ static void log_loss(const struct trainer *trainer, const struct validation *now
 
 static void log_epoch(struct trainer *trainer, const struct validation *now)
 {
-    static const char *const names[] = {"epoch", "train_loss", "validation_loss", "ndcg", "recall"};
+    static const char *const names[] = {"time", "epoch", "train_loss", "validation_loss", "ndcg", "recall"};
     const struct position *at = &trainer->at;
     const char *stage = trainer->settings->stage;
-    const double values[] = {(double)at->epoch, at->train_loss, now ? now->loss : 0, now ? now->ndcg : 0,
-                             now ? now->recall : 0};
+    const double values[] = {seconds_since_1970(), (double)at->epoch,   at->step > 0 ? at->train_loss : NAN,
+                             now ? now->loss : 0,  now ? now->ndcg : 0, now ? now->recall : 0};
     const bool ranked = now && now->ndcg >= 0;
 
-    log_metric(trainer->log, stage, at->step, ranked ? 5 : now ? 3 : 2, names, values);
+    log_metric(trainer->log, stage, at->step, ranked ? 6 : now ? 4 : 3, names, values);
     if (now && !ranked)
         log_loss(trainer, now);
     else if (now && at->step == 0)
@@ -420,6 +470,15 @@ static bool end_epoch(struct trainer *trainer, struct error *error)
     return save_state(trainer, error);
 }
 
+/* A record of step 0 tells that those before it are of another training. */
+static void log_beginning(struct trainer *trainer)
+{
+    static const char *const names[] = {"time"};
+    const double now = seconds_since_1970();
+
+    log_metric(trainer->log, trainer->settings->stage, 0, 1, names, &now);
+}
+
 static bool train_epochs(struct trainer *trainer, struct error *error)
 {
     const struct trainer_settings *settings = trainer->settings;
@@ -432,10 +491,13 @@ static bool train_epochs(struct trainer *trainer, struct error *error)
     bool fine = true;
 
     at->finished = at->finished || at->epoch >= settings->epochs;
+    if (at->step == 0)
+        log_beginning(trainer);
     if (trainer->validator && settings->validate_first && at->best_epoch < 0)
         fine = validate_epoch(trainer, error);
     while (fine && !at->finished) {
         packer_begin_epoch(trainer->packer, at->epoch);
+        begin_rate(trainer);
         while (fine && !at->finished && at->batch < packer_batch_count(trainer->packer)) {
             fine = train_step(trainer, error) && save_when_due(trainer, error);
             progress_update(progress, at->tokens, "epoch %lld, loss %.4f", (long long)at->epoch + 1,

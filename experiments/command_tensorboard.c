@@ -1,0 +1,66 @@
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "core/file.h"
+#include "core/interrupt.h"
+#include "experiments/command.h"
+#include "experiments/tensorboard.h"
+
+static int is_visible(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+/* Of a study, its trials, as far as they have begun. */
+static bool write_trials(const char *trials, int *files, struct error *error)
+{
+    struct dirent **entries;
+    const int count = scandir(trials, &entries, is_visible, versionsort);
+    bool done = count >= 0 || error_system(error, trials, "cannot read this", NULL);
+    for (int i = 0; i < count; i++) {
+        int found = 0;
+        char *folder = path_format("%s/%s", trials, entries[i]->d_name);
+        done = done && tensorboard_write(folder, &found, error);
+        *files += found;
+        free(folder);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+    return done;
+}
+
+static bool write_all(const char *folder, int *files, struct error *error)
+{
+    char *trials = path_format("%s/trials", folder), *manifest = path_format("%s/manifest.json", folder);
+    *files = 0;
+    const bool done = path_exists(trials) ? write_trials(trials, files, error)
+                      : path_exists(manifest)
+                          ? tensorboard_write(folder, files, error)
+                          : error_at(error, ERROR_RUN, folder, 0,
+                                     "holds neither a run nor a study: manifest.json is missing");
+    free(manifest);
+    free(trials);
+    return done;
+}
+
+bool command_tensorboard(const struct invocation *invocation, struct error *error)
+{
+    const char *folder = invocation->words[0];
+    int64_t seconds = 0;
+    int files = 0, before = 0;
+    bool done = option_integer(invocation, 0, 1, &seconds, error) && write_all(folder, &files, error);
+    if (done)
+        printf("%d file%s of events; tensorboard --logdir %s\n", files, files == 1 ? "" : "s", folder);
+    while (done && seconds > 0) {
+        fflush(stdout);
+        nanosleep(&(struct timespec){.tv_sec = seconds}, NULL);
+        before = files;
+        done = interrupt_check(error) && write_all(folder, &files, error);
+        if (done && files != before)
+            printf("%d files of events\n", files);
+    }
+    return done;
+}
