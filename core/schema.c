@@ -305,6 +305,8 @@ const struct schema_entry schema[] = {
     VERBATIM("experiment.sweep_list", "[]",
              "more trials of the study, one for each mapping of keys to values, such as {name: no-finetuning, "
              "finetune.method: none}; `name` names its folder")
+    STRING("experiment.reference", "null",
+           "the trial of a study that the others are compared with, by its name; null: the first")
     INTEGER("experiment.trials_at_once", "0", 0, 4096,
             "trials of a study that one process runs at a time; 0: as many as threads, 1 on a GPU")
 

@@ -2,46 +2,26 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "experiments/csv.h"
 #include "experiments/report.h"
-
-/* As RFC 4180 has it: in quotes where it must be. */
-static void write_field(FILE *stream, const char *text)
-{
-    const bool quoted = strpbrk(text, ",\"\r\n") != NULL;
-    fputs(quoted ? "\"" : "", stream);
-    for (; *text != '\0'; text++) {
-        if (*text == '"')
-            fputc('"', stream);
-        fputc(*text, stream);
-    }
-    fputs(quoted ? "\"" : "", stream);
-}
-
-static void write_number(FILE *stream, const json_t *value)
-{
-    if (json_is_integer(value))
-        fprintf(stream, "%lld", (long long)json_integer_value(value));
-    else if (json_is_number(value))
-        fprintf(stream, "%.17g", json_number_value(value));
-}
 
 static void begin_line(FILE *stream, const json_t *record, const char *by, const char *group,
                        const char *measure)
 {
     static const char *const keys[] = {"recommender", "arm"};
     if (json_has(record, "rows")) {
-        write_field(stream, json_text_at(record, "rows"));
+        csv_write_text(stream, json_text_at(record, "rows"));
     } else {
         for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-            write_field(stream, json_text_at(record, keys[i]));
+            csv_write_text(stream, json_text_at(record, keys[i]));
             fputc(',', stream);
         }
-        write_number(stream, json_object_get(record, "k"));
+        csv_write_number(stream, json_object_get(record, "k"));
     }
     const char *const fields[] = {by, group, measure};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         fputc(',', stream);
-        write_field(stream, fields[i]);
+        csv_write_text(stream, fields[i]);
     }
     fputc(',', stream);
 }
@@ -55,11 +35,11 @@ static void write_exposure(FILE *stream, const json_t *record)
     {
         begin_line(stream, record, "", "", measure);
         if (json_is_object(value)) {
-            write_number(stream, json_object_get(value, "mean"));
+            csv_write_number(stream, json_object_get(value, "mean"));
             fputc(',', stream);
-            write_number(stream, json_object_get(value, "deviation"));
+            csv_write_number(stream, json_object_get(value, "deviation"));
         } else {
-            write_number(stream, value);
+            csv_write_number(stream, value);
         }
         fputc('\n', stream);
     }
@@ -81,7 +61,7 @@ static void write_groups(FILE *stream, const struct report *report, const json_t
             json_array_foreach(series, place, value)
             {
                 begin_line(stream, record, by, json_text_at(json_array_get(names, place), "name"), measure);
-                write_number(stream, value);
+                csv_write_number(stream, value);
                 fputs(fit ? ",\n" : "\n", stream);
             }
         }

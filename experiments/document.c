@@ -6,18 +6,58 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "experiments/document_latex.h"
 
+/* Dark on white, for a phone, a screen and paper. Tables scroll in a box of their own, whose shadows tell that there is more,
+ * and their first column stays. */
 static const char style[] =
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 "
-    "auto;padding:1rem;color:#1a1a1a;background:#fff}"
-    "h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2rem;border-bottom:1px solid "
-    "#ccc}h3{font-size:1.05rem}"
-    ".wide{overflow-x:auto}table{border-collapse:collapse;margin:.75rem 0;font-size:.9rem}"
-    "th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;white-space:nowrap}"
-    "th{background:#f3f3f3}td.number{text-align:right;font-variant-numeric:tabular-nums}"
-    "details{margin:.5rem 0}summary{cursor:pointer}"
-    "figure{margin:1rem 0}svg{max-width:100%;height:auto}figcaption{font-size:.85rem;color:#555}"
-    "@media print{body{max-width:none;font-size:11pt}h2{break-after:avoid}table,figure{break-inside:avoid}}";
+    "html{-webkit-text-size-adjust:100%}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:0 auto;padding:1rem;color:#1a1a1a;"
+    "background:#fff;overflow-wrap:break-word}"
+    "h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0 1rem}"
+    "h2{font-size:1.25rem;margin:2.25rem 0 .75rem;border-bottom:1px solid #bbb}"
+    "h3{font-size:1.05rem;margin:1.5rem 0 .5rem}"
+    "a{color:#1f5fa8}nav{border:1px solid #ddd;border-radius:4px;padding:.5rem .75rem;font-size:.95rem}"
+    "nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.1rem;list-style:none;margin:0;padding:0}"
+    "nav a{display:inline-block;padding:.2rem 0}"
+    ".wide{overflow-x:auto;margin:.75rem 0;background:linear-gradient(90deg,#fff 2rem,#fff0),"
+    "linear-gradient(270deg,#fff 2rem,#fff0) 100% 0,linear-gradient(90deg,#0003,#0000),"
+    "linear-gradient(270deg,#0003,#0000) 100% 0;background-repeat:no-repeat;"
+    "background-size:3rem 100%,3rem 100%,.7rem 100%,.7rem "
+    "100%;background-attachment:local,local,scroll,scroll}"
+    "table{border-collapse:collapse;font-size:.9rem}"
+    "th,td{padding:.3rem .6rem;border-bottom:1px solid "
+    "#ddd;text-align:left;vertical-align:top;white-space:nowrap}"
+    "th{border-bottom:2px solid #888;vertical-align:bottom}"
+    "td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}"
+    "td.text{white-space:normal;min-width:15rem}"
+    "th:first-child,td:first-child{position:sticky;left:0;background:#fff;border-right:1px solid "
+    "#ddd;padding-left:0}"
+    "details{margin:.75rem 0}summary{cursor:pointer;color:#1f5fa8;padding:.3rem 0}"
+    "figure{margin:1rem 0}figure svg{width:100%;max-width:36rem;height:auto;display:block}"
+    "figcaption{font-size:.9rem;color:#444}"
+    "@media(max-width:40rem){body{padding:.75rem}th,td{padding:.3rem .45rem}"
+    "th:first-child,td:first-child{max-width:36vw;min-width:5rem;white-space:normal;overflow-wrap:anywhere}}"
+    "@media print{@page{size:A4;margin:14mm "
+    "12mm}body{max-width:none;padding:0;font-size:10pt}nav{display:none}"
+    "h2,h3,summary{break-after:avoid}figure{break-inside:avoid}figure svg{max-width:130mm}"
+    ".wide{overflow:visible;background:none}table{font-size:7.5pt;max-width:100%}"
+    "th,td{white-space:normal;padding:.15rem .35rem}td.number{white-space:nowrap}td.text{min-width:0}"
+    "th:first-child,td:first-child{position:static;border-right:0}"
+    "tr{break-inside:avoid}thead{display:table-header-group}summary{list-style:none}"
+    "details::details-content{content-visibility:visible;display:block;height:auto}}";
+
+/* For browsers whose style cannot open what is folded when the page is printed. */
+static const char script[] =
+    "addEventListener('beforeprint',()=>document.querySelectorAll('details').forEach(d=>d.open=true))";
+
+/* Sections of a page, listed at its head. */
+struct document_contents {
+    FILE *stream;
+    size_t place; /* in the page: after the title */
+    int count;
+    char section[64]; /* anchor of the last heading of the second level */
+};
 
 static void write_html(FILE *stream, const char *text)
 {
@@ -65,9 +105,12 @@ void document_begin(const struct document *document, const char *title)
                 "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                 "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
         write_html(document->stream, title);
-        fprintf(document->stream, "</title>\n<style>%s</style>\n</head>\n<body>\n", style);
+        fprintf(document->stream, "</title>\n<style>%s</style>\n<script>%s</script>\n</head>\n<body>\n",
+                style, script);
     }
     document_heading(document, 1, "%s", title);
+    if (document->contents != NULL && fflush(document->stream) == 0)
+        document->contents->place = (size_t)ftell(document->stream);
 }
 
 void document_end(const struct document *document)
@@ -76,27 +119,67 @@ void document_end(const struct document *document)
         fputs("</body>\n</html>\n", document->stream);
 }
 
+/* Letters and digits of the text, with '-' between them; that of the section before it below the second level. */
+static void write_anchor(char anchor[160], const char *section, const char *text)
+{
+    int length = snprintf(anchor, 160, "%s", section);
+    bool gap = length > 0;
+    for (; *text != '\0' && length < 150; text++) {
+        if (!isalnum((unsigned char)*text)) {
+            gap = length > 0;
+            continue;
+        }
+        if (gap)
+            anchor[length++] = '-';
+        anchor[length++] = (char)tolower((unsigned char)*text);
+        gap = false;
+    }
+    anchor[length] = '\0';
+}
+
+static void write_html_heading(const struct document *document, int level, const char *text)
+{
+    struct document_contents *contents = document->contents;
+    if (contents == NULL || level == 1) {
+        fprintf(document->stream, "<h%d>", level);
+    } else {
+        char anchor[160];
+        write_anchor(anchor, level > 2 ? contents->section : "", text);
+        fprintf(document->stream, "<h%d id=\"%s\">", level, anchor);
+        if (level == 2) {
+            snprintf(contents->section, sizeof contents->section, "%.63s", anchor);
+            fprintf(contents->stream, "<li><a href=\"#%s\">", anchor);
+            write_html(contents->stream, text);
+            fputs("</a></li>\n", contents->stream);
+            contents->count++;
+        }
+    }
+    write_html(document->stream, text);
+    fprintf(document->stream, "</h%d>\n", level);
+}
+
 void document_heading(const struct document *document, int level, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     char *text = format_text(format, arguments);
     va_end(arguments);
-    if (document->format == DOCUMENT_HTML)
-        fprintf(document->stream, "<h%d>", level);
-    else if (document->format == DOCUMENT_MARKDOWN)
-        fprintf(document->stream, "%.*s ", level, "######");
-    write_text(document, text);
-    if (document->format == DOCUMENT_HTML)
-        fprintf(document->stream, "</h%d>\n", level);
-    else
+    if (document->format == DOCUMENT_HTML) {
+        write_html_heading(document, level, text);
+    } else if (document->format != DOCUMENT_LATEX) {
+        if (document->format == DOCUMENT_MARKDOWN)
+            fprintf(document->stream, "%.*s ", level, "######");
+        write_text(document, text);
         fputs("\n\n", document->stream);
+    }
     free(text);
 }
 
 void document_paragraph(const struct document *document, const char *format, ...)
 {
     va_list arguments;
+    if (document->format == DOCUMENT_LATEX)
+        return;
     va_start(arguments, format);
     char *text = format_text(format, arguments);
     va_end(arguments);
@@ -109,6 +192,8 @@ void document_paragraph(const struct document *document, const char *format, ...
 
 void document_fold_begin(const struct document *document, const char *summary)
 {
+    if (document->format == DOCUMENT_LATEX)
+        return;
     if (document->format == DOCUMENT_TEXT) {
         document_paragraph(document, "%s", summary);
         return;
@@ -120,7 +205,7 @@ void document_fold_begin(const struct document *document, const char *summary)
 
 void document_fold_end(const struct document *document)
 {
-    if (document->format != DOCUMENT_TEXT)
+    if (document->format == DOCUMENT_HTML || document->format == DOCUMENT_MARKDOWN)
         fputs("</details>\n\n", document->stream);
 }
 
@@ -203,26 +288,73 @@ static void write_cell_as_markdown(const struct document *document, const struct
         fputs(i + 1 == table->columns ? "|---|\n" : "|---", document->stream);
 }
 
+/* Whether every cell of the column below its head that is not empty is a number. */
+bool table_is_number_column(const struct table *table, int column)
+{
+    bool any = false;
+    for (int i = column + table->columns; i < table->count; i += table->columns) {
+        const char *cell = table->cells[i];
+        if (strcmp(cell, " ") == 0 || strcmp(cell, "-") == 0)
+            continue;
+        if (!is_number(cell))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
 static void write_cell_as_html(const struct document *document, const struct table *table, int index)
 {
-    bool head = index < table->columns;
-    fputs(index % table->columns == 0 ? "<tr>" : "", document->stream);
-    fputs(head                             ? "<th>"
-          : is_number(table->cells[index]) ? "<td class=\"number\">"
-                                           : "<td>",
-          document->stream);
-    write_html(document->stream, table->cells[index]);
-    fputs(head ? "</th>" : "</td>", document->stream);
-    fputs((index + 1) % table->columns == 0 ? "</tr>\n" : "", document->stream);
+    enum { LONG_TEXT = 40 };
+    const char *cell = table->cells[index], *tag = index < table->columns ? "th" : "td";
+    const bool first = index % table->columns == 0, last = (index + 1) % table->columns == 0;
+    const char *kind = (index < table->columns ? table_is_number_column(table, index) : is_number(cell))
+                           ? " class=\"number\""
+                       : !first && text_width(cell) > LONG_TEXT ? " class=\"text\""
+                                                                : "";
+    fprintf(document->stream, "%s%s<%s%s>",
+            index == 0                ? "<thead>"
+            : index == table->columns ? "<tbody>"
+                                      : "",
+            first ? "<tr>" : "", tag, kind);
+    write_html(document->stream, cell);
+    fprintf(document->stream, "</%s>%s%s", tag, last ? "</tr>\n" : "",
+            index + 1 == table->columns ? "</thead>\n"
+            : index + 1 == table->count ? "</tbody>"
+                                        : "");
+}
+
+void table_discard(struct table *table)
+{
+    for (int i = 0; i < table->count; i++)
+        free(table->cells[i]);
+    free(table->cells);
+    *table = (struct table){.name = table->name, .columns = table->columns};
+}
+
+/* The name of a file is part of tables/NAME.tex. */
+static void save_as_latex(const struct document *document, const struct table *table)
+{
+    char *text = NULL, *path = path_format("%s/tables/%s.tex", document->folder, table->name);
+    size_t length = 0;
+    FILE *stream = open_memstream(&text, &length);
+    if (stream != NULL)
+        document_write_latex(stream, table);
+    if (stream == NULL || fclose(stream) != 0 || !file_write(path, text, length, document->error))
+        *document->incomplete = true;
+    free(text);
+    free(path);
 }
 
 void document_table(const struct document *document, struct table *table)
 {
-    bool html = document->format == DOCUMENT_HTML;
+    const bool html = document->format == DOCUMENT_HTML, latex = document->format == DOCUMENT_LATEX;
     if (table->incomplete)
         *document->incomplete = true;
-    fputs(html ? "<div class=\"wide\"><table>\n" : "", document->stream);
-    for (int i = 0; i < table->count; i++) {
+    else if (latex && table->name != NULL)
+        save_as_latex(document, table);
+    fputs(html ? "<div class=\"wide\" tabindex=\"0\"><table>\n" : "", document->stream);
+    for (int i = 0; !latex && i < table->count; i++) {
         if (html)
             write_cell_as_html(document, table, i);
         else if (document->format == DOCUMENT_MARKDOWN)
@@ -230,9 +362,60 @@ void document_table(const struct document *document, struct table *table)
         else
             write_cell_as_text(document, table, i);
     }
-    fputs(html ? "</table></div>\n" : "\n", document->stream);
-    for (int i = 0; i < table->count; i++)
-        free(table->cells[i]);
-    free(table->cells);
-    *table = (struct table){.columns = table->columns};
+    fputs(html ? "</table></div>\n" : latex ? "" : "\n", document->stream);
+    table_discard(table);
+}
+
+/* The page with the list of its sections behind the title, where there are several. */
+static char *join_contents(const char *text, size_t *length, const struct document_contents *contents,
+                           const char *list)
+{
+    enum { FEWEST = 4 };
+    char *page = contents->count < FEWEST
+                     ? path_format("%s", text)
+                     : path_format("%.*s<nav aria-label=\"Contents\"><ul>\n%s</ul></nav>\n%s",
+                                   (int)contents->place, text, list, text + contents->place);
+    *length = strlen(page);
+    return page;
+}
+
+/* The folder of the tables of LaTeX must be there. */
+static bool create_tables(const char *folder, struct error *error)
+{
+    char *path = path_format("%s/tables", folder);
+    const bool done = folder_create(path, error);
+    free(path);
+    return done;
+}
+
+bool document_save(const char *folder, const char *name, enum document_format format, document_writer *write,
+                   const void *subject, struct error *error)
+{
+    char *text = NULL, *list = NULL, *path = path_format("%s/%s", folder, name);
+    size_t length = 0, list_length = 0;
+    bool incomplete = false;
+    struct document_contents contents = {.stream = open_memstream(&list, &list_length)};
+    struct document document = {.stream = open_memstream(&text, &length),
+                                .format = format,
+                                .folder = folder,
+                                .incomplete = &incomplete,
+                                .contents = &contents,
+                                .error = error};
+    bool done = document.stream != NULL && contents.stream != NULL &&
+                (format != DOCUMENT_LATEX || create_tables(folder, error));
+    if (done)
+        write(subject, &document);
+    done = (document.stream == NULL || fclose(document.stream) == 0) &&
+           (contents.stream == NULL || fclose(contents.stream) == 0) && done && !incomplete;
+    if (!done)
+        error_memory(error, name, length, NULL);
+    if (done && format != DOCUMENT_LATEX) {
+        char *page = join_contents(text, &length, &contents, list);
+        done = file_write(path, page, length, error);
+        free(page);
+    }
+    free(path);
+    free(list);
+    free(text);
+    return done;
 }

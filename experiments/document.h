@@ -1,6 +1,6 @@
 /*
- * document.h: headings, paragraphs, tables and figures, written once and rendered as plain text, Markdown or
- * a self-contained HTML page.
+ * document.h: headings, paragraphs, tables and figures, written once and rendered as plain text, Markdown, a self-contained
+ * HTML page, or LaTeX, of which only the tables that have a name are kept, each as tables/NAME.tex.
  */
 #ifndef IDREC_EXPERIMENTS_DOCUMENT_H
 #define IDREC_EXPERIMENTS_DOCUMENT_H
@@ -8,14 +8,24 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum document_format { DOCUMENT_TEXT, DOCUMENT_MARKDOWN, DOCUMENT_HTML };
+#include "core/error.h"
 
+enum document_format { DOCUMENT_TEXT, DOCUMENT_MARKDOWN, DOCUMENT_HTML, DOCUMENT_LATEX };
+
+struct document_contents;
 struct document {
     FILE *stream;
     enum document_format format;
     const char *folder; /* figures are named relative to it */
-    bool *incomplete;   /* set where there was no memory for a table */
+    bool *incomplete;   /* set where there was no memory for a table, or a file could not be written */
+    struct document_contents *contents; /* NULL: the headings are not listed */
+    struct error *error;                /* of files; needed for LaTeX */
 };
+
+/* Writes folder/name with `write`, which gets `subject`. LaTeX has no file of its own; `name` then says what it is. */
+typedef void document_writer(const void *subject, const struct document *document);
+bool document_save(const char *folder, const char *name, enum document_format format, document_writer *write,
+                   const void *subject, struct error *error);
 
 /* Text goes in as it is: what the format reserves is escaped. */
 void document_begin(const struct document *document, const char *title);
@@ -33,6 +43,7 @@ void document_figure(const struct document *document, const char *file, const ch
 
 /* Cells fill row after row; the first row is the head. */
 struct table {
+    const char *name; /* of its LaTeX file, without .tex; NULL: it has none */
     int columns, count, capacity;
     char **cells;
     bool incomplete; /* there was no memory for a cell */
@@ -40,5 +51,6 @@ struct table {
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Writes the table and frees its cells. Cells that begin with a digit or a sign stand to the right. */
 void document_table(const struct document *document, struct table *table);
+void table_discard(struct table *table);
 
 #endif

@@ -9,9 +9,9 @@
 
 #include "core/file.h"
 
-bool plot_begin(struct plot *plot, const struct report *report, char *name, int height, struct error *error)
+bool plot_begin(struct plot *plot, const char *folder, char *name, int height, struct error *error)
 {
-    *plot = (struct plot){.report = report, .name = name};
+    *plot = (struct plot){.folder = folder, .name = name};
     plot->stream = open_memstream(&plot->script, &plot->length);
     if (plot->stream == NULL) {
         free(name);
@@ -23,11 +23,20 @@ bool plot_begin(struct plot *plot, const struct report *report, char *name, int 
         if (*c == '-' || *c == '.')
             *c = '_';
     fprintf(plot->stream,
-            "set terminal svg size 720,%d dynamic noenhanced font 'sans-serif,13' background rgb 'white' "
+            "set terminal svg size %d,%d dynamic noenhanced font 'sans-serif,14' background rgb 'white' "
             "name '%s'\n"
-            "set output '%s.svg.part'\nset key outside right top samplen 1.5\nset grid lc rgb '#dddddd'\n",
-            height, id, name);
+            "set output '%s.svg.part'\nset key outside top center horizontal samplen 1.5\n"
+            "set grid lc rgb '#dddddd'\n",
+            PLOT_WIDTH, height, id, name);
     return true;
+}
+
+void plot_write_text(FILE *stream, const char *text)
+{
+    fputc('\'', stream);
+    for (; *text != '\0'; text++)
+        fputs((char[]){*text, *text == '\'' ? '\'' : '\0', '\0'}, stream);
+    fputc('\'', stream);
 }
 
 /* Runs gnuplot in plots/. *found: false where there is none. */
@@ -56,7 +65,7 @@ static bool run_gnuplot(const char *folder, const char *script, bool *found, str
 
 bool plot_end(struct plot *plot, bool *found, struct error *error)
 {
-    char *folder = run_path(plot->report->run, "plots");
+    char *folder = path_format("%s/plots", plot->folder);
     char *script_name = path_format("%s.gnuplot", plot->name),
          *script = path_format("%s/%s", folder, script_name);
     char *part = path_format("%s/%s.svg.part", folder, plot->name),

@@ -2,18 +2,25 @@
 #ifndef IDREC_EXPERIMENTS_PLOT_H
 #define IDREC_EXPERIMENTS_PLOT_H
 
-#include "experiments/report.h"
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "core/error.h"
 
 /* A gnuplot script, its data inline, that draws plots/NAME.svg; kept beside the drawing as NAME.gnuplot. */
 struct plot {
-    const struct report *report;
+    const char *folder; /* of the run or the study */
     char *name, *script;
     size_t length;
     FILE *stream;
 };
 
-/* Takes `name` over. ids in the drawing begin with it, so that several can stand in one page. */
-bool plot_begin(struct plot *plot, const struct report *report, char *name, int height, struct error *error);
+/* Begins folder/plots/NAME; takes `name` over. ids in the drawing begin with it, so that several can stand in one page. It is
+ * PLOT_WIDTH wide, of which little is lost on a phone. */
+enum { PLOT_WIDTH = 480 };
+bool plot_begin(struct plot *plot, const char *folder, char *name, int height, struct error *error);
+/* A text of gnuplot in single quotes. */
+void plot_write_text(FILE *stream, const char *text);
 /* Draws and frees the plot. *found: false where there is no gnuplot. */
 bool plot_end(struct plot *plot, bool *found, struct error *error);
 /* Frees it without drawing. */

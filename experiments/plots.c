@@ -7,6 +7,7 @@
 #include "core/statistics.h"
 #include "experiments/arms.h"
 #include "experiments/plot.h"
+#include "experiments/report.h"
 
 static bool draw_arms(const struct report *report, const char *recommender, bool *found, struct error *error)
 {
@@ -15,7 +16,8 @@ static bool draw_arms(const struct report *report, const char *recommender, bool
     struct plot plot;
     if (arm_count < 2)
         return true;
-    if (!plot_begin(&plot, report, path_format("arms-%s", recommender), 120 + 36 * arm_count, error))
+    if (!plot_begin(&plot, report->run->folder, path_format("arms-%s", recommender), 120 + 36 * arm_count,
+                    error))
         return false;
     fprintf(plot.stream,
             "unset key\nset title '%s'\nset xlabel '%s on test'\nset yrange [%d.5:-0.5]\nset ytics (",
@@ -78,7 +80,7 @@ static bool draw_learning(const struct report *report, const char *recommender, 
     const char *arms[ARM_COUNT], *metric = config_string(config, "augment.select_metric");
     int arm_count = report_arm_names(report, recommender, arms), curves = 0;
     struct plot plot;
-    if (!plot_begin(&plot, report, path_format("learning-%s", recommender), 380, error))
+    if (!plot_begin(&plot, report->run->folder, path_format("learning-%s", recommender), 380, error))
         return false;
     fputs("$curves << END\n", plot.stream);
     for (int a = 0; a < arm_count; a++) {
@@ -108,7 +110,7 @@ static bool draw_popularity(const struct report *report, bool *found, struct err
     struct plot plot;
     if (count == 0)
         return true;
-    if (!plot_begin(&plot, report, path_format("popularity"), 360, error))
+    if (!plot_begin(&plot, report->run->folder, path_format("popularity"), 360, error))
         return false;
     fputs("$shares << END\n\"tenth\"", plot.stream);
     json_array_foreach(popularity, index, entry) fprintf(plot.stream, " \"%s\"", json_text_at(entry, "rows"));
@@ -120,7 +122,7 @@ static bool draw_popularity(const struct report *report, bool *found, struct err
     }
     fprintf(
         plot.stream,
-        "\nEND\nset key above\nset style data histograms\nset style fill solid 0.8 noborder\n"
+        "\nEND\nset style data histograms\nset style fill solid 0.8 noborder\n"
         "set xlabel 'tenth of the items, most popular first'\nset ylabel 'share of rows'\nset yrange [0:]\n"
         "plot for [i=2:%zu] $shares using i:xtic(1) title columnheader(i)\n",
         count + 1);

@@ -3,6 +3,7 @@
 #include "core/file.h"
 #include "experiments/arms.h"
 #include "experiments/plot.h"
+#include "experiments/report.h"
 
 /* The arms that the recommender is trained in; returns their number. */
 static int find_arms(const char *arms[ARM_COUNT], const struct report *report, const char *recommender)
@@ -39,14 +40,14 @@ static void write_table(FILE *stream, const struct report *report, const char *r
                 fputs(" NaN", stream);
         }
     }
-    fputs("\nEND\nset key above\nset yrange [0:]\n", stream);
+    fputs("\nEND\nset yrange [0:]\n", stream);
 }
 
 static bool draw_history(const struct report *report, const char *recommender, int arm_count, bool *found,
                          struct error *error)
 {
     struct plot plot;
-    if (!plot_begin(&plot, report, path_format("groups-%s", recommender), 340, error))
+    if (!plot_begin(&plot, report->run->folder, path_format("groups-%s", recommender), 340, error))
         return false;
     write_table(plot.stream, report, recommender, "history", "recall");
     fprintf(plot.stream,
@@ -61,7 +62,7 @@ static bool draw_exposure(const struct report *report, const char *recommender, 
                           struct error *error)
 {
     struct plot plot;
-    if (!plot_begin(&plot, report, path_format("exposure-%s", recommender), 340, error))
+    if (!plot_begin(&plot, report->run->folder, path_format("exposure-%s", recommender), 340, error))
         return false;
     write_table(plot.stream, report, recommender, "popularity", "exposure");
     fprintf(plot.stream,

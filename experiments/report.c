@@ -38,7 +38,7 @@ static void write_what_was_run(const struct report *report, const struct documen
         document_paragraph(
             document, "Mask augmented: synthetic rows are hidden from the rankings as well, which differs "
                       "between the arms.");
-    struct table table = {.columns = 7};
+    struct table table = {.name = "data", .columns = 7};
     static const char *const keys[] = {"name", "users", "items", "train", "validation", "test", "test_users"};
     enum { KEYS = sizeof keys / sizeof *keys };
     for (int i = 0; i < KEYS; i++)
@@ -102,8 +102,9 @@ static void write_reading_help(const struct document *document)
                   "five seeds, the whole interval lies above zero, and the corrected p is below 0.05.");
 }
 
-static void write_report(const struct report *report, const struct document *document)
+static void write_report(const void *subject, const struct document *document)
 {
+    const struct report *report = subject;
     document_begin(document, config_string(report->run->config, "name"));
     write_what_was_run(report, document);
     write_recommenders(report, document);
@@ -119,35 +120,16 @@ static void write_report(const struct report *report, const struct document *doc
     document_end(document);
 }
 
-static bool save_report(const struct report *report, enum document_format format, const char *name,
-                        struct error *error)
-{
-    char *text = NULL;
-    size_t length = 0;
-    bool incomplete = false;
-    struct document document = {.stream = open_memstream(&text, &length),
-                                .format = format,
-                                .folder = report->run->folder,
-                                .incomplete = &incomplete};
-    if (document.stream == NULL)
-        return error_memory(error, name, 0, NULL);
-    write_report(report, &document);
-    char *path = run_path(report->run, "%s", name);
-    bool done = fclose(document.stream) == 0 && !incomplete ? file_write(path, text, length, error)
-                                                            : error_memory(error, name, length, NULL);
-    free(path);
-    free(text);
-    return done;
-}
-
 bool stage_report(struct run *run, struct stage_cost *cost, struct error *error)
 {
     *cost = (struct stage_cost){0};
     struct report report;
     bool done =
         report_open(&report, run, error) && plots_draw(&report, &report.plotted, error) &&
-        audit_tables_write(&report, error) && save_report(&report, DOCUMENT_MARKDOWN, "report.md", error) &&
-        save_report(&report, DOCUMENT_HTML, "report.html", error) &&
+        audit_tables_write(&report, error) && report_tables_write(&report, error) &&
+        document_save(run->folder, "report.md", DOCUMENT_MARKDOWN, write_report, &report, error) &&
+        document_save(run->folder, "tables/*.tex", DOCUMENT_LATEX, write_report, &report, error) &&
+        document_save(run->folder, "report.html", DOCUMENT_HTML, write_report, &report, error) &&
         (!config_boolean(run->config, "report.tensorboard") || tensorboard_write(run->folder, NULL, error));
     report_close(&report);
     return done;

@@ -6,6 +6,7 @@
 
 #include "experiments/arms.h"
 #include "experiments/document.h"
+#include "experiments/fits.h"
 #include "experiments/run.h"
 
 /* results.json, and which metric leads: augment.select_metric at select_k where it was evaluated, else the
@@ -13,9 +14,12 @@
 struct report {
     const struct run *run;
     json_t *results;
-    char metric[32];
+    char metric[METRIC_NAME_SIZE];
     bool plotted;
 };
+/* The metric that leads. */
+void report_leading_metric(char metric[METRIC_NAME_SIZE], const struct config *config);
+int64_t report_cut_of(const struct config *config);
 bool report_open(struct report *report, const struct run *run, struct error *error);
 void report_close(struct report *report);
 
@@ -47,6 +51,10 @@ bool plots_draw_audit(const struct report *report, const char *recommender, bool
 
 /* audit_tables.c: tables/audit.csv and tables/synthetic.csv, all values of the audit, one a line. */
 bool audit_tables_write(const struct report *report, struct error *error);
+/* report_csv.c: tables/runs.csv, comparisons.csv, selection.csv and cost.csv: results.json as tables. */
+bool report_tables_write(const struct report *report, struct error *error);
+/* The candidates of every recommender's choice on validation, with {"recommender", "metric", "chosen"}; a new reference. */
+json_t *report_candidates(const json_t *results);
 /* The groups of a way of grouping, [{"name", ...}]; the record of an arm at the largest cut; its entry of a way of grouping
  * (that of a set of rows likewise). NULL where there are none. */
 const json_t *report_audit_groups(const struct report *report, const char *by);

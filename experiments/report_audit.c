@@ -73,7 +73,9 @@ static void exposure_table(const struct report *report, const struct document *d
 {
     const char *arms[ARM_COUNT];
     const int arm_count = report_names(report, "arm", arms, ARM_COUNT);
-    struct table table = {.columns = COMPACT + 3};
+    char name[96];
+    snprintf(name, sizeof name, "audit-%s", recommender);
+    struct table table = {.name = name, .columns = COMPACT + 3};
     char rules[REPORT_RULES_SIZE];
     report_rules(report, rules);
     table_cell(&table, "%s, k = %lld%s", recommender, (long long)report_largest_cut(report), rules);
@@ -186,7 +188,7 @@ static void rows_tables(const struct report *report, const struct document *docu
         EXPOSURE_LIFT, EXPOSURE_TAIL_SHARE, EXPOSURE_TAIL_COVERAGE, EXPOSURE_PARITY};
     enum { METRICS = sizeof metrics / sizeof *metrics };
     const json_t *audit = json_object_get(report->results, "audit"), *set;
-    struct table table = {.columns = METRICS + 3};
+    struct table table = {.name = "synthetic", .columns = METRICS + 3};
     size_t index;
     if (json_array_size(json_object_get(audit, "rows")) < 2)
         return;

@@ -24,7 +24,11 @@ bool json_has(const json_t *object, const char *key)
 
 int64_t report_largest_cut(const struct report *report)
 {
-    const struct config *config = report->run->config;
+    return report_cut_of(report->run->config);
+}
+
+int64_t report_cut_of(const struct config *config)
+{
     int64_t largest = 0;
     for (int i = 0; i < (int)config_length(config, "evaluate.k"); i++)
         if (config_integer(config, "evaluate.k[%d]", i) > largest)
@@ -42,17 +46,15 @@ static bool is_evaluated(const struct config *config, const char *metric, int64_
     return has_metric && has_cut;
 }
 
-/* The metric of the choice, where it was evaluated on test as well. */
-static void choose_metric(struct report *report)
+void report_leading_metric(char label[METRIC_NAME_SIZE], const struct config *config)
 {
-    const struct config *config = report->run->config;
     const char *metric = config_string(config, "augment.select_metric");
     int64_t cut = config_integer(config, "augment.select_k");
     if (!is_evaluated(config, metric, cut)) {
         metric = config_string(config, "evaluate.metrics[0]");
-        cut = report_largest_cut(report);
+        cut = report_cut_of(config);
     }
-    metric_label(report->metric, metric_from_name(metric), cut);
+    metric_label(label, metric_from_name(metric), cut);
 }
 
 bool report_open(struct report *report, const struct run *run, struct error *error)
@@ -67,7 +69,7 @@ bool report_open(struct report *report, const struct run *run, struct error *err
     free(path);
     if (report->results == NULL)
         return false;
-    choose_metric(report);
+    report_leading_metric(report->metric, run->config);
     return true;
 }
 

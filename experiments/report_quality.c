@@ -24,7 +24,7 @@ static void add_line(struct table *table, const char *what, const json_t *object
 static void overview_table(const struct document *document, const json_t *quality)
 {
     const json_t *duplicates = json_object_get(quality, "duplicates");
-    struct table table = {.columns = 4};
+    struct table table = {.name = "quality", .columns = 4};
     table_cell(&table, "measure");
     table_cell(&table, "value");
     table_cell(&table, "against");
@@ -52,7 +52,9 @@ static void overview_table(const struct document *document, const json_t *qualit
 
 static void ranges_table(const struct document *document, const json_t *ranges, const char *name, bool truth)
 {
-    struct table table = {.columns = truth ? 5 : 4};
+    char file[32];
+    snprintf(file, sizeof file, "quality-by-%s", name);
+    struct table table = {.name = file, .columns = truth ? 5 : 4};
     const json_t *range;
     size_t index;
     table_cell(&table, "%s", name);

@@ -85,7 +85,7 @@ void report_recommenders(const struct report *report, const struct document *doc
         label_count = metric_labels(report, false, labels, LABELS_MAXIMUM);
     const char *names[REPORT_NAMES_MAXIMUM];
     const int count = sorted_names(report, names);
-    struct table table = {.columns = label_count + 3};
+    struct table table = {.name = "recommenders", .columns = label_count + 3};
     report_rules(report, rules);
     table_cell(&table, "recommender, by %s%s", report->metric, rules);
     for (int i = 0; i < label_count; i++)
@@ -105,7 +105,9 @@ void report_all_cuts(const struct report *report, const struct document *documen
     const int arm_count = report_arm_names(report, recommender, arms);
     if (config_length(report->run->config, "evaluate.k") < 2)
         return;
-    struct table table = {.columns = arm_count + 1};
+    char name[96];
+    snprintf(name, sizeof name, "cuts-%s", recommender);
+    struct table table = {.name = name, .columns = arm_count + 1};
     table_cell(&table, "%s, all cuts", recommender);
     for (int a = 0; a < arm_count; a++)
         table_cell(&table, "%s", arms[a]);
@@ -173,7 +175,7 @@ void report_settings(const struct report *report, const struct document *documen
     describe_split(report, document);
     if (json_array_size(entries) == 0)
         return;
-    struct table table = {.columns = 2};
+    struct table table = {.name = "settings", .columns = 2};
     table_cell(&table, "recommender");
     table_cell(&table, "settings that it reads%s",
                json_has(report->results, "tuning") ? ", before tuning" : "");

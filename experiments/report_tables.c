@@ -5,7 +5,9 @@
 static void selection_table(const struct report *report, const struct document *document,
                             const json_t *selection)
 {
-    struct table table = {.columns = 4};
+    char name[96];
+    snprintf(name, sizeof name, "selection-%s", json_text_at(selection, "recommender"));
+    struct table table = {.name = name, .columns = 4};
     char rules[REPORT_RULES_SIZE];
     report_rules(report, rules);
     table_cell(&table, "%s%s", json_text_at(selection, "recommender"), rules);
@@ -69,7 +71,7 @@ static void truth_table(const struct report *report, const struct document *docu
     document_paragraph(document,
                        "The data are artificial, so it is known which items a user truly prefers. Share of "
                        "the rows that are truly preferred:");
-    struct table table = {.columns = 5};
+    struct table table = {.name = "truth", .columns = 5};
     static const char *const head[] = {"recommender", "rows", "synthetic", "control.random",
                                        "control.popularity"};
     for (size_t i = 0; i < sizeof head / sizeof *head; i++)
@@ -95,7 +97,7 @@ void report_generation(const struct report *report, const struct document *docum
                        "Counts of generation and of the filters. in_test counts accepted rows that equal a "
                        "test pair: they are reported and never filtered, for a filter that knew them would "
                        "leak the test.");
-    struct table table = {.columns = 2};
+    struct table table = {.name = "generation", .columns = 2};
     table_cell(&table, "counter");
     table_cell(&table, "rows");
     add_counts(&table, generation, "");
@@ -108,7 +110,7 @@ void report_generation(const struct report *report, const struct document *docum
 
 void report_cost(const struct report *report, const struct document *document)
 {
-    struct table table = {.columns = 6};
+    struct table table = {.name = "cost", .columns = 6};
     static const char *const head[] = {"stage",    "seconds",          "device",
                                        "tokens/s", "peak memory, MiB", "of the GPU, MiB"};
     for (size_t i = 0; i < sizeof head / sizeof *head; i++)

@@ -56,8 +56,8 @@ static struct sweep_trial *add_trial(struct sweep *sweep, const char *place, str
 static bool add_setting(const struct sweep *sweep, struct sweep_trial *trial, const char *place,
                         const char *key, const struct yaml_node *value, struct error *error)
 {
-    static const char *const refused[] = {"name",   "output", "extends",
-                                          grid_key, list_key, "experiment.trials_at_once"};
+    static const char *const refused[] = {
+        "name", "output", "extends", grid_key, list_key, "experiment.trials_at_once", "experiment.reference"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (strcmp(key, refused[i]) == 0 || strcmp(key, "experiment") == 0)
             return config_complain(sweep->config, place, error,
@@ -279,13 +279,24 @@ static bool read_tree(struct yaml_node **root, const struct sweep *sweep, const 
                                               : "mapping of keys to lists of their values"));
 }
 
+static bool find_reference(struct sweep *sweep, struct error *error)
+{
+    const char *name = config_string(sweep->config, "experiment.reference");
+    sweep->reference = name == NULL ? 0 : sweep_find(sweep, name);
+    return sweep->reference >= 0 ||
+           config_complain(sweep->config, "experiment.reference", error,
+                           "%s is no trial of the study; the first is %s", name,
+                           sweep->trial_count > 0 ? sweep->trials[0].name
+                                                  : "missing: experiment.sweep declares none");
+}
+
 static bool expand(struct sweep *sweep, struct error *error)
 {
     struct yaml_node *grid = NULL, *list = NULL;
     const bool done = read_tree(&grid, sweep, grid_key, YAML_MAPPING, error) &&
                       read_tree(&list, sweep, list_key, YAML_LIST, error) &&
                       expand_grid(sweep, grid, error) && expand_list(sweep, list, error) &&
-                      collect_keys(sweep, error) && name_trials(sweep, error);
+                      collect_keys(sweep, error) && name_trials(sweep, error) && find_reference(sweep, error);
     yaml_tree_free(grid);
     yaml_tree_free(list);
     return done;
@@ -357,7 +368,7 @@ int sweep_find(const struct sweep *sweep, const char *name)
 
 bool sweep_trial_config(struct config **config, const struct sweep *sweep, int trial, struct error *error)
 {
-    enum { OWN = 5 };
+    enum { OWN = 6 };
     const struct sweep_trial *chosen = &sweep->trials[trial];
     const size_t count = (size_t)chosen->setting_count;
     struct config_setting *settings = calloc(count + OWN, sizeof *settings);
@@ -371,6 +382,7 @@ bool sweep_trial_config(struct config **config, const struct sweep *sweep, int t
         const struct config_setting own[OWN] = {{"experiment.sweep", "{}", NULL, 0},
                                                 {"experiment.sweep_list", "[]", NULL, 0},
                                                 {"experiment.trials_at_once", "0", NULL, 0},
+                                                {"experiment.reference", "null", NULL, 0},
                                                 {"output", folder, NULL, 0},
                                                 {"name", name, NULL, 0}};
         for (size_t i = 0; i < count; i++)

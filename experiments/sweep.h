@@ -29,6 +29,7 @@ struct sweep {
         [SWEEP_KEYS_MAXIMUM]; /* every key that a trial sets, in the order of the file; borrowed of trials */
     int trial_count;
     struct sweep_trial *trials;
+    int reference; /* the trial that the others are compared with */
 };
 
 bool sweep_is_declared(const struct config *config);

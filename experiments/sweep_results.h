@@ -1,6 +1,6 @@
 /*
- * sweep_results.h: what a study ends with: results.json, report.md and report.html in its folder. They hold nothing that
- * depends on who did which trial when.
+ * sweep_results.h: what a study ends with: results.json, and what sweep_report.h makes of it, in its folder. results.json holds
+ * nothing that depends on who did which trial when.
  */
 #ifndef IDREC_EXPERIMENTS_SWEEP_RESULTS_H
 #define IDREC_EXPERIMENTS_SWEEP_RESULTS_H
@@ -12,8 +12,8 @@
 /* config.yaml of the study. Waits for other processes that write into the study's folder, as the next does. */
 bool sweep_config_write(const struct sweep *sweep, struct error *error);
 /* results.json: {"study", "trials": [{"trial", "folder", "settings", "state", "recommenders": [{"recommender", "arm", "seeds",
- * "validation": {METRIC: mean over the seeds}, "test": {...}, "test_deviation": {...}}]}]}, and the reports. A failed trial
- * has a "reason" and no recommenders. */
+ * "validation": {METRIC: mean over the seeds}, "test": {...}, "test_deviation": {...}}]}],
+ * and what sweep_compare.h adds}, and the report. A failed trial has a "reason" and no recommenders. */
 bool sweep_results_write(const struct sweep *sweep, struct error *error);
 /* The table of the report, from results.json. */
 bool sweep_results_print(const struct sweep *sweep, FILE *stream, struct error *error);

@@ -1,0 +1,21 @@
+/*
+ * csv.h: records as comma-separated values (RFC 4180), for programs: all digits, and nothing where there is no value.
+ */
+#ifndef IDREC_EXPERIMENTS_CSV_H
+#define IDREC_EXPERIMENTS_CSV_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "core/error.h"
+
+/* In quotes where it must be. */
+void csv_write_text(FILE *stream, const char *text);
+/* Nothing where it is no number. */
+void csv_write_number(FILE *stream, const json_t *value);
+
+/* Writes an array of objects to `path`, a line each. A column is a key of any of them; a member of an object within is
+ * "KEY.MEMBER", an interval [low, high] has two columns, "KEY.low" and "KEY.high", other arrays are left out. */
+bool csv_write_records(const char *path, const json_t *records, struct error *error);
+
+#endif

@@ -1,0 +1,137 @@
+#include "experiments/report_comparison.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "experiments/report.h"
+
+static bool read_interval(double interval[2], const json_t *comparison, const char *key)
+{
+    const json_t *pair = json_object_get(comparison, key);
+    for (size_t i = 0; i < 2; i++)
+        interval[i] = json_number_value(json_array_get(pair, i));
+    return json_array_size(pair) == 2;
+}
+
+bool comparison_is_same(const json_t *comparison)
+{
+    return json_has(comparison, "difference") && json_number_at(comparison, "difference") == 0 &&
+           !json_has(comparison, "ci95");
+}
+
+static void add_gain(struct table *table, const json_t *comparison)
+{
+    double interval[2];
+    if (json_has(comparison, "relative_gain"))
+        table_cell(table, "%+.2f %%", 100 * json_number_at(comparison, "relative_gain"));
+    else
+        table_cell(table, " ");
+    if (read_interval(interval, comparison, "ci95"))
+        table_cell(table, "[%+.2f, %+.2f] %%", 100 * interval[0], 100 * interval[1]);
+    else
+        table_cell(table, comparison_is_same(comparison) ? "same results" : " ");
+}
+
+static void add_effect_size(struct table *table, const json_t *comparison)
+{
+    double interval[2];
+    if (!json_has(comparison, "effect_size"))
+        table_cell(table, " ");
+    else if (read_interval(interval, comparison, "effect_size_ci95"))
+        table_cell(table, "%+.3f [%+.3f, %+.3f]", json_number_at(comparison, "effect_size"), interval[0],
+                   interval[1]);
+    else
+        table_cell(table, "%+.3f", json_number_at(comparison, "effect_size"));
+}
+
+static void add_p(struct table *table, const json_t *comparison)
+{
+    if (!json_has(comparison, "p_holm"))
+        table_cell(table, " ");
+    else if (json_number_at(comparison, "p_holm") < 0.001)
+        table_cell(table, "< 0.001");
+    else
+        table_cell(table, "%.3f", json_number_at(comparison, "p_holm"));
+}
+
+/* In per cent of what it is held against. */
+static void add_detectable(struct table *table, const json_t *comparison)
+{
+    const double against = json_number_at(comparison, "against_mean");
+    if (json_has(comparison, "detectable_difference") && against > 0)
+        table_cell(table, "%.2f %%", 100 * json_number_at(comparison, "detectable_difference") / against);
+    else
+        table_cell(table, " ");
+}
+
+void comparison_add_heads(struct table *table, const char *metric)
+{
+    table_cell(table, "gain, %s", metric);
+    table_cell(table, "95 %% interval");
+    table_cell(table, "effect size");
+    table_cell(table, "p (Holm)");
+    table_cell(table, "detectable");
+}
+
+void comparison_add_cells(struct table *table, const json_t *comparison)
+{
+    add_gain(table, comparison);
+    add_effect_size(table, comparison);
+    add_p(table, comparison);
+    add_detectable(table, comparison);
+}
+
+void comparison_add_short_heads(struct table *table, const char *what)
+{
+    table_cell(table, "%s", what);
+    table_cell(table, "95 %% interval");
+    table_cell(table, "p (Holm)");
+}
+
+void comparison_add_short_cells(struct table *table, const json_t *comparison)
+{
+    add_gain(table, comparison);
+    add_p(table, comparison);
+}
+
+enum { FEWEST_SEEDS = 5 };
+
+int comparison_verdict(const json_t *comparison)
+{
+    double interval[2];
+    if (!read_interval(interval, comparison, "ci95") || json_number_at(comparison, "seeds") < FEWEST_SEEDS ||
+        !json_has(comparison, "p_holm") || !(json_number_at(comparison, "p_holm") < 0.05))
+        return 0;
+    return interval[0] > 0 ? 1 : interval[1] < 0 ? -1 : 0;
+}
+
+const char *comparison_verb(const json_t *comparison)
+{
+    double interval[2];
+    const bool known = read_interval(interval, comparison, "ci95"), worse = known && interval[1] < 0;
+    const int verdict = comparison_verdict(comparison);
+    if (!known || json_number_at(comparison, "seeds") < FEWEST_SEEDS)
+        return worse ? "seems to do worse than (too few seeds to be sure)"
+                     : "cannot be said to beat (too few seeds)";
+    if (!json_has(comparison, "p_holm"))
+        return worse ? "does worse, over users, than (no test over seeds)"
+                     : "cannot be said to beat (no test over seeds)";
+    return verdict > 0 ? "beats" : verdict < 0 ? "does worse than" : "does not beat";
+}
+
+void comparison_describe(char text[COMPARISON_TEXT_SIZE], const json_t *comparison)
+{
+    enum { SIZE = COMPARISON_TEXT_SIZE };
+    double interval[2];
+    int length = snprintf(text, SIZE, "%.4f against %.4f, %+.2f %%", json_number_at(comparison, "mean"),
+                          json_number_at(comparison, "against_mean"),
+                          100 * json_number_at(comparison, "relative_gain"));
+    if (read_interval(interval, comparison, "ci95"))
+        length += snprintf(text + length, SIZE - (size_t)length, ", 95 %% interval %+.2f to %+.2f %%",
+                           100 * interval[0], 100 * interval[1]);
+    if (json_has(comparison, "p_holm"))
+        length += snprintf(text + length, SIZE - (size_t)length, ", corrected p %.3g",
+                           json_number_at(comparison, "p_holm"));
+    if (json_has(comparison, "note"))
+        snprintf(text + length, SIZE - (size_t)length, "; %s", json_text_at(comparison, "note"));
+}

@@ -1,0 +1,354 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "experiments/plot.h"
+#include "experiments/report_comparison.h"
+#include "experiments/sweep_report.h"
+
+enum { ROW_HEIGHT = 24, LABEL_LENGTH = 28 };
+
+static const char colour[] = "#1f5fa8", pale[] = "#8a8a8a", other_colour[] = "#b4510f";
+
+/* The gain of the augmented arm of a trial; NULL: there is none. */
+static const json_t *gain_of(const struct sweep_report *report, int trial, const char *recommender)
+{
+    const json_t *comparison =
+        sweep_report_comparison(report, trial, recommender, "augmented", "original", NULL);
+    return json_has(comparison, "relative_gain") ? comparison : NULL;
+}
+
+/* The trials of which there is a gain, in their order; malloc'ed. */
+static int *list_trials(const struct sweep_report *report, const char *recommender, int *count)
+{
+    int *trials = malloc((size_t)report->sweep->trial_count * sizeof *trials);
+    *count = 0;
+    for (int i = 0; trials && i < report->sweep->trial_count; i++)
+        if (gain_of(report, i, recommender))
+            trials[(*count)++] = i;
+    return trials;
+}
+
+/* A label of the vertical axis for each trial, the first on top. */
+static void write_rows(FILE *stream, const struct sweep_report *report, const int *trials, int count)
+{
+    fprintf(stream, "set yrange [%d.5:-0.5]\nset ytics (", count - 1);
+    for (int row = 0; row < count; row++) {
+        const char *name = report->sweep->trials[trials[row]].name;
+        char label[LABEL_LENGTH + 8];
+        snprintf(label, sizeof label, "%.*s%s", LABEL_LENGTH, name, strlen(name) > LABEL_LENGTH ? "…" : "");
+        fputs(row > 0 ? ", " : "", stream);
+        plot_write_text(stream, label);
+        fprintf(stream, " %d", row);
+    }
+    fputs(") noenhanced\nset grid noytics\n", stream);
+}
+
+static void write_title(FILE *stream, const char *text)
+{
+    fputs("set title ", stream);
+    plot_write_text(stream, text);
+    fputc('\n', stream);
+}
+
+/* Gain and the ends of its interval, in per cent; the gain twice where there is no interval. */
+static bool read_gain(double values[3], const json_t *comparison)
+{
+    const json_t *interval = json_object_get(comparison, "ci95");
+    const bool known = json_array_size(interval) == 2;
+    values[0] = 100 * json_number_at(comparison, "relative_gain");
+    for (size_t i = 0; i < 2; i++)
+        values[i + 1] = known ? 100 * json_number_value(json_array_get(interval, i)) : values[0];
+    return known;
+}
+
+/* ---- gain by trial -------------------------------------------------------------------------------------- */
+
+/* Clear differences, others, and those without an interval. */
+static void write_gains(FILE *stream, const struct sweep_report *report, const char *recommender,
+                        const int *trials, int count)
+{
+    static const char *const blocks[] = {"clear", "open", "bare"};
+    for (int block = 0; block < 3; block++) {
+        fprintf(stream, "$%s << END\n", blocks[block]);
+        for (int row = 0; row < count; row++) {
+            const json_t *comparison = gain_of(report, trials[row], recommender);
+            double values[3];
+            const bool known = read_gain(values, comparison);
+            if ((!known ? 2 : comparison_verdict(comparison) != 0 ? 0 : 1) == block)
+                fprintf(stream, "%.6g %d %.6g %.6g\n", values[0], row, values[1], values[2]);
+        }
+        fputs("NaN NaN NaN NaN\nEND\n", stream);
+    }
+}
+
+static bool draw_gains(const struct sweep_report *report, const char *recommender, const int *trials,
+                       int count, bool *found, struct error *error)
+{
+    struct plot plot;
+    if (!plot_begin(&plot, report->sweep->folder, path_format("gains-%s", recommender),
+                    130 + ROW_HEIGHT * count, error))
+        return false;
+    write_gains(plot.stream, report, recommender, trials, count);
+    write_title(plot.stream, recommender);
+    write_rows(plot.stream, report, trials, count);
+    fprintf(plot.stream,
+            "set xlabel 'gain in %s on test, per cent'\nset arrow from 0, graph 0 to 0, graph 1 nohead lc "
+            "rgb '#444444'\n"
+            "plot $clear using 1:2:3:4 with xerrorbars pt 7 ps 0.8 lw 2 lc rgb '%s' title 'clear', "
+            "$open using 1:2:3:4 with xerrorbars pt 7 ps 0.8 lw 2 lc rgb '%s' title 'not clear', "
+            "$bare using 1:2 with points pt 6 ps 0.8 lw 1.5 lc rgb '%s' notitle\n",
+            report->metric, colour, pale, pale);
+    return plot_end(&plot, found, error);
+}
+
+/* ---- gain by the value of a setting ---------------------------------------------------------------------- */
+
+/* The number that a trial sets the key to, or the only one of a list; NaN: none. */
+static double setting_value(const struct sweep_report *report, int trial, const char *key)
+{
+    const json_t *record = json_array_get(json_object_get(report->results, "trials"), (size_t)trial),
+                 *value = json_object_get(json_object_get(record, "settings"), key);
+    if (json_array_size(value) == 1)
+        value = json_array_get(value, 0);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+/* Whether at least three of the trials, or two, have different numbers, and their range. */
+static bool find_range(double range[2], const struct sweep_report *report, const int *trials, int count,
+                       const char *key)
+{
+    range[0] = INFINITY;
+    range[1] = -INFINITY;
+    for (int row = 0; row < count; row++) {
+        const double value = setting_value(report, trials[row], key);
+        range[0] = fmin(range[0], value);
+        range[1] = fmax(range[1], value);
+    }
+    return range[1] > range[0];
+}
+
+static bool draw_setting(const struct sweep_report *report, const char *recommender, const int *trials,
+                         int count, int key, bool *found, struct error *error)
+{
+    const char *name = report->sweep->keys[key];
+    double range[2];
+    struct plot plot;
+    if (!find_range(range, report, trials, count, name))
+        return true;
+    if (!plot_begin(&plot, report->sweep->folder, path_format("setting-%d-%s", key + 1, recommender), 320,
+                    error))
+        return false;
+    fputs("$gains << END\n", plot.stream);
+    for (int row = 0; row < count; row++) {
+        const double value = setting_value(report, trials[row], name);
+        double values[3];
+        read_gain(values, gain_of(report, trials[row], recommender));
+        if (!isnan(value))
+            fprintf(plot.stream, "%.9g %.6g %.6g %.6g\n", value, values[0], values[1], values[2]);
+    }
+    fputs("END\n", plot.stream);
+    write_title(plot.stream, recommender);
+    fputs("unset key\nset xlabel ", plot.stream);
+    plot_write_text(plot.stream, name);
+    fprintf(plot.stream,
+            "\nset ylabel 'gain in %s, per cent'\n%sset offsets graph 0.08, graph 0.08, 0, 0\n"
+            "set arrow from graph 0, first 0 to graph 1, first 0 nohead lc rgb '#444444'\n"
+            "plot $gains using 1:2:3:4 with yerrorbars pt 7 ps 0.8 lw 2 lc rgb '%s'\n",
+            report->metric, range[0] > 0 && range[1] / range[0] > 8 ? "set logscale x\n" : "", colour);
+    return plot_end(&plot, found, error);
+}
+
+/* ---- groups and popularity ------------------------------------------------------------------------------- */
+
+/* The record of the audit of a trial's arm, by the functions of the run's report. */
+static const json_t *audit_of(const struct sweep_report *report, int trial, const char *recommender,
+                              const char *arm)
+{
+    const struct run run = {.config = report->sweep->config};
+    const struct report own = {.run = &run, .results = report->trials[trial]};
+    return report_audit_fit(&own, recommender, arm);
+}
+
+static const json_t *groups_of(const struct sweep_report *report, int trial)
+{
+    const struct report own = {.results = report->trials[trial]};
+    return report_audit_groups(&own, "history");
+}
+
+/* Gain in recall of a group of users, in per cent; NaN: not known. */
+static double group_gain(const struct sweep_report *report, int trial, const char *recommender, size_t group)
+{
+    double recall[2];
+    static const char *const arms[] = {"augmented", "original"};
+    for (int i = 0; i < 2; i++) {
+        const json_t *entry = report_audit_entry(audit_of(report, trial, recommender, arms[i]), "history"),
+                     *value = json_array_get(json_object_get(entry, "recall"), group);
+        recall[i] = json_is_number(value) ? json_number_value(value) : NAN;
+    }
+    return recall[1] > 0 ? 100 * (recall[0] / recall[1] - 1) : NAN;
+}
+
+static double write_group_gains(FILE *stream, const struct sweep_report *report, const char *recommender,
+                                const int *trials, int count, const json_t *groups)
+{
+    double largest = 0;
+    fputs("$gains << END\n", stream);
+    for (int row = 0; row < count; row++)
+        for (size_t group = 0; group < json_array_size(groups); group++) {
+            const double gain = json_equal(groups_of(report, trials[row]), groups)
+                                    ? group_gain(report, trials[row], recommender, group)
+                                    : NAN;
+            if (isnan(gain))
+                continue;
+            fprintf(stream, "%zu %d %.6g \"%+.1f\"\n", group, row, gain, gain);
+            largest = fmax(largest, fabs(gain));
+        }
+    fputs("END\n", stream);
+    return largest;
+}
+
+/* A field for each trial and group: blue where it gains, orange where it loses. */
+static bool draw_groups(const struct sweep_report *report, const char *recommender, const int *trials,
+                        int count, bool *found, struct error *error)
+{
+    const json_t *groups = groups_of(report, trials[0]), *group;
+    size_t index;
+    struct plot plot;
+    if (json_array_size(groups) == 0)
+        return true;
+    if (!plot_begin(&plot, report->sweep->folder, path_format("groups-%s", recommender),
+                    120 + ROW_HEIGHT * count, error))
+        return false;
+    const double largest = write_group_gains(plot.stream, report, recommender, trials, count, groups);
+    if (largest == 0) {
+        plot_discard(&plot);
+        return true;
+    }
+    write_title(plot.stream, recommender);
+    write_rows(plot.stream, report, trials, count);
+    fprintf(plot.stream, "set xrange [-0.5:%zu.5]\nset xtics (", json_array_size(groups) - 1);
+    json_array_foreach(groups, index, group)
+    {
+        fputs(index > 0 ? ", " : "", plot.stream);
+        plot_write_text(plot.stream, json_text_at(group, "name"));
+        fprintf(plot.stream, " %zu", index);
+    }
+    fprintf(plot.stream,
+            ")\nset xlabel 'train interactions of the user'\nunset key\nunset grid\nunset colorbox\n"
+            "set cbrange [-%g:%g]\nset palette defined (-1 '#e08a4a', 0 '#ffffff', 1 '#6fa3dc')\n"
+            "plot $gains using 1:2:(0.5):(0.5):3 with boxxyerror fs solid noborder fc palette, "
+            "'' using 1:2:4 with labels\n",
+            largest, largest);
+    return plot_end(&plot, found, error);
+}
+
+/* A measure of exposure in the original and the augmented arm of every trial. */
+static bool draw_exposure(const struct sweep_report *report, const char *recommender, const int *trials,
+                          int count, const char *measure, const char *label, bool *found, struct error *error)
+{
+    static const char *const arms[] = {"original", "augmented"};
+    struct plot plot;
+    bool any = false;
+    if (!plot_begin(&plot, report->sweep->folder, path_format("%s-%s", measure, recommender),
+                    130 + ROW_HEIGHT * count, error))
+        return false;
+    fputs("$arms << END\n", plot.stream);
+    for (int row = 0; row < count; row++) {
+        double values[2];
+        for (int i = 0; i < 2; i++) {
+            const json_t *exposure =
+                json_object_get(audit_of(report, trials[row], recommender, arms[i]), "exposure");
+            const json_t *value = json_object_get(json_object_get(exposure, measure), "mean");
+            values[i] = json_is_number(value) ? json_number_value(value) : NAN;
+        }
+        any = any || !isnan(values[0] + values[1]);
+        if (!isnan(values[0] + values[1]))
+            fprintf(plot.stream, "%.9g %d %.9g\n", values[0], row, values[1]);
+    }
+    if (!any) {
+        plot_discard(&plot);
+        return true;
+    }
+    fputs("END\n", plot.stream);
+    write_title(plot.stream, recommender);
+    write_rows(plot.stream, report, trials, count);
+    fprintf(plot.stream,
+            "set xlabel '%s'\nset offsets graph 0.05, graph 0.05, 0, 0\n"
+            "plot $arms using 1:2:($3-$1):(0) with vectors nohead lw 2 lc rgb '#bbbbbb' notitle, "
+            "'' using 1:2 with points pt 6 ps 0.9 lw 1.5 lc rgb '%s' title 'original', "
+            "'' using 3:2 with points pt 7 ps 0.9 lc rgb '%s' title 'augmented'\n",
+            label, other_colour, colour);
+    return plot_end(&plot, found, error);
+}
+
+/* ---- cost ------------------------------------------------------------------------------------------------ */
+
+static bool draw_cost(const struct sweep_report *report, bool *found, struct error *error)
+{
+    struct plot plot;
+    int series = 0;
+    if (!plot_begin(&plot, report->sweep->folder, path_format("cost"), 400, error))
+        return false;
+    fputs("$cost << END\n", plot.stream);
+    for (int i = 0; i < report->recommender_count; i++) {
+        const char *recommender = report->recommenders[i];
+        bool any = false;
+        for (int trial = 0; trial < report->sweep->trial_count; trial++) {
+            const json_t *gain = gain_of(report, trial, recommender);
+            if (gain == NULL)
+                continue;
+            if (!any)
+                fprintf(plot.stream, "%s\"%s\"\n", series++ > 0 ? "\n\n" : "", recommender);
+            any = true;
+            fprintf(plot.stream, "%.6g %.6g %d\n", sweep_report_seconds(report, trial, recommender),
+                    100 * json_number_at(gain, "relative_gain"), trial + 1);
+        }
+    }
+    fprintf(
+        plot.stream,
+        "END\nset xlabel 'seconds of the language model and of one fit'\nset ylabel 'gain in %s, per cent'\n"
+        "set offsets graph 0.05, graph 0.08, graph 0.05, graph 0.05\n"
+        "set arrow from graph 0, first 0 to graph 1, first 0 nohead lc rgb '#444444'\n"
+        "plot for [i=0:%d] $cost index i using 1:2 with points pt 7 ps 0.7 title columnheader(1), "
+        "for [i=0:%d] $cost index i using 1:2:3 with labels offset 1,0.3 font ',12' notitle\n",
+        report->metric, series - 1, series - 1);
+    if (series > 0)
+        return plot_end(&plot, found, error);
+    plot_discard(&plot);
+    return true;
+}
+
+/* ---- all ------------------------------------------------------------------------------------------------- */
+
+static bool draw_recommender(const struct sweep_report *report, const char *recommender, bool *found,
+                             struct error *error)
+{
+    int count;
+    int *trials = list_trials(report, recommender, &count);
+    bool done = trials || error_memory(error, "the plots of a study", 0, NULL);
+    if (done && count > 0) {
+        done = draw_gains(report, recommender, trials, count, found, error) &&
+               (!*found || (draw_groups(report, recommender, trials, count, found, error) &&
+                            draw_exposure(report, recommender, trials, count, "gini",
+                                          "Gini coefficient of exposure", found, error) &&
+                            draw_exposure(report, recommender, trials, count, "arp",
+                                          "mean popularity of items shown", found, error)));
+        for (int key = 0; done && *found && key < report->sweep->key_count; key++)
+            done = draw_setting(report, recommender, trials, count, key, found, error);
+    }
+    free(trials);
+    return done;
+}
+
+bool sweep_plots_draw(const struct sweep_report *report, bool *plotted, struct error *error)
+{
+    char *folder = sweep_path(report->sweep, "plots");
+    *plotted = true;
+    bool done = path_remove(folder, error);
+    free(folder);
+    for (int i = 0; done && *plotted && i < report->recommender_count; i++)
+        done = draw_recommender(report, report->recommenders[i], plotted, error);
+    return done && (!*plotted || draw_cost(report, plotted, error));
+}

@@ -1,0 +1,485 @@
+#include "experiments/sweep_report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/report_comparison.h"
+
+/* ---- what is looked up ---------------------------------------------------------------------------------- */
+
+const json_t *sweep_report_entry(const struct sweep_report *report, int trial, const char *recommender,
+                                 const char *arm)
+{
+    const json_t *record = json_array_get(json_object_get(report->results, "trials"), (size_t)trial), *entry;
+    size_t index;
+    json_array_foreach(json_object_get(record, "recommenders"), index, entry)
+    {
+        if (strcmp(json_text_at(entry, "recommender"), recommender) == 0 &&
+            strcmp(json_text_at(entry, "arm"), arm) == 0)
+            return entry;
+    }
+    return NULL;
+}
+
+enum { KEY_SIZE = 640 };
+
+/* No name has a line break. */
+static void write_key(char key[KEY_SIZE], const char *trial, const char *recommender, const char *arm,
+                      const char *against, const char *against_trial)
+{
+    snprintf(key, KEY_SIZE, "%s\n%s\n%s\n%s\n%s", trial, recommender, arm, against, against_trial);
+}
+
+/* The comparisons of the leading metric by what they compare. */
+static bool index_comparisons(struct sweep_report *report, struct error *error)
+{
+    const json_t *comparison;
+    size_t index;
+    report->comparisons = json_object();
+    json_array_foreach(json_object_get(report->results, "comparisons"), index, comparison)
+    {
+        char key[KEY_SIZE];
+        if (strcmp(json_text_at(comparison, "metric"), report->metric) != 0)
+            continue;
+        write_key(key, json_text_at(comparison, "trial"), json_text_at(comparison, "recommender"),
+                  json_text_at(comparison, "arm"), json_text_at(comparison, "against"),
+                  json_text_at(comparison, "against_trial"));
+        json_object_set(report->comparisons, key, (json_t *)comparison);
+    }
+    return report->comparisons || error_memory(error, "the comparisons of a study", 0, NULL);
+}
+
+const json_t *sweep_report_comparison(const struct sweep_report *report, int trial, const char *recommender,
+                                      const char *arm, const char *against, const char *against_trial)
+{
+    const char *name = report->sweep->trials[trial].name;
+    char key[KEY_SIZE];
+    write_key(key, name, recommender, arm, against, against_trial ? against_trial : name);
+    return json_object_get(report->comparisons, key);
+}
+
+/* Every recommender of any trial, once. */
+static void find_recommenders(struct sweep_report *report)
+{
+    const json_t *trial, *entry;
+    size_t index, number;
+    json_array_foreach(json_object_get(report->results, "trials"), index, trial)
+    {
+        json_array_foreach(json_object_get(trial, "recommenders"), number, entry)
+        {
+            const char *name = json_text_at(entry, "recommender");
+            int place = 0;
+            while (place < report->recommender_count && strcmp(report->recommenders[place], name) != 0)
+                place++;
+            if (place == report->recommender_count && place < REPORT_NAMES_MAXIMUM)
+                report->recommenders[report->recommender_count++] = name;
+        }
+    }
+}
+
+static bool prepare(struct sweep_report *report, struct error *error)
+{
+    report_leading_metric(report->metric, report->sweep->config);
+    report->cut = report_cut_of(report->sweep->config);
+    find_recommenders(report);
+    return index_comparisons(report, error);
+}
+
+static const char *reference_of(const struct sweep_report *report)
+{
+    return report->sweep->trials[report->sweep->reference].name;
+}
+
+/* ---- the means of every trial ---------------------------------------------------------------------------- */
+
+static double validation_of(const struct sweep_report *report, const json_t *entry)
+{
+    const json_t *value = json_object_get(json_object_get(entry, "validation"), report->metric);
+    return value ? json_number_value(value) : -1.0;
+}
+
+/* Whether no trial of the recommender in this arm is better on validation. */
+static bool is_best(const struct sweep_report *report, const json_t *entry)
+{
+    for (int i = 0; i < report->sweep->trial_count; i++) {
+        const json_t *other =
+            sweep_report_entry(report, i, json_text_at(entry, "recommender"), json_text_at(entry, "arm"));
+        if (validation_of(report, other) > validation_of(report, entry))
+            return false;
+    }
+    return validation_of(report, entry) >= 0.0;
+}
+
+static void add_metric(struct table *table, const struct sweep_report *report, const json_t *entry,
+                       const char *name)
+{
+    char metric[32];
+    snprintf(metric, sizeof metric, "%.16s@%lld", name, (long long)report->cut);
+    const json_t *test = json_object_get(entry, "test"),
+                 *deviation = json_object_get(entry, "test_deviation");
+    if (!json_has(test, metric))
+        table_cell(table, " ");
+    else if (json_has(deviation, metric))
+        table_cell(table, "%.4f ± %.4f", json_number_at(test, metric), json_number_at(deviation, metric));
+    else
+        table_cell(table, "%.4f", json_number_at(test, metric));
+}
+
+static void add_row(struct table *table, const struct sweep_report *report, const struct sweep_trial *trial,
+                    const json_t *entry)
+{
+    const struct config *config = report->sweep->config;
+    table_cell(table, "%s", trial->name);
+    for (int i = 0; i < report->sweep->key_count; i++) {
+        const char *value = sweep_setting(trial, report->sweep->keys[i]);
+        table_cell(table, "%s", value ? value : " ");
+    }
+    table_cell(table, "%s", json_text_at(entry, "arm"));
+    table_cell(table, "%.0f", json_number_at(entry, "seeds"));
+    if (validation_of(report, entry) >= 0.0)
+        table_cell(table, "%.4f%s", validation_of(report, entry), is_best(report, entry) ? " best" : "");
+    else
+        table_cell(table, " ");
+    for (int i = 0; i < (int)config_length(config, "evaluate.metrics"); i++)
+        add_metric(table, report, entry, config_string(config, "evaluate.metrics[%d]", i));
+}
+
+static void write_means(const struct sweep_report *report, const struct document *document,
+                        const char *recommender)
+{
+    const struct config *config = report->sweep->config;
+    const int metrics = (int)config_length(config, "evaluate.metrics");
+    char name[96];
+    snprintf(name, sizeof name, "trials-%s", recommender);
+    struct table table = {.name = name, .columns = 4 + report->sweep->key_count + metrics};
+    table_cell(&table, "%s", recommender);
+    for (int i = 0; i < report->sweep->key_count; i++)
+        table_cell(&table, "%s", report->sweep->keys[i]);
+    table_cell(&table, "arm");
+    table_cell(&table, "seeds");
+    table_cell(&table, "validation %s", report->metric);
+    for (int i = 0; i < metrics; i++)
+        table_cell(&table, "test %s@%lld", config_string(config, "evaluate.metrics[%d]", i),
+                   (long long)report->cut);
+    const json_t *trial, *entry;
+    size_t index, number;
+    json_array_foreach(json_object_get(report->results, "trials"), index, trial)
+    {
+        json_array_foreach(json_object_get(trial, "recommenders"), number, entry)
+        {
+            if (strcmp(json_text_at(entry, "recommender"), recommender) == 0)
+                add_row(&table, report, &report->sweep->trials[index], entry);
+        }
+    }
+    document_table(document, &table);
+}
+
+/* ---- the gains ------------------------------------------------------------------------------------------- */
+
+const char *sweep_report_state(const struct sweep_report *report, int trial)
+{
+    return json_text_at(json_array_get(json_object_get(report->results, "trials"), (size_t)trial), "state");
+}
+
+/* Gain over the own original arm, and the difference from the reference, of the augmented arm. */
+static void write_gains(const struct sweep_report *report, const struct document *document,
+                        const char *recommender)
+{
+    char name[96];
+    snprintf(name, sizeof name, "gains-%s", recommender);
+    struct table table = {.name = name, .columns = 1 + COMPARISON_CELLS + COMPARISON_SHORT_CELLS};
+    table_cell(&table, "%s", recommender);
+    comparison_add_heads(&table, report->metric);
+    comparison_add_short_heads(&table, "from the reference");
+    for (int i = 0; i < report->sweep->trial_count; i++) {
+        const json_t *gain = sweep_report_comparison(report, i, recommender, "augmented", "original", NULL);
+        if (gain == NULL)
+            continue;
+        table_cell(&table, "%s%s", report->sweep->trials[i].name,
+                   i == report->sweep->reference ? " (reference)" : "");
+        comparison_add_cells(&table, gain);
+        comparison_add_short_cells(&table, i == report->sweep->reference
+                                               ? NULL
+                                               : sweep_report_comparison(report, i, recommender, "augmented",
+                                                                         "augmented", reference_of(report)));
+    }
+    if (table.count > table.columns)
+        document_table(document, &table);
+    else
+        table_discard(&table);
+}
+
+/* Where the original arm is another in other trials. */
+static void write_originals(const struct sweep_report *report, const struct document *document,
+                            const char *recommender)
+{
+    char name[96];
+    snprintf(name, sizeof name, "originals-%s", recommender);
+    struct table table = {.name = name, .columns = 1 + COMPARISON_CELLS};
+    table_cell(&table, "%s, original arm", recommender);
+    comparison_add_heads(&table, report->metric);
+    for (int i = 0; i < report->sweep->trial_count; i++) {
+        const json_t *difference =
+            sweep_report_comparison(report, i, recommender, "original", "original", reference_of(report));
+        if (difference == NULL || i == report->sweep->reference)
+            continue;
+        table_cell(&table, "%s", report->sweep->trials[i].name);
+        comparison_add_cells(&table, difference);
+    }
+    if (table.count == table.columns) {
+        table_discard(&table);
+        return;
+    }
+    document_paragraph(document,
+                       "The original arm is another in these trials; against that of the reference:");
+    document_table(document, &table);
+}
+
+static void write_figure(const struct document *document, const char *kind, const char *recommender,
+                         const char *caption)
+{
+    char path[160];
+    snprintf(path, sizeof path, "plots/%s-%s.svg", kind, recommender);
+    document_figure(document, path, caption);
+}
+
+static void write_all_gains(const struct sweep_report *report, const struct document *document)
+{
+    document_heading(document, 2, "Gains");
+    for (int i = 0; i < report->recommender_count; i++) {
+        const char *recommender = report->recommenders[i];
+        document_heading(document, 3, "%s", recommender);
+        write_figure(
+            document, "gains", recommender,
+            "Gain of the augmented arm over the original arm of the same trial, on test, with its 95 % "
+            "interval; hollow: nothing was adopted, or no interval is known.");
+        write_gains(report, document, recommender);
+        write_originals(report, document, recommender);
+        for (int key = 0; key < report->sweep->key_count; key++) {
+            char kind[32];
+            snprintf(kind, sizeof kind, "setting-%d", key + 1);
+            write_figure(document, kind, recommender,
+                         "The gain by the value of a setting, with its 95 % interval.");
+        }
+    }
+}
+
+static void write_groups(const struct sweep_report *report, const struct document *document)
+{
+    document_heading(document, 2, "Groups and popularity");
+    document_paragraph(
+        document,
+        "Whom the gain goes to, and what the lists show: users by the number of their train interactions; "
+        "Gini "
+        "coefficient of the items' places in lists (lower: spread more evenly) and mean train popularity of "
+        "what is "
+        "shown, in the original and the augmented arm. All measures are in the reports of the trials.");
+    for (int i = 0; i < report->recommender_count; i++) {
+        write_figure(document, "groups", report->recommenders[i],
+                     "Gain in recall by the number of the user's train interactions, in per cent.");
+        write_figure(document, "gini", report->recommenders[i],
+                     "Gini coefficient of exposure, without and with synthetic rows.");
+        write_figure(document, "arp", report->recommenders[i],
+                     "Mean popularity of the items shown, without and with synthetic rows.");
+    }
+}
+
+/* ---- what is missing ------------------------------------------------------------------------------------- */
+
+static void write_not_compared(const struct sweep_report *report, const struct document *document)
+{
+    const json_t *reasons = json_object_get(report->results, "not_compared"), *entry;
+    size_t index;
+    struct table table = {.columns = 3};
+    if (json_array_size(reasons) == 0)
+        return;
+    document_heading(document, 2, "Not compared with the reference");
+    table_cell(&table, "trial");
+    table_cell(&table, "recommender");
+    table_cell(&table, "reason");
+    json_array_foreach(reasons, index, entry)
+    {
+        table_cell(&table, "%s", json_text_at(entry, "trial"));
+        table_cell(&table, "%s", json_text_at(entry, "recommender"));
+        table_cell(&table, "%s", json_text_at(entry, "reason"));
+    }
+    document_table(document, &table);
+}
+
+static void write_failures(const struct sweep_report *report, const struct document *document)
+{
+    const json_t *trial;
+    size_t index;
+    struct table table = {.columns = 2};
+    table_cell(&table, "trial");
+    table_cell(&table, "reason");
+    json_array_foreach(json_object_get(report->results, "trials"), index, trial)
+    {
+        if (strcmp(json_text_at(trial, "state"), "done") == 0)
+            continue;
+        table_cell(&table, "%s", json_text_at(trial, "trial"));
+        table_cell(&table, "%s", json_has(trial, "reason") ? json_text_at(trial, "reason") : "did not end");
+    }
+    if (table.count == table.columns) {
+        table_discard(&table);
+        return;
+    }
+    document_heading(document, 2, "Failed");
+    document_table(document, &table);
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------- */
+
+static int count_done(const struct sweep_report *report)
+{
+    int count = 0;
+    for (int i = 0; i < report->sweep->trial_count; i++)
+        count += strcmp(sweep_report_state(report, i), "done") == 0;
+    return count;
+}
+
+/* What the trials set a key to, each value once, as far as there is room. */
+static void list_values(char text[512], const struct sweep_report *report, const char *key)
+{
+    int length = 0;
+    text[0] = '\0';
+    for (int i = 0; i < report->sweep->trial_count && length < 400; i++) {
+        const char *value = sweep_setting(&report->sweep->trials[i], key);
+        bool known = value == NULL;
+        for (int before = 0; before < i && !known; before++) {
+            const char *other = sweep_setting(&report->sweep->trials[before], key);
+            known = other && strcmp(other, value) == 0;
+        }
+        if (!known)
+            length +=
+                snprintf(text + length, (size_t)(512 - length), "%s%.80s", length > 0 ? "; " : "", value);
+    }
+}
+
+static void add_line(struct table *table, const char *what, const char *value)
+{
+    table_cell(table, "%s", what);
+    table_cell(table, "%s", value);
+}
+
+static void write_subject(const struct sweep_report *report, const struct document *document)
+{
+    const struct sweep *sweep = report->sweep;
+    struct table table = {.name = "study", .columns = 2};
+    char text[512];
+    add_line(&table, "study", config_string(sweep->config, "name"));
+    snprintf(text, sizeof text, "%d, of which %d done", sweep->trial_count, count_done(report));
+    add_line(&table, "trials", text);
+    add_line(&table, "reference trial", reference_of(report));
+    int length = 0;
+    text[0] = '\0';
+    for (int i = 0; i < report->recommender_count && length < 400; i++)
+        length += snprintf(text + length, sizeof text - (size_t)length, "%s%s", i > 0 ? ", " : "",
+                           report->recommenders[i]);
+    add_line(&table, "recommenders", text);
+    snprintf(text, sizeof text, "%lld", (long long)config_integer(sweep->config, "experiment.seeds"));
+    add_line(&table, "seeds an arm", text);
+    add_line(&table, "metric that leads", report->metric);
+    for (int i = 0; i < sweep->key_count; i++) {
+        list_values(text, report, sweep->keys[i]);
+        add_line(&table, sweep->keys[i], text);
+    }
+    document_table(document, &table);
+}
+
+static void write_introduction(const struct sweep_report *report, const struct document *document)
+{
+    document_paragraph(document,
+                       "A study of %d trials. Each is a run of its own, with its report in "
+                       "trials/NAME/report.html; figures are on test, "
+                       "means over all users with test items and over the seeds.",
+                       report->sweep->trial_count);
+    if (strcmp(config_string(report->sweep->config, "evaluate.protocol"), "clean") != 0)
+        document_paragraph(
+            document, "Protocol test_selected: the best epoch was chosen on TEST. These figures are too high "
+                      "and only comparable with tables made the same way.");
+}
+
+static void write_reading_help(const struct document *document)
+{
+    document_heading(document, 2, "How to read this");
+    document_paragraph(
+        document,
+        "The gain is that of the augmented arm over the original arm of the same trial. Intervals are 95 %% "
+        "intervals from a paired bootstrap over seeds and users. p is corrected by Holm's method for all "
+        "comparisons of the metric in the whole study. The effect size is Cohen's d of the users' paired "
+        "differences. Detectable is the smallest gain that so many seeds and users would have shown: a "
+        "smaller "
+        "one can be there and not be seen. A difference is called clear only where there are at least five "
+        "seeds, the whole interval lies on one side of zero, and the corrected p is below 0.05.");
+}
+
+static void write_trials(const struct sweep_report *report, const struct document *document)
+{
+    for (int i = 0; i < report->recommender_count; i++)
+        write_means(report, document, report->recommenders[i]);
+}
+
+static void write_all_trials(const struct sweep_report *report, const struct document *document)
+{
+    document_heading(document, 2, "Trials");
+    document_paragraph(
+        document,
+        "Means ± standard deviations over the seeds of a trial; where a key is left empty, the trial has "
+        "what "
+        "the configuration of the study says. \"best\" marks the trial that is best on validation, for each "
+        "arm: what is chosen by a look at test is better there than it is.");
+    write_trials(report, document);
+}
+
+static void write_report(const void *subject, const struct document *document)
+{
+    const struct sweep_report *report = subject;
+    document_begin(document, config_string(report->sweep->config, "name"));
+    write_introduction(report, document);
+    sweep_report_verdict(report, document);
+    document_heading(document, 2, "What was run");
+    write_subject(report, document);
+    write_failures(report, document);
+    if (json_object_size(report->comparisons) > 0) {
+        write_all_gains(report, document);
+        write_groups(report, document);
+        sweep_report_cost(report, document);
+    }
+    write_all_trials(report, document);
+    write_not_compared(report, document);
+    if (!report->plotted)
+        document_paragraph(document, "Plots were left out: gnuplot is not installed.");
+    write_reading_help(document);
+    document_end(document);
+}
+
+bool sweep_report_write(struct sweep_report *report, struct error *error)
+{
+    const char *folder = report->sweep->folder;
+    const bool done = prepare(report, error) && sweep_plots_draw(report, &report->plotted, error) &&
+                      sweep_tables_write(report, error) &&
+                      document_save(folder, "report.md", DOCUMENT_MARKDOWN, write_report, report, error) &&
+                      document_save(folder, "tables/*.tex", DOCUMENT_LATEX, write_report, report, error) &&
+                      document_save(folder, "report.html", DOCUMENT_HTML, write_report, report, error);
+    json_decref(report->comparisons);
+    return done;
+}
+
+bool sweep_report_print(struct sweep_report *report, FILE *stream, struct error *error)
+{
+    bool incomplete = false;
+    struct document document = {.stream = stream,
+                                .format = DOCUMENT_TEXT,
+                                .folder = report->sweep->folder,
+                                .incomplete = &incomplete};
+    if (!prepare(report, error))
+        return false;
+    write_trials(report, &document);
+    for (int i = 0; i < report->recommender_count; i++)
+        write_gains(report, &document, report->recommenders[i]);
+    write_failures(report, &document);
+    fprintf(stream, "report: %s/report.html\n", report->sweep->folder);
+    json_decref(report->comparisons);
+    return !incomplete || error_memory(error, "the table of trials", 0, NULL);
+}

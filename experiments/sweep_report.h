@@ -1,0 +1,51 @@
+/*
+ * sweep_report.h: the report of a study, from its results.json and those of its trials: report.md, report.html, plots/ and
+ * tables/ in its folder.
+ */
+#ifndef IDREC_EXPERIMENTS_SWEEP_REPORT_H
+#define IDREC_EXPERIMENTS_SWEEP_REPORT_H
+
+#include <stdio.h>
+
+#include "experiments/report.h"
+#include "experiments/sweep.h"
+
+struct sweep_report {
+    const struct sweep *sweep;
+    json_t *results;               /* of the study */
+    json_t **trials;               /* [sweep->trial_count]: results.json of each; NULL: it is not done */
+    json_t *comparisons;           /* of the leading metric, by what they compare */
+    char metric[METRIC_NAME_SIZE]; /* that leads */
+    int64_t cut;                   /* the largest */
+    bool plotted;
+    const char *recommenders[REPORT_NAMES_MAXIMUM]; /* of any trial */
+    int recommender_count;
+};
+
+/* Of a report with its sweep, results and trials. */
+bool sweep_report_write(struct sweep_report *report, struct error *error);
+/* The table of the trials and the path of the report; needs no trials. */
+bool sweep_report_print(struct sweep_report *report, FILE *stream, struct error *error);
+
+/* The entry of a trial's recommender in an arm in results.json, and a comparison of the leading metric; NULL: there is none.
+ * `against_trial` NULL: the trial itself. */
+const json_t *sweep_report_entry(const struct sweep_report *report, int trial, const char *recommender,
+                                 const char *arm);
+const json_t *sweep_report_comparison(const struct sweep_report *report, int trial, const char *recommender,
+                                      const char *arm, const char *against, const char *against_trial);
+
+/* "done", "failed" or "missing". */
+const char *sweep_report_state(const struct sweep_report *report, int trial);
+
+/* sweep_verdict.c: what the comparisons say, in words. */
+void sweep_report_verdict(const struct sweep_report *report, const struct document *document);
+/* sweep_plots.c: draws plots/ *.svg; *plotted: false where there is no gnuplot, which is no error. */
+bool sweep_plots_draw(const struct sweep_report *report, bool *plotted, struct error *error);
+/* sweep_tables.c: tables/ *.csv, the trials' own tables joined. */
+bool sweep_tables_write(const struct sweep_report *report, struct error *error);
+/* sweep_cost.c: what the gain of each trial cost, as a table; seconds of the language model and of one fit of the augmented
+ * arm, in one trial. */
+void sweep_report_cost(const struct sweep_report *report, const struct document *document);
+double sweep_report_seconds(const struct sweep_report *report, int trial, const char *recommender);
+
+#endif

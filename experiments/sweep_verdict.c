@@ -1,0 +1,221 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/report_comparison.h"
+#include "experiments/sweep_report.h"
+
+/* How sure a comparison is, and in which direction. */
+enum finding {
+    CLEARLY_BETTER,
+    CLEARLY_WORSE,
+    RATHER_BETTER,
+    RATHER_WORSE,
+    NO_DIFFERENCE,
+    SAME_RESULTS,
+    UNTESTED,
+    FINDING_COUNT
+};
+
+static const char *const finding_names[FINDING_COUNT] = {"clearly better",
+                                                         "clearly worse",
+                                                         "better by the interval alone",
+                                                         "worse by the interval alone",
+                                                         "no difference was shown",
+                                                         "the very same results",
+                                                         "nothing can be said"};
+
+static enum finding finding_of(const json_t *comparison)
+{
+    const json_t *interval = json_object_get(comparison, "ci95");
+    const int verdict = comparison_verdict(comparison);
+    if (verdict != 0)
+        return verdict > 0 ? CLEARLY_BETTER : CLEARLY_WORSE;
+    if (comparison_is_same(comparison))
+        return SAME_RESULTS;
+    if (json_array_size(interval) != 2)
+        return UNTESTED;
+    if (json_number_value(json_array_get(interval, 0)) > 0)
+        return RATHER_BETTER;
+    return json_number_value(json_array_get(interval, 1)) < 0 ? RATHER_WORSE : NO_DIFFERENCE;
+}
+
+/* Of more names than these the number is told. */
+enum { NAMED = 8 };
+
+/* "NAME (+1.23 %), NAME (+0.50 %) and 3 others" of each finding. */
+struct lists {
+    FILE *streams[FINDING_COUNT];
+    char *texts[FINDING_COUNT];
+    size_t lengths[FINDING_COUNT];
+    int counts[FINDING_COUNT];
+};
+
+static bool lists_open(struct lists *lists)
+{
+    bool done = true;
+    *lists = (struct lists){0};
+    for (int i = 0; i < FINDING_COUNT; i++) {
+        lists->streams[i] = open_memstream(&lists->texts[i], &lists->lengths[i]);
+        done = done && lists->streams[i];
+    }
+    return done;
+}
+
+static void lists_add(struct lists *lists, const char *name, const json_t *comparison)
+{
+    const enum finding finding = finding_of(comparison);
+    FILE *stream = lists->streams[finding];
+    if (lists->counts[finding]++ >= NAMED)
+        return;
+    fprintf(stream, "%s%s", lists->counts[finding] > 1 ? ", " : "", name);
+    if (finding != UNTESTED && finding != SAME_RESULTS)
+        fprintf(stream, " (%+.2f %%)", 100 * json_number_at(comparison, "relative_gain"));
+}
+
+/* Writes "SUBJECT: clearly better: ...; clearly worse: ...", and closes the lists. */
+static void lists_write(struct lists *lists, const struct document *document, const char *subject)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *stream = open_memstream(&text, &length);
+    int parts = 0;
+    for (int i = 0; i < FINDING_COUNT; i++) {
+        if (lists->streams[i])
+            fclose(lists->streams[i]);
+        if (stream && lists->counts[i] > 0)
+            fprintf(stream, "%s%s: %s", parts++ > 0 ? "; " : "", finding_names[i], lists->texts[i]);
+        if (stream && lists->counts[i] > NAMED)
+            fprintf(stream, " and %d more", lists->counts[i] - NAMED);
+        free(lists->texts[i]);
+    }
+    if (!stream || fclose(stream) != 0)
+        *document->incomplete = true;
+    else if (parts > 0)
+        document_paragraph(document, "%s %s.", subject, text);
+    free(text);
+}
+
+/* The augmented arm of every trial against its own original one. */
+static void judge_augmentation(const struct sweep_report *report, const struct document *document,
+                               const char *recommender)
+{
+    struct lists lists;
+    if (!lists_open(&lists))
+        *document->incomplete = true;
+    else
+        for (int i = 0; i < report->sweep->trial_count; i++) {
+            const json_t *comparison =
+                sweep_report_comparison(report, i, recommender, "augmented", "original", NULL);
+            if (comparison)
+                lists_add(&lists, report->sweep->trials[i].name, comparison);
+        }
+    lists_write(&lists, document, "Augmented against the original data of the same trial:");
+}
+
+/* What the trials' differences do to one arm. */
+static void judge_ablations(const struct sweep_report *report, const struct document *document,
+                            const char *recommender, const char *arm)
+{
+    const char *reference = report->sweep->trials[report->sweep->reference].name;
+    char subject[256];
+    struct lists lists;
+    if (!lists_open(&lists))
+        *document->incomplete = true;
+    else
+        for (int i = 0; i < report->sweep->trial_count; i++) {
+            const json_t *comparison =
+                i == report->sweep->reference
+                    ? NULL
+                    : sweep_report_comparison(report, i, recommender, arm, arm, reference);
+            if (comparison)
+                lists_add(&lists, report->sweep->trials[i].name, comparison);
+        }
+    snprintf(subject, sizeof subject, "The %s arm against that of the reference trial, %s:", arm, reference);
+    lists_write(&lists, document, subject);
+}
+
+/* The controls that a trial's augmented arm doesn't clearly beat; their number. */
+static int list_unbeaten(FILE *stream, const struct sweep_report *report, int trial, const char *recommender,
+                         int *controls)
+{
+    int count = 0;
+    *controls = 0;
+    for (int arm = 0; arm < ARM_COUNT; arm++) {
+        const char *name = arm_name((enum arm)arm);
+        const json_t *comparison =
+            sweep_report_comparison(report, trial, recommender, "augmented", name, NULL);
+        if (comparison == NULL || arm == ARM_ORIGINAL)
+            continue;
+        ++*controls;
+        if (comparison_verdict(comparison) <= 0)
+            fprintf(stream, "%s%s", count++ > 0 ? ", " : "",
+                    strncmp(name, "control.", 8) == 0 ? name + 8 : name);
+    }
+    return count;
+}
+
+static void judge_controls(const struct sweep_report *report, const struct document *document,
+                           const char *recommender)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *stream = open_memstream(&text, &length);
+    int with_controls = 0, all_beaten = 0;
+    for (int i = 0; stream && i < report->sweep->trial_count; i++) {
+        char *names = NULL;
+        size_t names_length = 0;
+        int controls = 0;
+        FILE *list = open_memstream(&names, &names_length);
+        const int unbeaten = list ? list_unbeaten(list, report, i, recommender, &controls) : 0;
+        if (list)
+            fclose(list);
+        with_controls += controls > 0;
+        all_beaten += controls > 0 && unbeaten == 0;
+        if (unbeaten > 0)
+            fprintf(stream, "%s%s: %s", with_controls - all_beaten > 1 ? "; " : "",
+                    report->sweep->trials[i].name,
+                    unbeaten == controls && controls > 1 ? "all of them" : names);
+        free(names);
+    }
+    if (!stream || fclose(stream) != 0)
+        *document->incomplete = true;
+    else if (with_controls > 0 && all_beaten == with_controls)
+        document_paragraph(document, "Controls: all are clearly beaten, in every trial.");
+    else if (with_controls > 0)
+        document_paragraph(document, "Controls that are not clearly beaten by the augmented arm: %s.", text);
+    free(text);
+}
+
+static void write_seeds(const struct sweep_report *report, const struct document *document)
+{
+    const long long seeds = config_integer(report->sweep->config, "experiment.seeds");
+    if (seeds < 2)
+        document_paragraph(document,
+                           "One seed an arm: no comparison can be stated. Give experiment.seeds at least 5.");
+    else if (seeds < 5)
+        document_paragraph(
+            document,
+            "%lld seeds an arm are too few to call any difference clear; give experiment.seeds at "
+            "least 5. What an interval alone says is told below.",
+            seeds);
+}
+
+void sweep_report_verdict(const struct sweep_report *report, const struct document *document)
+{
+    document_heading(document, 2, "Verdict");
+    if (json_object_size(report->comparisons) == 0) {
+        document_paragraph(
+            document, "There is nothing to compare: no trial that is done has an augmented arm, or another "
+                      "original one.");
+        return;
+    }
+    document_paragraph(document, "By %s on test.", report->metric);
+    write_seeds(report, document);
+    for (int i = 0; i < report->recommender_count; i++) {
+        document_heading(document, 3, "%s", report->recommenders[i]);
+        judge_augmentation(report, document, report->recommenders[i]);
+        judge_controls(report, document, report->recommenders[i]);
+        judge_ablations(report, document, report->recommenders[i], "augmented");
+        judge_ablations(report, document, report->recommenders[i], "original");
+    }
+}
