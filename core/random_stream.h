@@ -31,7 +31,8 @@ enum random_purpose {
     RANDOM_MASK,
     RANDOM_VIEW,
     RANDOM_CLUSTER,
-    RANDOM_NAME
+    RANDOM_NAME,
+    RANDOM_FLIP
 };
 
 /* A stream of numbers: 4 words a counter value, 2^32 counter values a (seed, purpose, step, index). */

@@ -342,6 +342,9 @@ const struct schema_entry schema[] = {
     CHOICE("evaluate.mask", "original", "original|augmented",
            "original: only real train items are hidden from the ranking; augmented: synthetic ones too")
     INTEGER("evaluate.resamples", "2000", 100, 1e6, "bootstrap resamples of an interval")
+    INTEGER("evaluate.flips", "20000", 1000, 1e7,
+            "random signs of the test over users. p is at least 1 / (flips + 1), which the correction multiplies by up to the "
+            "number of comparisons: many comparisons need many")
     INTEGER("evaluate.history_groups", "4", 1, 32,
             "groups of users by the length of their train history that the audit tells apart, of about equal size; see metrics.md")
     NUMBER("evaluate.head_share", "0.8", 0, 1,

@@ -4,8 +4,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "core/random.h"
-
 double mean(const double *values, int64_t count)
 {
     double sum = 0;
@@ -78,8 +76,7 @@ double student_quantile_two_sided(double p, double freedom)
     return (low + high) / 2;
 }
 
-/* Mean and standard deviation of a - b. */
-static void paired_moments(const double *a, const double *b, int64_t count, double *center, double *deviation)
+void paired_moments(const double *a, const double *b, int64_t count, double *center, double *deviation)
 {
     double sum = 0, squares = 0;
     for (int64_t i = 0; i < count; i++)
@@ -90,8 +87,7 @@ static void paired_moments(const double *a, const double *b, int64_t count, doub
     *deviation = count > 1 ? sqrt(squares / (double)(count - 1)) : NAN;
 }
 
-/* Differences that are equal but for rounding have no spread to test against. */
-static bool spread_is_zero(double center, double deviation)
+bool spread_is_zero(double center, double deviation)
 {
     return deviation <= 1e-12 * fabs(center);
 }
@@ -115,11 +111,63 @@ struct paired_test paired_t_test(const double *a, const double *b, int64_t count
     return test;
 }
 
+double effect_size(double center, double deviation)
+{
+    return isnan(deviation) || spread_is_zero(center, deviation) ? NAN : center / deviation;
+}
+
 double paired_effect_size(const double *a, const double *b, int64_t count)
 {
     double center, deviation;
     paired_moments(a, b, count, &center, &deviation);
-    return count < 2 || spread_is_zero(center, deviation) ? NAN : center / deviation;
+    return effect_size(center, deviation);
+}
+
+double noncentral_student_two_sided(double t, double freedom, double noncentrality)
+{
+    const double rate = noncentrality * noncentrality / 2, a = freedom / 2;
+    const double x = freedom / (freedom + t * t), rest = t * t / (freedom + t * t);
+    const double first = fmax(0, floor(rate - 10 * sqrt(rate) - 20)), last = rate + 10 * sqrt(rate) + 40;
+    double weight = rate > 0 ? exp(first * log(rate) - rate - lgamma(first + 1)) : 1;
+    double tail = incomplete_beta(a, first + 0.5, x);
+    /* tail at j + 1 less tail at j: x^a rest^(j + 1/2) / (B(a, j + 1/2) (j + 1/2)) */
+    double growth = t > 0 ? exp(a * log(x) + (first + 0.5) * log(rest) + lgamma(a + first + 0.5) - lgamma(a) -
+                                lgamma(first + 1.5))
+                          : 0;
+    double sum = 0, weights = 0;
+    for (double j = first; j <= last; j++) {
+        sum += weight * tail;
+        weights += weight;
+        tail += growth;
+        growth *= rest * (a + j + 0.5) / (j + 1.5);
+        weight *= rate / (j + 1);
+    }
+    return fmin(1, sum / weights);
+}
+
+double paired_test_power(double effect, int64_t pairs, double alpha)
+{
+    const double freedom = (double)(pairs - 1);
+    return noncentral_student_two_sided(student_quantile_two_sided(alpha, freedom), freedom,
+                                        effect * sqrt((double)pairs));
+}
+
+double detectable_effect(int64_t pairs, double alpha, double power)
+{
+    if (pairs < 2)
+        return NAN;
+    const double freedom = (double)(pairs - 1), critical = student_quantile_two_sided(alpha, freedom);
+    double low = 0, high = 1;
+    while (noncentral_student_two_sided(critical, freedom, high) < power)
+        high *= 2;
+    for (int i = 0; i < 200 && high - low > 1e-14 * high; i++) {
+        const double middle = (low + high) / 2;
+        if (noncentral_student_two_sided(critical, freedom, middle) < power)
+            low = middle;
+        else
+            high = middle;
+    }
+    return (low + high) / 2 / sqrt((double)pairs);
 }
 
 void holm_correction(const double *p, int64_t count, double *corrected)
@@ -158,70 +206,4 @@ double sorted_quantile(const double *sorted, int64_t count, double q)
     if (below + 1 >= count)
         return sorted[count - 1];
     return sorted[below] + (place - (double)below) * (sorted[below + 1] - sorted[below]);
-}
-
-/* One resample: the means of both arms over the same drawn seeds and users. */
-static void bootstrap_resample(const double *a, const double *b, int64_t seeds, int64_t users, uint64_t seed,
-                               int64_t resample, double *user_weights, double means[2])
-{
-    struct random_stream stream = random_stream_open(seed, RANDOM_BOOTSTRAP, 0, (uint64_t)resample);
-    for (int64_t u = 0; u < users; u++)
-        user_weights[u] = 0;
-    for (int64_t i = 0; i < users; i++)
-        user_weights[random_below(&stream, (uint32_t)users)] += 1;
-    means[0] = means[1] = 0;
-    for (int64_t i = 0; i < seeds; i++) {
-        int64_t row = random_below(&stream, (uint32_t)seeds);
-        for (int64_t u = 0; u < users; u++) {
-            means[0] += user_weights[u] * a[row * users + u];
-            means[1] += user_weights[u] * b[row * users + u];
-        }
-    }
-    means[0] /= (double)(seeds * users);
-    means[1] /= (double)(seeds * users);
-}
-
-/* The middle 95 % of the values, which are sorted; NaN where one of them is no number. */
-static void percentile_interval(double interval[2], double *values, int64_t count)
-{
-    interval[0] = interval[1] = NAN;
-    for (int64_t i = 0; i < count; i++)
-        if (!isfinite(values[i]))
-            return;
-    sort_doubles(values, count);
-    interval[0] = sorted_quantile(values, count, 0.025);
-    interval[1] = sorted_quantile(values, count, 0.975);
-}
-
-bool paired_bootstrap(struct bootstrap_interval *interval, const double *a, const double *b, int64_t seeds,
-                      int64_t users, int64_t resamples, uint64_t seed)
-{
-    double *differences = malloc((size_t)resamples * sizeof *differences);
-    double *gains = malloc((size_t)resamples * sizeof *gains);
-    bool enough = differences != NULL && gains != NULL;
-#pragma omp parallel if (enough)
-    {
-        double *user_weights = malloc((size_t)users * sizeof *user_weights);
-        if (user_weights == NULL) {
-#pragma omp atomic write
-            enough = false;
-        }
-#pragma omp for
-        for (int64_t r = 0; r < resamples; r++) {
-            double means[2];
-            if (user_weights == NULL || differences == NULL || gains == NULL)
-                continue;
-            bootstrap_resample(a, b, seeds, users, seed, r, user_weights, means);
-            differences[r] = means[0] - means[1];
-            gains[r] = means[0] / means[1] - 1;
-        }
-        free(user_weights);
-    }
-    if (enough) {
-        percentile_interval(interval->difference, differences, resamples);
-        percentile_interval(interval->relative_gain, gains, resamples);
-    }
-    free(differences);
-    free(gains);
-    return enough;
 }

@@ -26,8 +26,26 @@ struct paired_test {
 };
 struct paired_test paired_t_test(const double *a, const double *b, int64_t count);
 
+/* Mean and standard deviation of a - b; the deviation is NaN below two pairs. */
+void paired_moments(const double *a, const double *b, int64_t count, double *center, double *deviation);
+/* Whether a spread is none but for rounding: values that are all equal have nothing to be tested against. */
+bool spread_is_zero(double center, double deviation);
 /* Mean over standard deviation of a - b (Cohen's d of paired samples). NaN where the deviation is 0. */
 double paired_effect_size(const double *a, const double *b, int64_t count);
+/* The same of a mean and a deviation that are known. */
+double effect_size(double center, double deviation);
+
+/*
+ * P(|T| >= t) of the noncentral t distribution, t >= 0: T^2 is a noncentral F, whose distribution function is a sum of
+ * incomplete beta functions under the weights of a Poisson distribution (Lenth, AS 243, 1989; summed from the
+ * largest weights as Benton and Krishnamoorthy do, 2003).
+ */
+double noncentral_student_two_sided(double t, double freedom, double noncentrality);
+/* The chance that the two-sided paired t-test at level alpha rejects, where the mean difference is `effect`
+ * standard deviations. */
+double paired_test_power(double effect, int64_t pairs, double alpha);
+/* The effect with that power, alpha < power < 1; NaN below two pairs. */
+double detectable_effect(int64_t pairs, double alpha, double power);
 
 /* Holm's step-down correction (1979). NaN entries are no part of the family and stay NaN. */
 void holm_correction(const double *p, int64_t count, double *corrected);
@@ -36,20 +54,5 @@ void holm_correction(const double *p, int64_t count, double *corrected);
 void sort_doubles(double *values, int64_t count);
 /* Linear interpolation between order statistics at (count - 1) * q; `sorted` ascends. */
 double sorted_quantile(const double *sorted, int64_t count, double q);
-
-/*
- * Percentile interval (95 %) of the difference of means and of the relative gain, from a paired bootstrap
- * that resamples seeds and users, crossed: every resample draws seeds with replacement, draws users with
- * replacement, and averages both arms over the same draws. Draws come from (seed, RANDOM_BOOTSTRAP,
- * resample): the same at any number of threads.
- */
-struct bootstrap_interval {
-    double difference[2];    /* mean(a) - mean(b) */
-    double relative_gain[2]; /* mean(a) / mean(b) - 1; NaN where mean(b) is 0 in any resample */
-};
-/* False: no memory. */
-bool paired_bootstrap(struct bootstrap_interval *interval, const double *a /* [seeds, users] */,
-                      const double *b /* [seeds, users] */, int64_t seeds, int64_t users, int64_t resamples,
-                      uint64_t seed);
 
 #endif

@@ -4,11 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/resampling.h"
 #include "core/statistics.h"
 
-/* Means over the users of a seed, and over the seeds of a user, of both arms. */
+#define SIGNIFICANCE 0.05
+#define POWER 0.8
+
+struct comparison_settings comparison_settings_read(const struct config *config, uint64_t seed)
+{
+    return (struct comparison_settings){.resamples = config_integer(config, "evaluate.resamples"),
+                                        .flips = config_integer(config, "evaluate.flips"),
+                                        .seed = seed};
+}
+
+/* Means over the users of a seed, and over the seeds of a user, of both arms, and the latter's differences. */
 struct margins {
-    double *seeds[2], *users[2];
+    double *seeds[2], *users[2], *differences;
 };
 
 static void margins_close(struct margins *margins)
@@ -17,17 +28,18 @@ static void margins_close(struct margins *margins)
         free(margins->seeds[side]);
         free(margins->users[side]);
     }
+    free(margins->differences);
 }
 
 static bool margins_open(struct margins *margins, const struct compared *compared, struct error *error)
 {
     const int64_t seeds = compared->seeds, users = compared->users;
-    *margins = (struct margins){{NULL}, {NULL}};
+    *margins = (struct margins){.differences = malloc((size_t)(users + 1) * sizeof(double))};
     for (int side = 0; side < 2; side++) {
         const double *values = side == 0 ? compared->values : compared->against;
         margins->seeds[side] = malloc((size_t)(seeds + 1) * sizeof(double));
         margins->users[side] = calloc((size_t)(users + 1), sizeof(double));
-        if (!margins->seeds[side] || !margins->users[side])
+        if (!margins->differences || !margins->seeds[side] || !margins->users[side])
             return error_memory(error, "means of two arms", (size_t)(seeds + users) * sizeof(double), NULL);
         for (int64_t s = 0; s < seeds; s++)
             margins->seeds[side][s] = mean(values + s * users, users);
@@ -38,6 +50,8 @@ static bool margins_open(struct margins *margins, const struct compared *compare
             margins->users[side][u] = sum / (double)seeds;
         }
     }
+    for (int64_t u = 0; u < users; u++)
+        margins->differences[u] = margins->users[0][u] - margins->users[1][u];
     return true;
 }
 
@@ -53,28 +67,61 @@ static json_t *interval_json(const double interval[2])
     return json_pack("[f, f]", interval[0], interval[1]);
 }
 
-static const char *note_on(const struct compared *compared, double p)
+/* NaN: nothing can be said. */
+struct tests {
+    double deviation_seeds, deviation_users;
+    double p_seeds, p_users, p;
+    int64_t flips;
+};
+
+/* Where the arms have no spread over the seeds, a recommender that is the same whatever the seed stands on its users alone. */
+static bool run_tests(struct tests *tests, const struct compared *compared, const struct margins *margins,
+                      const struct comparison_settings *settings, struct error *error)
+{
+    const struct paired_test seeds = paired_t_test(margins->seeds[0], margins->seeds[1], compared->seeds);
+    double center;
+    struct sign_flip_test users;
+    paired_moments(margins->seeds[0], margins->seeds[1], compared->seeds, &center, &tests->deviation_seeds);
+    const bool over_users_alone = compared->deterministic && spread_is_zero(center, tests->deviation_seeds);
+    paired_moments(margins->users[0], margins->users[1], compared->users, &center, &tests->deviation_users);
+    if (!sign_flip_test(&users, margins->differences, compared->users, settings->flips, settings->seed))
+        return error_memory(error, "random signs of users", (size_t)compared->users * 4 * sizeof(double),
+                            NULL);
+    tests->flips = users.exact ? 0 : settings->flips;
+    tests->p_users = users.p;
+    tests->p_seeds = over_users_alone ? NAN : seeds.p;
+    if (over_users_alone)
+        tests->p = tests->p_users;
+    else if (!isnan(tests->p_seeds))
+        tests->p = fmax(tests->p_seeds, tests->p_users);
+    return true;
+}
+
+static const char *note_on(const struct compared *compared, const struct tests *tests)
 {
     if (compared->copied)
         return "nothing was adopted: the arms are the same";
     if (compared->seeds < 2)
         return "one seed: no comparison can be stated";
-    if (isnan(p) && compared->deterministic)
-        return "deterministic: the interval is over users only, and seeds test nothing";
+    if (isnan(tests->p_seeds) && compared->deterministic)
+        return "deterministic: the interval and the test are over users only";
+    if (isnan(tests->p_seeds))
+        return "all seeds differ by the same: no test over seeds";
     if (compared->seeds < 5)
         return "fewer than 5 seeds: weak evidence";
     return NULL;
 }
 
 static bool add_tests(json_t *record, const struct compared *compared, const struct margins *margins,
-                      const struct comparison_settings *settings, double *p, struct error *error)
+                      const struct comparison_settings *settings, struct error *error)
 {
-    struct bootstrap_interval interval = {{NAN, NAN}, {NAN, NAN}};
+    struct bootstrap_interval interval = {{NAN, NAN}, {NAN, NAN}, {NAN, NAN}};
+    struct tests tests = {NAN, NAN, NAN, NAN, NAN, 0};
     double effect = NAN;
-    *p = NAN;
     if (!compared->copied && compared->seeds > 1) {
-        *p = paired_t_test(margins->seeds[0], margins->seeds[1], compared->seeds).p;
         effect = paired_effect_size(margins->users[0], margins->users[1], compared->users);
+        if (!run_tests(&tests, compared, margins, settings, error))
+            return false;
         if (!paired_bootstrap(&interval, compared->values, compared->against, compared->seeds,
                               compared->users, settings->resamples, settings->seed))
             return error_memory(error, "bootstrap resamples", (size_t)settings->resamples * sizeof(double),
@@ -83,7 +130,16 @@ static bool add_tests(json_t *record, const struct compared *compared, const str
     json_object_set_new(record, "ci95", interval_json(interval.relative_gain));
     json_object_set_new(record, "difference_ci95", interval_json(interval.difference));
     json_object_set_new(record, "effect_size", number_or_null(effect));
-    json_object_set_new(record, "p", number_or_null(*p));
+    json_object_set_new(record, "effect_size_ci95", interval_json(interval.effect_size));
+    json_object_set_new(record, "deviation_seeds", number_or_null(tests.deviation_seeds));
+    json_object_set_new(record, "deviation_users", number_or_null(tests.deviation_users));
+    json_object_set_new(record, "p_seeds", number_or_null(tests.p_seeds));
+    json_object_set_new(record, "p_users", number_or_null(tests.p_users));
+    json_object_set_new(record, "p", number_or_null(tests.p));
+    json_object_set_new(record, "flips", json_integer((json_int_t)tests.flips));
+    const char *note = note_on(compared, &tests);
+    if (note)
+        json_object_set_new(record, "note", json_string(note));
     return true;
 }
 
@@ -91,7 +147,6 @@ bool comparison_add(json_t *record, const struct compared *compared,
                     const struct comparison_settings *settings, struct error *error)
 {
     struct margins margins;
-    double p = NAN;
     bool done = margins_open(&margins, compared, error);
     if (done) {
         const double value = mean(margins.seeds[0], compared->seeds),
@@ -99,13 +154,11 @@ bool comparison_add(json_t *record, const struct compared *compared,
         json_object_set_new(record, "mean", json_real(value));
         json_object_set_new(record, "against_mean", json_real(against));
         json_object_set_new(record, "seeds", json_integer((json_int_t)compared->seeds));
+        json_object_set_new(record, "users", json_integer((json_int_t)compared->users));
         json_object_set_new(record, "relative_gain", number_or_null(value / against - 1));
         json_object_set_new(record, "difference", json_real(value - against));
-        done = add_tests(record, compared, &margins, settings, &p, error);
+        done = add_tests(record, compared, &margins, settings, error);
     }
-    const char *note = note_on(compared, p);
-    if (done && note)
-        json_object_set_new(record, "note", json_string(note));
     margins_close(&margins);
     return done;
 }
@@ -115,24 +168,52 @@ static const char *family_of(const json_t *comparison, const char *key)
     return json_string_value(json_object_get(comparison, key));
 }
 
+static double number_at(const json_t *record, const char *key)
+{
+    const json_t *value = json_object_get(record, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+/* Where no test over seeds was made, there is no spread over them that could hide a difference. */
+static void add_detectable(json_t *record, int64_t family)
+{
+    double difference = NAN;
+    if (!isnan(number_at(record, "p"))) {
+        const double alpha = SIGNIFICANCE / (double)family;
+        const int64_t seeds = (int64_t)number_at(record, "seeds"),
+                      users = (int64_t)number_at(record, "users");
+        difference = number_at(record, "deviation_users") * detectable_effect(users, alpha, POWER);
+        if (!isnan(number_at(record, "p_seeds")))
+            difference = fmax(difference,
+                              number_at(record, "deviation_seeds") * detectable_effect(seeds, alpha, POWER));
+    }
+    json_object_set_new(record, "detectable_difference", number_or_null(difference));
+    json_object_set_new(record, "detectable_relative_gain",
+                        number_or_null(difference / number_at(record, "against_mean")));
+}
+
 /* Corrects the family of the comparison at `first`, unless an earlier one is of it. */
 static void correct_family(json_t *comparisons, const char *key, size_t first, double *p, double *corrected)
 {
-    const char *family = family_of(json_array_get(comparisons, first), key);
+    const char *name = family_of(json_array_get(comparisons, first), key);
     const size_t count = json_array_size(comparisons);
+    int64_t family = 0;
     for (size_t i = 0; i < count; i++) {
         const json_t *comparison = json_array_get(comparisons, i);
-        const bool same = strcmp(family_of(comparison, key), family) == 0;
+        const bool same = strcmp(family_of(comparison, key), name) == 0;
         if (same && i < first)
             return;
-        const json_t *value = json_object_get(comparison, "p");
-        p[i] = same && json_is_number(value) ? json_number_value(value) : NAN;
+        p[i] = same ? number_at(comparison, "p") : NAN;
+        family += !isnan(p[i]);
     }
     holm_correction(p, (int64_t)count, corrected);
     for (size_t i = 0; i < count; i++) {
         json_t *comparison = json_array_get(comparisons, i);
-        if (strcmp(family_of(comparison, key), family) == 0)
-            json_object_set_new(comparison, "p_holm", number_or_null(corrected[i]));
+        if (strcmp(family_of(comparison, key), name) != 0)
+            continue;
+        json_object_set_new(comparison, "family", json_integer((json_int_t)family));
+        json_object_set_new(comparison, "p_holm", number_or_null(corrected[i]));
+        add_detectable(comparison, family);
     }
 }
 

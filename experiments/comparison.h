@@ -2,12 +2,22 @@
  * comparison.h: one comparison of two arms on one metric, from the values of every seed and user. The arms may belong to one
  * run (comparisons.h), to two trials of a study, or to two runs.
  *
+ *   seeds, users        how many of each
  *   mean, against_mean  over seeds and users, test part
- *   relative_gain       mean / against_mean - 1; ci95 is its interval, from the crossed bootstrap of
- *                       core/statistics.h
+ *   relative_gain       mean / against_mean - 1; ci95 is its interval, from the crossed bootstrap of core/resampling.h
  *   difference          mean - against_mean; difference_ci95 likewise
- *   effect_size         Cohen's d of the users' paired differences, each averaged over the seeds
- *   p                   paired t-test over the seeds' means; p_holm corrects for the family
+ *   effect_size         Cohen's d of the users' paired differences, each averaged over the seeds; effect_size_ci95 likewise
+ *   deviation_seeds     standard deviation of the seeds' differences of means
+ *   deviation_users     standard deviation of the users' differences, each averaged over the seeds
+ *   p_seeds             paired t-test over the seeds' means; null where the arms have no spread over the seeds
+ *   p_users             randomisation test over the users' differences, each averaged over the seeds
+ *   p                   the larger of both: that there is a difference is claimed for other seeds and for other users, so both
+ *                       must say so (an intersection-union test: Berger, 1982)
+ *   flips               random signs drawn for p_users; 0: all ways were tried
+ *   family, p_holm      the comparisons that are corrected together by Holm's method, and p corrected for them
+ *   detectable_difference, detectable_relative_gain
+ *                       the smallest that would be found with 80 % chance at 5 % / family, given the deviations: by the t-test
+ *                       over the seeds, and over the users, the larger of both
  *
  * Nothing but the means is stated from a single seed, or where an arm is a copy of the other; `note` says why.
  */
@@ -18,6 +28,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/config.h"
 #include "core/error.h"
 
 /* Seed s of one arm is paired with seed s of the other, and each user with himself. */
@@ -29,15 +40,17 @@ struct compared {
 };
 
 struct comparison_settings {
-    int64_t resamples; /* evaluate.resamples */
-    uint64_t seed;     /* of the resamples */
+    int64_t resamples, flips; /* evaluate.resamples, evaluate.flips */
+    uint64_t seed;            /* of the draws */
 };
+struct comparison_settings comparison_settings_read(const struct config *config, uint64_t seed);
 
-/* Adds the fields above, `seeds` and, where there is something to say, `note` to `record`; without p_holm. */
+/* Adds the fields above and, where there is something to say, `note` to `record`; without those that need the family. */
 bool comparison_add(json_t *record, const struct compared *compared,
                     const struct comparison_settings *settings, struct error *error);
 
-/* Sets p_holm of every record of the array, by Holm's correction; a family is the records whose `key` is the same. */
+/* Adds those to every record of the array. A family is the records whose `key` is the same and that have a p; its size is
+ * `family` of all with that key. */
 bool comparisons_correct(json_t *comparisons, const char *key, struct error *error);
 
 #endif

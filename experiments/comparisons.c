@@ -42,8 +42,8 @@ static bool compare_serie(json_t *comparisons, const struct arm_pair *pair, stru
         .users = values->users,
         .copied = values->copied[arms[0]] && (arms[1] == 0 || values->copied[arms[1]]),
         .deterministic = contestant_is_deterministic(&study->contestants[pair->contestant])};
-    const struct comparison_settings settings = {
-        .resamples = config_integer(study->run->config, "evaluate.resamples"), .seed = study->first_seed};
+    const struct comparison_settings settings =
+        comparison_settings_read(study->run->config, study->first_seed);
     for (int side = 0; side < 2; side++)
         user_values_gather(pair->gathered[side], values, study->seeds, arms[side], place);
     char metric[METRIC_NAME_SIZE];

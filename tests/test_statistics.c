@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "core/random.h"
+#include "core/resampling.h"
 #include "core/statistics.h"
 
 enum { NUMBERS_MAXIMUM = 64 };
