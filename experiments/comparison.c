@@ -7,7 +7,7 @@
 #include "core/resampling.h"
 #include "core/statistics.h"
 
-#define SIGNIFICANCE 0.05
+#define SIGNIFICANCE 0.05 /* of a family; an interval has the rest */
 #define POWER 0.8
 
 struct comparison_settings comparison_settings_read(const struct config *config, uint64_t seed)
@@ -97,6 +97,32 @@ static bool run_tests(struct tests *tests, const struct compared *compared, cons
     return true;
 }
 
+/* Widens an interval, if there is one, so that it holds center +- reach as well, both divided by `unit`. */
+static void widen(double interval[2], double center, double reach, double unit)
+{
+    if (isnan(interval[0]))
+        return;
+    interval[0] = fmin(interval[0], (center - reach) / unit);
+    interval[1] = fmax(interval[1], (center + reach) / unit);
+}
+
+/* What cannot be told from the truth by seeds or by users is in the interval, as both must reject for the smaller p: the
+ * bootstrap, whose five seeds or so are few to draw from, is joined with Student's interval over the seeds. */
+static void join_with_seeds(struct bootstrap_interval *interval, const struct tests *tests,
+                            const struct margins *margins, int64_t seeds)
+{
+    const double against = mean(margins->seeds[1], seeds), center = mean(margins->seeds[0], seeds) - against;
+    const double reach = student_quantile_two_sided(SIGNIFICANCE, (double)(seeds - 1)) *
+                         tests->deviation_seeds / sqrt((double)seeds);
+    if (isnan(tests->p_seeds))
+        return;
+    widen(interval->difference, center, reach, 1);
+    if (against > 0)
+        widen(interval->relative_gain, center, reach, against);
+    if (tests->deviation_users > 0)
+        widen(interval->effect_size, center, reach, tests->deviation_users);
+}
+
 static const char *note_on(const struct compared *compared, const struct tests *tests)
 {
     if (compared->copied)
@@ -126,6 +152,7 @@ static bool add_tests(json_t *record, const struct compared *compared, const str
                               compared->users, settings->resamples, settings->seed))
             return error_memory(error, "bootstrap resamples", (size_t)settings->resamples * sizeof(double),
                                 NULL);
+        join_with_seeds(&interval, &tests, margins, compared->seeds);
     }
     json_object_set_new(record, "ci95", interval_json(interval.relative_gain));
     json_object_set_new(record, "difference_ci95", interval_json(interval.difference));

@@ -4,9 +4,11 @@
  *
  *   seeds, users        how many of each
  *   mean, against_mean  over seeds and users, test part
- *   relative_gain       mean / against_mean - 1; ci95 is its interval, from the crossed bootstrap of core/resampling.h
+ *   relative_gain       mean / against_mean - 1; ci95 is its 95 % interval: all that the crossed bootstrap of
+ *                       core/resampling.h or Student's interval over the seeds' differences (in parts of against_mean) holds
  *   difference          mean - against_mean; difference_ci95 likewise
- *   effect_size         Cohen's d of the users' paired differences, each averaged over the seeds; effect_size_ci95 likewise
+ *   effect_size         Cohen's d of the users' paired differences, each averaged over the seeds; effect_size_ci95 likewise,
+ *                       Student's interval in parts of deviation_users
  *   deviation_seeds     standard deviation of the seeds' differences of means
  *   deviation_users     standard deviation of the users' differences, each averaged over the seeds
  *   p_seeds             paired t-test over the seeds' means; null where the arms have no spread over the seeds

@@ -1,5 +1,5 @@
-/* core/statistics.c against scipy (tests/goldens/make_statistics.py), and the bootstrap against what it must
- * do. */
+/* core/statistics.c, core/resampling.c and experiments/comparison.c against scipy and statsmodels
+ * (tests/goldens/make_statistics.py), and against what they must do. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,13 +14,106 @@
 #include "core/random.h"
 #include "core/resampling.h"
 #include "core/statistics.h"
+#include "experiments/comparison.h"
 
-enum { NUMBERS_MAXIMUM = 64 };
+enum { NUMBERS_MAXIMUM = 512 };
 
 static void assert_close(double found, double expected, double tolerance)
 {
     if (!(fabs(found - expected) <= tolerance * fmax(1e-3, fabs(expected))))
         fail_msg("found %.17g, expected %.17g", found, expected);
+}
+
+static void check_signs(const double *v, bool exact)
+{
+    const int64_t count = (int64_t)v[0];
+    struct sign_flip_test test;
+    assert_true(sign_flip_test(&test, v + 3, count, (int64_t)v[1], (uint64_t)v[2]));
+    assert_int_equal(test.exact, exact);
+    assert_close(test.p, v[3 + count], 1e-12);
+}
+
+static void check_bootstrap(const double *v)
+{
+    const int64_t seeds = (int64_t)v[0], users = (int64_t)v[1];
+    const double *a = v + 4, *b = a + seeds * users, *expected = b + seeds * users;
+    struct bootstrap_interval found;
+    assert_true(paired_bootstrap(&found, a, b, seeds, users, (int64_t)v[2], (uint64_t)v[3]));
+    for (int end = 0; end < 2; end++) {
+        assert_close(found.difference[end], expected[end], 1e-9);
+        assert_close(found.relative_gain[end], expected[2 + end], 1e-9);
+        assert_close(found.effect_size[end], expected[4 + end], 1e-9);
+    }
+}
+
+static void check_holm(const double *v)
+{
+    const int64_t count = (int64_t)v[0];
+    double corrected[32];
+    assert_in_range(count, 1, 32);
+    holm_correction(v + 1, count, corrected);
+    for (int64_t i = 0; i < count; i++)
+        assert_close(corrected[i], v[1 + count + i], 1e-12);
+}
+
+static double number(const json_t *record, const char *key)
+{
+    const json_t *value = json_object_get(record, key);
+    if (!json_is_number(value))
+        fail_msg("%s is no number", key);
+    return json_number_value(value);
+}
+
+static void check_fields(const json_t *record, const double *expected)
+{
+    static const char *const fields[] = {"mean",
+                                         "against_mean",
+                                         "relative_gain",
+                                         "effect_size",
+                                         "deviation_seeds",
+                                         "deviation_users",
+                                         "p_seeds",
+                                         "p_users",
+                                         "p",
+                                         "detectable_difference",
+                                         "detectable_relative_gain"};
+    static const char *const intervals[] = {"difference_ci95", "ci95", "effect_size_ci95"};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        assert_close(number(record, fields[i]), *expected++, 1e-9);
+    for (size_t i = 0; i < 6; i++) {
+        const json_t *interval = json_object_get(record, intervals[i / 2]);
+        assert_close(json_number_value(json_array_get(interval, i % 2)), *expected++, 1e-9);
+    }
+    assert_close(number(record, "p_holm"), number(record, "p"), 0);
+    assert_null(json_object_get(record, "note"));
+}
+
+static void check_comparison(const double *v)
+{
+    const int64_t seeds = (int64_t)v[0], users = (int64_t)v[1];
+    const struct compared compared = {
+        .values = v + 5, .against = v + 5 + seeds * users, .seeds = seeds, .users = users};
+    const struct comparison_settings settings = {
+        .resamples = (int64_t)v[2], .flips = (int64_t)v[3], .seed = (uint64_t)v[4]};
+    struct error error = ERROR_INITIALIZER;
+    json_t *record = json_pack("{s:s}", "metric", "recall@20"), *comparisons = json_pack("[O]", record);
+    assert_true(comparison_add(record, &compared, &settings, &error));
+    assert_true(comparisons_correct(comparisons, "metric", &error));
+    check_fields(record, compared.against + seeds * users);
+    json_decref(comparisons);
+    json_decref(record);
+}
+
+static void check_power(const char *name, const double *v)
+{
+    if (strcmp(name, "noncentral") == 0)
+        assert_close(noncentral_student_two_sided(v[0], v[1], v[2]), v[3], 1e-9);
+    else if (strcmp(name, "power") == 0)
+        assert_close(paired_test_power(v[0], (int64_t)v[1], v[2]), v[3], 1e-9);
+    else if (strcmp(name, "detectable") == 0)
+        assert_close(detectable_effect((int64_t)v[0], v[1], v[2]), v[3], 1e-9);
+    else
+        fail_msg("unknown line %s", name);
 }
 
 static void check_line(const char *name, const double *v)
@@ -42,8 +135,16 @@ static void check_line(const char *name, const double *v)
     } else if (strcmp(name, "quantile") == 0) {
         int64_t count = (int64_t)v[0];
         assert_close(sorted_quantile(v + 1, count, v[1 + count]), v[2 + count], 1e-12);
+    } else if (strcmp(name, "holm") == 0) {
+        check_holm(v);
+    } else if (strcmp(name, "all_signs") == 0 || strcmp(name, "drawn_signs") == 0) {
+        check_signs(v, *name == 'a');
+    } else if (strcmp(name, "bootstrap") == 0) {
+        check_bootstrap(v);
+    } else if (strcmp(name, "comparison") == 0) {
+        check_comparison(v);
     } else {
-        fail_msg("unknown line %s", name);
+        check_power(name, v);
     }
 }
 
@@ -52,19 +153,22 @@ static void test_against_scipy(void **state)
     (void)state;
     FILE *stream = fopen(IDREC_SOURCE_DIR "/tests/goldens/statistics.txt", "re");
     assert_non_null(stream);
-    char line[4096];
+    char line[16384];
     int lines = 0;
     while (fgets(line, sizeof line, stream) != NULL) {
         double values[NUMBERS_MAXIMUM];
         int count = 0;
+        assert_non_null(strchr(line, '\n'));
         char *rest, *name = strtok_r(line, " \n", &rest);
         for (char *word = strtok_r(NULL, " \n", &rest); word != NULL; word = strtok_r(NULL, " \n", &rest))
-            values[count++] = strtod(word, NULL);
+            if (count < NUMBERS_MAXIMUM)
+                values[count++] = strtod(word, NULL);
+        assert_true(count < NUMBERS_MAXIMUM);
         check_line(name, values);
         lines++;
     }
     fclose(stream);
-    assert_true(lines > 30);
+    assert_true(lines > 65);
 }
 
 static void test_nothing_to_test(void **state)
@@ -150,6 +254,79 @@ static void test_bootstrap_over_nothing(void **state)
     assert_true(interval.difference[0] == 0 && interval.difference[1] > 0);
 }
 
+/* The record of one comparison, outside any family. */
+static json_t *compare(const double *a, const double *b, int64_t seeds, bool copied, bool deterministic)
+{
+    const struct compared compared = {.values = a,
+                                      .against = b,
+                                      .seeds = seeds,
+                                      .users = USERS,
+                                      .copied = copied,
+                                      .deterministic = deterministic};
+    const struct comparison_settings settings = {.resamples = 100, .flips = 1000, .seed = 1};
+    struct error error = ERROR_INITIALIZER;
+    json_t *record = json_pack("{s:s}", "metric", "recall@20");
+    assert_true(comparison_add(record, &compared, &settings, &error));
+    return record;
+}
+
+static void assert_note(const json_t *record, const char *beginning)
+{
+    const char *note = json_string_value(json_object_get(record, "note"));
+    assert_non_null(note);
+    assert_memory_equal(note, beginning, strlen(beginning));
+}
+
+/* What has no test has no p, no interval, no part in the family, and a note. */
+static void test_no_comparison(void **state)
+{
+    (void)state;
+    static double a[SEEDS * USERS], b[SEEDS * USERS];
+    make_arms(a, b, 3);
+    json_t *records = json_array();
+    json_array_append_new(records, compare(a, b, 1, false, false));
+    json_array_append_new(records, compare(a, a, SEEDS, true, false));
+    json_array_append_new(records, compare(a, b, SEEDS, false, false));
+    json_array_append_new(records, compare(b, a, SEEDS, false, false));
+    struct error error = ERROR_INITIALIZER;
+    assert_true(comparisons_correct(records, "metric", &error));
+    assert_note(json_array_get(records, 0), "one seed");
+    assert_note(json_array_get(records, 1), "nothing was adopted");
+    static const char *const fields[] = {
+        "p", "p_seeds", "p_users", "p_holm", "ci95", "effect_size_ci95", "detectable_difference"};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        assert_true(json_is_null(json_object_get(json_array_get(records, 0), fields[i])));
+        assert_true(json_is_null(json_object_get(json_array_get(records, 1), fields[i])));
+        assert_false(json_is_null(json_object_get(json_array_get(records, 2), fields[i])));
+    }
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(json_integer_value(json_object_get(json_array_get(records, i), "family")), 2);
+    assert_close(number(json_array_get(records, 2), "p_holm"), 2 * number(json_array_get(records, 2), "p"),
+                 1e-12);
+    json_decref(records);
+}
+
+/* Arms that are the same at every seed stand on their users alone. */
+static void test_without_spread_over_seeds(void **state)
+{
+    (void)state;
+    static double a[SEEDS * USERS], b[SEEDS * USERS];
+    make_arms(a, b, 4);
+    for (int64_t s = 1; s < SEEDS; s++) {
+        memcpy(a + s * USERS, a, USERS * sizeof *a);
+        memcpy(b + s * USERS, b, USERS * sizeof *b);
+    }
+    json_t *record = compare(a, b, SEEDS, false, true), *other = compare(a, b, SEEDS, false, false);
+    assert_true(json_is_null(json_object_get(record, "p_seeds")));
+    assert_close(number(record, "p"), number(record, "p_users"), 0);
+    assert_true(number(record, "p") < 0.01);
+    assert_note(record, "deterministic");
+    assert_true(json_is_null(json_object_get(other, "p")));
+    assert_note(other, "all seeds differ by the same");
+    json_decref(record);
+    json_decref(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +336,8 @@ int main(void)
         cmocka_unit_test(test_bootstrap_interval),
         cmocka_unit_test(test_bootstrap_of_equal_arms),
         cmocka_unit_test(test_bootstrap_over_nothing),
+        cmocka_unit_test(test_no_comparison),
+        cmocka_unit_test(test_without_spread_over_seeds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
