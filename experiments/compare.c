@@ -106,8 +106,7 @@ static bool compare_serie(const struct comparing *comparing, struct duel *duel, 
         .copied = memcmp(duel->gathered[0], duel->gathered[1], bytes) == 0,
         .deterministic = contestant_is_deterministic(&study->contestants[duel->contestants[0]]) &&
                          contestant_is_deterministic(&base->contestants[duel->contestants[1]])};
-    const struct comparison_settings settings = {
-        .resamples = config_integer(base->config, "evaluate.resamples"), .seed = base->first_seed};
+    const struct comparison_settings settings = comparison_settings_read(base->config, base->first_seed);
     json_t *record = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "recommender", duel->label, "run",
                                study->run->folder, "against_run", base->run->folder, "arm",
                                arm_name(duel->arms[0]), "against", arm_name(duel->arms[1]), "metric", metric);

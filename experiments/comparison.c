@@ -174,6 +174,9 @@ bool comparison_add(json_t *record, const struct compared *compared,
                     const struct comparison_settings *settings, struct error *error)
 {
     struct margins margins;
+    if (settings->resamples < 1 || settings->flips < 1)
+        return error_set(error, ERROR_RUN,
+                         "a comparison needs resamples and flips; this is a fault of the program");
     bool done = margins_open(&margins, compared, error);
     if (done) {
         const double value = mean(margins.seeds[0], compared->seeds),
