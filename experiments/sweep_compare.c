@@ -246,8 +246,7 @@ static bool compare_recommender(json_t *results, const struct sweep *sweep, cons
         .side = side,
         .reference = reference,
         .contestants = {contestant, other},
-        .settings = {.resamples = config_integer(sweep->config, "evaluate.resamples"),
-                     .seed = (uint64_t)config_integer(sweep->config, "seed")}};
+        .settings = comparison_settings_read(sweep->config, (uint64_t)config_integer(sweep->config, "seed"))};
     if (!compare_pair(comparisons, &pair, error))
         return false;
     if (arms[0] != arms[1])
