@@ -295,8 +295,11 @@ const struct schema_entry schema[] = {
 
     SECTION("experiment", "Arms and seeds.")
     CHOICES("experiment.arms", "[original, augmented, control.random, control.popularity, control.itemknn, control.self]",
-            "original|augmented|control.random|control.popularity|control.itemknn|control.self|control.permuted",
-            "training sets that are compared; the controls add as many rows as `augmented` does")
+            "original|augmented|control.random|control.popularity|control.itemknn|control.self|control.permuted|"
+            "control.generator|control.fusion",
+            "training sets that are compared; the controls add as many rows as `augmented` does, but for two that train nothing: "
+            "control.generator is the language model's own ranking, control.fusion that ranking fused with the recommender's of "
+            "`original`")
     INTEGER("experiment.seeds", "5", 1, 10000, "training seeds of every recommender in every arm")
     INTEGER("experiment.parallel", "0", 0, 4096, "trainings at a time; 0: as many as threads, and 4 on a GPU")
     VERBATIM("experiment.sweep", "{}",
@@ -309,6 +312,13 @@ const struct schema_entry schema[] = {
            "the trial of a study that the others are compared with, by its name; null: the first")
     INTEGER("experiment.trials_at_once", "0", 0, 4096,
             "trials of a study that one process runs at a time; 0: as many as threads, 1 on a GPU")
+    SECTION("experiment.fusion", "The arm control.fusion: reciprocal rank fusion; see method.md.")
+    NUMBERS("experiment.fusion.weights", "[0.25, 0.5, 0.75]", 0, 1,
+            "control.fusion: weights of the language model's ranking, of which each fit takes the best on validation; the "
+            "recommender's has the rest")
+    NUMBER("experiment.fusion.constant", "60", 0, 1e6,
+           "control.fusion: an item's score is the sum over both rankings of weight / (constant + rank)")
+    INTEGER("experiment.fusion.depth", "200", 1, 1e6, "control.fusion: ranks of each ranking that are read, and of the fused one kept")
 
     SECTION("tune", "The search for better settings of the recommenders: `idrec tune`; see tuning.md.")
     MAPPINGS("tune.space", "[]", "settings that are searched; each needs `low` and `high`, or `values`")

@@ -7,7 +7,8 @@ static const char *const arm_names[ARM_COUNT] = {
     [ARM_ORIGINAL] = "original",         [ARM_AUGMENTED] = "augmented",
     [ARM_RANDOM] = "control.random",     [ARM_POPULARITY] = "control.popularity",
     [ARM_ITEM_KNN] = "control.itemknn",  [ARM_SELF] = "control.self",
-    [ARM_PERMUTED] = "control.permuted",
+    [ARM_PERMUTED] = "control.permuted", [ARM_GENERATOR] = "control.generator",
+    [ARM_FUSION] = "control.fusion",
 };
 
 const char *arm_name(enum arm arm)
@@ -26,6 +27,11 @@ enum arm arm_from_name(const char *name)
 bool arm_depends_on_seed(enum arm arm)
 {
     return arm == ARM_RANDOM || arm == ARM_POPULARITY || arm == ARM_SELF || arm == ARM_PERMUTED;
+}
+
+bool arm_is_ranking(enum arm arm)
+{
+    return arm == ARM_GENERATOR || arm == ARM_FUSION;
 }
 
 static bool weigh_rows(struct arm_rows *arm, const struct csr *train, double weight, struct error *error)

@@ -1,5 +1,6 @@
 /*
- * arms.h: what each arm trains on: the real rows and, with all but the original arm, rows that were made up.
+ * arms.h: what each arm trains on: the real rows and, with all but the original arm, rows that were made up. Two arms train
+ * nothing: they show what the language model's ranking is worth without a recommender that learns from it.
  */
 #ifndef IDREC_EXPERIMENTS_ARMS_H
 #define IDREC_EXPERIMENTS_ARMS_H
@@ -15,6 +16,8 @@ enum arm {
     ARM_ITEM_KNN,   /* the best unseen items of item_knn */
     ARM_SELF,       /* the best unseen items of the recommender itself, fitted on the original rows */
     ARM_PERMUTED,   /* the synthetic rows of another user with a history of similar length */
+    ARM_GENERATOR,  /* the language model's own ranking of all items */
+    ARM_FUSION,     /* that ranking fused with the recommender's of the original arm, see fused_rankings.h */
     ARM_COUNT
 };
 /* "original", "augmented", "control.random", ... */
@@ -23,6 +26,9 @@ const char *arm_name(enum arm arm);
 enum arm arm_from_name(const char *name);
 /* Whether the arm's rows are drawn anew for every seed. */
 bool arm_depends_on_seed(enum arm arm);
+
+/* Whether it lists rankings that are given, rather than train a recommender on rows. */
+bool arm_is_ranking(enum arm arm);
 
 /* A training set that owns its arrays. */
 struct arm_rows {

@@ -60,7 +60,8 @@ static bool check_list(const struct config *config, const char *path, int64_t mo
 static bool check_lists(const struct config *config, struct error *error)
 {
     return check_list(config, "evaluate.k", 8, error) && check_list(config, "evaluate.metrics", 6, error) &&
-           check_list(config, "recommenders", 64, error) && check_list(config, "experiment.arms", 7, error) &&
+           check_list(config, "recommenders", 64, error) &&
+           check_list(config, "experiment.arms", ARM_COUNT, error) &&
            check_list(config, "augment.use", 4, error) &&
            (!is(config, "finetune.method", "lora") || check_list(config, "finetune.targets", 7, error));
 }
@@ -79,6 +80,11 @@ static bool check_validation(const struct config *config, const struct study *st
 {
     if (!study_needs_validation(study) || !leaves_no_validation(config, study))
         return true;
+    if (study->test_selected && !study->select)
+        return config_complain(
+            config, "experiment.fusion.weights", error,
+            "nothing is left for validation with evaluate.protocol test_selected, on which "
+            "control.fusion chooses among weights; give one, or data.split.validation");
     if (study->test_selected)
         return config_complain(config, "augment.select", error,
                                "nothing is left for validation with evaluate.protocol test_selected; set it "

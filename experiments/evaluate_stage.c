@@ -41,7 +41,7 @@ static bool add_run(json_t *runs, const struct study *study, int contestant, enu
         "arm", arm_name(arm), "seed", (json_int_t)seed, "epochs", json_object_get(fit, "epochs"),
         "best_epoch", json_object_get(fit, "best_epoch"), "seconds", json_object_get(fit, "seconds"),
         "metrics", json_object_get(fit, "test"), "validation", json_object_get(fit, "validation"));
-    static const char *const further[] = {"rows_added", "ties", "copied_from", "still_improving"};
+    static const char *const further[] = {"rows_added", "ties", "copied_from", "still_improving", "fusion"};
     for (size_t i = 0; record != NULL && i < sizeof further / sizeof *further; i++)
         if (json_object_get(fit, further[i]) != NULL)
             json_object_set(record, further[i], json_object_get(fit, further[i]));

@@ -10,7 +10,6 @@
 
 #include "core/file.h"
 #include "core/store.h"
-#include "experiments/language_rankings.h"
 #include "experiments/manifest.h"
 #include "experiments/shared_stages.h"
 #include "experiments/stages.h"
@@ -75,17 +74,20 @@ static void describe_judgement(struct fit_work *work)
     for (int i = 0; i < study->cut_count; i++)
         length += snprintf(work->judgement + length, sizeof work->judgement - (size_t)length, " %lld",
                            (long long)study->cuts[i]);
+    if (work->task->fusion) {
+        char *text = json_dumps(work->task->fusion, JSON_REAL_PRECISION(17));
+        snprintf(work->judgement + length, sizeof work->judgement - (size_t)length, " fusion %016llx",
+                 (unsigned long long)XXH3_64bits(text, strlen(text)));
+        free(text);
+    }
 }
 
 static struct training_set training_set_of(const struct fit_work *work)
 {
     const struct study *study = work->task->study;
     struct training_set data = arm_training_set(work->rows, &study->dataset.train);
-    const struct language_rankings *rankings = study->contestants[work->task->contestant].rankings;
-    if (rankings) {
-        data.rankings = rankings->given;
-        data.ranking_count = rankings->count;
-    }
+    data.rankings = work->task->rankings;
+    data.ranking_count = work->task->ranking_count;
     return data;
 }
 
@@ -291,6 +293,8 @@ static bool judge(const struct fit_work *work, struct error *error)
                                 "rows_added", (json_int_t)work->rows->rows_added);
     if (metrics == NULL)
         return error_memory(error, "metrics of a fit", 0, NULL);
+    if (work->task->fusion)
+        json_object_set(metrics, "fusion", (json_t *)work->task->fusion);
     if (is_still_improving(work))
         json_object_set_new(metrics, "still_improving", json_true());
     bool done = judge_validation(work, metrics, error);
@@ -380,6 +384,15 @@ static char *shared_folder(const struct fit_work *work)
     return path_format("%s/fit-%s", shared, digits);
 }
 
+static bool link_fit_file(const char *from, const char *to, const char *name, struct error *error)
+{
+    char *source = path_format("%s/%s", from, name), *target = path_format("%s/%s", to, name);
+    const bool done = shared_link(source, target, error);
+    free(source);
+    free(target);
+    return done;
+}
+
 /* Links the files of a fit into another folder; metrics.json, which makes it complete, comes last. */
 static bool link_fit(const char *from, const char *to, struct error *error)
 {
@@ -467,18 +480,29 @@ bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct ba
     return done;
 }
 
-bool fit_copy(const struct fit_task *task, const char *source_arm, uint64_t source_seed, struct error *error)
+/* Of another recommender with its label. */
+static void describe_source(json_t *metrics, const struct fit_task *task, const struct fit_task *source)
 {
-    char *from = study_fit_folder(task->study, task->contestant, source_arm, source_seed);
+    const struct contestant *other = &task->study->contestants[source->contestant];
+    char text[160];
+    int length = 0;
+    if (source->contestant != task->contestant)
+        length = snprintf(text, sizeof text, "%s/", other->label);
+    snprintf(text + length, sizeof text - (size_t)length, "%s/seed-%llu", source->arm,
+             (unsigned long long)source->seed);
+    json_object_set_new(metrics, "copied_from", json_string(text));
+}
+
+bool fit_copy(const struct fit_task *task, const struct fit_task *source, struct error *error)
+{
+    char *from = study_fit_folder(task->study, source->contestant, source->arm, source->seed);
     char *to = study_fit_folder(task->study, task->contestant, task->arm, task->seed);
     json_t *metrics = read_metrics(from);
     bool done = metrics != NULL ? path_remove(to, error) && folder_create(to, error)
                                 : error_set(error, ERROR_RUN, "%s is not complete; run `train` again", from);
-    done = done && copy_file(from, to, "model.h5", error) && copy_file(from, to, "top_k.tsv", error);
+    done = done && link_fit_file(from, to, "model.h5", error) && link_fit_file(from, to, "top_k.tsv", error);
     if (done) {
-        char source[128];
-        snprintf(source, sizeof source, "%s/seed-%llu", source_arm, (unsigned long long)source_seed);
-        json_object_set_new(metrics, "copied_from", json_string(source));
+        describe_source(metrics, task, source);
         done = write_metrics(to, metrics, error);
     }
     json_decref(metrics);

@@ -8,6 +8,8 @@
 #ifndef IDREC_EXPERIMENTS_FITS_H
 #define IDREC_EXPERIMENTS_FITS_H
 
+#include <jansson.h>
+
 #include "experiments/study.h"
 
 struct fit_task {
@@ -16,14 +18,19 @@ struct fit_task {
     const struct recommender_settings *settings; /* what is fitted */
     char arm[CHOICE_NAME_SIZE + 16];             /* the folder: an arm's name or that of a choice on trial */
     uint64_t seed;
-    bool trial; /* only the score of the choice is wanted: no model.h5, no top_k.tsv, test is not read */
+    const struct given_ranking *rankings; /* of a model that is given some */
+    int ranking_count;
+    const json_t
+        *fusion; /* of control.fusion: the choice of fused_rankings.h, kept in metrics.json; else NULL */
+    bool trial;  /* only the score of the choice is wanted: no model.h5, no top_k.tsv, test is not read */
 };
 
 bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct backend *backend,
              struct error *error);
 
-/* Makes the folder of an arm from that of another fit that has the same result. task->settings is not read. */
-bool fit_copy(const struct fit_task *task, const char *source_arm, uint64_t source_seed, struct error *error);
+/* Makes the folder of an arm from that of another fit that has the same result: the source's contestant, arm and seed.
+ * Settings are not read. */
+bool fit_copy(const struct fit_task *task, const struct fit_task *source, struct error *error);
 
 /* metrics.json of a complete fit; a new reference. */
 bool fit_metrics_load(json_t **metrics, const struct study *study, int contestant, const char *arm,

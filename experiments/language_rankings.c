@@ -15,7 +15,18 @@ bool language_rankings_wanted(const struct config *config)
     for (int i = 0; i < (int)config_length(config, "recommenders"); i++)
         if (recommender_is_given(config_string(config, "recommenders[%d].model", i)))
             return true;
+    for (int i = 0; i < (int)config_length(config, "experiment.arms"); i++)
+        if (arm_is_ranking(arm_from_name(config_string(config, "experiment.arms[%d]", i))))
+            return true;
     return false;
+}
+
+/* Those that rankings are made for, the last of them study->generator; NULL: the one at this place is given none. */
+static struct contestant *given_contestant(const struct study *study, int place)
+{
+    struct contestant *contestant =
+        place < study->contestant_count ? &study->contestants[place] : (struct contestant *)&study->generator;
+    return *contestant->label && recommender_is_given(contestant->settings.model) ? contestant : NULL;
 }
 
 /* In order of time a test item comes after the validation item. */
@@ -26,12 +37,12 @@ static int ranking_count(const struct config *config)
 
 bool language_rankings_plan(json_t *planned, const struct study *study, struct error *error)
 {
-    for (int i = 0; i < study->contestant_count; i++)
-        for (int place = 0; recommender_is_given(study->contestants[i].settings.model) &&
-                            place < ranking_count(study->config);
-             place++)
-            if (!fit_folders_plan_file(planned, study->contestants[i].label, file_names[place], error))
+    for (int i = 0; i <= study->contestant_count; i++) {
+        const struct contestant *contestant = given_contestant(study, i);
+        for (int place = 0; contestant && place < ranking_count(study->config); place++)
+            if (!fit_folders_plan_file(planned, contestant->label, file_names[place], error))
                 return false;
+    }
     return true;
 }
 
@@ -185,9 +196,10 @@ bool language_rankings_make(struct study *study, struct error *error)
     if (!language_rankings_wanted(study->config))
         return true;
     bool done = language_prompts_open(&prompts, study->run, &study->dataset, true, error);
-    for (int i = 0; done && i < study->contestant_count; i++)
-        if (recommender_is_given(study->contestants[i].settings.model))
-            done = make_contestant(&study->contestants[i], study, &prompts, error);
+    for (int i = 0; done && i <= study->contestant_count; i++) {
+        struct contestant *contestant = given_contestant(study, i);
+        done = !contestant || make_contestant(contestant, study, &prompts, error);
+    }
     language_prompts_close(&prompts);
     return done;
 }

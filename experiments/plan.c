@@ -185,7 +185,7 @@ static bool plan_prepare(struct plan *plan, struct error *error)
 
 static bool open_rankings(struct plan *plan, struct error *error)
 {
-    const size_t count = (size_t)plan->study.contestant_count;
+    const size_t count = (size_t)plan->study.contestant_count + 1;
     plan->rankings = calloc(count, sizeof *plan->rankings);
     return plan->rankings ||
            error_memory(error, "the plan of rankings", count * sizeof *plan->rankings, NULL);

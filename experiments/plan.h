@@ -78,7 +78,7 @@ struct plan {
     struct dataset dataset;     /* the same, as train and validation are */
     struct csr train, validation;
     bool has_language_model;
-    struct plan_stage *rankings; /* [recommenders]: of the language model, for those that are given some */
+    struct plan_stage *rankings; /* [recommenders + 1]: of those that are given some; of study.generator */
     double memory_available;     /* bytes */
     int stage_count;
     struct plan_stage stages[PLAN_STAGES_MAXIMUM];

@@ -693,7 +693,9 @@ static void ask_for_rankings(struct language_shape *shape, const struct language
 static bool plan_rankings(struct language_plan *language, int contestant, struct error *error)
 {
     struct plan *const plan = language->plan;
-    const struct contestant *const given = &plan->study.contestants[contestant];
+    const bool own = contestant < plan->study.contestant_count;
+    const struct contestant *const given =
+        own ? &plan->study.contestants[contestant] : &plan->study.generator;
     struct plan_stage *const stage = &plan->rankings[contestant];
     const int64_t items = plan->train.columns;
     struct language_shape shape;
@@ -712,7 +714,9 @@ static bool plan_rankings(struct language_plan *language, int contestant, struct
              given->settings.contexts == 1 ? "" : "s");
     stage->file_count = 0;
     plan_add_file(stage, "rankings", rankings * 4.2 * rows);
-    plan_add_file(stage, "models", (double)plan->study.seeds * rankings * 5 * rows);
+    const int models =
+        own + (given == study_generator(&plan->study) && study_has_arm(&plan->study, ARM_GENERATOR));
+    plan_add_file(stage, "models", models * rankings * 5 * rows);
     stage->lower = "lower recommenders[].batch or ranked_items";
     stage->tokens = (struct plan_range){rankings * stage->tokens.low, rankings * stage->tokens.high};
     stage->operations =
@@ -726,7 +730,7 @@ static bool plan_all_rankings(struct language_plan *language, struct error *erro
     for (int i = 0; i < study->contestant_count; i++)
         if (recommender_is_given(study->contestants[i].settings.model) && !plan_rankings(language, i, error))
             return false;
-    return true;
+    return *study->generator.label == '\0' || plan_rankings(language, study->contestant_count, error);
 }
 
 /* Filters pass over what was generated: a small part of a second for a million rows. */

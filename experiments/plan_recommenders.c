@@ -29,6 +29,7 @@ struct contestant_plan {
     struct plan_range fit;      /* seconds of a fit of the original rows */
     int64_t fits, trials;       /* trials: of candidates */
     int64_t taken, taken_kept;  /* of an earlier trial of the study; those among them that keep a model */
+    int64_t taken_rankings[2];  /* those among these of control.generator and control.fusion */
     struct plan_range seconds;  /* of all fits that are not taken, one after another */
     double saved;               /* of those that are, at most */
     struct plan_range searches; /* of tuning, likewise */
@@ -213,6 +214,7 @@ static void key_of_fit(char key[PLAN_KEY_SIZE], const struct recommenders_plan *
                                  "augment.select_metric",
                                  "augment.select_k",
                                  fit->arm != ARM_ORIGINAL && fit->choice < 0 ? "augment" : NULL,
+                                 fit->arm == ARM_FUSION ? "experiment.fusion" : NULL,
                                  all->tunes && fit->choice < 0 ? "tune" : NULL};
     char choice[CHOICE_NAME_SIZE] = "", settings[PLAN_KEY_SIZE], data[PLAN_KEY_SIZE], rest[PLAN_KEY_SIZE];
     plan_key_of_settings(settings, &plan->study.contestants[fit->contestant].settings);
@@ -246,13 +248,24 @@ static bool is_taken(const struct recommenders_plan *all, const struct expected_
     return first && *first / place->at_once < place->trial / place->at_once;
 }
 
+/* Arms that are rankings train nothing: lists are judged, and of a fusion the recommender's two rankings made before. */
+static struct plan_range seconds_of_fit(const struct recommenders_plan *all, const struct expected_fit *fit)
+{
+    const struct contestant_plan *const contestant = &all->contestants[fit->contestant];
+    const struct plan_range growth = growth_of_fit(fit, &all->plan->study, &all->plan->train);
+    const double tested = (double)all->tested / (double)(all->validated > 0 ? all->validated : 1);
+    const double judged = contestant->rate.judge_seconds * (1 + tested) * (fit->arm == ARM_FUSION ? 2 : 1);
+    if (arm_is_ranking(fit->arm))
+        return (struct plan_range){judged, judged};
+    return (struct plan_range){fit->certain ? contestant->fit.low * growth.low : 0,
+                               contestant->fit.high * growth.high};
+}
+
 static bool add_fit(struct recommenders_plan *all, const struct expected_fit *fit, struct error *error)
 {
     struct contestant_plan *const contestant = &all->contestants[fit->contestant];
-    const struct plan_range growth = growth_of_fit(fit, &all->plan->study, &all->plan->train);
     const bool tuned = all->tunes && all->tuning.arm_count > 1 && fit->choice >= 0;
-    const double low = fit->certain ? contestant->fit.low * growth.low : 0,
-                 high = contestant->fit.high * growth.high;
+    const struct plan_range seconds = seconds_of_fit(all, fit);
     contestant->fits++;
     contestant->trials += fit->choice >= 0;
     if (tuned)
@@ -260,14 +273,16 @@ static bool add_fit(struct recommenders_plan *all, const struct expected_fit *fi
     if (is_taken(all, fit, error)) {
         contestant->taken++;
         contestant->taken_kept += fit->choice < 0;
-        contestant->saved += high;
+        if (arm_is_ranking(fit->arm))
+            contestant->taken_rankings[fit->arm == ARM_FUSION]++;
+        contestant->saved += seconds.high;
         return true;
     }
     struct phase *const phase = &all->phases[fit->choice < 0 && fit->arm != ARM_ORIGINAL];
-    phase->low[phase->count] = low;
-    phase->high[phase->count++] = high;
-    contestant->seconds.low += low;
-    contestant->seconds.high += high;
+    phase->low[phase->count] = seconds.low;
+    phase->high[phase->count++] = seconds.high;
+    contestant->seconds.low += seconds.low;
+    contestant->seconds.high += seconds.high;
     return error->kind == ERROR_NONE;
 }
 
@@ -326,6 +341,22 @@ static double kept_fits(const struct recommenders_plan *all)
     return (double)(all->plan->study.arm_count * all->plan->study.seeds);
 }
 
+/* model.h5 of all of them; that of control.generator is with the rankings. */
+static double model_bytes(const struct recommenders_plan *all, const struct contestant_plan *contestant)
+{
+    const struct study *const study = &all->plan->study;
+    const double items = (double)all->plan->train.columns, bytes_per_row = 5;
+    const double fused_rows = (double)all->plan->train.rows * fmin((double)study->fusion.depth, items) +
+                              (double)all->validated * fmin((double)study->largest_cut, items);
+    int64_t kept = study->arm_count * study->seeds - contestant->taken_kept, rankings[2];
+    for (int i = 0; i < 2; i++) {
+        const bool has = study_has_arm(study, i == 0 ? ARM_GENERATOR : ARM_FUSION);
+        rankings[i] = (has ? study->seeds : 0) - contestant->taken_rankings[i];
+        kept -= rankings[i];
+    }
+    return (double)kept * contestant->model_file + (double)rankings[1] * bytes_per_row * fused_rows;
+}
+
 static void say_fits(struct plan_stage *stage, const struct contestant_plan *contestant)
 {
     const struct fit_rate *const rate = &contestant->rate;
@@ -366,10 +397,19 @@ static void add_range(struct plan_range *sum, struct plan_range range)
     sum->high += range.high;
 }
 
+/* Whose rankings plan->rankings has at a place; NULL: nobody's. */
+static const struct contestant *given_at(const struct plan *plan, int place)
+{
+    const struct study *const study = &plan->study;
+    const struct contestant *const contestant =
+        place < study->contestant_count ? &study->contestants[place] : &study->generator;
+    return *contestant->label && recommender_is_given(contestant->settings.model) ? contestant : NULL;
+}
+
 /* A recommender that is given rankings takes what making them does. */
 static void add_rankings(struct plan *plan, int contestant)
 {
-    const char *const label = plan->study.contestants[contestant].label;
+    const char *const label = given_at(plan, contestant)->label;
     struct plan_stage *const part = plan_add_stage(plan, label, true);
     *part = plan->rankings[contestant];
     part->part = true;
@@ -393,7 +433,7 @@ static void add_part(struct recommenders_plan *all, int index, bool tuning, doub
     part->fits = contestant->fits;
     part->fits_taken = contestant->taken;
     part->saved = (struct plan_range){contestant->saved * share, contestant->saved * share};
-    plan_add_file(part, names[0], kept * contestant->model_file);
+    plan_add_file(part, names[0], model_bytes(all, contestant));
     plan_add_file(part, names[1], kept * top_k_bytes(all));
     plan_add_file(part, names[2], all_fits * (7.5 * (double)all->validated + 3e3));
 }
@@ -442,12 +482,12 @@ static void plan_stage_of(struct recommenders_plan *all, bool tuning)
     double largest = 0;
     const char *largest_name = "";
     say_training_of_all(stage, all, tuning);
-    for (int i = 0; i < plan->study.contestant_count; i++) {
-        const bool given = recommender_is_given(all->contestants[i].settings->model);
+    for (int i = 0; i <= plan->study.contestant_count; i++) {
+        const bool given = given_at(plan, i) != NULL;
         const int place = plan->stage_count;
         if (given && !tuning)
             add_rankings(plan, i);
-        else if (!given)
+        else if (!given && i < plan->study.contestant_count)
             add_part(all, i, tuning, share);
         if (plan->stage_count == place)
             continue;
@@ -458,7 +498,7 @@ static void plan_stage_of(struct recommenders_plan *all, bool tuning)
         stage->fits += part->fits;
         stage->fits_taken += part->fits_taken;
         sum_files(stage, part);
-        largest_name = memory > largest ? plan->study.contestants[i].label : largest_name;
+        largest_name = memory > largest ? part->name : largest_name;
         largest = fmax(largest, memory);
     }
     char name[sizeof stage->memory->name];

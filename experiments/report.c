@@ -98,7 +98,9 @@ static void write_reading_help(const struct document *document)
                   "Its 95 %% interval comes from a paired bootstrap over seeds and users; p from a paired "
                   "t-test over seeds, corrected by Holm's method for all comparisons of the metric. The "
                   "controls add as many rows for each user, used in the same way: a gain that they have "
-                  "too is none of the language model's. An arm beats another only where there are at least "
+                  "too is none of the language model's. control.generator and control.fusion add none: the "
+                  "one lists the language model's own ranking, the other fuses it with that of the "
+                  "recommender of the original arm. An arm beats another only where there are at least "
                   "five seeds, the whole interval lies above zero, and the corrected p is below 0.05.");
 }
 
@@ -111,6 +113,7 @@ static void write_report(const void *subject, const struct document *document)
     report_settings(report, document);
     report_tuning(report, document);
     report_selection(report, document);
+    report_fusion(report, document);
     report_generation(report, document);
     report_quality(report, document);
     report_audit(report, document);

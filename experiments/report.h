@@ -37,6 +37,8 @@ void report_limits(const struct report *report, const struct document *document)
 void report_settings(const struct report *report, const struct document *document);
 void report_verdict(const struct report *report, const struct document *document, const char *recommender);
 void report_selection(const struct report *report, const struct document *document);
+/* The weight that each fit of control.fusion chose on validation, where there is that arm. */
+void report_fusion(const struct report *report, const struct document *document);
 void report_tuning(const struct report *report, const struct document *document);
 void report_generation(const struct report *report, const struct document *document);
 /* Groups, exposure and fairness of every arm, and the quality of the generated rows (report_audit.c, report_quality.c). */

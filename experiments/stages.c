@@ -187,7 +187,8 @@ static bool add_attributes(XXH3_state_t *state, const struct config *config, str
 /* What rankings depend on beside the model. */
 static void add_language_settings(XXH3_state_t *state, const struct config *config)
 {
-    static const char *const parts[] = {"language_model", "prompts", "finetune.method", "finetune.base"};
+    static const char *const parts[] = {"language_model", "prompts", "finetune.method", "finetune.base",
+                                        "generate.contexts"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         char *canonical = config_canonical(config, parts[i]);
         add_text(state, canonical);

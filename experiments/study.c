@@ -133,7 +133,8 @@ static bool read_contestants(struct study *study, struct error *error)
 
 bool study_needs_validation(const struct study *study)
 {
-    return !study->test_selected || (study->select && study->arm_count > 1);
+    return !study->test_selected || (study->select && study->arm_count > 1) ||
+           (study_has_arm(study, ARM_FUSION) && study->fusion.weight_count > 1);
 }
 
 bool study_tries_none(const struct study *study)
@@ -162,6 +163,11 @@ static void read_arms(struct study *study)
     study->seeds = config_integer(config, "experiment.seeds");
 }
 
+static int64_t longest_list(const struct study *study)
+{
+    return study->largest_cut > study->select_cut ? study->largest_cut : study->select_cut;
+}
+
 static bool read_evaluation(struct study *study, struct error *error)
 {
     const struct config *config = study->config;
@@ -183,10 +189,72 @@ static bool read_evaluation(struct study *study, struct error *error)
     return true;
 }
 
+static bool read_fusion(struct study *study, struct error *error)
+{
+    const struct config *config = study->config;
+    const int64_t count = config_length(config, "experiment.fusion.weights");
+    if (count < 1 || count > FUSION_WEIGHTS_MAXIMUM)
+        return config_complain(config, "experiment.fusion.weights", error, "give 1 to %d weights",
+                               FUSION_WEIGHTS_MAXIMUM);
+    study->fusion.weight_count = (int)count;
+    for (int i = 0; i < study->fusion.weight_count; i++)
+        study->fusion.weights[i] = config_number(config, "experiment.fusion.weights[%d]", i);
+    study->fusion.constant = config_number(config, "experiment.fusion.constant");
+    study->fusion.depth = config_integer(config, "experiment.fusion.depth");
+    if (study_has_arm(study, ARM_FUSION) && study->fusion.depth < longest_list(study))
+        return config_complain(config, "experiment.fusion.depth", error,
+                               "is %lld, but lists are cut at %lld (evaluate.k, augment.select_k); raise it",
+                               (long long)study->fusion.depth, (long long)longest_list(study));
+    return true;
+}
+
+static struct contestant *given_contestant(struct study *study)
+{
+    for (int i = 0; i < study->contestant_count; i++)
+        if (recommender_is_given(study->contestants[i].settings.model))
+            return &study->contestants[i];
+    return &study->generator;
+}
+
+const struct contestant *study_generator(const struct study *study)
+{
+    return given_contestant((struct study *)study);
+}
+
+/* As the reference has them, with the contexts of generation. */
+static void set_generator(struct study *study)
+{
+    enum { RANKED_ITEMS = 500 };
+    const int64_t longest = longest_list(study);
+    study->generator =
+        (struct contestant){.label = "language_model",
+                            .settings = {.model = "language_model",
+                                         .ranking = "exact",
+                                         .contexts = config_integer(study->config, "generate.contexts"),
+                                         .ranked_items = longest > RANKED_ITEMS ? longest : RANKED_ITEMS,
+                                         .batch = 256,
+                                         .width = 1,
+                                         .epochs = 1,
+                                         .evaluate_every = 1}};
+}
+
+/* Arms that are rankings have the same settings with every recommender. */
+static void give_rankings(struct study *study)
+{
+    if (!study_has_arm(study, ARM_GENERATOR) && !study_has_arm(study, ARM_FUSION))
+        return;
+    if (given_contestant(study) == &study->generator)
+        set_generator(study);
+    for (int i = 0; i < study->contestant_count; i++)
+        for (int arm = 0; arm < ARM_COUNT; arm++)
+            if (arm_is_ranking((enum arm)arm))
+                study->contestants[i].arm_settings[arm] = study_generator(study)->settings;
+}
+
 /* A ranking that ends before a cut would be judged as if the rest had missed. */
 static bool check_rankings(const struct study *study, struct error *error)
 {
-    const int64_t cut = study->largest_cut > study->select_cut ? study->largest_cut : study->select_cut;
+    const int64_t cut = longest_list(study);
     for (int i = 0; i < study->contestant_count; i++) {
         const struct recommender_settings *settings = &study->contestants[i].settings;
         char path[48];
@@ -269,8 +337,11 @@ bool study_settings_read(struct study *study, const struct config *config, struc
     *study = (struct study){.config = config, .fits_folder = "recommenders"};
     read_arms(study);
     read_selection(study);
-    return read_contestants(study, error) && read_evaluation(study, error) && check_rankings(study, error) &&
-           read_choices(study, error);
+    if (!read_contestants(study, error) || !read_evaluation(study, error) || !check_rankings(study, error) ||
+        !read_fusion(study, error) || !read_choices(study, error))
+        return false;
+    give_rankings(study);
+    return true;
 }
 
 bool study_open(struct study *study, const struct run *run, struct error *error)
@@ -315,6 +386,7 @@ void study_close(struct study *study)
     free(study->test_users);
     for (int i = 0; study->contestants && i < study->contestant_count; i++)
         language_rankings_free(study->contestants[i].rankings);
+    language_rankings_free(study->generator.rankings);
     free(study->contestants);
     free(study->choices);
 }

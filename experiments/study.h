@@ -8,7 +8,7 @@
 #include "experiments/arms.h"
 #include "experiments/run.h"
 
-enum { CUTS_MAXIMUM = 8 };
+enum { CUTS_MAXIMUM = 8, FUSION_WEIGHTS_MAXIMUM = 16 };
 
 /* The fits of study_open_for_tuning(). */
 extern const char tuning_fits_folder[];
@@ -37,6 +37,9 @@ struct study {
 
     int contestant_count;
     struct contestant *contestants;
+    /* A language model as recommenders: would have it, for control.generator and control.fusion where none is among them.
+     * Without a label: not needed. */
+    struct contestant generator;
     int arm_count; /* of the configuration, without repeats, original first */
     enum arm arms[ARM_COUNT];
     uint64_t first_seed;
@@ -46,6 +49,12 @@ struct study {
     bool test_selected, mask_augmented;
     bool
         candidates_only; /* for tuning: no fits but of the candidates of the choice, none among them; no test */
+
+    struct {
+        int weight_count;
+        double weights[FUSION_WEIGHTS_MAXIMUM], constant;
+        int64_t depth;
+    } fusion; /* of control.fusion: see fusion.h */
 
     bool select; /* on validation; false: the first choice */
     int64_t select_seeds, select_cut;
@@ -68,7 +77,10 @@ char *study_fit_folder(const struct study *study, int contestant, const char *ar
 bool study_has_arm(const struct study *study, enum arm arm);
 /* A recommender that is given rankings reads no rows, so that no arm changes it: it is fitted in `original` alone. */
 bool study_has_fit(const struct study *study, int contestant, enum arm arm);
-/* Whether epochs or the use of synthetic rows are chosen on validation, which must then hold interactions. */
+/* Whose rankings control.generator and control.fusion take: the first recommender that is given some, else study->generator. */
+const struct contestant *study_generator(const struct study *study);
+/* Whether epochs, the use of synthetic rows or the weight of a fusion are chosen on validation, which must then hold
+ * interactions. */
 bool study_needs_validation(const struct study *study);
 /* Whether the candidates are compared with a trial of none, rather than with the original arm. */
 bool study_tries_none(const struct study *study);

@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "experiments/fit_folders.h"
 #include "experiments/fits.h"
+#include "experiments/fused_rankings.h"
 #include "experiments/jobs.h"
 #include "experiments/language_rankings.h"
 #include "experiments/train.h"
@@ -77,9 +78,21 @@ static bool selects(const struct study *study)
     return chooses(study) && study->select;
 }
 
+/* The language model's ranking is the same beside every recommender: it is kept once, in the folder of the first that has
+ * the arm. */
+static int source_of(const struct study *study, int contestant, enum arm arm)
+{
+    int first = 0;
+    while (arm == ARM_GENERATOR && first < contestant && !study_has_fit(study, first, arm))
+        first++;
+    return arm == ARM_GENERATOR ? first : contestant;
+}
+
 /* A deterministic recommender is fitted again only where its rows are drawn anew. */
 static bool is_copy(const struct study *study, int contestant, enum arm arm, uint64_t seed)
 {
+    if (arm == ARM_GENERATOR)
+        return seed != study->first_seed || source_of(study, contestant, arm) != contestant;
     return seed != study->first_seed && contestant_is_deterministic(&study->contestants[contestant]) &&
            (!arm_depends_on_seed(arm) || arm == ARM_SELF);
 }
@@ -148,11 +161,18 @@ static bool plan_arms(struct plan *plan, struct error *error)
     return true;
 }
 
-static bool do_fit(void *context, int64_t index, struct backend *backend, struct error *error)
+/* Fits on rows; a recommender that is given rankings gets its own, control.generator those that the arm is about. */
+static bool fit_on_rows(const struct plan *plan, const struct planned_fit *fit, struct backend *backend,
+                        struct error *error)
 {
-    const struct plan *plan = context;
-    const struct planned_fit *fit = &plan->fits[index];
     const int contestant = fit->task.contestant;
+    const struct contestant *given =
+        arm_is_ranking(fit->arm) ? study_generator(plan->study) : &plan->study->contestants[contestant];
+    struct fit_task task = fit->task;
+    if (given->rankings) {
+        task.rankings = given->rankings->given;
+        task.ranking_count = given->rankings->count;
+    }
     struct choice choice = {.use = USE_NONE};
     if (fit->choice >= 0)
         choice = plan->study->choices[fit->choice];
@@ -162,9 +182,35 @@ static bool do_fit(void *context, int64_t index, struct backend *backend, struct
     bool done =
         training_rows_build(&rows, plan->study, contestant, fit->arm, &choice, fit->task.seed,
                             plan->neighbor_rows ? &plan->neighbor_rows[contestant] : NULL, backend, error) &&
-        fit_run(&fit->task, &rows, backend, error);
+        fit_run(&task, &rows, backend, error);
     arm_rows_free(&rows);
     return done;
+}
+
+static bool fit_fusion(const struct plan *plan, const struct planned_fit *fit, struct backend *backend,
+                       struct error *error)
+{
+    const struct study *study = plan->study;
+    struct fit_task task = fit->task;
+    struct arm_rows rows = {0};
+    struct fused_rankings fused;
+    const bool done = fused_rankings_make(&fused, study, task.contestant, task.seed, backend, error) &&
+                      arm_rows_build(&rows, &study->train, NULL, USE_NONE, 1, error);
+    task.rankings = fused.given;
+    task.ranking_count = fused.count;
+    task.fusion = fused.choice;
+    const bool fitted = done && fit_run(&task, &rows, backend, error);
+    arm_rows_free(&rows);
+    fused_rankings_free(&fused);
+    return fitted;
+}
+
+static bool do_fit(void *context, int64_t index, struct backend *backend, struct error *error)
+{
+    const struct plan *plan = context;
+    const struct planned_fit *fit = &plan->fits[index];
+    return fit->arm == ARM_FUSION ? fit_fusion(plan, fit, backend, error)
+                                  : fit_on_rows(plan, fit, backend, error);
 }
 
 static bool do_plan(struct plan *plan, const char *unit, struct error *error)
@@ -180,13 +226,18 @@ static bool copy_arm(const struct plan *plan, int contestant, enum arm arm, uint
     const struct study *study = plan->study;
     struct fit_task task = {.study = study, .contestant = contestant, .seed = seed};
     snprintf(task.arm, sizeof task.arm, "%s", arm_name(arm));
+    struct fit_task source = task;
     if (!study_has_fit(study, contestant, arm))
         return true;
     if (!plan_folder(plan, &task, error))
         return false;
-    if (arm != ARM_ORIGINAL && adds_nothing(plan, contestant, arm))
-        return fit_copy(&task, arm_name(ARM_ORIGINAL), seed, error);
-    return !is_copy(study, contestant, arm, seed) || fit_copy(&task, arm_name(arm), study->first_seed, error);
+    if (arm != ARM_ORIGINAL && adds_nothing(plan, contestant, arm)) {
+        snprintf(source.arm, sizeof source.arm, "%s", arm_name(ARM_ORIGINAL));
+        return fit_copy(&task, &source, error);
+    }
+    source.contestant = source_of(study, contestant, arm);
+    source.seed = study->first_seed;
+    return !is_copy(study, contestant, arm, seed) || fit_copy(&task, &source, error);
 }
 
 static bool copy_results(const struct plan *plan, int first_arm, int arm_count, struct error *error)

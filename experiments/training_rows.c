@@ -8,14 +8,14 @@
 
 struct choice arm_choice(enum arm arm, const struct selection *selection)
 {
-    if (arm == ARM_ORIGINAL)
+    if (arm == ARM_ORIGINAL || arm_is_ranking(arm))
         return (struct choice){.use = USE_NONE};
     return arm == ARM_AUGMENTED ? selection->chosen : selection->control;
 }
 
 bool arm_adds_nothing(enum arm arm, const struct selection *selection)
 {
-    return arm_choice(arm, selection).use == USE_NONE;
+    return !arm_is_ranking(arm) && arm_choice(arm, selection).use == USE_NONE;
 }
 
 /* Whose rows are made up. */
@@ -67,7 +67,7 @@ bool training_rows_build(struct arm_rows *rows, const struct study *study, int c
 {
     const struct owner owner = {.study = study, .contestant = contestant, .arm = arm, .seed = seed};
     struct csr generated = {0}, control = {0};
-    bool is_control = arm != ARM_ORIGINAL && arm != ARM_AUGMENTED;
+    bool is_control = arm != ARM_ORIGINAL && arm != ARM_AUGMENTED && !arm_is_ranking(arm);
     bool done =
         choice_rows(&generated, choice, &study->lists, &study->train, error) &&
         (!is_control || rows_of_control(&control, &owner, &generated, neighbor_rows, backend, error)) &&

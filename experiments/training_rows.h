@@ -6,9 +6,9 @@
 
 #include "experiments/selection.h"
 
-/* Whether an arm trains on nothing but the original rows. */
+/* Whether an arm trains on nothing but the original rows, and so has the results of the original arm. */
 bool arm_adds_nothing(enum arm arm, const struct selection *selection);
-/* How many rows an arm adds for each user, and how they are used: of the original arm none. */
+/* How many rows an arm adds for each user, and how they are used: of the original arm, and of rankings, none. */
 struct choice arm_choice(enum arm arm, const struct selection *selection);
 
 /* The rows of an arm. `choice`: of arm_choice(), or one on trial, with the arm augmented. neighbor_rows: the recommender's

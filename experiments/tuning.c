@@ -233,6 +233,8 @@ bool tuning_use(struct study *study, const struct tune_settings *settings, struc
         if (!tuning_use_arm(study, contestant, ARM_ORIGINAL, error))
             return false;
         for (int arm = ARM_ORIGINAL + 1; arm < ARM_COUNT; arm++) {
+            if (arm_is_ranking((enum arm)arm))
+                continue;
             arms[arm] = tune_has_arm(settings, (enum arm)arm) ? arms[arm] : arms[ARM_ORIGINAL];
             if (tune_has_arm(settings, (enum arm)arm) &&
                 !tuning_use_arm(study, contestant, (enum arm)arm, error))

@@ -140,6 +140,19 @@ def config_cases(bench):
     case("no validation", GOOD_CONFIG, "ratios", "validation", overrides=["data.split.ratios=[0.8, 0, 0.2]"])
     case("no validation to choose on", GOOD_CONFIG, "augment.select", "fixed", overrides=[
         "evaluate.protocol=test_selected", "data.split={method: provided, train: data.inter, test: data.inter}"])
+    fusion = "experiment.arms=[original, control.fusion]"
+    case("no validation to weigh on", GOOD_CONFIG, r"experiment\.fusion\.weights", "give one", overrides=[
+        fusion, "augment.select=fixed", "evaluate.protocol=test_selected",
+        "data.split={method: provided, train: data.inter, test: data.inter}"])
+    case("no weights", GOOD_CONFIG, r"experiment\.fusion\.weights", "1 to 16 weights",
+         overrides=[fusion, "experiment.fusion.weights=[]"])
+    case("a weight beyond one", GOOD_CONFIG, r"experiment\.fusion\.weights\[1\]",
+         overrides=[fusion, "experiment.fusion.weights=[0.5, 1.5]"])
+    case("a fusion that ends before the cut", GOOD_CONFIG, r"experiment\.fusion\.depth", "lists are cut at 20",
+         overrides=[fusion, "experiment.fusion.depth=19"])
+    for arm in ("control.generator", "control.fusion"):
+        case(f"{arm} is not tuned", GOOD_CONFIG, r"tune\.arms", arm, overrides=[f"experiment.arms=[original, {arm}]",
+                                                                             f"tune.arms=[original, {arm}]"])
     case("heads do not divide", GOOD_CONFIG, "heads|width", command="pretrain", overrides=["language_model.heads=3"])
     case("pretrained text model", GOOD_CONFIG, "text", overrides=["language_model.vocabulary=text"])
     text = "language_model={vocabulary: text, %s: nowhere%s}"

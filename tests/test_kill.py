@@ -31,7 +31,10 @@ augment: {{per_user: [1, 5]}}
 recommenders:
 - {{model: bpr_mf, width: 16, epochs: 40}}
 - {{model: lightgcn, width: 16, layers: 2, epochs: 20}}
-experiment: {{seeds: 2}}
+experiment:
+  seeds: 2
+  arms: [original, augmented, control.random, control.popularity, control.itemknn, control.self, control.generator,
+         control.fusion]
 """
 
 

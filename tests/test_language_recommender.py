@@ -90,12 +90,12 @@ def read_rankings(path):
     return rankings
 
 
-def read_lists(folder, data, recommender="language_model", seed=3):
+def read_lists(folder, data, recommender="language_model", seed=3, arm="original"):
     """top_k.tsv by index: {user: [(item, score), ...]}"""
     users = {name: index for index, name in enumerate(data.users)}
     items = {name: index for index, name in enumerate(data.items)}
     lists = {}
-    for line in (folder / f"recommenders/{recommender}/original/seed-{seed}/top_k.tsv").read_text().splitlines():
+    for line in (folder / f"recommenders/{recommender}/{arm}/seed-{seed}/top_k.tsv").read_text().splitlines():
         user, item, rank, score = line.split("\t")
         entries = lists.setdefault(users[user], [])
         check(int(rank) == len(entries) + 1, f"{folder}: ranks do not count")

@@ -1,0 +1,114 @@
+#include "experiments/fusion.h"
+
+#include <stdlib.h>
+
+struct scored_item {
+    double score;
+    int32_t item;
+};
+
+/* The items of one user's lists. */
+struct pool {
+    struct scored_item *items; /* [2 depth] */
+    int64_t count;
+    int32_t *place; /* [items]: where an item is, from 1; 0: nowhere */
+};
+
+static bool pool_open(struct pool *pool, int64_t items, int64_t depth, struct error *error)
+{
+    const int64_t most = depth < items ? 2 * depth : 2 * items;
+    pool->items = malloc((size_t)(most + 1) * sizeof *pool->items);
+    pool->place = calloc((size_t)items + 1, sizeof *pool->place);
+    return (pool->items && pool->place) ||
+           error_memory(error, "two lists to fuse", (size_t)items * sizeof *pool->place, NULL);
+}
+
+static void pool_close(struct pool *pool)
+{
+    free(pool->items);
+    free(pool->place);
+}
+
+static void pool_add(struct pool *pool, const struct csr *list, int64_t user, double weight,
+                     const struct fusion *fusion)
+{
+    const int32_t *items = list->indices + list->starts[user];
+    const int64_t length = csr_row_length(list, user);
+    for (int64_t i = 0; weight > 0 && i < length && i < fusion->depth; i++) {
+        int32_t *place = &pool->place[items[i]];
+        if (*place == 0) {
+            pool->items[pool->count++] = (struct scored_item){.item = items[i]};
+            *place = (int32_t)pool->count;
+        }
+        pool->items[*place - 1].score += weight / (fusion->constant + (double)(i + 1));
+    }
+}
+
+static int compare_scores(const void *left, const void *right)
+{
+    const struct scored_item *a = left, *b = right;
+    const float scores[2] = {(float)a->score, (float)b->score};
+    if (scores[0] != scores[1])
+        return scores[0] > scores[1] ? -1 : 1;
+    return (a->item > b->item) - (a->item < b->item);
+}
+
+/* Moves the best items into the user's row; the pool is empty afterwards. */
+static void pool_take(struct pool *pool, struct fused_lists *fused, int64_t user, int64_t kept)
+{
+    int64_t end = fused->items.starts[user];
+    qsort(pool->items, (size_t)pool->count, sizeof *pool->items, compare_scores);
+    for (int64_t i = 0; i < pool->count; i++) {
+        pool->place[pool->items[i].item] = 0;
+        if (i >= kept)
+            continue;
+        fused->items.indices[end] = pool->items[i].item;
+        fused->scores[end++] = (float)pool->items[i].score;
+    }
+    fused->items.starts[user + 1] = end;
+    pool->count = 0;
+}
+
+static int64_t read_length(const struct csr *list, int64_t user, int64_t depth)
+{
+    const int64_t length = csr_row_length(list, user);
+    return length < depth ? length : depth;
+}
+
+static bool fused_lists_open(struct fused_lists *fused, const struct csr *first, const struct csr *second,
+                             int64_t depth, int64_t kept, struct error *error)
+{
+    int64_t most = 0;
+    for (int64_t user = 0; user < first->rows; user++) {
+        const int64_t length = read_length(first, user, depth) + read_length(second, user, depth);
+        most += length < kept ? length : kept;
+    }
+    *fused = (struct fused_lists){.items = {.rows = first->rows, .columns = first->columns}};
+    fused->items.starts = calloc((size_t)first->rows + 1, sizeof *fused->items.starts);
+    fused->items.indices = malloc((size_t)(most + 1) * sizeof *fused->items.indices);
+    fused->scores = malloc((size_t)(most + 1) * sizeof *fused->scores);
+    return (fused->items.starts && fused->items.indices && fused->scores) ||
+           error_memory(error, "fused lists", (size_t)most * 8, "lower experiment.fusion.depth");
+}
+
+bool fusion_rank(struct fused_lists *fused, const struct csr *first, const struct csr *second,
+                 const struct fusion *fusion, int64_t kept, struct error *error)
+{
+    struct pool pool = {.count = 0};
+    const bool done = pool_open(&pool, first->columns, fusion->depth, error) &&
+                      fused_lists_open(fused, first, second, fusion->depth, kept, error);
+    for (int64_t user = 0; done && user < first->rows; user++) {
+        pool_add(&pool, first, user, fusion->weight, fusion);
+        pool_add(&pool, second, user, 1 - fusion->weight, fusion);
+        pool_take(&pool, fused, user, kept);
+    }
+    pool_close(&pool);
+    return done;
+}
+
+void fused_lists_free(struct fused_lists *fused)
+{
+    csr_free(&fused->items);
+    free(fused->scores);
+    fused->scores = NULL;
+}
