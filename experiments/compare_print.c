@@ -2,6 +2,7 @@
 
 #include "experiments/compare.h"
 #include "experiments/report.h"
+#include "experiments/report_comparison.h"
 
 /* Runs go by letters: their folders are too long for a table. */
 static char letter_of(const json_t *result, const char *folder)
@@ -91,38 +92,23 @@ static void print_differences(const json_t *result, const struct document *docum
 
 /* ---- comparisons --------------------------------------------------------------------------------------- */
 
-static void add_interval(struct table *table, const json_t *comparison, const char *key, double factor,
-                         const char *unit)
+static void add_arms(struct table *table, const json_t *comparison)
 {
-    const json_t *interval = json_object_get(comparison, key);
-    if (json_array_size(interval) == 2)
-        table_cell(table, "[%+.2f, %+.2f]%s", factor * json_number_value(json_array_get(interval, 0)),
-                   factor * json_number_value(json_array_get(interval, 1)), unit);
+    const char *arm = json_text_at(comparison, "arm"), *against = json_text_at(comparison, "against");
+    if (strcmp(arm, against) == 0)
+        table_cell(table, "%s", arm);
     else
-        table_cell(table, " ");
+        table_cell(table, "%s / %s", arm, against);
 }
 
 static void add_comparison(struct table *table, const json_t *result, const json_t *comparison)
 {
     table_cell(table, "%s", json_text_at(comparison, "metric"));
     table_cell(table, "%c", letter_of(result, json_text_at(comparison, "run")));
-    table_cell(table, "%s", json_text_at(comparison, "arm"));
-    table_cell(table, "%s", json_text_at(comparison, "against"));
+    add_arms(table, comparison);
     table_cell(table, "%.4f", json_number_at(comparison, "mean"));
     table_cell(table, "%.4f", json_number_at(comparison, "against_mean"));
-    if (json_has(comparison, "relative_gain"))
-        table_cell(table, "%+.2f %%", 100 * json_number_at(comparison, "relative_gain"));
-    else
-        table_cell(table, " ");
-    add_interval(table, comparison, "ci95", 100, " %");
-    if (json_has(comparison, "effect_size"))
-        table_cell(table, "%+.3f", json_number_at(comparison, "effect_size"));
-    else
-        table_cell(table, " ");
-    if (json_has(comparison, "p_holm"))
-        table_cell(table, "%.3g", json_number_at(comparison, "p_holm"));
-    else
-        table_cell(table, " ");
+    comparison_add_cells(table, comparison);
     table_cell(table, "%.0f", json_number_at(comparison, "seeds"));
 }
 
@@ -142,15 +128,15 @@ static bool is_repeated(const json_t *comparisons, size_t place)
 
 static void print_recommender(const json_t *result, const struct document *document, const char *recommender)
 {
-    static const char *const head[] = {"metric",      "run",       "arm",  "arm of A",
-                                       "mean",        "mean of A", "gain", "95 % interval",
-                                       "effect size", "p (Holm)",  "seeds"};
-    struct table table = {.columns = sizeof head / sizeof *head};
+    static const char *const head[] = {"metric", "run", "arm", "mean", "mean of A"};
+    struct table table = {.columns = sizeof head / sizeof *head + COMPARISON_CELLS + 1};
     const json_t *comparisons = json_object_get(result, "comparisons"), *comparison;
     size_t index;
     document_heading(document, 2, "%s", recommender);
     for (size_t i = 0; i < sizeof head / sizeof *head; i++)
         table_cell(&table, "%s", head[i]);
+    comparison_add_heads(&table, NULL);
+    table_cell(&table, "seeds");
     json_array_foreach(comparisons, index, comparison)
     {
         if (strcmp(json_text_at(comparison, "recommender"), recommender) == 0)
@@ -179,9 +165,11 @@ static void print_comparisons(const json_t *result, const struct document *docum
         before = recommender;
     }
     document_paragraph(
-        document, "Gains are those of the mean, relative to run A; intervals resample users and seeds, both "
-                  "paired; the effect size is Cohen's d over users; p is corrected by Holm's method for "
-                  "all comparisons of one metric above (docs/method.md).");
+        document,
+        "Gains are those of the mean, relative to run A; seeds and users are paired. The effect size is "
+        "Cohen's d over users. p must hold for other seeds and other users alike, and is corrected by "
+        "Holm's method for all comparisons of one metric above. Detectable is the smallest gain that "
+        "so many seeds and users would show with 80 %% chance. More in docs/method.md.");
     json_array_foreach(json_object_get(result, "left_out"), index, comparison)
     {
         document_paragraph(document, "Not compared: %s of %c: %s.", json_text_at(comparison, "recommender"),

@@ -66,7 +66,7 @@ static void add_detectable(struct table *table, const json_t *comparison)
 
 void comparison_add_heads(struct table *table, const char *metric)
 {
-    table_cell(table, "gain, %s", metric);
+    table_cell(table, "gain%s%s", metric ? ", " : "", metric ? metric : "");
     table_cell(table, "95 %% interval");
     table_cell(table, "effect size");
     table_cell(table, "p (Holm)");

@@ -12,7 +12,8 @@
 enum { COMPARISON_TEXT_SIZE = 512, COMPARISON_CELLS = 5 };
 
 /* Cells of a comparison: gain, its interval, effect size, corrected p, and the smallest gain that this number of seeds and
- * users would have shown. What was not computed is left empty, as is all where `comparison` is NULL. */
+ * users would have shown. What was not computed is left empty, as is all where `comparison` is NULL. `metric` NULL: the rows
+ * have several. */
 void comparison_add_heads(struct table *table, const char *metric);
 void comparison_add_cells(struct table *table, const json_t *comparison);
 /* Those of the gain, its interval and corrected p alone. */
