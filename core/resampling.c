@@ -8,22 +8,24 @@
 
 /* Of one thread. */
 struct scratch {
-    double *user_weights, *gaps; /* [users] */
-    int64_t *seed_counts;        /* [seeds] */
+    double *user_weights, *gaps, *levels; /* [users] */
+    int64_t *seed_counts;                 /* [seeds] */
 };
 
 static bool scratch_open(struct scratch *scratch, int64_t seeds, int64_t users)
 {
     *scratch = (struct scratch){.user_weights = malloc((size_t)users * sizeof(double)),
                                 .gaps = malloc((size_t)users * sizeof(double)),
+                                .levels = malloc((size_t)users * sizeof(double)),
                                 .seed_counts = malloc((size_t)seeds * sizeof(int64_t))};
-    return scratch->user_weights && scratch->gaps && scratch->seed_counts;
+    return scratch->user_weights && scratch->gaps && scratch->levels && scratch->seed_counts;
 }
 
 static void scratch_close(struct scratch *scratch)
 {
     free(scratch->user_weights);
     free(scratch->gaps);
+    free(scratch->levels);
     free(scratch->seed_counts);
 }
 
@@ -41,34 +43,43 @@ static void draw(struct scratch *scratch, int64_t seeds, int64_t users, uint64_t
         scratch->seed_counts[random_below(&stream, (uint32_t)seeds)]++;
 }
 
-/* The means of both arms over the draws; leaves in gaps the users' differences, averaged over the drawn seeds. */
-static void average(struct scratch *scratch, const double *a, const double *b, int64_t seeds, int64_t users,
-                    double means[2])
+/* Each user's difference and value of b, averaged over the drawn seeds. */
+static void average_seeds(const struct scratch *scratch, const double *a, const double *b, int64_t seeds,
+                          int64_t users)
 {
+    double *restrict gaps = scratch->gaps, *restrict levels = scratch->levels;
     for (int64_t u = 0; u < users; u++)
-        scratch->gaps[u] = 0;
-    means[0] = means[1] = 0;
+        gaps[u] = levels[u] = 0;
     for (int64_t s = 0; s < seeds; s++) {
         const double share = (double)scratch->seed_counts[s] / (double)seeds;
-        double sums[2] = {0, 0};
-        if (scratch->seed_counts[s] == 0)
-            continue;
-        for (int64_t u = 0; u < users; u++) {
-            const double x = a[s * users + u], y = b[s * users + u];
-            sums[0] += scratch->user_weights[u] * x;
-            sums[1] += scratch->user_weights[u] * y;
-            scratch->gaps[u] += share * (x - y);
+        const double *x = a + s * users, *y = b + s * users;
+        for (int64_t u = 0; u < users && share > 0; u++) {
+            gaps[u] += share * (x[u] - y[u]);
+            levels[u] += share * y[u];
         }
-        means[0] += share * sums[0] / (double)users;
-        means[1] += share * sums[1] / (double)users;
     }
 }
 
+/* Over the drawn users. */
+static void average_users(const struct scratch *scratch, int64_t users, double *difference, double *level)
+{
+    double sums[2] = {0, 0};
+    for (int64_t u = 0; u < users; u++) {
+        sums[0] += scratch->user_weights[u] * scratch->gaps[u];
+        sums[1] += scratch->user_weights[u] * scratch->levels[u];
+    }
+    *difference = sums[0] / (double)users;
+    *level = sums[1] / (double)users;
+}
+
+/* Arms that are the same for all that were drawn have no effect. */
 static double drawn_effect_size(const struct scratch *scratch, int64_t users, double center)
 {
     double squares = 0;
     for (int64_t u = 0; u < users; u++)
         squares += scratch->user_weights[u] * (scratch->gaps[u] - center) * (scratch->gaps[u] - center);
+    if (center == 0 && squares == 0)
+        return 0;
     return effect_size(center, users > 1 ? sqrt(squares / (double)(users - 1)) : NAN);
 }
 
@@ -103,14 +114,15 @@ static bool resample_all(const struct resampled *resampled, const double *a, con
         }
 #pragma omp for
         for (int64_t r = 0; r < resamples; r++) {
-            double means[2];
+            double difference, level;
             if (!opened)
                 continue;
             draw(&scratch, seeds, users, seed, r);
-            average(&scratch, a, b, seeds, users, means);
-            resampled->differences[r] = means[0] - means[1];
-            resampled->gains[r] = means[0] / means[1] - 1;
-            resampled->effects[r] = drawn_effect_size(&scratch, users, means[0] - means[1]);
+            average_seeds(&scratch, a, b, seeds, users);
+            average_users(&scratch, users, &difference, &level);
+            resampled->differences[r] = difference;
+            resampled->gains[r] = difference / level;
+            resampled->effects[r] = drawn_effect_size(&scratch, users, difference);
         }
         scratch_close(&scratch);
     }

@@ -17,9 +17,9 @@
 struct bootstrap_interval {
     double difference[2];    /* mean(a) - mean(b) */
     double relative_gain[2]; /* mean(a) / mean(b) - 1; NaN where mean(b) is 0 in any resample */
-    double effect_size
-        [2]; /* Cohen's d of the users' differences, averaged over the seeds; NaN where these have no spread
-                                in any resample */
+    /* Cohen's d of the users' differences, averaged over the seeds: 0 of arms that are the same in a resample, NaN where the
+     * differences of any are equal otherwise */
+    double effect_size[2];
 };
 /* False: no memory. */
 bool paired_bootstrap(struct bootstrap_interval *interval, const double *a /* [seeds, users] */,

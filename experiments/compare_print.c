@@ -169,7 +169,7 @@ static void print_comparisons(const json_t *result, const struct document *docum
         "Gains are those of the mean, relative to run A; seeds and users are paired. The effect size is "
         "Cohen's d over users. p must hold for other seeds and other users alike, and is corrected by "
         "Holm's method for all comparisons of one metric above. Detectable is the smallest gain that "
-        "so many seeds and users would show with 80 %% chance. More in docs/method.md.");
+        "so many seeds and users would show with 80 %% chance. More in docs/statistics.md.");
     json_array_foreach(json_object_get(result, "left_out"), index, comparison)
     {
         document_paragraph(document, "Not compared: %s of %c: %s.", json_text_at(comparison, "recommender"),

@@ -19,6 +19,11 @@ bool comparison_is_same(const json_t *comparison)
            !json_has(comparison, "ci95");
 }
 
+static bool has_one_seed(const json_t *comparison)
+{
+    return json_has(comparison, "seeds") && json_number_at(comparison, "seeds") < 2;
+}
+
 static void add_gain(struct table *table, const json_t *comparison)
 {
     double interval[2];
@@ -29,7 +34,10 @@ static void add_gain(struct table *table, const json_t *comparison)
     if (read_interval(interval, comparison, "ci95"))
         table_cell(table, "[%+.2f, %+.2f] %%", 100 * interval[0], 100 * interval[1]);
     else
-        table_cell(table, comparison_is_same(comparison) ? "same results" : " ");
+        table_cell(table, "%s",
+                   comparison_is_same(comparison) ? "same results"
+                   : has_one_seed(comparison)     ? "one seed"
+                                                  : " ");
 }
 
 static void add_effect_size(struct table *table, const json_t *comparison)
@@ -119,19 +127,33 @@ const char *comparison_verb(const json_t *comparison)
     return verdict > 0 ? "beats" : verdict < 0 ? "does worse than" : "does not beat";
 }
 
+/* What is stated only where there is a test. */
+static void describe_test(FILE *stream, const json_t *comparison)
+{
+    double interval[2];
+    if (read_interval(interval, comparison, "ci95"))
+        fprintf(stream, ", 95 %% interval %+.2f to %+.2f %%", 100 * interval[0], 100 * interval[1]);
+    if (read_interval(interval, comparison, "effect_size_ci95"))
+        fprintf(stream, ", effect size %+.3f [%+.3f, %+.3f]", json_number_at(comparison, "effect_size"),
+                interval[0], interval[1]);
+    if (json_has(comparison, "p_holm"))
+        fprintf(stream, ", p %.3g corrected for %.0f comparison%s", json_number_at(comparison, "p_holm"),
+                json_number_at(comparison, "family"), json_number_at(comparison, "family") == 1 ? "" : "s");
+    if (json_has(comparison, "detectable_relative_gain"))
+        fprintf(stream, "; a difference of %.2f %% would have been found with 80 %% chance",
+                100 * json_number_at(comparison, "detectable_relative_gain"));
+}
+
 void comparison_describe(char text[COMPARISON_TEXT_SIZE], const json_t *comparison)
 {
-    enum { SIZE = COMPARISON_TEXT_SIZE };
-    double interval[2];
-    int length = snprintf(text, SIZE, "%.4f against %.4f, %+.2f %%", json_number_at(comparison, "mean"),
-                          json_number_at(comparison, "against_mean"),
-                          100 * json_number_at(comparison, "relative_gain"));
-    if (read_interval(interval, comparison, "ci95"))
-        length += snprintf(text + length, SIZE - (size_t)length, ", 95 %% interval %+.2f to %+.2f %%",
-                           100 * interval[0], 100 * interval[1]);
-    if (json_has(comparison, "p_holm"))
-        length += snprintf(text + length, SIZE - (size_t)length, ", corrected p %.3g",
-                           json_number_at(comparison, "p_holm"));
+    *text = '\0';
+    FILE *stream = fmemopen(text, COMPARISON_TEXT_SIZE, "w");
+    if (stream == NULL)
+        return;
+    fprintf(stream, "%.4f against %.4f, %+.2f %%", json_number_at(comparison, "mean"),
+            json_number_at(comparison, "against_mean"), 100 * json_number_at(comparison, "relative_gain"));
+    describe_test(stream, comparison);
     if (json_has(comparison, "note"))
-        snprintf(text + length, SIZE - (size_t)length, "; %s", json_text_at(comparison, "note"));
+        fprintf(stream, "; %s", json_text_at(comparison, "note"));
+    fclose(stream);
 }
