@@ -517,19 +517,25 @@ static void plan_evaluation(struct recommenders_plan *all)
     const struct study *const study = &plan->study;
     const double contestants = (double)study->contestant_count;
     const double lines = contestants * kept_fits(all) * (double)all->tested * (double)study->largest_cut;
-    const double comparisons = contestants * (double)(study->arm_count - 1) * (double)study->cut_count * 6;
+    const double metrics = (double)config_length(plan->run.config, "evaluate.metrics");
+    const double pairs =
+        study_has_arm(study, ARM_AUGMENTED) ? 2 * study->arm_count - 3 : study->arm_count - 1;
+    const double comparisons = contestants * pairs * metrics * (double)study->cut_count;
     const double resamples = (double)config_integer(plan->run.config, "evaluate.resamples");
+    const double flips = (double)config_integer(plan->run.config, "evaluate.flips");
+    const double of_a_user =
+        (7e-9 * resamples + 0.25e-9 * flips) / (plan->device ? plan->device->threads : 1);
     struct plan_stage *const evaluate = plan_add_stage(plan, "evaluate", false);
-    const double seconds = 0.05 + 1.5e-7 * lines + 1e-9 * comparisons * resamples * (double)all->tested;
+    const double seconds = 0.05 + 1.5e-7 * lines + comparisons * of_a_user * (double)all->tested;
     evaluate->seconds = (struct plan_range){seconds, seconds};
     snprintf(evaluate->work, sizeof evaluate->work, "%.0f lists compared with the truth",
              lines / (double)study->largest_cut);
-    snprintf(evaluate->rate, sizeof evaluate->rate, "0.15 us a line, 1 ns a resampled user");
+    snprintf(evaluate->rate, sizeof evaluate->rate, "0.15 us a line, 7 ns a resampled user");
     plan_add_memory(evaluate, "lists",
                     24 * (double)all->tested * (double)study->largest_cut +
                         8 * contestants * kept_fits(all) * (double)all->tested);
     plan_add_memory(evaluate, "the program", PROGRAM_BYTES);
-    plan_add_file(evaluate, "results.json", 2e4 + 900 * contestants * kept_fits(all) + 700 * comparisons);
+    plan_add_file(evaluate, "results.json", 2e4 + 900 * contestants * kept_fits(all) + 1000 * comparisons);
     struct plan_stage *const report = plan_add_stage(plan, "report", false);
     report->seconds = (struct plan_range){0.1, 0.1};
     snprintf(report->work, sizeof report->work, "tables and plots");
