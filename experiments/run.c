@@ -213,6 +213,11 @@ static json_t *open_record(struct run *run, const struct stage *stage, const cha
     return manifest_save(run->manifest, error) ? record : NULL;
 }
 
+static bool is_shared(const struct run *run, const struct stage *stage)
+{
+    return run->shared && stage->shared;
+}
+
 static bool compute(struct run *run, const struct stage *stage, const char *inputs, struct error *error)
 {
     json_t *record = open_record(run, stage, inputs, error);
@@ -231,11 +236,12 @@ static bool compute(struct run *run, const struct stage *stage, const char *inpu
             log_line(run->log, "%s", later.message);
         return false;
     }
+    const bool shared = is_shared(run, stage);
     if (!manifest_complete(run->manifest, stage->name, stage->outputs, error) ||
-        !manifest_save(run->manifest, error))
+        !(shared ? shared_stage_publish(run, stage, inputs, error) : manifest_save(run->manifest, error)))
         return false;
     log_line(run->log, "%s: done in %.1f s", stage->name, seconds);
-    return true;
+    return !shared || manifest_save(run->manifest, error);
 }
 
 /* The folder's description changes with its content only: a command that is refused leaves it as it was. */
@@ -243,8 +249,8 @@ static bool work(struct run *run, const struct stage *stage, const char *inputs,
 {
     if (!write_config(run, error) || !write_description(run, error))
         return false;
-    return run->shared && stage->shared ? shared_stage_work(run, stage, inputs, compute, error)
-                                        : compute(run, stage, inputs, error);
+    return is_shared(run, stage) ? shared_stage_work(run, stage, inputs, compute, error)
+                                 : compute(run, stage, inputs, error);
 }
 
 static bool is_up_to_date(const struct run *run, int number, const char *inputs)
@@ -265,7 +271,7 @@ static bool run_one(struct run *run, int number, bool may_run, const char *wante
     if (is_up_to_date(run, number, inputs)) {
         if (may_run)
             log_line(run->log, "%s: up to date", stage->name);
-        return !run->shared || !stage->shared || shared_stage_offer(run, stage, inputs, error);
+        return !is_shared(run, stage) || shared_stage_offer(run, stage, inputs, error);
     }
     if (!may_run)
         return error_at(

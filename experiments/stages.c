@@ -59,6 +59,7 @@ const struct stage stages[STAGE_COUNT] = {
                  .outputs = {"augmented.h5"}},
     [TUNE] = {.name = "tune",
               .work = stage_tune,
+              .shared = true,
               .by_device = true,
               .reads = READS(PREPARE) | READS(AUGMENT),
               .settings = {"seed", "augment", "recommenders", "experiment.arms", "evaluate", "tune.space",

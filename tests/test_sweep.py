@@ -1,8 +1,10 @@
 """Studies: a grid and a list of trials, stages that are computed once, trials that fail, workers that are killed.
 
-Four workers on one folder, two of them killed: every trial is done once, with the bytes of a single worker.
+Four workers on one folder, two of them killed: every trial is done once, with the bytes of a single worker. ctest kills them
+once; `test_sweep.py --rounds 10` is the long form.
 """
 
+import argparse
 import json
 import pathlib
 import random
@@ -31,6 +33,8 @@ recommenders: [{model: bpr_mf, width: 8, epochs: 4}]
 experiment: {seeds: 1, arms: [original, augmented]}
 evaluate: {k: [10]}
 """
+LONGER = BASE.replace("pretrain: {epochs: 1}", "pretrain: {epochs: 10}").replace("finetune: {epochs: 1}", "finetune: {epochs: 5}") \
+             .replace("epochs: 4}", "epochs: 60}").replace("seeds: 1,", "seeds: 3,")
 STUDY = """\
 extends: base.yaml
 name: study
@@ -147,40 +151,68 @@ def test_refusals(folder):
     check(result.returncode == 2 and "a study" in result.stderr, f"a stage of a study: {result.stderr}")
 
 
-def start_worker(folder):
-    return subprocess.Popen([IDREC, "run", "study.yaml", "output=four"], cwd=folder, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL)
+def start_worker(folder, number):
+    with open(folder / f"worker-{number}.txt", "w") as output:
+        return subprocess.Popen([IDREC, "run", "study.yaml", "output=four"], cwd=folder, stdout=subprocess.DEVNULL,
+                                stderr=output)
 
 
 def kill_two(folder, generator, longest):
-    """Four workers, two of them killed; the statuses with which they end."""
+    """Four workers, two of them killed; the statuses with which they end, and what they said."""
     began = time.monotonic()
-    workers = [start_worker(folder) for _ in range(4)]
-    for victim in generator.sample(workers, 2):
-        time.sleep(generator.uniform(0.2, 1.0) * longest)
+    workers = [start_worker(folder, number) for number in range(4)]
+    moments = sorted(generator.uniform(0.05, 1.0) * longest for _ in range(2))
+    for victim, moment in zip(generator.sample(workers, 2), moments):
+        time.sleep(max(0.0, began + moment - time.monotonic()))
         victim.send_signal(signal.SIGKILL)
-        print(f"killed a worker after {time.monotonic() - began:.1f} s", flush=True)
-    return sorted(worker.wait(timeout=400) for worker in workers)
+        print(f"killed a worker after {time.monotonic() - began:.2f} s", flush=True)
+    statuses = sorted(worker.wait(timeout=400) for worker in workers)
+    return statuses, "".join((folder / f"worker-{number}.txt").read_text() for number in range(4))
 
 
-def test_killed_workers(folder, generator):
-    study, longest = folder / "four", 1.0
-    statuses = kill_two(folder, generator, longest)
-    while statuses.count(-9) < 2 and longest > 0.1:  # a victim had ended before
-        longest /= 2
-        shutil.rmtree(study)
-        statuses = kill_two(folder, generator, longest)
-    check(statuses == [-9, -9, 0, 0], f"workers end with {statuses}")
+def check_done_once(study, said):
+    """Every stage and every fit of every trial is done once, and no worker takes a trial that another has done."""
     for stage in ("train", "evaluate", "report"):
         times = {path.parent.name: len(re.findall(rf" {stage}: done in ", path.read_text()))
                  for path in study.glob("trials/*/log.txt")}
         check(times == dict.fromkeys(TRIALS, 1), f"{stage}: done {times}")
     for stage, times in SHARED.items():
         check(count(study, stage) == times, f"{stage}: done {count(study, stage)} times by four, {times} are needed")
+    for name in TRIALS:
+        fits = re.findall(r" train: (\S+, \S+, seed \d+):", (study / "trials" / name / "log.txt").read_text())
+        check(len(fits) == len(set(fits)), f"{name}: fits are done twice: {fits}")
+        check(len(re.findall(rf"^{re.escape(name)}: done in ", said, re.MULTILINE)) == 1, f"{name} is done once: {said}")
+
+
+def test_killed_workers(folder, generator, longest=1.0):
+    """Returns how often a trial was begun again by another worker."""
+    study = folder / "four"
+    shutil.rmtree(study, ignore_errors=True)
+    statuses, said = kill_two(folder, generator, longest)
+    while statuses.count(-9) < 2 and longest > 0.1:  # a victim had ended before
+        longest *= 0.7
+        shutil.rmtree(study)
+        statuses, said = kill_two(folder, generator, longest)
+    check(statuses == [-9, -9, 0, 0], f"workers end with {statuses}")
+    check_done_once(study, said)
     check((study / "results.json").read_bytes() == (folder / "one" / "results.json").read_bytes(), "results of the study")
     for name in TRIALS:
         found = differences(folder / "one" / "trials" / name, study / "trials" / name)
         check(not found, f"{name}: {found}")
+    return len(re.findall(r": begins", said)) - len(TRIALS)
+
+
+def long_rounds(folder, rounds, seed):
+    """The kill test alone, with trials that take longer, again and again."""
+    began = time.monotonic()
+    single = idrec(folder, "run", "study.yaml", "output=one")
+    check(single.returncode == 0, f"one worker: {single.stderr[-800:]}")
+    longest = time.monotonic() - began
+    print(f"one worker, one trial at a time: {longest:.1f} s", flush=True)
+    for number in range(rounds):
+        print(f"round {number + 1}, seed {seed + number}", flush=True)
+        taken = test_killed_workers(folder, random.Random(seed + number), longest)
+        print(f"{taken} trials were begun by a victim and ended by another", flush=True)
 
 
 def test_interrupt(folder):
@@ -195,15 +227,22 @@ def test_interrupt(folder):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=0, help="kill two of four workers so often, and test nothing else")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round's moments")
+    arguments = parser.parse_args()
     if shutil.which("h5diff") is None:
         print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
         return 77
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        (folder / "base.yaml").write_text(BASE)
-        (folder / "study.yaml").write_text(STUDY)
+        (folder / "base.yaml").write_text(LONGER if arguments.rounds else BASE)
+        (folder / "study.yaml").write_text(STUDY.replace("once: 2", "once: 1") if arguments.rounds else STUDY)
         made = idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=12")
         check(made.returncode == 0, f"synthesize: {made.stderr}")
+        if arguments.rounds:
+            long_rounds(folder, arguments.rounds, arguments.seed)
+            return status()
         test_grid(folder)
         test_results(folder)
         test_single_run(folder)
