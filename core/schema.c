@@ -312,6 +312,8 @@ const struct schema_entry schema[] = {
            "the trial of a study that the others are compared with, by its name; null: the first")
     INTEGER("experiment.trials_at_once", "0", 0, 4096,
             "trials of a study that one process runs at a time; 0: as many as threads, 1 on a GPU")
+    NUMBER("experiment.trials_memory", "0", 0, 1e6,
+           "memory in GB (10^9 bytes) that the trials of one process may take together; 0: what is free when it starts")
     SECTION("experiment.fusion", "The arm control.fusion: reciprocal rank fusion; see method.md.")
     NUMBERS("experiment.fusion.weights", "[0.25, 0.5, 0.75]", 0, 1,
             "control.fusion: weights of the language model's ranking, of which each fit takes the best on validation; the "

@@ -56,8 +56,14 @@ static struct sweep_trial *add_trial(struct sweep *sweep, const char *place, str
 static bool add_setting(const struct sweep *sweep, struct sweep_trial *trial, const char *place,
                         const char *key, const struct yaml_node *value, struct error *error)
 {
-    static const char *const refused[] = {
-        "name", "output", "extends", grid_key, list_key, "experiment.trials_at_once", "experiment.reference"};
+    static const char *const refused[] = {"name",
+                                          "output",
+                                          "extends",
+                                          grid_key,
+                                          list_key,
+                                          "experiment.trials_at_once",
+                                          "experiment.trials_memory",
+                                          "experiment.reference"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (strcmp(key, refused[i]) == 0 || strcmp(key, "experiment") == 0)
             return config_complain(sweep->config, place, error,
@@ -368,7 +374,7 @@ int sweep_find(const struct sweep *sweep, const char *name)
 
 bool sweep_trial_config(struct config **config, const struct sweep *sweep, int trial, struct error *error)
 {
-    enum { OWN = 6 };
+    enum { OWN = 7 };
     const struct sweep_trial *chosen = &sweep->trials[trial];
     const size_t count = (size_t)chosen->setting_count;
     struct config_setting *settings = calloc(count + OWN, sizeof *settings);
@@ -382,6 +388,7 @@ bool sweep_trial_config(struct config **config, const struct sweep *sweep, int t
         const struct config_setting own[OWN] = {{"experiment.sweep", "{}", NULL, 0},
                                                 {"experiment.sweep_list", "[]", NULL, 0},
                                                 {"experiment.trials_at_once", "0", NULL, 0},
+                                                {"experiment.trials_memory", "0", NULL, 0},
                                                 {"experiment.reference", "null", NULL, 0},
                                                 {"output", folder, NULL, 0},
                                                 {"name", name, NULL, 0}};

@@ -22,6 +22,7 @@
 #include "experiments/manifest.h"
 #include "experiments/run.h"
 #include "experiments/stages.h"
+#include "experiments/sweep_memory.h"
 #include "experiments/sweep_results.h"
 #include "experiments/sweep_state.h"
 
@@ -46,7 +47,7 @@ struct worker {
     const struct sweep *sweep;
     struct task *tasks; /* [sweep->trial_count] */
     int threads, at_once;
-    int64_t memory;          /* that is free before the first trial begins */
+    struct sweep_memory *memory;
     struct timespec started; /* by the clock of the folder's server */
     double looked;           /* when outcomes were last looked at */
     double refused;          /* when every trial that might begin was last seen claimed by others */
@@ -141,6 +142,7 @@ static void look_at(struct worker *worker, struct task *task)
     if (!trial_outcome_read(&outcome, task->trial) || strcmp(outcome.signature, task->signature) != 0)
         return;
     task->outcome = outcome;
+    sweep_memory_learn(worker->memory, outcome.memory_bytes);
     if (outcome.done)
         task->state = TRIAL_DONE;
     else if (is_later(&outcome.ended, &worker->started))
@@ -191,16 +193,17 @@ static int count_startable(const struct worker *worker)
     return count;
 }
 
-/* Whether one more trial fits into the memory, as far as trials that ended tell. */
-static bool fits_memory(const struct worker *worker)
+static bool fits_memory(const struct worker *worker, const struct task *task)
 {
-    int64_t peak = 0;
+    int *running = calloc((size_t)worker->sweep->trial_count, sizeof *running), count = 0;
+    if (!running)
+        abort();
     for (int i = 0; i < worker->sweep->trial_count; i++)
-        if (worker->tasks[i].outcome.memory_bytes > peak)
-            peak = worker->tasks[i].outcome.memory_bytes;
-    const int running = count_running(worker);
-    return running == 0 || peak == 0 ||
-           (peak <= worker->memory / (running + 1) && peak <= available_memory_bytes());
+        if (worker->tasks[i].process > 0)
+            running[count++] = i;
+    const bool fits = sweep_memory_fits(worker->memory, (int)(task - worker->tasks), running, count);
+    free(running);
+    return fits;
 }
 
 /* The words of a trial's process; the last is NULL. The options are malloc'ed, the others borrowed. */
@@ -325,7 +328,7 @@ static bool start_all(struct worker *worker, struct error *error)
             if (is_ended(task) || task->process > 0 || own != (pass == 0) || (!own && waits) ||
                 (!task->chain_done && chain_is_prepared(worker, task)))
                 continue;
-            if (count_running(worker) >= worker->at_once || !fits_memory(worker))
+            if (count_running(worker) >= worker->at_once || !fits_memory(worker, task))
                 return true;
             if (!start(worker, task, count_startable(worker), error))
                 return false;
@@ -399,6 +402,7 @@ static bool take_end(struct worker *worker, struct task *task, int status, const
     task->outcome.seconds += clock_seconds() - task->started;
     if (memory > task->outcome.memory_bytes)
         task->outcome.memory_bytes = memory;
+    sweep_memory_learn(worker->memory, memory);
     if (!held || (WIFEXITED(status) && WEXITSTATUS(status) == ERROR_INTERRUPTED) || worker->ending) {
         let_go(task);
         return true;
@@ -503,11 +507,15 @@ int sweep_trials_at_once(const struct config *config)
     return is_on_gpu(config) ? 1 : study_threads(config);
 }
 
-static void set_budget(struct worker *worker)
+static bool set_budget(struct worker *worker, struct error *error)
 {
-    worker->threads = study_threads(worker->sweep->config);
-    worker->at_once = sweep_trials_at_once(worker->sweep->config);
-    worker->memory = available_memory_bytes();
+    const struct config *config = worker->sweep->config;
+    worker->threads = study_threads(config);
+    worker->at_once = sweep_trials_at_once(config);
+    const int threads = worker->threads > worker->at_once ? worker->threads / worker->at_once : 1;
+    const double bytes = config_number(config, "experiment.trials_memory") * 1e9;
+    return sweep_memory_open(&worker->memory, worker->sweep, (int64_t)bytes, is_on_gpu(config) ? 0 : threads,
+                             error);
 }
 
 /* The time at which this process began, by the clock that stamps the files of the study. */
@@ -543,12 +551,12 @@ bool sweep_run(const struct sweep *sweep, FILE *stream, struct error *error)
     struct worker worker = {.sweep = sweep, .looked = -LOOK_SECONDS, .refused = -LOOK_SECONDS};
     char *claims = sweep_path(sweep, "claims");
     worker.tasks = calloc((size_t)sweep->trial_count, sizeof *worker.tasks);
-    set_budget(&worker);
     bool done = (worker.tasks || error_memory(error, "the trials of a study", 0, NULL)) &&
-                folder_create(claims, error) && sweep_config_write(sweep, error) &&
-                set_start(&worker, error) && describe_tasks(&worker, error) && work(&worker, error) &&
-                report(&worker, stream, error);
+                set_budget(&worker, error) && folder_create(claims, error) &&
+                sweep_config_write(sweep, error) && set_start(&worker, error) &&
+                describe_tasks(&worker, error) && work(&worker, error) && report(&worker, stream, error);
     free(claims);
     end_processes(&worker);
+    sweep_memory_close(worker.memory);
     return done;
 }

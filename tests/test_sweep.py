@@ -151,6 +151,27 @@ def test_refusals(folder):
     check(result.returncode == 2 and "a study" in result.stderr, f"a stage of a study: {result.stderr}")
 
 
+def most_at_once(said):
+    """How many trials ran at a time, by what their worker says."""
+    running = most = 0
+    for line in said.splitlines():
+        running += (": begins" in line) - (": done in" in line)
+        most = max(most, running)
+    return most
+
+
+def test_memory(folder):
+    """Trials that are planned to take more memory together than they may are not begun together."""
+    study = ["run", "base.yaml", "experiment.arms=[original]", "experiment.sweep={seed: [1, 2, 3, 4]}",
+             "experiment.trials_at_once=2"]
+    for memory, expected in ((0, 2), (0.03, 1)):
+        result = idrec(folder, *study, f"output=memory-{memory}", f"experiment.trials_memory={memory}")
+        check(result.returncode == 0, f"trials_memory={memory}: {result.stderr[-300:]}")
+        check(most_at_once(result.stderr) == expected, f"trials_memory={memory}: {result.stderr}")
+    result = idrec(folder, "run", "base.yaml", "output=refused", "experiment.sweep={experiment.trials_memory: [1, 2]}")
+    check(result.returncode == 2 and "belongs to the study" in result.stderr, f"swept: {result.stderr}")
+
+
 def start_worker(folder, number):
     with open(folder / f"worker-{number}.txt", "w") as output:
         return subprocess.Popen([IDREC, "run", "study.yaml", "output=four"], cwd=folder, stdout=subprocess.DEVNULL,
@@ -249,6 +270,7 @@ def main():
         test_status(folder)
         test_failure(folder)
         test_refusals(folder)
+        test_memory(folder)
         test_killed_workers(folder, random.Random(1))
         test_interrupt(folder)
     return status()
