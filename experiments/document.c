@@ -33,16 +33,19 @@ static const char style[] =
     "td.text{white-space:normal;min-width:15rem}"
     "th:first-child,td:first-child{position:sticky;left:0;background:#fff;border-right:1px solid "
     "#ddd;padding-left:0}"
+    "ul.list{margin:.25rem 0 .75rem;padding-left:1.25rem}"
     "details{margin:.75rem 0}summary{cursor:pointer;color:#1f5fa8;padding:.3rem 0}"
     "figure{margin:1rem 0}figure svg{width:100%;max-width:36rem;height:auto;display:block}"
     "figcaption{font-size:.9rem;color:#444}"
     "@media(max-width:40rem){body{padding:.75rem}th,td{padding:.3rem .45rem}"
-    "th:first-child,td:first-child{max-width:36vw;min-width:5rem;white-space:normal;overflow-wrap:anywhere}}"
+    "th:first-child,td:first-child{max-width:36vw;min-width:7rem;white-space:normal;overflow-wrap:break-word}"
+    "}"
     "@media print{@page{size:A4;margin:14mm "
     "12mm}body{max-width:none;padding:0;font-size:10pt}nav{display:none}"
-    "h2,h3,summary{break-after:avoid}figure{break-inside:avoid}figure svg{max-width:130mm}"
-    ".wide{overflow:visible;background:none}table{font-size:7.5pt;max-width:100%}"
-    "th,td{white-space:normal;padding:.15rem .35rem}td.number{white-space:nowrap}td.text{min-width:0}"
+    "h2,h3,summary{break-after:avoid}figure{break-inside:avoid}figure svg{max-width:120mm}"
+    ".wide{overflow:visible;background:none}table{font-size:7pt;max-width:100%;break-inside:avoid}"
+    "th,td{white-space:normal;padding:.15rem .35rem}td.number{white-space:nowrap}"
+    "th{overflow-wrap:break-word}td.text{min-width:0}p:has(+ul){break-after:avoid}"
     "th:first-child,td:first-child{position:static;border-right:0}"
     "tr{break-inside:avoid}thead{display:table-header-group}summary{list-style:none}"
     "details::details-content{content-visibility:visible;display:block;height:auto}}";
@@ -70,6 +73,19 @@ static void write_html(FILE *stream, const char *text)
             fputs("&amp;", stream);
         else
             fputc(*text, stream);
+    }
+}
+
+/* A name, which may be broken behind what joins its parts. */
+static void write_html_name(FILE *stream, const char *text)
+{
+    while (*text != '\0') {
+        const size_t length = strcspn(text, ",=_./-");
+        char part[512];
+        snprintf(part, sizeof part, "%.*s", (int)length + (text[length] != '\0'), text);
+        write_html(stream, part);
+        fputs(text[length] != '\0' ? "<wbr>" : "", stream);
+        text += strlen(part) > 0 ? strlen(part) : 1;
     }
 }
 
@@ -190,6 +206,30 @@ void document_paragraph(const struct document *document, const char *format, ...
     free(text);
 }
 
+void document_list_begin(const struct document *document)
+{
+    if (document->format == DOCUMENT_HTML)
+        fputs("<ul class=\"list\">\n", document->stream);
+}
+
+void document_list_item(const struct document *document, const char *name, const char *text)
+{
+    if (document->format == DOCUMENT_LATEX)
+        return;
+    const bool html = document->format == DOCUMENT_HTML, markdown = document->format == DOCUMENT_MARKDOWN;
+    fputs(html ? "<li><b>" : markdown ? "- **" : "- ", document->stream);
+    write_text(document, name);
+    fputs(html ? "</b> " : markdown ? "** " : " ", document->stream);
+    write_text(document, text);
+    fputs(html ? "</li>\n" : "\n", document->stream);
+}
+
+void document_list_end(const struct document *document)
+{
+    if (document->format != DOCUMENT_LATEX)
+        fputs(document->format == DOCUMENT_HTML ? "</ul>\n" : "\n", document->stream);
+}
+
 void document_fold_begin(const struct document *document, const char *summary)
 {
     if (document->format == DOCUMENT_LATEX)
@@ -244,9 +284,23 @@ void table_cell(struct table *table, const char *format, ...)
     va_end(arguments);
 }
 
+/* "12", "+1.5 %", "[-0.2, 0.1]", "< 0.001". */
 static bool is_number(const char *cell)
 {
-    return isdigit((unsigned char)cell[cell[0] == '+' || cell[0] == '-' || cell[0] == '['] ? 1 : 0);
+    return isdigit((unsigned char)cell[strspn(cell, "+-[< .")]);
+}
+
+bool table_is_number_column(const struct table *table, int column)
+{
+    int numbers = 0, others = 0;
+    for (int i = column + table->columns; i < table->count; i += table->columns) {
+        const char *cell = table->cells[i];
+        if (is_number(cell))
+            numbers++;
+        else if (strcmp(cell, " ") != 0 && strcmp(cell, "-") != 0)
+            others++;
+    }
+    return numbers > others;
 }
 
 /* Characters, not bytes, of UTF-8. */
@@ -271,7 +325,7 @@ static void write_cell_as_text(const struct document *document, const struct tab
 {
     const char *cell = table->cells[index];
     int column = index % table->columns, padding = column_width(table, column) - text_width(cell);
-    bool right = index >= table->columns && is_number(cell);
+    bool right = table_is_number_column(table, column);
     fprintf(document->stream, "%*s%s%*s%s", right ? padding : 0, "", cell, right ? 0 : padding, "",
             column + 1 == table->columns ? "\n" : "  ");
 }
@@ -288,36 +342,20 @@ static void write_cell_as_markdown(const struct document *document, const struct
         fputs(i + 1 == table->columns ? "|---|\n" : "|---", document->stream);
 }
 
-/* Whether every cell of the column below its head that is not empty is a number. */
-bool table_is_number_column(const struct table *table, int column)
-{
-    bool any = false;
-    for (int i = column + table->columns; i < table->count; i += table->columns) {
-        const char *cell = table->cells[i];
-        if (strcmp(cell, " ") == 0 || strcmp(cell, "-") == 0)
-            continue;
-        if (!is_number(cell))
-            return false;
-        any = true;
-    }
-    return any;
-}
-
 static void write_cell_as_html(const struct document *document, const struct table *table, int index)
 {
     enum { LONG_TEXT = 40 };
     const char *cell = table->cells[index], *tag = index < table->columns ? "th" : "td";
     const bool first = index % table->columns == 0, last = (index + 1) % table->columns == 0;
-    const char *kind = (index < table->columns ? table_is_number_column(table, index) : is_number(cell))
-                           ? " class=\"number\""
-                       : !first && text_width(cell) > LONG_TEXT ? " class=\"text\""
-                                                                : "";
+    const char *kind = table_is_number_column(table, index % table->columns) ? " class=\"number\""
+                       : !first && text_width(cell) > LONG_TEXT              ? " class=\"text\""
+                                                                             : "";
     fprintf(document->stream, "%s%s<%s%s>",
             index == 0                ? "<thead>"
             : index == table->columns ? "<tbody>"
                                       : "",
             first ? "<tr>" : "", tag, kind);
-    write_html(document->stream, cell);
+    (first || index < table->columns ? write_html_name : write_html)(document->stream, cell);
     fprintf(document->stream, "</%s>%s%s", tag, last ? "</tr>\n" : "",
             index + 1 == table->columns ? "</thead>\n"
             : index + 1 == table->count ? "</tbody>"

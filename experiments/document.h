@@ -34,6 +34,10 @@ void document_heading(const struct document *document, int level, const char *fo
     __attribute__((format(printf, 3, 4)));
 void document_paragraph(const struct document *document, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* A list, whose items each have a name that stands out. */
+void document_list_begin(const struct document *document);
+void document_list_item(const struct document *document, const char *name, const char *text);
+void document_list_end(const struct document *document);
 /* What comes between both can be opened and closed by the reader, where the format has that. */
 void document_fold_begin(const struct document *document, const char *summary);
 void document_fold_end(const struct document *document);
@@ -49,8 +53,10 @@ struct table {
     bool incomplete; /* there was no memory for a cell */
 };
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Writes the table and frees its cells. Cells that begin with a digit or a sign stand to the right. */
+/* Writes the table and frees its cells. Columns of numbers stand to the right. */
 void document_table(const struct document *document, struct table *table);
+/* Whether most cells of a column below its head are numbers, such as "+1.5 %" or "[-0.2, 0.1]"; empty ones don't count. */
+bool table_is_number_column(const struct table *table, int column);
 void table_discard(struct table *table);
 
 #endif

@@ -6,7 +6,5 @@
 
 /* A tabular with the rules of booktabs, for \input into a table; numbers stand to the right. */
 void document_write_latex(FILE *stream, const struct table *table);
-/* Whether every cell of a column below its head that is not empty is a number. */
-bool table_is_number_column(const struct table *table, int column);
 
 #endif

@@ -1,6 +1,7 @@
 #include "experiments/plot.h"
 
 #include <errno.h>
+#include <math.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,12 +23,13 @@ bool plot_begin(struct plot *plot, const char *folder, char *name, int height, s
     for (char *c = id; *c != '\0'; c++)
         if (*c == '-' || *c == '.')
             *c = '_';
-    fprintf(plot->stream,
-            "set terminal svg size %d,%d dynamic noenhanced font 'sans-serif,14' background rgb 'white' "
-            "name '%s'\n"
-            "set output '%s.svg.part'\nset key outside top center horizontal samplen 1.5\n"
-            "set grid lc rgb '#dddddd'\n",
-            PLOT_WIDTH, height, id, name);
+    fprintf(
+        plot->stream,
+        "set terminal svg size %d,%d dynamic noenhanced font 'sans-serif,14' background rgb 'white' "
+        "name '%s'\n"
+        "set output '%s.svg.part'\nset key outside top left horizontal reverse Left width -4 samplen 1.5\n"
+        "set grid lc rgb '#dddddd'\n",
+        PLOT_WIDTH, height, id, name);
     return true;
 }
 
@@ -37,6 +39,18 @@ void plot_write_text(FILE *stream, const char *text)
     for (; *text != '\0'; text++)
         fputs((char[]){*text, *text == '\'' ? '\'' : '\0', '\0'}, stream);
     fputc('\'', stream);
+}
+
+void plot_write_steps(FILE *stream, double low, double high)
+{
+    if (!(high > low))
+        return;
+    const double rough = (high - low) / 4, unit = pow(10, floor(log10(rough)));
+    const double step = rough > 5 * unit   ? 10 * unit
+                        : rough > 2 * unit ? 5 * unit
+                        : rough > unit     ? 2 * unit
+                                           : unit;
+    fprintf(stream, "set xtics %.9g\nset offsets graph 0.04, graph 0.04, 0, 0\n", step);
 }
 
 /* Runs gnuplot in plots/. *found: false where there is none. */

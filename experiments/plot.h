@@ -21,6 +21,8 @@ enum { PLOT_WIDTH = 480 };
 bool plot_begin(struct plot *plot, const char *folder, char *name, int height, struct error *error);
 /* A text of gnuplot in single quotes. */
 void plot_write_text(FILE *stream, const char *text);
+/* Marks the horizontal axis, whose values go from low to high, so seldom that the numbers do not touch. */
+void plot_write_steps(FILE *stream, double low, double high);
 /* Draws and frees the plot. *found: false where there is no gnuplot. */
 bool plot_end(struct plot *plot, bool *found, struct error *error);
 /* Frees it without drawing. */

@@ -13,6 +13,7 @@ static bool draw_arms(const struct report *report, const char *recommender, bool
 {
     const char *arms[ARM_COUNT];
     int arm_count = report_arm_names(report, recommender, arms);
+    double low = INFINITY, high = -INFINITY;
     struct plot plot;
     if (arm_count < 2)
         return true;
@@ -24,7 +25,7 @@ static bool draw_arms(const struct report *report, const char *recommender, bool
             recommender, report->metric, arm_count - 1);
     for (int a = 0; a < arm_count; a++)
         fprintf(plot.stream, "%s'%s' %d", a > 0 ? ", " : "", arms[a], a);
-    fprintf(plot.stream, ")\nplot '-' using 1:2:3 with xerrorbars pt 7 ps 0.8 lw 1.5 lc rgb '#1f5fa8'\n");
+    fputs(")\n$arms << END\n", plot.stream);
     for (int a = 0; a < arm_count; a++) {
         double values[REPORT_SEEDS_MAXIMUM];
         int count = report_values(report, recommender, arms[a], report->metric, values, REPORT_SEEDS_MAXIMUM);
@@ -32,8 +33,12 @@ static bool draw_arms(const struct report *report, const char *recommender, bool
                                       standard_deviation(values, count) / sqrt(count)
                                 : 0;
         fprintf(plot.stream, "%.9g %d %.9g\n", mean(values, count), a, half);
+        low = fmin(low, mean(values, count) - half);
+        high = fmax(high, mean(values, count) + half);
     }
-    fputs("e\n", plot.stream);
+    fputs("END\n", plot.stream);
+    plot_write_steps(plot.stream, low, high);
+    fputs("plot $arms using 1:2:3 with xerrorbars pt 7 ps 0.8 lw 1.5 lc rgb '#1f5fa8'\n", plot.stream);
     return plot_end(&plot, found, error);
 }
 
@@ -138,6 +143,7 @@ bool plots_draw(const struct report *report, bool *plotted, struct error *error)
     for (int i = 0; done && *plotted && i < count; i++)
         done = draw_arms(report, names[i], plotted, error) &&
                draw_learning(report, names[i], plotted, error) &&
+               plots_draw_amount(report, names[i], plotted, error) &&
                plots_draw_audit(report, names[i], plotted, error);
     if (done && !*plotted)
         log_line(report->run->log, "report: gnuplot is not installed: plots are left out");

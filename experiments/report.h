@@ -49,6 +49,9 @@ void report_cost(const struct report *report, const struct document *document);
 /* plots.c: draws plots/ *.svg with gnuplot. *plotted: false where there is no gnuplot, which is no error. */
 bool plots_draw(const struct report *report, bool *plotted, struct error *error);
 
+/* The gain on validation by the amount of synthetic rows. */
+bool plots_draw_amount(const struct report *report, const char *recommender, bool *found,
+                       struct error *error);
 bool plots_draw_audit(const struct report *report, const char *recommender, bool *found, struct error *error);
 
 /* audit_tables.c: tables/audit.csv and tables/synthetic.csv, all values of the audit, one a line. */

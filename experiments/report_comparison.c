@@ -62,12 +62,10 @@ static void add_p(struct table *table, const json_t *comparison)
         table_cell(table, "%.3f", json_number_at(comparison, "p_holm"));
 }
 
-/* In per cent of what it is held against. */
 static void add_detectable(struct table *table, const json_t *comparison)
 {
-    const double against = json_number_at(comparison, "against_mean");
-    if (json_has(comparison, "detectable_difference") && against > 0)
-        table_cell(table, "%.2f %%", 100 * json_number_at(comparison, "detectable_difference") / against);
+    if (json_has(comparison, "detectable_relative_gain"))
+        table_cell(table, "%.2f %%", 100 * json_number_at(comparison, "detectable_relative_gain"));
     else
         table_cell(table, " ");
 }

@@ -28,6 +28,14 @@ static void selection_table(const struct report *report, const struct document *
     document_table(document, &table);
 }
 
+static void amount_figure(const struct document *document, const char *kind, const json_t *selection)
+{
+    char path[128];
+    snprintf(path, sizeof path, "plots/%s-%s.svg", kind, json_text_at(selection, "recommender"));
+    document_figure(document, path,
+                    "Gain on validation by the amount of synthetic rows, with its standard error.");
+}
+
 void report_selection(const struct report *report, const struct document *document)
 {
     const json_t *selections = json_object_get(report->results, "selection"), *selection;
@@ -46,6 +54,8 @@ void report_selection(const struct report *report, const struct document *docume
                            json_text_at(selection, "reason"));
         if (json_array_size(json_object_get(selection, "candidates")) > 0)
             selection_table(report, document, selection);
+        amount_figure(document, "amount", selection);
+        amount_figure(document, "amount-proportional", selection);
     }
 }
 

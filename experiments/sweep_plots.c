@@ -69,6 +69,7 @@ static bool read_gain(double values[3], const json_t *comparison)
 static void write_gains(FILE *stream, const struct sweep_report *report, const char *recommender,
                         const int *trials, int count)
 {
+    double low = 0, high = 0;
     static const char *const blocks[] = {"clear", "open", "bare"};
     for (int block = 0; block < 3; block++) {
         fprintf(stream, "$%s << END\n", blocks[block]);
@@ -76,11 +77,14 @@ static void write_gains(FILE *stream, const struct sweep_report *report, const c
             const json_t *comparison = gain_of(report, trials[row], recommender);
             double values[3];
             const bool known = read_gain(values, comparison);
+            low = fmin(low, values[1]);
+            high = fmax(high, values[2]);
             if ((!known ? 2 : comparison_verdict(comparison) != 0 ? 0 : 1) == block)
                 fprintf(stream, "%.6g %d %.6g %.6g\n", values[0], row, values[1], values[2]);
         }
         fputs("NaN NaN NaN NaN\nEND\n", stream);
     }
+    plot_write_steps(stream, low, high);
 }
 
 static bool draw_gains(const struct sweep_report *report, const char *recommender, const int *trials,
@@ -195,7 +199,10 @@ static double write_group_gains(FILE *stream, const struct sweep_report *report,
 {
     double largest = 0;
     fputs("$gains << END\n", stream);
-    for (int row = 0; row < count; row++)
+    for (int row = 0; row < count; row++) {
+        if (!json_equal(groups_of(report, trials[row]), groups))
+            fprintf(stream, "%.9g %d NaN \"(other groups)\"\n", ((double)json_array_size(groups) - 1) / 2,
+                    row);
         for (size_t group = 0; group < json_array_size(groups); group++) {
             const double gain = json_equal(groups_of(report, trials[row]), groups)
                                     ? group_gain(report, trials[row], recommender, group)
@@ -205,6 +212,7 @@ static double write_group_gains(FILE *stream, const struct sweep_report *report,
             fprintf(stream, "%zu %d %.6g \"%+.1f\"\n", group, row, gain, gain);
             largest = fmax(largest, fabs(gain));
         }
+    }
     fputs("END\n", stream);
     return largest;
 }
@@ -244,17 +252,13 @@ static bool draw_groups(const struct sweep_report *report, const char *recommend
     return plot_end(&plot, found, error);
 }
 
-/* A measure of exposure in the original and the augmented arm of every trial. */
-static bool draw_exposure(const struct sweep_report *report, const char *recommender, const int *trials,
-                          int count, const char *measure, const char *label, bool *found, struct error *error)
+/* Lines "ORIGINAL ROW AUGMENTED" and the steps of the axis; false: nothing is known. */
+static bool write_exposure(FILE *stream, const struct sweep_report *report, const char *recommender,
+                           const int *trials, int count, const char *measure)
 {
     static const char *const arms[] = {"original", "augmented"};
-    struct plot plot;
-    bool any = false;
-    if (!plot_begin(&plot, report->sweep->folder, path_format("%s-%s", measure, recommender),
-                    130 + ROW_HEIGHT * count, error))
-        return false;
-    fputs("$arms << END\n", plot.stream);
+    double low = INFINITY, high = -INFINITY;
+    fputs("$arms << END\n", stream);
     for (int row = 0; row < count; row++) {
         double values[2];
         for (int i = 0; i < 2; i++) {
@@ -263,19 +267,33 @@ static bool draw_exposure(const struct sweep_report *report, const char *recomme
             const json_t *value = json_object_get(json_object_get(exposure, measure), "mean");
             values[i] = json_is_number(value) ? json_number_value(value) : NAN;
         }
-        any = any || !isnan(values[0] + values[1]);
-        if (!isnan(values[0] + values[1]))
-            fprintf(plot.stream, "%.9g %d %.9g\n", values[0], row, values[1]);
+        if (isnan(values[0] + values[1]))
+            continue;
+        fprintf(stream, "%.9g %d %.9g\n", values[0], row, values[1]);
+        low = fmin(low, fmin(values[0], values[1]));
+        high = fmax(high, fmax(values[0], values[1]));
     }
-    if (!any) {
+    fputs("END\n", stream);
+    plot_write_steps(stream, low, high);
+    return low <= high;
+}
+
+/* A measure of exposure in the original and the augmented arm of every trial. */
+static bool draw_exposure(const struct sweep_report *report, const char *recommender, const int *trials,
+                          int count, const char *measure, const char *label, bool *found, struct error *error)
+{
+    struct plot plot;
+    if (!plot_begin(&plot, report->sweep->folder, path_format("%s-%s", measure, recommender),
+                    130 + ROW_HEIGHT * count, error))
+        return false;
+    if (!write_exposure(plot.stream, report, recommender, trials, count, measure)) {
         plot_discard(&plot);
         return true;
     }
-    fputs("END\n", plot.stream);
     write_title(plot.stream, recommender);
     write_rows(plot.stream, report, trials, count);
     fprintf(plot.stream,
-            "set xlabel '%s'\nset offsets graph 0.05, graph 0.05, 0, 0\n"
+            "set xlabel '%s'\n"
             "plot $arms using 1:2:($3-$1):(0) with vectors nohead lw 2 lc rgb '#bbbbbb' notitle, "
             "'' using 1:2 with points pt 6 ps 0.9 lw 1.5 lc rgb '%s' title 'original', "
             "'' using 3:2 with points pt 7 ps 0.9 lc rgb '%s' title 'augmented'\n",

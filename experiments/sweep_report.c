@@ -367,7 +367,8 @@ static void write_subject(const struct sweep_report *report, const struct docume
     const struct sweep *sweep = report->sweep;
     struct table table = {.name = "study", .columns = 2};
     char text[512];
-    add_line(&table, "study", config_string(sweep->config, "name"));
+    table_cell(&table, "study");
+    table_cell(&table, "%s", config_string(sweep->config, "name"));
     snprintf(text, sizeof text, "%d, of which %d done", sweep->trial_count, count_done(report));
     add_line(&table, "trials", text);
     add_line(&table, "reference trial", reference_of(report));
@@ -429,7 +430,9 @@ static void write_all_trials(const struct sweep_report *report, const struct doc
         "what "
         "the configuration of the study says. \"best\" marks the trial that is best on validation, for each "
         "arm: what is chosen by a look at test is better there than it is.");
+    document_fold_begin(document, "Means of every trial and arm");
     write_trials(report, document);
+    document_fold_end(document);
 }
 
 static void write_report(const void *subject, const struct document *document)

@@ -16,13 +16,13 @@ enum finding {
     FINDING_COUNT
 };
 
-static const char *const finding_names[FINDING_COUNT] = {"clearly better",
-                                                         "clearly worse",
-                                                         "better by the interval alone",
-                                                         "worse by the interval alone",
-                                                         "no difference was shown",
-                                                         "the very same results",
-                                                         "nothing can be said"};
+static const char *const finding_names[FINDING_COUNT] = {"Clearly better:",
+                                                         "Clearly worse:",
+                                                         "Better by the interval alone:",
+                                                         "Worse by the interval alone:",
+                                                         "No difference was shown:",
+                                                         "The very same results:",
+                                                         "Nothing can be said:"};
 
 static enum finding finding_of(const json_t *comparison)
 {
@@ -72,27 +72,28 @@ static void lists_add(struct lists *lists, const char *name, const json_t *compa
         fprintf(stream, " (%+.2f %%)", 100 * json_number_at(comparison, "relative_gain"));
 }
 
-/* Writes "SUBJECT: clearly better: ...; clearly worse: ...", and closes the lists. */
+/* Writes the subject and an item for each finding that there is, and closes the lists. */
 static void lists_write(struct lists *lists, const struct document *document, const char *subject)
 {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *stream = open_memstream(&text, &length);
-    int parts = 0;
+    bool any = false;
     for (int i = 0; i < FINDING_COUNT; i++) {
-        if (lists->streams[i])
-            fclose(lists->streams[i]);
-        if (stream && lists->counts[i] > 0)
-            fprintf(stream, "%s%s: %s", parts++ > 0 ? "; " : "", finding_names[i], lists->texts[i]);
-        if (stream && lists->counts[i] > NAMED)
-            fprintf(stream, " and %d more", lists->counts[i] - NAMED);
+        if (lists->counts[i] > NAMED)
+            fprintf(lists->streams[i], " and %d more", lists->counts[i] - NAMED);
+        if (lists->streams[i] && fclose(lists->streams[i]) != 0)
+            *document->incomplete = true;
+        any = any || lists->counts[i] > 0;
+    }
+    if (any) {
+        document_paragraph(document, "%s", subject);
+        document_list_begin(document);
+    }
+    for (int i = 0; i < FINDING_COUNT; i++) {
+        if (lists->counts[i] > 0)
+            document_list_item(document, finding_names[i], lists->texts[i]);
         free(lists->texts[i]);
     }
-    if (!stream || fclose(stream) != 0)
-        *document->incomplete = true;
-    else if (parts > 0)
-        document_paragraph(document, "%s %s.", subject, text);
-    free(text);
+    if (any)
+        document_list_end(document);
 }
 
 /* The augmented arm of every trial against its own original one. */
@@ -109,7 +110,7 @@ static void judge_augmentation(const struct sweep_report *report, const struct d
             if (comparison)
                 lists_add(&lists, report->sweep->trials[i].name, comparison);
         }
-    lists_write(&lists, document, "Augmented against the original data of the same trial:");
+    lists_write(&lists, document, "The augmented arm against the original data of the same trial:");
 }
 
 /* What the trials' differences do to one arm. */
@@ -200,6 +201,64 @@ static void write_seeds(const struct sweep_report *report, const struct document
             seeds);
 }
 
+/* How many comparisons there are, and are clear in each direction. */
+struct tally {
+    int count, better, worse;
+};
+
+static void tally_add(struct tally *tally, const json_t *comparison)
+{
+    const int verdict = comparison_verdict(comparison);
+    tally->count += comparison != NULL;
+    tally->better += verdict > 0;
+    tally->worse += verdict < 0;
+}
+
+/* A trial counts as beating the controls when it beats each of them. */
+static void tally_controls(struct tally *tally, const struct sweep_report *report, int trial,
+                           const char *recommender)
+{
+    struct tally one = {0};
+    for (int arm = 0; arm < ARM_COUNT; arm++)
+        if (arm != ARM_ORIGINAL)
+            tally_add(&one, sweep_report_comparison(report, trial, recommender, "augmented",
+                                                    arm_name((enum arm)arm), NULL));
+    tally->count += one.count > 0;
+    tally->better += one.count > 0 && one.better == one.count;
+}
+
+static void write_summary(const struct sweep_report *report, const struct document *document)
+{
+    const char *reference = report->sweep->trials[report->sweep->reference].name;
+    struct tally gains = {0}, controls = {0}, ablations = {0};
+    for (int i = 0; i < report->recommender_count; i++)
+        for (int trial = 0; trial < report->sweep->trial_count; trial++) {
+            const char *recommender = report->recommenders[i];
+            tally_add(&gains,
+                      sweep_report_comparison(report, trial, recommender, "augmented", "original", NULL));
+            tally_controls(&controls, report, trial, recommender);
+            if (trial != report->sweep->reference)
+                tally_add(&ablations, sweep_report_comparison(report, trial, recommender, "augmented",
+                                                              "augmented", reference));
+        }
+    document_paragraph(
+        document,
+        "By %s on test, a case being a recommender in a trial: synthetic rows are clearly better than none "
+        "in %d of %d cases and clearly worse in %d.",
+        report->metric, gains.better, gains.count, gains.worse);
+    if (controls.count > 0)
+        document_paragraph(document,
+                           "They clearly beat every control in %d of %d cases: elsewhere a gain, if there is "
+                           "one, is not shown to be the language model's.",
+                           controls.better, controls.count);
+    if (ablations.count > 0)
+        document_paragraph(
+            document,
+            "Against the reference trial, %s, what the trials change is clearly better in %d of %d cases "
+            "and clearly worse in %d.",
+            reference, ablations.better, ablations.count, ablations.worse);
+}
+
 void sweep_report_verdict(const struct sweep_report *report, const struct document *document)
 {
     document_heading(document, 2, "Verdict");
@@ -209,7 +268,7 @@ void sweep_report_verdict(const struct sweep_report *report, const struct docume
                       "original one.");
         return;
     }
-    document_paragraph(document, "By %s on test.", report->metric);
+    write_summary(report, document);
     write_seeds(report, document);
     for (int i = 0; i < report->recommender_count; i++) {
         document_heading(document, 3, "%s", report->recommenders[i]);
