@@ -222,8 +222,21 @@ static void add_detectable(json_t *record, int64_t family)
                         number_or_null(difference / number_at(record, "against_mean")));
 }
 
+/* The signs that were drawn bound p from below: times the family it may be too much for any difference. */
+static bool add_flips_note(json_t *record, int64_t family, struct error *error)
+{
+    const double flips = number_at(record, "flips"), least = 1 / (flips + 1);
+    if (!(flips > 0 && number_at(record, "p_users") <= least && least * (double)family >= SIGNIFICANCE))
+        return true;
+    const char *note = json_string_value(json_object_get(record, "note"));
+    json_t *text = json_sprintf("%s%stoo few signs were drawn for %lld comparisons; raise evaluate.flips",
+                                note ? note : "", note ? "; " : "", (long long)family);
+    return json_object_set_new(record, "note", text) == 0 || error_memory(error, "a note", 0, NULL);
+}
+
 /* Corrects the family of the comparison at `first`, unless an earlier one is of it. */
-static void correct_family(json_t *comparisons, const char *key, size_t first, double *p, double *corrected)
+static bool correct_family(json_t *comparisons, const char *key, size_t first, double *p, double *corrected,
+                           struct error *error)
 {
     const char *name = family_of(json_array_get(comparisons, first), key);
     const size_t count = json_array_size(comparisons);
@@ -232,28 +245,31 @@ static void correct_family(json_t *comparisons, const char *key, size_t first, d
         const json_t *comparison = json_array_get(comparisons, i);
         const bool same = strcmp(family_of(comparison, key), name) == 0;
         if (same && i < first)
-            return;
+            return true;
         p[i] = same ? number_at(comparison, "p") : NAN;
         family += !isnan(p[i]);
     }
     holm_correction(p, (int64_t)count, corrected);
-    for (size_t i = 0; i < count; i++) {
+    bool done = true;
+    for (size_t i = 0; done && i < count; i++) {
         json_t *comparison = json_array_get(comparisons, i);
         if (strcmp(family_of(comparison, key), name) != 0)
             continue;
         json_object_set_new(comparison, "family", json_integer((json_int_t)family));
         json_object_set_new(comparison, "p_holm", number_or_null(corrected[i]));
         add_detectable(comparison, family);
+        done = add_flips_note(comparison, family, error);
     }
+    return done;
 }
 
 bool comparisons_correct(json_t *comparisons, const char *key, struct error *error)
 {
     const size_t count = json_array_size(comparisons);
     double *p = malloc((count + 1) * sizeof *p), *corrected = malloc((count + 1) * sizeof *corrected);
-    const bool done = (p && corrected) || error_memory(error, "p values", count * 2 * sizeof *p, NULL);
+    bool done = (p && corrected) || error_memory(error, "p values", count * 2 * sizeof *p, NULL);
     for (size_t i = 0; done && i < count; i++)
-        correct_family(comparisons, key, i, p, corrected);
+        done = correct_family(comparisons, key, i, p, corrected, error);
     free(p);
     free(corrected);
     return done;

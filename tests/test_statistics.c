@@ -327,6 +327,26 @@ static void test_without_spread_over_seeds(void **state)
     json_decref(other);
 }
 
+/* p cannot be below 1 / 1001: 60 comparisons are too many for it, and those that it holds back say so. */
+static void test_too_few_flips(void **state)
+{
+    (void)state;
+    enum { FAMILY = 60 };
+    static double a[SEEDS * USERS], b[SEEDS * USERS];
+    make_arms(a, b, 5);
+    json_t *clear = compare(a, b, SEEDS, false, false), *records = json_array();
+    for (int i = 0; i < FAMILY; i++)
+        json_array_append_new(records, json_deep_copy(clear));
+    json_object_set_new(json_array_get(records, 1), "p_users", json_real(0.5));
+    struct error error = ERROR_INITIALIZER;
+    assert_true(comparisons_correct(records, "metric", &error));
+    assert_close(number(clear, "p_users"), 1.0 / 1001, 1e-12);
+    assert_note(json_array_get(records, 0), "too few signs were drawn for 60 comparisons");
+    assert_null(json_object_get(json_array_get(records, 1), "note"));
+    json_decref(records);
+    json_decref(clear);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_bootstrap_over_nothing),
         cmocka_unit_test(test_no_comparison),
         cmocka_unit_test(test_without_spread_over_seeds),
+        cmocka_unit_test(test_too_few_flips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
