@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "core/interrupt.h"
+#include "core/progress.h"
 #include "experiments/command.h"
 #include "experiments/tensorboard.h"
 
@@ -46,21 +47,32 @@ static bool write_all(const char *folder, int *files, struct error *error)
     return done;
 }
 
+/* Folders come and go while a run goes on: what failed in one round is told, and tried again in the next. */
+static bool write_again(const char *folder, int *files, struct error *error)
+{
+    const int before = *files;
+    struct error reason = ERROR_INITIALIZER;
+    if (!interrupt_check(error))
+        return false;
+    if (!write_all(folder, files, &reason))
+        log_line(NULL, "tensorboard: %s; it is tried again", reason.message);
+    else if (*files != before)
+        printf("%d file%s of events\n", *files, *files == 1 ? "" : "s");
+    return true;
+}
+
 bool command_tensorboard(const struct invocation *invocation, struct error *error)
 {
     const char *folder = invocation->words[0];
     int64_t seconds = 0;
-    int files = 0, before = 0;
+    int files = 0;
     bool done = option_integer(invocation, 0, 1, &seconds, error) && write_all(folder, &files, error);
     if (done)
         printf("%d file%s of events; tensorboard --logdir %s\n", files, files == 1 ? "" : "s", folder);
     while (done && seconds > 0) {
         fflush(stdout);
         nanosleep(&(struct timespec){.tv_sec = seconds}, NULL);
-        before = files;
-        done = interrupt_check(error) && write_all(folder, &files, error);
-        if (done && files != before)
-            printf("%d files of events\n", files);
+        done = write_again(folder, &files, error);
     }
     return done;
 }

@@ -270,6 +270,13 @@ def test_every(folder):
     while read_events(path)[-1][1:] != (2, "one/loss", 8.0) and time.monotonic() < deadline:
         time.sleep(0.2)
     check(read_events(path)[-1][1:] == (2, "one/loss", 8.0), "a step that came later")
+    path.parent.rename(folder / "away")
+    path.parent.write_text("in the way")
+    time.sleep(1.5)
+    path.parent.unlink()
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    check(path.exists(), "a round that failed ends nothing")
     process.send_signal(signal.SIGINT)
     check(process.wait(timeout=30) == 130, "interrupted")
 
