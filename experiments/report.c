@@ -95,22 +95,17 @@ static void write_reading_help(const struct document *document)
     document_heading(document, 2, "How to read this");
     document_paragraph(
         document,
-        "Means ± standard deviations are over seeds. The gain is relative to the original arm, and its 95 %% "
-        "interval is for other seeds and other users: what a paired bootstrap over both or Student's "
-        "interval "
-        "over the seeds holds. p is the larger of a paired t-test over the seeds and a randomisation test "
-        "over "
-        "the users, corrected by Holm's method for all comparisons of the metric. The effect size is Cohen's "
-        "d "
-        "of the users' differences. Detectable is the gain that would have been found with 80 %% chance: "
-        "that "
-        "a smaller one was not found says little. The controls add as many rows for each user, used in the "
-        "same way: a gain that they have too is none of the language model's. control.generator and "
-        "control.fusion add none: the one lists the language model's own ranking, the other fuses it with "
-        "that "
-        "of the recommender of the original arm. An arm beats another only where there are at least five "
-        "seeds, "
-        "the whole interval lies above zero, and the corrected p is below 0.05.");
+        "Means ± standard deviations are over seeds. The gain is relative to the original arm, and its "
+        "95 %% interval is for other seeds and other users: what a paired bootstrap over both or "
+        "Student's interval over the seeds holds. p is the larger of a paired t-test over the seeds and "
+        "a randomisation test over the users, corrected by Holm's method for all comparisons of the "
+        "metric. The effect size is Cohen's d of the users' differences. Detectable is the gain that "
+        "would have been found with 80 %% chance: that a smaller one was not found says little. The "
+        "controls add as many rows for each user, used in the same way: a gain that they have too is "
+        "none of the language model's. control.generator and control.fusion add none: the one lists the "
+        "language model's own ranking, the other fuses it with that of the recommender of the original "
+        "arm. An arm beats another only where there are at least five seeds, the whole interval lies "
+        "above zero, and the corrected p is below 0.05.");
 }
 
 static void write_report(const void *subject, const struct document *document)

@@ -406,17 +406,14 @@ static void write_reading_help(const struct document *document)
     document_heading(document, 2, "How to read this");
     document_paragraph(
         document,
-        "The gain is that of the augmented arm over the original arm of the same trial. Its 95 %% interval "
-        "is for other seeds and other users: what a paired bootstrap over both or Student's interval over "
-        "the "
-        "seeds holds. p is the larger of a paired t-test over the seeds and a randomisation test over the "
-        "users, corrected by Holm's method for all comparisons of the metric in the whole study. The effect "
-        "size is Cohen's d of the users' paired differences. Detectable is the smallest gain that so many "
-        "seeds and users would have shown: a smaller one can be there and not be seen. A difference is "
-        "called "
-        "clear only where there are at least five seeds, the whole interval lies on one side of zero, and "
-        "the "
-        "corrected p is below 0.05.");
+        "The gain is that of the augmented arm over the original arm of the same trial. Its 95 %% "
+        "interval is for other seeds and other users: what a paired bootstrap over both or Student's "
+        "interval over the seeds holds. p is the larger of a paired t-test over the seeds and a "
+        "randomisation test over the users, corrected by Holm's method for all comparisons of the metric "
+        "in the whole study. The effect size is Cohen's d of the users' paired differences. Detectable is "
+        "the smallest gain that so many seeds and users would have shown: a smaller one can be there and "
+        "not be seen. A difference is called clear only where there are at least five seeds, the whole "
+        "interval lies on one side of zero, and the corrected p is below 0.05.");
 }
 
 static void write_trials(const struct sweep_report *report, const struct document *document)
