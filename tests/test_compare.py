@@ -221,6 +221,11 @@ def test_one_seed(folder, truth):
     result = compare(folder, "a", "e")
     check_figures(folder, result, truth, {"a": 1, "e": 1})
     check("one seed: no test" in notes(result, 1), f"notes: {notes(result, 1)}")
+    report, several = ((folder / name / "report.md").read_text() for name in ("e", "a"))
+    check("one seed: no comparison can be stated" in report and "| one seed |" in report, "the report says why it states none")
+    verdict = report[report.index("## Verdict"):report.index("## Arms")]
+    check("interval" not in verdict and "corrected for" not in verdict, f"from one seed: {verdict}")
+    check("corrected for 2 comparisons; a difference of" in several, "what several seeds could have seen")
 
 
 def test_other_train(folder, truth):

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <omp.h>
 
 #include "core/random.h"
 #include "core/resampling.h"
@@ -226,6 +227,26 @@ static void test_bootstrap_interval(void **state)
     assert_true(interval.relative_gain[0] > 0.02 / 0.5 && interval.relative_gain[1] < 0.02 / 0.2);
 }
 
+static void test_number_of_threads(void **state)
+{
+    (void)state;
+    static double a[SEEDS * USERS], b[SEEDS * USERS], differences[USERS];
+    struct bootstrap_interval intervals[2];
+    struct sign_flip_test tests[2];
+    make_arms(a, b, 6);
+    for (int u = 0; u < USERS; u++)
+        differences[u] = a[u] - b[u] - 0.02;
+    const int threads = omp_get_max_threads();
+    for (int i = 0; i < 2; i++) {
+        omp_set_num_threads(i == 0 ? 1 : 5);
+        assert_true(paired_bootstrap(&intervals[i], a, b, SEEDS, USERS, 300, 1));
+        assert_true(sign_flip_test(&tests[i], differences, USERS, 3000, 1));
+    }
+    omp_set_num_threads(threads);
+    assert_memory_equal(&intervals[0], &intervals[1], sizeof *intervals);
+    assert_true(tests[0].p == tests[1].p && tests[0].p > 0.001 && tests[0].p < 1);
+}
+
 static void test_bootstrap_of_equal_arms(void **state)
 {
     (void)state;
@@ -354,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_nothing_to_test),
         cmocka_unit_test(test_holm),
         cmocka_unit_test(test_bootstrap_interval),
+        cmocka_unit_test(test_number_of_threads),
         cmocka_unit_test(test_bootstrap_of_equal_arms),
         cmocka_unit_test(test_bootstrap_over_nothing),
         cmocka_unit_test(test_no_comparison),
