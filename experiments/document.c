@@ -249,6 +249,24 @@ void document_fold_end(const struct document *document)
         fputs("</details>\n\n", document->stream);
 }
 
+/* A drawing whose anchors, and references to them, begin with its name, so that several can stand in a page. */
+static void write_drawing(FILE *stream, const char *drawing, const char *name)
+{
+    static const char *const places[] = {" id='", " id=\"", "href='#", "href=\"#", "url(#"};
+    enum { PLACES = sizeof places / sizeof *places };
+    while (*drawing != '\0') {
+        int i = 0;
+        while (i < PLACES && strncmp(drawing, places[i], strlen(places[i])) != 0)
+            i++;
+        if (i == PLACES) {
+            fputc(*drawing++, stream);
+        } else {
+            fprintf(stream, "%s%s-", places[i], name);
+            drawing += strlen(places[i]);
+        }
+    }
+}
+
 void document_figure(const struct document *document, const char *file, const char *caption)
 {
     char *path = path_format("%s/%s", document->folder, file), *svg = NULL;
@@ -257,7 +275,13 @@ void document_figure(const struct document *document, const char *file, const ch
     bool readable = path_exists(path) && file_read(path, &svg, &length, &error);
     const char *drawing = readable ? strstr(svg, "<svg") : NULL;
     if (drawing != NULL && document->format == DOCUMENT_HTML) {
-        fprintf(document->stream, "<figure>\n%s<figcaption>", drawing);
+        const char *slash = strrchr(file, '/');
+        char *name = path_format("%s", slash ? slash + 1 : file);
+        name[strcspn(name, ".")] = '\0';
+        fputs("<figure>\n", document->stream);
+        write_drawing(document->stream, drawing, name);
+        free(name);
+        fputs("<figcaption>", document->stream);
         write_html(document->stream, caption);
         fputs("</figcaption>\n</figure>\n", document->stream);
     } else if (drawing != NULL && document->format == DOCUMENT_MARKDOWN) {

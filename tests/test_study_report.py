@@ -1,0 +1,283 @@
+"""What a study ends with: its comparisons recomputed from the lists of the trials' fits and the files of a provided split, its
+report and the page that holds it, its tables as CSV and as LaTeX.
+"""
+
+import csv
+import html.parser
+import json
+import pathlib
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from checking import check, status
+from test_compare import check_families, idrec, make_data, near, user_values
+
+STUDY = """\
+extends: base.yaml
+name: study
+experiment:
+  arms: [original, augmented, control.random]
+  reference: full
+  sweep_list:
+  - {name: untuned, finetune.method: none}
+  - {name: full}
+  - {name: wide-100, "recommenders[0].width": 12}
+  - {name: four-rows, augment.per_user: [4]}
+  - {name: bare, experiment.arms: [original]}
+  - {name: five-seeds, experiment.seeds: 2}
+  - {name: late-seeds, seed: 7}
+  - {name: other-test, data.split.test: other/test.tsv}
+  - {name: one-recommender, recommenders: [{model: bpr_mf, width: 8, epochs: 6}]}
+  - {name: lost, data.split.train: missing.tsv}
+"""
+REASONS = {("bare", "bpr_mf"): "no augmented arm", ("bare", "item_knn"): "no augmented arm",
+           ("five-seeds", "bpr_mf"): "another number of seeds", ("five-seeds", "item_knn"): "another number of seeds",
+           ("late-seeds", "bpr_mf"): "other seeds", ("late-seeds", "item_knn"): "other seeds",
+           ("other-test", "bpr_mf"): "another test part", ("other-test", "item_knn"): "another test part",
+           ("one-recommender", "item_knn"): "no such recommender"}
+# A trial that has the original arm of the reference is not held against it, unless it has no other.
+PAIRED = {("untuned", "augmented"), ("four-rows", "augmented"), ("wide-100", "augmented"), ("wide-100", "original"),
+          ("one-recommender", "augmented"), ("bare", "original")}
+FAMILY = {"p_holm", "family", "detectable_difference", "detectable_relative_gain"}
+
+
+# ---- comparisons --------------------------------------------------------------------------------------------
+
+
+def values_of(study, trial, comparison, arm, truth):
+    """[{user: value}] of every seed."""
+    metric, cut = comparison["metric"].split("@")
+    place = study / "trials" / trial / "recommenders" / comparison["recommender"] / arm
+    return [user_values(place / f"seed-{number}", truth, metric, int(cut)) for number in (1, 2, 3)]
+
+
+def test_against_reference(study, results, truth):
+    found = set()
+    for comparison in results["comparisons"]:
+        if comparison["trial"] == comparison["against_trial"]:
+            continue
+        what = " ".join(comparison[key] for key in ("trial", "recommender", "arm", "metric"))
+        check(comparison["against_trial"] == "full" and comparison["arm"] == comparison["against"], f"{what}: against what")
+        found.add((comparison["trial"], comparison["arm"]))
+        mine = values_of(study, comparison["trial"], comparison, comparison["arm"], truth)
+        other = values_of(study, "full", comparison, comparison["arm"], truth)
+        average, against = (statistics.fmean(value for fit in fits for value in fit.values()) for fits in (mine, other))
+        near(comparison["mean"], average, f"{what}: mean")
+        near(comparison["against_mean"], against, f"{what}: mean of the reference")
+        near(comparison["relative_gain"], average / against - 1, f"{what}: gain")
+        gaps = [statistics.fmean(fit[user] for fit in mine) - statistics.fmean(fit[user] for fit in other)
+                for user in truth]
+        if "same values in both" in comparison.get("note", ""):
+            check(mine == other and comparison["p"] is None and comparison["ci95"] is None,
+                  f"{what}: something is stated of the same results")
+        elif any(gaps):
+            near(comparison["effect_size"], statistics.fmean(gaps) / statistics.stdev(gaps), f"{what}: effect size")
+    check(found == PAIRED, f"compared with the reference: {sorted(found ^ PAIRED)}")
+
+
+def test_own(study, results):
+    """The comparisons of a trial with its own arms are its own, but for the family."""
+    count = 0
+    for trial in results["trials"]:
+        if trial["state"] != "done":
+            continue
+        own = [one for one in json.loads((study / trial["folder"] / "results.json").read_text())["comparisons"]
+               if one["arm"] == "augmented"]
+        taken = [{key: value for key, value in one.items() if key not in ("trial", "against_trial")}
+                 for one in results["comparisons"] if one["trial"] == one["against_trial"] == trial["trial"]]
+        rest = [[{key: value for key, value in one.items() if key not in FAMILY} for one in each] for each in (own, taken)]
+        check(rest[0] == rest[1], f"{trial['trial']}: its own comparisons")
+        count += len(taken)
+    check(count == 8 * 2 * 4 * 2 - 8, f"{count} comparisons within trials")
+
+
+def test_reasons(results):
+    check(results["reference"] == "full", f"reference {results['reference']}")
+    found = {(entry["trial"], entry["recommender"]): entry["reason"] for entry in results["not_compared"]}
+    check(found.keys() == REASONS.keys(), f"not compared: {found}")
+    for key, reason in REASONS.items():
+        check(reason in found.get(key, ""), f"{key}: {found.get(key)}")
+
+
+# ---- tables -------------------------------------------------------------------------------------------------
+
+
+def parsed(value):
+    """A value of results.json as a field of CSV has it."""
+    return {None: "", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def check_records(path, records):
+    with path.open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    check(len(lines) == len(records), f"{path.name}: {len(lines)} lines, {len(records)} records")
+    for line, record in zip(lines, records):
+        for key, value in record.items():
+            if isinstance(value, dict):
+                fields = {f"{key}.{name}": inner for name, inner in value.items()}
+            elif isinstance(value, list):
+                fields = dict(zip((f"{key}.low", f"{key}.high"), value)) if len(value) == 2 else {}
+            else:
+                fields = {key: value}
+            for name, inner in fields.items():
+                same = float(line[name]) == inner if isinstance(inner, float) else line[name] == parsed(inner)
+                check(same, f"{path.name}: {name} is {line.get(name)}, not {inner}")
+
+
+def test_csv(study, results):
+    tables = study / "tables"
+    check_records(tables / "comparisons.csv", results["comparisons"])
+    own = {trial["trial"]: json.loads((study / trial["folder"] / "results.json").read_text())
+           for trial in results["trials"] if trial["state"] == "done"}
+    for name in ("runs", "cost"):
+        check_records(tables / f"{name}.csv", [{"trial": trial} | record for trial in own for record in own[trial][name]])
+    check_records(study / "trials" / "full" / "tables" / "runs.csv", own["full"]["runs"])
+    check_records(study / "trials" / "full" / "tables" / "comparisons.csv", own["full"]["comparisons"])
+    with (tables / "trials.csv").open(newline="") as stream:
+        lines = {line["trial"]: line for line in csv.DictReader(stream)}
+    check(list(lines) == [trial["trial"] for trial in results["trials"]], f"trials.csv: {list(lines)}")
+    check(lines["four-rows"]["augment.per_user"] == "[4]" and "missing.tsv" in lines["lost"]["reason"], "trials.csv: values")
+
+
+def check_latex(path):
+    """Head, rules and rows of equal length; what LaTeX reserves is escaped; braces and mathematics are closed."""
+    text = path.read_text()
+    check(text.isascii(), f"{path.name}: characters that a plain document lacks")
+    body = re.fullmatch(r"% needs \\usepackage\{booktabs\}\n\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}\n\\toprule\n(.*)"
+                        r"\\bottomrule\n\\end\{tabular\}\n", text, re.DOTALL)
+    check(body is not None, f"{path.name}: no table of booktabs")
+    rows = [line for line in body.group(2).splitlines() if line != "\\midrule"]
+    check(len(rows) > 1 and body.group(2).count("\\midrule") == 1, f"{path.name}: {len(rows)} rows")
+    for row in rows:
+        check(row.endswith(" \\\\"), f"{path.name}: a row without its end: {row}")
+        bare = re.sub(r"\\[{}$&#%_]", "", row.removesuffix("\\\\"))
+        check(bare.count("&") == len(body.group(1)) - 1, f"{path.name}: cells of {row}")
+        check(bare.count("$") % 2 == 0 and bare.count("{") == bare.count("}"), f"{path.name}: not closed: {row}")
+        check(not re.search(r"[#%_~^]", bare), f"{path.name}: not escaped: {row}")
+        check(not re.match(r"\s*\[", bare), f"{path.name}: a row that begins like an argument of the one before")
+
+
+def test_latex(study, scratch):
+    paths = sorted(study.glob("tables/*.tex")) + sorted(study.glob("trials/full/tables/*.tex"))
+    names = {path.name for path in paths}
+    check({"study.tex", "gains-bpr_mf.tex", "trials-item_knn.tex", "cost.tex", "arms-bpr_mf.tex"} <= names, f"LaTeX: {names}")
+    for path in paths:
+        check_latex(path)
+    if shutil.which("pdflatex") is None:
+        return
+    inputs = "\n\n".join(f"\\resizebox{{\\textwidth}}{{!}}{{\\input{{{path}}}}}" for path in paths)
+    (scratch / "all.tex").write_text("\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n"
+                                     f"{inputs}\n\\end{{document}}\n")
+    result = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"], cwd=scratch,
+                            capture_output=True, text=True, timeout=120)
+    check(result.returncode == 0, f"pdflatex: {result.stdout[-600:]}")
+
+
+# ---- report -------------------------------------------------------------------------------------------------
+
+
+class Page(html.parser.HTMLParser):
+    """Tags that must be closed, anchors, references and headings of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.references, self.outer, self.tables = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag not in ("meta", "wbr", "br", "link", "img"):
+            self.open.append(tag)
+        if "id" in values:
+            self.ids.append(values["id"])
+        for name in ("src", "href", "xlink:href", "data"):
+            if name in values:
+                (self.references if values[name].startswith("#") else self.outer).append(values[name])
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append(0)
+        elif tag in ("td", "th"):
+            self.tables[-1][-1] += 1
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("meta", "wbr", "br", "link", "img"):
+            check(self.open and self.open.pop() == tag, f"report.html: </{tag}> closes another tag")
+
+
+def test_page(path, sections):
+    text = path.read_text()
+    page = Page(text)
+    check(not page.open, f"{path}: not closed: {page.open}")
+    check(not page.outer, f"{path}: leans on {page.outer}")
+    check(len(set(page.ids)) == len(page.ids), f"{path}: anchors that occur twice")
+    check(set(page.references) <= {f"#{name}" for name in page.ids}, f"{path}: references to nothing")
+    check([name for name in sections if f"#{name}" not in page.references] == [], f"{path}: {page.references}")
+    check(all(len(set(rows)) == 1 for rows in page.tables) and page.tables, f"{path}: rows of unequal length")
+    check('name="viewport"' in text and "@media print" in text and "overflow-x:auto" in text, f"{path}: style")
+    check("@import" not in text and "url(http" not in text, f"{path}: a style from elsewhere")
+    return text
+
+
+def test_report(study, results):
+    text = (study / "report.md").read_text()
+    for section in ("Verdict", "What was run", "Failed", "Gains", "Groups and popularity", "Cost", "Trials",
+                    "Not compared with the reference", "How to read this"):
+        check(f"\n## {section}\n" in text, f"report.md: no section {section}")
+    check("missing.tsv" in text.split("## Failed")[1].split("##")[0], "the reason of a failure")
+    check("3 seeds an arm are too few" in text, "too few seeds are told")
+    page = test_page(study / "report.html", ("verdict", "gains", "trials", "cost"))
+    test_page(study / "trials" / "full" / "report.html", ("verdict", "arms", "cost"))
+    gain = next(one for one in results["comparisons"]
+                if (one["trial"], one["recommender"], one["against"], one["metric"]) ==
+                ("four-rows", "bpr_mf", "original", "recall@10"))
+    row = next(line for line in text.splitlines() if line.startswith("| four-rows |"))
+    check(f"{100 * gain['relative_gain']:+.2f} %" in row, f"the gain of a trial: {row}")
+    if shutil.which("gnuplot"):
+        for name in ("gains-bpr_mf", "groups-bpr_mf", "gini-bpr_mf", "arp-item_knn", "cost"):
+            check((study / "plots" / f"{name}.svg").exists() and (study / "plots" / f"{name}.gnuplot").exists(), f"no {name}")
+        check(page.count("<svg") == len(list(study.glob("plots/*.svg"))), "every plot is on the page")
+    else:
+        check("gnuplot is not installed" in text, "that plots are left out is told")
+
+
+def test_refusals(folder):
+    for value, reason in (("nobody", "is no trial of the study"), ("[full]", "")):
+        result = idrec(folder, "run", "study.yaml", "output=refused", f"experiment.reference={value}")
+        check(result.returncode == 2 and reason in result.stderr, f"reference {value}: {result.stderr}")
+    result = idrec(folder, "run", "base.yaml", "output=refused", "experiment.reference=full")
+    check(result.returncode == 2 and "experiment.reference" in result.stderr, f"no study: {result.stderr}")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        truth = make_data(folder, random.Random(5))
+        (folder / "study.yaml").write_text(STUDY)
+        result = idrec(folder, "run", "study.yaml", "output=one")
+        check(result.returncode == 1 and "1 of 10 trials failed" in result.stderr, f"the study: {result.stderr[-800:]}")
+        check("four-rows" in result.stdout, "the table of gains is printed")
+        study = folder / "one"
+        results = json.loads((study / "results.json").read_text())
+        test_against_reference(study, results, truth)
+        test_own(study, results)
+        check_families(results)
+        test_reasons(results)
+        test_csv(study, results)
+        test_latex(study, folder)
+        test_report(study, results)
+        test_refusals(folder)
+    return status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
