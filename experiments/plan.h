@@ -121,12 +121,20 @@ bool plan_data(struct plan *plan, struct error *error);
 /* Bytes of a matrix in memory, and about as many as HDF5 compresses them to. */
 double plan_csr_bytes(const struct csr *matrix);
 double plan_csr_file_bytes(const struct csr *matrix);
+/* Rows that are not empty. */
+int64_t plan_users_with_any(const struct csr *matrix);
 /* Bytes of an id of the input, on average. */
 double plan_id_bytes(const struct id_map *ids);
 
-/* plan_language.c: pretrain, finetune, generate, augment. plan_recommenders.c: tune, train, evaluate, report. */
+/* plan_language.c: pretrain, finetune, generate, augment. plan_recommenders.c: tune, train. plan_evaluation.c: evaluate,
+ * report. */
 bool plan_language(struct plan *plan, struct error *error);
 bool plan_recommenders(struct plan *plan, struct error *error);
+bool plan_evaluation(struct plan *plan, struct error *error);
+
+/* How long it takes to find what item_knn would give every user: control.itemknn and `evaluate` ask for that. *once: fitting;
+ * *users: the users' lists. */
+bool plan_neighbors(double *once, double *users, const struct plan *plan, struct error *error);
 
 /* Seconds of work on a device that is not here. */
 double plan_assumed_seconds(const struct plan *plan, const struct operation_counters *work);

@@ -30,6 +30,14 @@ double plan_id_bytes(const struct id_map *ids)
                         : log10((double)ids->count + 1.0);
 }
 
+int64_t plan_users_with_any(const struct csr *matrix)
+{
+    int64_t users = 0;
+    for (int64_t user = 0; user < matrix->rows; user++)
+        users += csr_row_length(matrix, user) > 0;
+    return users;
+}
+
 /* ---- data that are not here --------------------------------------------------------------------------- */
 
 /* A user's rows: log-normal of the given mean and spread, at least 1 and at most all items. */

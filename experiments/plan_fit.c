@@ -134,11 +134,11 @@ static void *run_moment(void *argument)
 
 /* ---- as many at a time as the study has --------------------------------------------------------------- */
 
-static bool open_moment(struct moment *moment, const struct plan *plan, int contestant, double share,
-                        int parallel, struct error *error)
+static bool open_moment(struct moment *moment, const struct plan *plan,
+                        const struct recommender_settings *settings, double share, int parallel,
+                        struct error *error)
 {
     const struct backend *const device = plan->device;
-    const struct recommender_settings *const settings = &plan->study.contestants[contestant].settings;
     const bool shrink = !recommender_has_epochs(settings);
     const int threads = parallel <= 1                    ? device->threads
                         : device->device == DEVICE_CPU   ? 1
@@ -178,15 +178,16 @@ static void run_together(struct moment *moments, int count)
 }
 
 /* One share; the times are the means over those that ran together. */
-static bool measure_share(struct fit_rate *rate, const struct plan *plan, int contestant, double share,
-                          int parallel, struct error *error)
+static bool measure_share(struct fit_rate *rate, const struct plan *plan,
+                          const struct recommender_settings *settings, double share, int parallel,
+                          struct error *error)
 {
     struct moment moments[COPIES_MAXIMUM] = {{.plan = NULL}};
     const int count = parallel < 1 ? 1 : parallel < COPIES_MAXIMUM ? parallel : COPIES_MAXIMUM;
     bool done = true;
     *rate = (struct fit_rate){.share = share};
     for (int i = 0; done && i < count; i++)
-        done = open_moment(&moments[i], plan, contestant, share, parallel, error);
+        done = open_moment(&moments[i], plan, settings, share, parallel, error);
     if (done)
         run_together(moments, count);
     int finished = 0;
@@ -220,22 +221,22 @@ static void extend(struct fit_rate *rate, const struct fit_rate *before, bool at
     rate->epoch_seconds *= pow(rate->share, -rate->exponent);
 }
 
-bool fit_measure(struct fit_rate *rate, const struct plan *plan, int contestant, int parallel,
-                 struct error *error)
+bool fit_measure(struct fit_rate *rate, const struct plan *plan, const struct recommender_settings *settings,
+                 int parallel, struct error *error)
 {
-    const bool at_once = !recommender_has_epochs(&plan->study.contestants[contestant].settings);
+    const bool at_once = !recommender_has_epochs(settings);
     struct fit_rate before = {.share = 0};
     *rate = before;
     for (int i = 0; i < SHARES; i++) {
         struct fit_rate now;
-        const double growth = pow(4, at_once ? 2 : 1.3) * (at_once ? 1 : 2);
+        const double growth = pow(4, at_once ? 2 : 1.15);
         const bool few = (double)csr_count(&plan->train) * shares[i] < 2000 && shares[i] < 1;
         if (few)
             continue;
         if (rate->share > 0 &&
             rate->epoch_seconds * growth > plan_memo_seconds(plan->memo, plan->options.seconds))
             break;
-        if (!measure_share(&now, plan, contestant, shares[i], parallel, error))
+        if (!measure_share(&now, plan, settings, shares[i], parallel, error))
             return false;
         before = *rate;
         *rate = now;
@@ -284,9 +285,9 @@ static bool count_epoch(struct fit_count *count, struct moment *moment, struct r
     return done;
 }
 
-bool fit_count(struct fit_count *count, const struct plan *plan, int contestant, struct error *error)
+bool fit_count(struct fit_count *count, const struct plan *plan, const struct recommender_settings *settings,
+               struct error *error)
 {
-    const struct recommender_settings *const settings = &plan->study.contestants[contestant].settings;
     struct backend *const backend = plan->run.backend;
     struct moment moment = {.plan = plan,
                             .settings = settings,
@@ -306,19 +307,4 @@ bool fit_count(struct fit_count *count, const struct plan *plan, int contestant,
     count->memory = (double)(backend->memory.peak - before) + count->published;
     recommender_free(recommender);
     return done;
-}
-
-void plan_key_of_settings(char key[PLAN_KEY_SIZE], const struct recommender_settings *settings)
-{
-    const char *name;
-    plan_key_of_text(key, "%s", settings->model);
-    for (int place = 0; (name = recommender_setting_name(place)) != NULL; place++) {
-        char before[PLAN_KEY_SIZE];
-        if (!recommender_reads_setting(settings->model, name))
-            continue;
-        char *text = recommender_setting_text(settings, name);
-        memcpy(before, key, sizeof before);
-        plan_key_of_text(key, "%s %s %s", before, name, text ? text : "");
-        free(text);
-    }
 }

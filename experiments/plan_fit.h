@@ -16,8 +16,8 @@ struct fit_rate {
 };
 
 /* Trains on growing shares of the users until all are in, or the next would take longer than the options allow. */
-bool fit_measure(struct fit_rate *rate, const struct plan *plan, int contestant, int parallel,
-                 struct error *error);
+bool fit_measure(struct fit_rate *rate, const struct plan *plan, const struct recommender_settings *settings,
+                 int parallel, struct error *error);
 
 /* Counts one epoch of all data, and the ranking of all validation users, without computing; *memory: the device's at its
  * peak, *published: bytes of what the model file holds. Models that are fitted at once cannot be counted: all zero. */
@@ -25,7 +25,16 @@ struct fit_count {
     struct operation_counters epoch, judge;
     double memory, published;
 };
-bool fit_count(struct fit_count *count, const struct plan *plan, int contestant, struct error *error);
+bool fit_count(struct fit_count *count, const struct plan *plan, const struct recommender_settings *settings,
+               struct error *error);
+
+/* The same, once for all trials of a study. Without a device the rate is what the count takes on the one that is assumed. */
+struct fit_speed {
+    struct fit_rate rate;
+    struct fit_count count;
+};
+bool fit_speed_find(struct fit_speed *speed, const struct plan *plan,
+                    const struct recommender_settings *settings, int parallel, struct error *error);
 
 /* A key of all settings that a recommender reads. */
 void plan_key_of_settings(char key[PLAN_KEY_SIZE], const struct recommender_settings *settings);

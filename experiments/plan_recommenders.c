@@ -14,12 +14,6 @@
 #include "models/recommenders/settings.h"
 #include "models/recommenders/symmetric_matrix.h"
 
-/* Of a fit of the original rows. */
-struct fit_speed {
-    struct fit_rate rate;
-    struct fit_count count;
-};
-
 /* One recommender: a fit of the original rows, and how many there will be. */
 struct contestant_plan {
     const struct recommender_settings *settings;
@@ -45,8 +39,9 @@ struct phase {
 
 struct recommenders_plan {
     struct plan *plan;
-    int parallel; /* fits at a time; of a study, of each trial */
-    int copies;   /* fits at a time on the whole machine */
+    int parallel;                /* fits at a time; of a study, of each trial */
+    int copies;                  /* fits at a time on the whole machine */
+    struct plan_range neighbors; /* of control.itemknn */
     struct phase phases[PHASES];
     struct expected_fit *fits;
     int64_t fit_count;
@@ -119,60 +114,6 @@ static void find_memory(struct contestant_plan *contestant, const struct plan *p
     contestant->memory += 4 * plan_csr_bytes(&plan->train);
     contestant->model_file = by_epochs ? floats_to_file * contestant->count.published + 1e4
                                        : file_at_once(contestant->settings, &plan->train) + 1e4;
-}
-
-/* What the speed of a recommender depends on. */
-static void key_of_speed(char key[PLAN_KEY_SIZE], const struct recommenders_plan *all, int index)
-{
-    static const char *const others[] = {"learning_rate", "regularization", "initial_deviation",
-                                         "epochs",        "patience",       "evaluate_every"};
-    const struct plan *const plan = all->plan;
-    struct recommender_settings settings = plan->study.contestants[index].settings;
-    char data[PLAN_KEY_SIZE], speed[PLAN_KEY_SIZE];
-    struct error ignored = ERROR_INITIALIZER;
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        recommender_setting_put(&settings, others[i], "1", &ignored);
-    plan_key_of_settings(speed, &settings);
-    plan_key_of_stage(data, plan->run.config, stage_number("prepare"));
-    plan_key_of_text(key, "speed %s %s %d", speed, data, all->copies);
-}
-
-static bool measure_speed(struct fit_speed *speed, const struct recommenders_plan *all, int index,
-                          struct error *error)
-{
-    const struct plan *const plan = all->plan;
-    if (!fit_count(&speed->count, plan, index, error))
-        return false;
-    if (plan->device)
-        return fit_measure(&speed->rate, plan, index, all->copies, error);
-    speed->rate = (struct fit_rate){
-        .epoch_seconds = plan_assumed_seconds(plan, &speed->count.epoch),
-        .judge_seconds = plan_assumed_seconds(plan, &speed->count.judge),
-        .share = 1,
-    };
-    return true;
-}
-
-/* As it was measured, here or for an earlier trial. */
-static bool find_speed(struct contestant_plan *contestant, const struct recommenders_plan *all, int index,
-                       struct error *error)
-{
-    struct plan_memo *const memo = all->plan->memo;
-    char key[PLAN_KEY_SIZE];
-    key_of_speed(key, all, index);
-    const struct fit_speed *const found = plan_memo_find(memo, key);
-    struct fit_speed speed = {.rate = {.share = 0}};
-    if (!found) {
-        const double begun = clock_seconds();
-        if (!measure_speed(&speed, all, index, error))
-            return false;
-        plan_memo_spend(memo, clock_seconds() - begun);
-        if (!plan_memo_keep(memo, key, &speed, sizeof speed))
-            return error_memory(error, "a rate", sizeof speed, NULL);
-    }
-    contestant->rate = found ? found->rate : speed.rate;
-    contestant->count = found ? found->count : speed.count;
-    return true;
 }
 
 /* ---- all fits ----------------------------------------------------------------------------------------- */
@@ -501,6 +442,8 @@ static void plan_stage_of(struct recommenders_plan *all, bool tuning)
         largest_name = memory > largest ? part->name : largest_name;
         largest = fmax(largest, memory);
     }
+    if (!tuning)
+        add_range(&stage->seconds, all->neighbors);
     char name[sizeof stage->memory->name];
     snprintf(name, sizeof name, "%d fit%s at a time, of %.24s at most", all->parallel,
              all->parallel == 1 ? "" : "s", largest_name);
@@ -508,39 +451,6 @@ static void plan_stage_of(struct recommenders_plan *all, bool tuning)
     plan_add_memory(stage, "the data set", 8 * plan_csr_bytes(&plan->train));
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
     stage->lower = "lower experiment.parallel or recommenders.width";
-}
-
-/* Reading the lists of all fits takes most of it, and resampling the users of every comparison. */
-static void plan_evaluation(struct recommenders_plan *all)
-{
-    struct plan *const plan = all->plan;
-    const struct study *const study = &plan->study;
-    const double contestants = (double)study->contestant_count;
-    const double lines = contestants * kept_fits(all) * (double)all->tested * (double)study->largest_cut;
-    const double metrics = (double)config_length(plan->run.config, "evaluate.metrics");
-    const double pairs =
-        study_has_arm(study, ARM_AUGMENTED) ? 2 * study->arm_count - 3 : study->arm_count - 1;
-    const double comparisons = contestants * pairs * metrics * (double)study->cut_count;
-    const double resamples = (double)config_integer(plan->run.config, "evaluate.resamples");
-    const double flips = (double)config_integer(plan->run.config, "evaluate.flips");
-    const double of_a_user =
-        (7e-9 * resamples + 0.25e-9 * flips) / (plan->device ? plan->device->threads : 1);
-    struct plan_stage *const evaluate = plan_add_stage(plan, "evaluate", false);
-    const double seconds = 0.05 + 1.5e-7 * lines + comparisons * of_a_user * (double)all->tested;
-    evaluate->seconds = (struct plan_range){seconds, seconds};
-    snprintf(evaluate->work, sizeof evaluate->work, "%.0f lists compared with the truth",
-             lines / (double)study->largest_cut);
-    snprintf(evaluate->rate, sizeof evaluate->rate, "0.15 us a line, 7 ns a resampled user");
-    plan_add_memory(evaluate, "lists",
-                    24 * (double)all->tested * (double)study->largest_cut +
-                        8 * contestants * kept_fits(all) * (double)all->tested);
-    plan_add_memory(evaluate, "the program", PROGRAM_BYTES);
-    plan_add_file(evaluate, "results.json", 2e4 + 900 * contestants * kept_fits(all) + 1000 * comparisons);
-    struct plan_stage *const report = plan_add_stage(plan, "report", false);
-    report->seconds = (struct plan_range){0.1, 0.1};
-    snprintf(report->work, sizeof report->work, "tables and plots");
-    snprintf(report->rate, sizeof report->rate, "a tenth of a second");
-    plan_add_file(report, "report and plots", 6e4 + 4e4 * contestants);
 }
 
 /* ---- all of it ---------------------------------------------------------------------------------------- */
@@ -553,8 +463,11 @@ static bool plan_contestant(struct recommenders_plan *all, int index, struct err
     contestant->epochs = epochs_of(contestant->settings, all->validated > 0 || plan->study.test_selected);
     if (recommender_is_given(contestant->settings->model))
         return true;
-    if (!find_speed(contestant, all, index, error))
+    struct fit_speed speed;
+    if (!fit_speed_find(&speed, plan, contestant->settings, all->copies, error))
         return false;
+    contestant->rate = speed.rate;
+    contestant->count = speed.count;
     /* Test is ranked once more, and the model and its lists are written. */
     const double once = contestant->rate.judge_seconds *
                             (1 + (double)all->tested / (double)(all->validated > 0 ? all->validated : 1)) +
@@ -563,14 +476,6 @@ static bool plan_contestant(struct recommenders_plan *all, int index, struct err
                                           seconds_of_epochs(contestant, contestant->epochs.high) + once};
     find_memory(contestant, plan);
     return true;
-}
-
-static int64_t users_with_any(const struct csr *matrix)
-{
-    int64_t users = 0;
-    for (int64_t user = 0; user < matrix->rows; user++)
-        users += csr_row_length(matrix, user) > 0;
-    return users;
 }
 
 static bool open_phases(struct recommenders_plan *all, struct error *error)
@@ -594,6 +499,20 @@ static void close_plan(struct recommenders_plan *all)
     }
     free(all->contestants);
     free(all->fits);
+}
+
+/* Fitted once, and asked for the rows of every recommender. */
+static bool find_neighbors(struct recommenders_plan *all, struct error *error)
+{
+    const struct study *const study = &all->plan->study;
+    double once, users;
+    if (!study_has_arm(study, ARM_ITEM_KNN))
+        return true;
+    if (!plan_neighbors(&once, &users, all->plan, error))
+        return false;
+    const double seconds = once + (double)study->contestant_count * users;
+    all->neighbors = (struct plan_range){seconds, seconds};
+    return true;
 }
 
 static bool plan_tuning(struct recommenders_plan *all, struct error *error)
@@ -624,11 +543,10 @@ static bool plan_all(struct recommenders_plan *all, struct error *error)
     for (int i = 0; i < contestants; i++)
         if (!add_searches(all, i, error))
             return false;
-    if (!plan_tuning(all, error))
+    if (!plan_tuning(all, error) || !find_neighbors(all, error))
         return false;
     plan_stage_of(all, false);
-    plan_evaluation(all);
-    return true;
+    return plan_evaluation(plan, error);
 }
 
 /* A trial has its share of the threads. */
@@ -649,8 +567,8 @@ bool plan_recommenders(struct plan *plan, struct error *error)
                                     .parallel = parallel,
                                     .copies = parallel * (plan->place.at_once > 1 ? plan->place.at_once : 1),
                                     .tunes = config_boolean(plan->run.config, "tune.use"),
-                                    .validated = users_with_any(&plan->dataset.validation),
-                                    .tested = users_with_any(&plan->dataset.test)};
+                                    .validated = plan_users_with_any(&plan->dataset.validation),
+                                    .tested = plan_users_with_any(&plan->dataset.test)};
     const size_t contestants = (size_t)plan->study.contestant_count;
     all.contestants = calloc(contestants, sizeof *all.contestants);
     const bool done = all.contestants ? plan_all(&all, error)

@@ -13,8 +13,8 @@
 
 static void add_to_schedule(struct planned_trial *planned, const struct plan_stage *stage, int number)
 {
-    const bool scales = strcmp(stage->name, "evaluate") != 0 && strcmp(stage->name, "report") != 0 &&
-                        strcmp(stage->name, "prepare") != 0 && strcmp(stage->name, "augment") != 0;
+    const bool scales = strcmp(stage->name, "report") != 0 && strcmp(stage->name, "prepare") != 0 &&
+                        strcmp(stage->name, "augment") != 0;
     const double memory = stage->taken ? 0 : plan_stage_memory(stage);
     planned->low[number] = (struct schedule_part){.seconds = stage->seconds.low,
                                                   .scales = scales,

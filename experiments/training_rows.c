@@ -78,8 +78,7 @@ bool training_rows_build(struct arm_rows *rows, const struct study *study, int c
     return done;
 }
 
-/* The settings of `recommenders:` where item_knn is among them, else the usual ones. */
-static struct recommender_settings neighbor_settings(const struct study *study)
+struct recommender_settings neighbor_settings(const struct study *study)
 {
     for (int i = 0; i < study->contestant_count; i++)
         if (strcmp(study->contestants[i].settings.model, "item_knn") == 0)

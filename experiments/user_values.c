@@ -10,7 +10,7 @@
 int64_t series_of(struct serie series[METRIC_COUNT * CUTS_MAXIMUM], const struct study *study)
 {
     bool wanted[METRIC_COUNT] = {false};
-    const struct config *config = study->run->config;
+    const struct config *config = study->config;
     for (int i = 0; i < (int)config_length(config, "evaluate.metrics"); i++)
         wanted[metric_from_name(config_string(config, "evaluate.metrics[%d]", i))] = true;
     int64_t count = 0;
