@@ -104,6 +104,12 @@ static double elements(const struct tensor *tensor)
     return (double)tensor_count(tensor);
 }
 
+/* Elements of f32 that take as many bytes. */
+static double stored(const struct tensor *tensor)
+{
+    return (double)tensor_bytes(tensor) / (double)sizeof(real);
+}
+
 /* ---- linear algebra ---- */
 
 void op_gemm(struct backend *backend, struct tensor *c, const struct tensor *a, enum transpose transpose_a,
@@ -119,7 +125,7 @@ void op_gemm(struct backend *backend, struct tensor *c, const struct tensor *a, 
         !STORED_MATRIX(b, transpose_b ? n : k, transpose_b ? k : n))
         return;
     const double operations = 2.0 * (double)m * (double)n * (double)k;
-    count_work(backend, operations, elements(a) + elements(b) + elements(c) * (beta == 0.0f ? 1.0 : 2.0));
+    count_work(backend, operations, stored(a) + stored(b) + stored(c) * (beta == 0.0f ? 1.0 : 2.0));
     backend->counters.gemm_operations += operations;
     backend->operators->gemm(backend, c, a, transpose_a, b, transpose_b, alpha, beta);
 }
@@ -426,7 +432,7 @@ void op_attention_forward(struct backend *backend, struct tensor *out, struct te
 {
     if (!check_attention(backend, "op_attention_forward", out, log_sum_exp, q, k, v, starts, shape))
         return;
-    count_work(backend, attention_operations(q, starts, shape), 2.0 * elements(q) + 2.0 * elements(k));
+    count_work(backend, attention_operations(q, starts, shape), 2.0 * stored(q) + 2.0 * stored(k));
     backend->operators->attention_forward(backend, out, log_sum_exp, q, k, v, starts, shape);
 }
 
@@ -462,8 +468,10 @@ void op_attention_decode(struct backend *backend, struct tensor *out, const stru
         !CONDITION(capacity > 0 && k_cache->shape[0] % capacity == 0,
                    "the cache must hold slots of `capacity` rows"))
         return;
+    /* Slots are half full on average. */
     count_work(backend, 2.0 * elements(q) * (double)capacity,
-               2.0 * elements(q) + (double)out->shape[0] * (double)(capacity * key_width));
+               2.0 * stored(q) +
+                   stored(k_cache) / (double)k_cache->shape[0] * (double)(out->shape[0] * capacity));
     backend->operators->attention_decode(backend, out, q, k_cache, v_cache, slots, lengths, capacity, shape);
 }
 

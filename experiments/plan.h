@@ -47,8 +47,9 @@ struct plan_stage {
     struct plan_amount files[PLAN_AMOUNTS_MAXIMUM];
     double passing_bytes; /* of disk besides, until the stage is over */
     struct plan_range tokens, operations, seconds;
-    char rate[160];    /* where the seconds come from */
-    const char *lower; /* the setting to lower when memory does not suffice */
+    struct plan_range moved; /* bytes that operators of generation read and write */
+    char rate[160];          /* where the seconds come from */
+    const char *lower;       /* the setting to lower when memory does not suffice */
 };
 
 struct plan_options {

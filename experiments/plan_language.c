@@ -616,12 +616,12 @@ static void fill_generation(struct plan_stage *stage, const struct language_shap
     const double contexts = (double)shape_context_tokens(shape);
     stage->tokens =
         (struct plan_range){contexts + (shape->ranking ? 0 : lists), contexts + (shape->ranking ? 0 : lists)};
-    const double operations =
-        done->work.floating_point_operations * users / (double)(done->pieces > 0 ? done->pieces : 1);
-    stage->operations = (struct plan_range){operations, operations};
+    const double times = users / (double)(done->pieces > 0 ? done->pieces : 1);
+    const double operations = done->work.floating_point_operations * times, moved = done->work.bytes * times;
     /* A list whose end the model has learned ends before it must. */
-    if (!shape->ranking && shape->sampler.end_trained)
-        stage->operations.low /= 4;
+    const double least = !shape->ranking && shape->sampler.end_trained ? 0.25 : 1;
+    stage->operations = (struct plan_range){operations * least, operations};
+    stage->moved = (struct plan_range){moved * least, moved};
     plan_add_memory(stage, "the data set", 2 * plan_csr_bytes(&plan->train));
     plan_add_memory(stage, "what was generated", 48 * rows);
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
@@ -638,8 +638,10 @@ static bool time_generation(struct plan_stage *stage, const struct language_plan
 {
     const struct plan *const plan = language->plan;
     if (!plan->device) {
-        const struct operation_counters low = {.floating_point_operations = stage->operations.low};
-        const struct operation_counters high = {.floating_point_operations = stage->operations.high};
+        const struct operation_counters low = {.floating_point_operations = stage->operations.low,
+                                               .bytes = stage->moved.low};
+        const struct operation_counters high = {.floating_point_operations = stage->operations.high,
+                                                .bytes = stage->moved.high};
         stage->seconds =
             (struct plan_range){plan_assumed_seconds(plan, &low), plan_assumed_seconds(plan, &high)};
         say_assumed(stage, plan);
@@ -721,6 +723,7 @@ static bool plan_rankings(struct language_plan *language, int contestant, struct
     stage->tokens = (struct plan_range){rankings * stage->tokens.low, rankings * stage->tokens.high};
     stage->operations =
         (struct plan_range){rankings * stage->operations.low, rankings * stage->operations.high};
+    stage->moved = (struct plan_range){rankings * stage->moved.low, rankings * stage->moved.high};
     return time_generation(stage, language, &shape, error);
 }
 
