@@ -12,42 +12,44 @@
 
 /* A comparison is measured on so many users, with so small a share of its resamples. */
 enum { MEASURED_USERS = 20000, MEASURED_SHARE = 20 };
-/* On a machine that is not here: seconds for a seed of a user in a resample. */
+/* On a machine that is not here: seconds for a seed of a user in a resample, and for the sign of a user. */
 #define ASSUMED_RESAMPLED_SECONDS 1e-9
+#define ASSUMED_FLIPPED_SECONDS 1e-9
 /* For a line of top_k.tsv, which is read for the comparisons and for the audit; for a synthetic row; for a recommender's
  * plots. */
 #define LINE_SECONDS 6e-7
 #define SYNTHETIC_SECONDS 1e-6
 #define PLOTS_SECONDS 0.12
-/* item_knn on a machine that is not here: for a pair of a user's items, a pair of items with users in common, and a
- * neighbor of an item of a user. */
+/* item_knn with more data than are quickly measured, or on a machine that is not here: a thread's seconds for a pair of a
+ * user's items, a pair of items with users in common, and a neighbor of an item of a user. */
 #define PAIR_SECONDS 1.2e-9
 #define NEIGHBOR_SECONDS 1e-7
 #define RANK_SECONDS 2e-9
 
 /* ---- neighbors ------------------------------------------------------------------------------------------ */
 
-static void assume_neighbors(double *once, double *users, const struct csr *train, int64_t neighbors)
+static void assume_neighbors(double *once, double *users, const struct plan *plan, int64_t neighbors)
 {
-    const double items = (double)train->columns;
+    const struct csr *const train = &plan->train;
+    const double items = (double)train->columns, threads = plan->device ? (double)plan->device->threads : 1;
     double pairs = 0;
     for (int64_t user = 0; user < train->rows; user++)
         pairs += (double)csr_row_length(train, user) * (double)csr_row_length(train, user);
-    *once = PAIR_SECONDS * pairs + NEIGHBOR_SECONDS * fmin(items * items, pairs);
-    *users = RANK_SECONDS * (double)csr_count(train) * (double)neighbors;
+    *once = (PAIR_SECONDS * pairs + NEIGHBOR_SECONDS * fmin(items * items, pairs)) / threads;
+    *users = RANK_SECONDS * (double)csr_count(train) * (double)neighbors / threads;
 }
 
 bool plan_neighbors(double *once, double *users, const struct plan *plan, struct error *error)
 {
     const struct recommender_settings settings = neighbor_settings(&plan->study);
     const int64_t validated = plan_users_with_any(&plan->validation);
-    struct fit_speed speed;
-    if (!plan->device || validated == 0) {
-        assume_neighbors(once, users, &plan->train, settings.neighbors);
+    struct fit_speed speed = {.rate = {.share = 0}};
+    if (plan->device && validated > 0 && !fit_speed_find(&speed, plan, &settings, 1, error))
+        return false;
+    if (speed.rate.share < 1) {
+        assume_neighbors(once, users, plan, settings.neighbors);
         return true;
     }
-    if (!fit_speed_find(&speed, plan, &settings, 1, error))
-        return false;
     *once = speed.rate.epoch_seconds;
     *users = speed.rate.judge_seconds * (double)plan->train.rows / (double)validated;
     return true;
@@ -70,9 +72,9 @@ static bool time_comparison(double *seconds, const struct plan *plan, const doub
     const struct study *const study = &plan->study;
     const struct compared compared = {
         .values = values, .against = values + study->seeds * users, .seeds = study->seeds, .users = users};
-    struct comparison_settings settings = {
-        .resamples = config_integer(plan->run.config, "evaluate.resamples") / MEASURED_SHARE,
-        .seed = study->first_seed};
+    struct comparison_settings settings = comparison_settings_read(plan->run.config, study->first_seed);
+    settings.resamples /= MEASURED_SHARE;
+    settings.flips /= MEASURED_SHARE;
     bool done = true;
     for (int round = 0; done && round < 2; round++) {
         json_t *record = json_object();
@@ -105,13 +107,14 @@ static bool find_comparison_seconds(double *seconds, const struct plan *plan, in
                                     struct error *error)
 {
     const struct study *const study = &plan->study;
-    const int64_t resamples = config_integer(plan->run.config, "evaluate.resamples");
+    const struct comparison_settings settings = comparison_settings_read(plan->run.config, 1);
+    const double resampled = (double)(settings.resamples * study->seeds) * (double)tested,
+                 flipped = (double)settings.flips * (double)tested;
     char key[PLAN_KEY_SIZE];
-    *seconds = ASSUMED_RESAMPLED_SECONDS * (double)(resamples * study->seeds) * (double)tested;
+    *seconds = ASSUMED_RESAMPLED_SECONDS * resampled + ASSUMED_FLIPPED_SECONDS * flipped;
     if (!plan->device || study->arm_count == 1)
         return true;
-    plan_key_of_text(key, "comparison %lld %lld %lld", (long long)tested, (long long)study->seeds,
-                     (long long)resamples);
+    plan_key_of_text(key, "comparison %.0f %.0f", resampled, flipped);
     const double *const found = plan_memo_find(plan->memo, key);
     if (found) {
         *seconds = *found;
