@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "experiments/command.h"
 #include "experiments/document.h"
+#include "experiments/shared_folder.h"
 #include "experiments/sweep.h"
 #include "experiments/sweep_state.h"
 
@@ -17,6 +18,7 @@ struct study_status {
     struct trial_status *trials;
     int count[STATE_COUNT];
     double left; /* seconds; -1: not known, for no trial has ended */
+    struct shared_amount shared, unused;
 };
 
 /* From the mean time of trials that are done; those that run now go on running side by side. */
@@ -75,6 +77,9 @@ static bool open_study(struct study_status *status, const struct invocation *inv
     }
     for (int i = 0; done && i < status->sweep.trial_count; i++)
         done = read_trial(status, i, error);
+    char *shared = sweep_path(&status->sweep, "shared");
+    done = done && shared_folder_measure(&status->shared, &status->unused, shared, error);
+    free(shared);
     if (done)
         estimate(status);
     return done;
@@ -88,6 +93,18 @@ static void add_details(struct table *table, const struct trial_status *trial)
         table_cell(table, "%s (%s)", *trial->progress ? trial->progress : "begins", trial->owner);
     else
         table_cell(table, "%s", trial->state == TRIAL_FAILED ? trial->outcome.reason : " ");
+}
+
+static void print_shared(const struct study_status *status)
+{
+    if (status->shared.entries == 0)
+        return;
+    printf("shared: %lld stages and fits, %.1f MB", (long long)status->shared.entries,
+           (double)status->shared.bytes / 1e6);
+    if (status->unused.entries > 0)
+        printf("; no trial uses %lld of them, %.1f MB, which go when the study ends",
+               (long long)status->unused.entries, (double)status->unused.bytes / 1e6);
+    putchar('\n');
 }
 
 static void print_text(const struct study_status *status)
@@ -117,6 +134,7 @@ static void print_text(const struct study_status *status)
         printf("; about %.0f %s left", status->left < 120.0 ? status->left : status->left / 60.0,
                status->left < 120.0 ? "s" : "min");
     putchar('\n');
+    print_shared(status);
 }
 
 static json_t *trial_json(const struct sweep_trial *trial, const struct trial_status *status)
@@ -147,6 +165,11 @@ static void print_json(const struct study_status *status)
     json_t *all = json_pack("{s:s, s:o, s:o, s:o}", "study", config_string(status->sweep.config, "name"),
                             "counts", counts, "seconds_left",
                             status->left < 0.0 ? json_null() : json_real(status->left), "trials", trials);
+    json_object_set_new(all, "shared",
+                        json_pack("{s:I, s:I, s:I, s:I}", "entries", (json_int_t)status->shared.entries,
+                                  "bytes", (json_int_t)status->shared.bytes, "unused_entries",
+                                  (json_int_t)status->unused.entries, "unused_bytes",
+                                  (json_int_t)status->unused.bytes));
     json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(all);

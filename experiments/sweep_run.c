@@ -21,6 +21,7 @@
 #include "experiments/claims.h"
 #include "experiments/manifest.h"
 #include "experiments/run.h"
+#include "experiments/shared_folder.h"
 #include "experiments/stages.h"
 #include "experiments/sweep_memory.h"
 #include "experiments/sweep_results.h"
@@ -534,6 +535,19 @@ static bool set_start(struct worker *worker, struct error *error)
     return done;
 }
 
+/* Where every trial has ended, what none of them holds is of no use to them. */
+static bool tidy(const struct worker *worker, struct error *error)
+{
+    struct shared_amount removed;
+    char *folder = sweep_path(worker->sweep, "shared");
+    const bool done = shared_folder_tidy(&removed, folder, error);
+    if (done && removed.entries > 0)
+        log_line(NULL, "%s: removed %lld stages and fits of %.1f MB, which no trial uses any more", folder,
+                 (long long)removed.entries, (double)removed.bytes / 1e6);
+    free(folder);
+    return done;
+}
+
 static bool report(const struct worker *worker, FILE *stream, struct error *error)
 {
     const int failed = count_ended(worker, TRIAL_FAILED);
@@ -554,7 +568,8 @@ bool sweep_run(const struct sweep *sweep, FILE *stream, struct error *error)
     bool done = (worker.tasks || error_memory(error, "the trials of a study", 0, NULL)) &&
                 set_budget(&worker, error) && folder_create(claims, error) &&
                 sweep_config_write(sweep, error) && set_start(&worker, error) &&
-                describe_tasks(&worker, error) && work(&worker, error) && report(&worker, stream, error);
+                describe_tasks(&worker, error) && work(&worker, error) && tidy(&worker, error) &&
+                report(&worker, stream, error);
     free(claims);
     end_processes(&worker);
     sweep_memory_close(worker.memory);

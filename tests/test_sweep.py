@@ -247,6 +247,21 @@ def test_interrupt(folder):
     check(states["running"] == 0 and states["failed"] == 0, f"after an interrupt: {states}")
 
 
+def test_tidy(folder):
+    """What only a trial used that is gone, goes at the end of the study; what others use stays."""
+    shutil.rmtree(folder / "one" / "trials" / "untuned")
+    study = ["study.yaml", "output=one", "experiment.sweep_list=[]"]
+    before = json.loads(idrec(folder, "status", *study, "--json").stdout)["shared"]
+    check(0 < before["unused_entries"] < before["entries"] and before["unused_bytes"] > 0, f"before: {before}")
+    check("no trial uses" in idrec(folder, "status", *study).stdout, "status tells it")
+    result = idrec(folder, "run", *study)
+    check(result.returncode == 0 and "which no trial uses any more" in result.stderr, f"the end: {result.stderr[-300:]}")
+    after = json.loads(idrec(folder, "status", *study, "--json").stdout)["shared"]
+    check(after == {"entries": before["entries"] - before["unused_entries"], "unused_entries": 0, "unused_bytes": 0,
+                    "bytes": before["bytes"] - before["unused_bytes"]}, f"before: {before}, after: {after}")
+    check(len(list((folder / "one" / "shared").glob("finetune-*[0-9a-f]"))) == 2, "fine-tunings of the others")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=0, help="kill two of four workers so often, and test nothing else")
@@ -273,6 +288,7 @@ def main():
         test_memory(folder)
         test_killed_workers(folder, random.Random(1))
         test_interrupt(folder)
+        test_tidy(folder)
     return status()
 
 
