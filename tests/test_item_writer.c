@@ -4,6 +4,7 @@
 
 #include "models/language/answer_text.h"
 #include "tests/item_models.h"
+#include "tests/prompt_templates.h"
 
 static bool holds(const int32_t *values, int64_t count, int32_t value)
 {
@@ -296,6 +297,8 @@ static void answers_of_a_template_are_read(void **state)
     int64_t offsets[] = {0, 2, 4, 7};
     const struct id_map names = {3, offsets, bytes};
     const char *answer_text = "i12,i1,x9,i7,i0";
+    char context[TEMPLATE_CONTEXT_SIZE];
+    const struct prompt_template template = test_template("published", context);
     (void)state;
     for (size_t file = 0; file < sizeof files / sizeof *files; file++) {
         struct error error = ERROR_INITIALIZER;
@@ -307,8 +310,7 @@ static void answers_of_a_template_are_read(void **state)
         char path[512];
         snprintf(path, sizeof path, "%s/tests/goldens/%s", IDREC_SOURCE_DIR, files[file]);
         require(tokenizer_load(&tokenizer, path, &error), &error);
-        require(answer_text_open(&text, prompt_template_find("published"), tokenizer, &names, &error),
-                &error);
+        require(answer_text_open(&text, &template, tokenizer, &names, &error), &error);
         require(answer_parser_create(&parser, NULL, &text.format, &error), &error);
         require(tokenizer_encode(tokenizer, answer_text, strlen(answer_text),
                                  (struct encoding_options){.special = false}, &tokens, &error),

@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "models/language/template.h"
+#include "tests/prompt_templates.h"
 #include "tests/support.h"
 
 enum { LENGTH = 2048, ITEMS_MAXIMUM = 64 };
@@ -78,6 +79,7 @@ static void assert_tokens(const int32_t *tokens, int64_t length, const json_t *e
 /* A template with its tokenizer and names. */
 struct example {
     struct prompt_template template;
+    char context[TEMPLATE_CONTEXT_SIZE];
     struct tokenizer *tokenizer;
     struct id_map users, items;
     struct template_names names;
@@ -88,11 +90,12 @@ struct example {
 static void open_example(struct example *example, const json_t *golden, const json_t *entry)
 {
     struct error error = ERROR_INITIALIZER;
-    *example = (struct example){
-        .template = *prompt_template_find(json_string_value(json_object_get(entry, "template"))),
-        .tokenizer = open_tokenizer(json_string_value(json_object_get(entry, "tokenizer"))),
-        .users = names_of(json_object_get(golden, "users")),
-        .items = names_of(json_object_get(golden, "items"))};
+    *example =
+        (struct example){.tokenizer = open_tokenizer(json_string_value(json_object_get(entry, "tokenizer"))),
+                         .users = names_of(json_object_get(golden, "users")),
+                         .items = names_of(json_object_get(golden, "items"))};
+    example->template =
+        test_template(json_string_value(json_object_get(entry, "template")), example->context);
     example->names = (struct template_names){.users = &example->users, .items = &example->items};
     assert_true(chat_format_find(&example->template.chat, json_string_value(json_object_get(entry, "chat"))));
     require(template_layout(&example->layout, &example->template, example->tokenizer, &example->names,

@@ -34,8 +34,6 @@ struct prompt_template {
     bool answer_apart;
     enum chat_format chat;
 };
-/* "published": of the code that the paper's authors published; "paper": as the paper is said to word it. NULL: no such one. */
-const struct prompt_template *prompt_template_find(const char *name);
 
 /* What stands for {user} and {item}: names, or tokens, a row a user or an item, where they are not NULL. */
 struct template_names {

@@ -254,35 +254,6 @@ void template_source_close(struct template_source *source)
     *source = (struct template_source){.separator = NULL};
 }
 
-static const struct {
-    const char *name;
-    struct prompt_template template;
-} templates[] = {
-    {"published",
-     {.context =
-          "Given the user(u{user})'s clicked list items:{items}, predict what is the list items to recommend "
-          "to the user(u{user}). Please only answer the item IDs.",
-      .answer = "{items}",
-      .item = "i{item}",
-      .separator = ",",
-      .answer_apart = true}},
-    {"paper",
-     {.context = "Input: Given the user u{user}'s clicked list items: {items}, predict what are items to "
-                 "recommend to "
-                 "the user u{user}. Please only answer the items.\nOutput: ",
-      .answer = "{items}",
-      .item = "i{item}",
-      .separator = ", "}},
-};
-
-const struct prompt_template *prompt_template_find(const char *name)
-{
-    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++)
-        if (strcmp(name, templates[i].name) == 0)
-            return &templates[i].template;
-    return NULL;
-}
-
 static bool copy_text(char **copy, const char *text, struct error *error)
 {
     *copy = strdup(text ? text : "");
