@@ -4,8 +4,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include "core/file.h"
+#include "experiments/shared_stages.h"
 
 enum { PART_USERS = 512 };
 
@@ -199,13 +202,52 @@ static bool merge_parts(const struct generation *generation, const char *path, s
     return done;
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------------- */
+/* ---- other trials of a study -------------------------------------------------------------------------- */
 
-static bool make_missing(struct generation *generation, struct error *error)
+/* Malloc'ed; NULL: nothing is shared. */
+static char *shared_path(const struct generation *generation)
 {
     const struct generation_request *const request = generation->request;
-    if (generated_exists(request->path, generation->fingerprint))
+    return request->shared && request->run->shared
+               ? path_format("%s/ranking-%s", request->run->shared, generation->fingerprint)
+               : NULL;
+}
+
+static bool take_shared(bool *taken, const struct generation *generation, struct error *error)
+{
+    char *path = shared_path(generation);
+    *taken = path && generated_exists(path, generation->fingerprint);
+    const bool done = !*taken || (path_remove(generation->request->path, error) &&
+                                  shared_link(path, generation->request->path, error));
+    if (done && *taken)
+        log_line(generation->request->run->log, "%s: %s taken from %s", generation->request->stage,
+                 generation->origin.method, path);
+    free(path);
+    return done;
+}
+
+/* Two trials may come with the same at a time: either's file will do. */
+static bool offer_shared(const struct generation *generation, struct error *error)
+{
+    char *path = shared_path(generation);
+    if (!path)
         return true;
+    struct utsname host;
+    uname(&host);
+    char *part = path_format("%s.of-%s-%ld", path, host.nodename, (long)getpid());
+    const bool done = path_remove(part, error) && shared_link(generation->request->path, part, error) &&
+                      (rename(part, path) == 0 || error_system(error, path, "cannot make this file", NULL)) &&
+                      path_remove(part, error);
+    free(part);
+    free(path);
+    return done;
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------------- */
+
+static bool make_anew(struct generation *generation, struct error *error)
+{
+    const struct generation_request *const request = generation->request;
     if (!folder_create(request->parts, error))
         return false;
     struct progress *progress =
@@ -213,7 +255,15 @@ static bool make_missing(struct generation *generation, struct error *error)
     const bool done = make_parts(generation, progress, error);
     progress_finish(progress, done ? "%s, %s" : "stopped (%s, %s)", generation->origin.method,
                     request->settings);
-    return done && merge_parts(generation, request->path, error);
+    return done && merge_parts(generation, request->path, error) && offer_shared(generation, error);
+}
+
+static bool make_missing(struct generation *generation, struct error *error)
+{
+    bool taken;
+    if (generated_exists(generation->request->path, generation->fingerprint))
+        return true;
+    return take_shared(&taken, generation, error) && (taken || make_anew(generation, error));
 }
 
 bool generation_make(const struct generation_request *request, struct generated *made, struct error *error)

@@ -18,6 +18,7 @@ struct generation_request {
     const char *stage;              /* that asks */
     const char *settings;           /* all that the rows depend on of the request, for people */
     const char *path, *parts;       /* the file to make, and the folder of what is done of it */
+    bool shared; /* with other trials of a study; the output of a stage is shared as a whole instead */
 };
 
 /* Makes a file as of generated.h, unless it is there and is of the same settings, data and model, and loads it. */

@@ -153,7 +153,8 @@ static bool make_ranking(struct ranked_lists *lists, const struct contestant *co
                                          .stage = "train",
                                          .settings = settings,
                                          .path = path,
-                                         .parts = parts};
+                                         .parts = parts,
+                                         .shared = true};
     struct generated generated = {0};
     describe(settings, sizeof settings, &request.source, file);
     const bool done = generation_make(&request, &generated, error) &&

@@ -253,6 +253,25 @@ def test_without_validation(folder):
     check(refused.returncode == 2 and "validation" in refused.stderr, f"two weights: {refused.stderr}")
 
 
+def test_study(folder):
+    """Trials ask the language model once, and lists are those of a run."""
+    config, out = write_config(folder, "study")
+    sweep = ['experiment.sweep={"recommenders[0].width": [4, 8]}', "experiment.trials_at_once=1"]
+    result = idrec("run", config, *sweep)
+    check(result.returncode == 0, f"study: {result.stderr[-500:]}")
+    trials = [out / f"trials/width={width}" for width in (4, 8)]
+    taken = [(trial / "log.txt").read_text().count("train: ranking taken from") for trial in trials]
+    check(taken == [0, 1], f"rankings taken: {taken}")
+    check(len({(trial / "recommenders/language_model/after-train.h5").stat().st_ino for trial in trials}) == 1,
+          "the ranking lies there twice")
+    check(len([path for path in (out / "shared").glob("ranking-*")]) == 1, "shared/ holds the ranking")
+    config, alone = write_config(folder, "alone")
+    run(config)
+    for arm in ARMS:
+        lists = [(place / f"recommenders/bpr_mf/{arm}/seed-4/top_k.tsv").read_bytes() for place in (trials[1], alone)]
+        check(lists[0] == lists[1], f"{arm}: a trial and a run differ")
+
+
 def main():
     if shutil.which("h5dump") is None or shutil.which("h5diff") is None:
         print("no h5dump and h5diff: HDF5 contents cannot be read; install hdf5-tools")
@@ -261,7 +280,7 @@ def main():
         folder = pathlib.Path(scratch)
         subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=160", "--items=90", "--interactions=16",
                         "--seed=5"], check=True, capture_output=True)
-        for test in (test_shuffled, test_in_order, test_again, test_without_validation):
+        for test in (test_shuffled, test_in_order, test_again, test_without_validation, test_study):
             test(folder)
     return status()
 
