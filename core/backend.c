@@ -115,6 +115,13 @@ void backend_reset_counters(struct backend *backend)
     backend->counters = (struct operation_counters){0};
 }
 
+void backend_add_counters(struct backend *backend, const struct operation_counters *counters)
+{
+    backend->counters.floating_point_operations += counters->floating_point_operations;
+    backend->counters.gemm_operations += counters->gemm_operations;
+    backend->counters.bytes += counters->bytes;
+}
+
 void *backend_allocate(struct backend *backend, size_t bytes)
 {
     void *memory = backend->allocate(backend, bytes);

@@ -36,6 +36,7 @@ struct backend {
     const char *name;      /* "cpu", "cuda" */
     char address[16];      /* what opens it again: "cpu", "cuda:0" */
     char description[288]; /* for people: "cpu", "cuda:0 (NVIDIA H200)" */
+    char pci_bus[24];      /* of a GPU: "00000000:1b:00.0"; "" of the CPU */
     enum device_kind device;
     int threads; /* OpenMP threads of the host */
     /* A GPU's matrix products may round f32 operands to TF32 (10 bits after the point) and add up in any order: faster,
@@ -86,6 +87,8 @@ bool backend_synchronize(struct backend *backend, struct error *error);
 bool backend_check(struct backend *backend, struct error *error);
 
 void backend_reset_counters(struct backend *backend);
+/* What another backend did, or this one before it was reset. */
+void backend_add_counters(struct backend *backend, const struct operation_counters *counters);
 
 /* The table's allocate and release, counted in backend->memory; `bytes` as they were allocated. */
 void *backend_allocate(struct backend *backend, size_t bytes);

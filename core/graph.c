@@ -5,13 +5,6 @@ bool backend_graph_supported(const struct backend *backend)
     return backend->graph_calls != NULL;
 }
 
-static void add_counters(struct operation_counters *sum, const struct operation_counters *counters)
-{
-    sum->floating_point_operations += counters->floating_point_operations;
-    sum->gemm_operations += counters->gemm_operations;
-    sum->bytes += counters->bytes;
-}
-
 /* Recording is no work; what was counted meanwhile is that of each run. */
 static void record(struct backend *backend, struct backend_graph *graph, graph_work *work, void *context)
 {
@@ -43,7 +36,7 @@ void backend_graph_run(struct backend *backend, struct backend_graph *graph, gra
     if (!graph->recorded)
         return;
     backend->graph_calls->launch(backend, graph->recorded);
-    add_counters(&backend->counters, &graph->counters);
+    backend_add_counters(backend, &graph->counters);
 }
 
 void backend_graph_release(struct backend *backend, struct backend_graph *graph)

@@ -372,6 +372,10 @@ static bool open_device(struct backend *backend)
     snprintf(backend->address, sizeof backend->address, "cuda:%d", device->index);
     snprintf(backend->description, sizeof backend->description, "%s (%s)", backend->address,
              device->properties.name);
+    snprintf(backend->pci_bus, sizeof backend->pci_bus, "%08x:%02x:%02x.0",
+             static_cast<unsigned>(device->properties.pciDomainID),
+             static_cast<unsigned>(device->properties.pciBusID),
+             static_cast<unsigned>(device->properties.pciDeviceID));
     return cuda_matrix_products_open(backend);
 }
 

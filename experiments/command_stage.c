@@ -15,6 +15,7 @@ bool command_stage(const struct invocation *invocation, struct error *error)
     struct run run;
     if (!run_open(&run, invocation->words[0], invocation->word_count - 1, invocation->words + 1, error))
         return false;
+    run_count_start(&run);
     bool done = run_stage(&run, name, tune, error);
     if (done && strcmp(name, "report") == 0)
         done = report_print_table(&run, stdout, error);
@@ -34,6 +35,7 @@ static bool run_experiment(const struct invocation *invocation, struct error *er
     if (!run_open(&run, invocation->words[0], invocation->word_count - 1,
                   (char *const *)invocation->words + 1, error))
         return false;
+    run_count_start(&run);
     const bool done = run_stage(&run, "report", true, error) && report_print_table(&run, stdout, error);
     run_close(&run);
     return done;

@@ -6,6 +6,7 @@
 #include "experiments/comparison.h"
 #include "experiments/comparisons.h"
 #include "experiments/coverage.h"
+#include "experiments/efficiency.h"
 #include "experiments/fits.h"
 #include "experiments/provenance.h"
 #include "experiments/quality.h"
@@ -174,6 +175,10 @@ static bool fill_results(json_t *results, const struct study *study, struct erro
     if (quality != NULL)
         json_object_set_new(results, "generation_quality", quality);
     json_object_set_new(results, "cost", run_cost_table(study->run));
+    json_t *efficiency = NULL;
+    done = done && efficiency_json(&efficiency, study, results, error);
+    if (efficiency != NULL)
+        json_object_set_new(results, "efficiency", efficiency);
     return done;
 }
 

@@ -103,11 +103,13 @@ static bool make_part(struct generation *generation, int64_t first, int64_t user
     struct proposal_list list = {.count = 0};
     struct generated generated = {.count = 0};
     /* From 0 for every part: a difference of large sums would depend on the parts made before. */
+    const struct operation_counters before = backend->counters;
     backend_reset_counters(backend);
     bool done = generator_run(generation->generator, first, users, &list, error) &&
                 take_proposals(&generated, &list, error);
     generated.counts.tokens = generator_tokens(generation->generator) - tokens;
     generated.counts.floating_point_operations = backend->counters.floating_point_operations;
+    backend_add_counters(backend, &before);
     done = done && generated_save(&generated, &generation->origin, path, error);
     generated_free(&generated);
     proposal_list_free(&list);

@@ -67,6 +67,7 @@ static void *worker(void *argument)
     queue_work(queue, backend);
     pthread_mutex_lock(&queue->lock);
     queue->memory_peak += backend->memory.peak;
+    backend_add_counters(queue->run->backend, &backend->counters);
     pthread_mutex_unlock(&queue->lock);
     backend_close(backend);
     return NULL;
@@ -121,4 +122,10 @@ int jobs_parallel(const struct run *run)
     if (parallel > 0)
         return (int)parallel;
     return run->backend->device == DEVICE_CPU ? run->backend->threads : GPU_PARALLEL;
+}
+
+struct stage_cost jobs_cost(const struct run *run)
+{
+    return (struct stage_cost){.floating_point_operations = run->backend->counters.floating_point_operations,
+                               .at_once = jobs_parallel(run)};
 }

@@ -12,7 +12,7 @@ typedef bool (*job_function)(void *context, int64_t index, struct backend *backe
 
 /* Does pieces 0 .. count - 1, `parallel` at a time (1, or an HDF5 for one thread only: on run->backend, one after
  * the other). On a GPU the backends are streams of one device, whose memory they share; what they take at most
- * counts as taken by run->backend. The first error ends all; pieces under way stop at their next safe point when
+ * counts as taken by run->backend, and what they do as done by it. The first error ends all; pieces under way stop at their next safe point when
  * it was a signal. */
 bool jobs_run(const struct run *run, int parallel, int64_t count, job_function work, void *context,
               const char *stage, const char *unit, struct error *error);
@@ -20,5 +20,8 @@ bool jobs_run(const struct run *run, int parallel, int64_t count, job_function w
 /* experiment.parallel, where 0 stands for the number of threads, and on a GPU for a few: enough to fill the gaps
  * between the small kernels of one fit, and to sample for one while another computes. */
 int jobs_parallel(const struct run *run);
+
+/* Of a stage that does nothing but jobs_run() with jobs_parallel(), once it is done or interrupted. */
+struct stage_cost jobs_cost(const struct run *run);
 
 #endif

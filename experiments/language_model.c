@@ -316,10 +316,10 @@ static bool train_packed(const struct language_training *training, struct run *r
     const bool trained =
         trainer_run(&result, model, packer, validated ? &validator : NULL, &settings, run->log, error);
     free(folder);
+    cost->floating_point_operations += run->backend->counters.floating_point_operations - operations;
     if (!trained)
         return false;
     cost->tokens += result.tokens;
-    cost->floating_point_operations += run->backend->counters.floating_point_operations - operations;
     report(training, run, &result);
     return true;
 }

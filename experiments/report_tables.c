@@ -117,31 +117,3 @@ void report_generation(const struct report *report, const struct document *docum
     document_figure(document, "plots/popularity.svg",
                     "Rows by popularity of their items: each tenth of the items, the most popular first.");
 }
-
-void report_cost(const struct report *report, const struct document *document)
-{
-    struct table table = {.name = "cost", .columns = 6};
-    static const char *const head[] = {"stage",    "seconds",          "device",
-                                       "tokens/s", "peak memory, MiB", "of the GPU, MiB"};
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        table_cell(&table, "%s", head[i]);
-    const json_t *entry;
-    size_t index;
-    json_array_foreach(json_object_get(report->results, "cost"), index, entry)
-    {
-        table_cell(&table, "%s", json_text_at(entry, "stage"));
-        table_cell(&table, "%.1f", json_number_at(entry, "seconds"));
-        table_cell(&table, "%s", json_text_at(entry, "device"));
-        if (json_number_at(entry, "tokens_per_second") > 0)
-            table_cell(&table, "%.0f", json_number_at(entry, "tokens_per_second"));
-        else
-            table_cell(&table, " ");
-        table_cell(&table, "%.0f", json_number_at(entry, "peak_memory_bytes") / 1048576);
-        if (json_number_at(entry, "peak_device_memory_bytes") > 0)
-            table_cell(&table, "%.0f", json_number_at(entry, "peak_device_memory_bytes") / 1048576);
-        else
-            table_cell(&table, " ");
-    }
-    document_heading(document, 2, "Cost");
-    document_table(document, &table);
-}

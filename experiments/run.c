@@ -11,6 +11,7 @@
 #include "cuda/backend.h"
 #include "experiments/check.h"
 #include "experiments/check_language.h"
+#include "experiments/cost.h"
 #include "experiments/manifest.h"
 #include "experiments/shared_stages.h"
 #include "experiments/stages.h"
@@ -76,25 +77,9 @@ char *run_folder(const struct config *config)
                                             : config_file_path(config, "output");
 }
 
-bool run_open(struct run *run, const char *config_path, int override_count, char *const *overrides,
-              struct error *error)
-{
-    struct config *config = NULL;
-    *run = (struct run){0};
-    if (config_load(&config, config_path, override_count, overrides, error) && check_config(config, error) &&
-        check_language_files(config, error) &&
-        (!sweep_is_declared(config) ||
-         config_complain(
-             config, "experiment", error,
-             "declares the trials of a study; `idrec run` takes it, and with --trial=NAME --through=STAGE it "
-             "does single stages of one of them")))
-        return run_open_config(run, config, 0, NULL, error);
-    config_free(config);
-    return false;
-}
-
-bool run_open_config(struct run *run, struct config *config, int threads, const char *shared,
-                     struct error *error)
+/* `started`: clock_seconds() when the process turned to the run. */
+static bool open_from(struct run *run, struct config *config, int threads, const char *shared, double started,
+                      struct error *error)
 {
     *run = (struct run){.config = config};
     run->backend = backend_open(config_string(config, "device"),
@@ -104,7 +89,7 @@ bool run_open_config(struct run *run, struct config *config, int threads, const 
     run->folder = run_folder(config);
     run->shared = shared ? path_format("%s", shared) : NULL;
     const bool done = run->backend && folder_create(run->folder, error) &&
-                      manifest_open(&run->manifest, run->folder, error);
+                      manifest_open(&run->manifest, run->folder, error) && cost_open(run, started, error);
     if (done)
         run->log = log_open(run->folder);
     else
@@ -112,16 +97,47 @@ bool run_open_config(struct run *run, struct config *config, int threads, const 
     return done;
 }
 
+bool run_open(struct run *run, const char *config_path, int override_count, char *const *overrides,
+              struct error *error)
+{
+    struct config *config = NULL;
+    const double started = clock_seconds();
+    *run = (struct run){0};
+    if (config_load(&config, config_path, override_count, overrides, error) && check_config(config, error) &&
+        check_language_files(config, error) &&
+        (!sweep_is_declared(config) ||
+         config_complain(
+             config, "experiment", error,
+             "declares the trials of a study; `idrec run` takes it, and with --trial=NAME --through=STAGE it "
+             "does single stages of one of them")))
+        return open_from(run, config, 0, NULL, started, error);
+    config_free(config);
+    return false;
+}
+
+bool run_open_config(struct run *run, struct config *config, int threads, const char *shared,
+                     struct error *error)
+{
+    return open_from(run, config, threads, shared, clock_seconds(), error);
+}
+
 void run_close(struct run *run)
 {
-    log_close(run->log);
-    manifest_close(run->manifest);
     if (run->backend)
         backend_close(run->backend);
+    run->backend = NULL;
+    cost_close(run);
+    log_close(run->log);
+    manifest_close(run->manifest);
     config_free(run->config);
     free(run->folder);
     free(run->shared);
     *run = (struct run){0};
+}
+
+void run_count_start(struct run *run)
+{
+    meter_count_start(run->meter);
 }
 
 char *run_path(const struct run *run, const char *format, ...)
@@ -163,39 +179,6 @@ static bool remove_below(const struct run *run, const char *const *paths, struct
     return done;
 }
 
-static double member_number(const json_t *object, const char *name)
-{
-    return json_number_value(json_object_get(object, name));
-}
-
-/* Null on the CPU, whose memory is that of the process. */
-static json_t *device_memory(const struct backend *backend, const json_t *before)
-{
-    if (backend->device == DEVICE_CPU)
-        return json_null();
-    const double peak_before = member_number(before, "peak_device_memory_bytes");
-    const double peak = (double)backend->memory.peak;
-    return json_integer((json_int_t)(peak > peak_before ? peak : peak_before));
-}
-
-/* Adds one attempt at a stage to its record: an interrupted stage has several. */
-static void add_cost(const struct run *run, json_t *record, const char *stage, double seconds,
-                     struct stage_cost cost)
-{
-    const json_t *before = json_object_get(record, "cost");
-    const double total_seconds = member_number(before, "seconds") + seconds;
-    const double tokens = member_number(before, "tokens") + (double)cost.tokens;
-    const double operations = member_number(before, "flops") + cost.floating_point_operations;
-    const double peak_before = member_number(before, "peak_memory_bytes"), peak = (double)peak_memory_bytes();
-    json_object_set_new(
-        record, "cost",
-        json_pack("{s:s, s:f, s:s, s:I, s:f, s:I, s:o, s:f, s:n}", "stage", stage, "seconds", total_seconds,
-                  "device", run->backend->description, "tokens", (json_int_t)tokens, "tokens_per_second",
-                  total_seconds > 0.0 ? tokens / total_seconds : 0.0, "peak_memory_bytes",
-                  (json_int_t)(peak > peak_before ? peak : peak_before), "peak_device_memory_bytes",
-                  device_memory(run->backend, before), "flops", operations, "energy_joules"));
-}
-
 /* The record of a stage that is to be run: the one of an interrupted attempt at the same inputs, whose state
  * is kept, or else a new one, with everything older removed that the stage does not sort out itself. */
 static json_t *open_record(struct run *run, const struct stage *stage, const char *inputs,
@@ -209,7 +192,9 @@ static json_t *open_record(struct run *run, const struct stage *stage, const cha
         return NULL;
     if (!remove_below(run, stage->state, error))
         return NULL;
+    cost_replace(run, stage->name);
     record = manifest_begin(run->manifest, stage->name, inputs);
+    cost_settle(run);
     return manifest_save(run->manifest, error) ? record : NULL;
 }
 
@@ -226,22 +211,21 @@ static bool compute(struct run *run, const struct stage *stage, const char *inpu
     reset_peak_memory(run->backend);
     backend_reset_counters(run->backend);
     struct stage_cost cost = {0};
-    const double started = clock_seconds();
-    const bool done = stage->work(run, &cost, error);
-    const double seconds = clock_seconds() - started;
-    add_cost(run, record, stage->name, seconds, cost);
+    cost_begin(run, stage->name);
+    const bool done = stage->work(run, &cost, error) &&
+                      manifest_complete(run->manifest, stage->name, stage->outputs, error);
+    const double seconds = cost_end(run, record, stage->name, cost);
     if (!done) {
         struct error later = ERROR_INITIALIZER;
         if (!manifest_save(run->manifest, &later))
             log_line(run->log, "%s", later.message);
         return false;
     }
-    const bool shared = is_shared(run, stage);
-    if (!manifest_complete(run->manifest, stage->name, stage->outputs, error) ||
-        !(shared ? shared_stage_publish(run, stage, inputs, error) : manifest_save(run->manifest, error)))
+    if ((is_shared(run, stage) && !shared_stage_publish(run, stage, inputs, error)) ||
+        !manifest_save(run->manifest, error))
         return false;
     log_line(run->log, "%s: done in %.1f s", stage->name, seconds);
-    return !shared || manifest_save(run->manifest, error);
+    return true;
 }
 
 /* The folder's description changes with its content only: a command that is refused leaves it as it was. */

@@ -12,6 +12,7 @@
 #include "core/progress.h"
 
 struct manifest;
+struct meter;
 
 struct run {
     struct config *config;
@@ -21,6 +22,8 @@ struct run {
     struct manifest *manifest;
     struct backend *backend;
     struct log *log;
+    struct meter *meter; /* of this process; see cost.h */
+    bool worked;         /* on some stage */
 };
 
 /* A configuration that declares a sweep is none of one experiment, and refused. */
@@ -31,6 +34,8 @@ bool run_open(struct run *run, const char *config_path, int override_count, char
 bool run_open_config(struct run *run, struct config *config, int threads, const char *shared,
                      struct error *error);
 void run_close(struct run *run);
+/* The process does nothing but this run: its start counts among the costs. */
+void run_count_start(struct run *run);
 /* Where the experiment of a configuration keeps its results; malloc'ed. */
 char *run_folder(const struct config *config);
 /* A malloc'ed path below the run's folder. */
@@ -40,6 +45,7 @@ char *run_path(const struct run *run, const char *format, ...) __attribute__((fo
 struct stage_cost {
     int64_t tokens; /* processed by the language model, 0 elsewhere */
     double floating_point_operations;
+    int at_once; /* fits that share the device; 0: the stage fits none */
 };
 
 /* The stages, in order; each reads and writes artefacts below run->folder and nothing else. */

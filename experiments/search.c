@@ -166,8 +166,9 @@ static bool record(struct pool *pool, const struct training *training, const str
     if (done) {
         trial->rung = training->rung;
         trial->result = *result;
-        halving_score(&search->halving, training->trial, training->rung,
-                      *result->failure ? -INFINITY : result->score);
+        trial->scores[training->rung] = *result->failure ? -INFINITY : result->score;
+        trial->seconds[training->rung] = result->seconds;
+        halving_score(&search->halving, training->trial, training->rung, trial->scores[training->rung]);
         done = drop_checkpoints(search, training, error);
     }
     if (!done && pool->failed.kind == ERROR_NONE)

@@ -13,6 +13,8 @@ struct trial {
     char (*drawn)[SETTING_SIZE]; /* [space.count]; of trial 0 as written */
     int rung;                    /* the highest that it has reached; -1: none yet */
     struct trial_result result;  /* there; or why it failed, after which it reaches nothing more */
+    double scores[RUNGS_MAXIMUM],
+        seconds[RUNGS_MAXIMUM]; /* at each rung that it has reached; a failed one: -INFINITY */
 };
 
 struct search {

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/interrupt.h"
 #include "experiments/claims.h"
+#include "experiments/cost.h"
 #include "experiments/manifest.h"
 
 enum { POLL_MILLISECONDS = 200 };
@@ -124,8 +125,10 @@ static bool take(bool *taken, struct run *run, const struct stage *stage, const 
     bool done = true;
     *taken = json_is_object(record);
     if (*taken) {
-        if (strcmp(text_of(record, "trial"), own_name(run)) != 0)
+        if (strcmp(text_of(record, "trial"), own_name(run)) != 0) {
             json_object_set_new(json_object_get(record, "cost"), "reused", json_true());
+            cost_replace(run, stage->name);
+        }
         json_object_del(record, "trial");
         done = remove_own(run, stage->outputs, error) && remove_own(run, stage->state, error) &&
                link_outputs(record, folder, run->folder, error);
@@ -231,6 +234,8 @@ static bool take_over(struct run *run, const struct stage *stage, const char *in
     bool done = true;
     if (begun) {
         done = move_files(run, stage->outputs, from, error) && move_files(run, stage->state, from, error);
+        cost_replace(run, stage->name);
+        cost_take_over(record);
         manifest_put(run->manifest, stage->name, json_incref(record));
         done = done && manifest_save(run->manifest, error);
         if (done)
@@ -268,29 +273,33 @@ bool shared_stage_publish(struct run *run, const struct stage *stage, const char
     return done;
 }
 
+/* Until the outputs are there and taken, or the claim to compute them is ours. */
+static bool take_or_claim(bool *taken, struct claim **claim, struct run *run, const struct stage *stage,
+                          const char *inputs, struct error *error)
+{
+    const struct spent from = meter_read(run->meter);
+    bool waited = false, done;
+    while ((done = take(taken, run, stage, inputs, error)) && !*taken &&
+           (done = take_claim(claim, run, stage, inputs, error) && interrupt_check(error)) && !*claim) {
+        if (!waited)
+            log_line(run->log, "%s: waits for another trial, which computes the same", stage->name);
+        waited = true;
+        nanosleep(&(struct timespec){.tv_nsec = POLL_MILLISECONDS * 1000000L}, NULL);
+    }
+    if (waited)
+        cost_waited(run, from);
+    return done;
+}
+
 bool shared_stage_work(struct run *run, const struct stage *stage, const char *inputs, stage_compute *compute,
                        struct error *error)
 {
     struct claim *claim = NULL;
-    bool taken, told = false;
-    while (true) {
-        if (!take(&taken, run, stage, inputs, error))
-            return false;
-        if (taken)
-            return true;
-        if (!take_claim(&claim, run, stage, inputs, error) || !interrupt_check(error)) {
-            claim_release(claim);
-            return false;
-        }
-        if (claim)
-            break;
-        if (!told)
-            log_line(run->log, "%s: waits for another trial, which computes the same", stage->name);
-        told = true;
-        nanosleep(&(struct timespec){.tv_nsec = POLL_MILLISECONDS * 1000000L}, NULL);
-    }
-    const bool done = take(&taken, run, stage, inputs, error) &&
-                      (taken || (begin(run, stage, inputs, error) && compute(run, stage, inputs, error)));
+    bool taken;
+    bool done = take_or_claim(&taken, &claim, run, stage, inputs, error);
+    if (done && !taken)
+        done = take(&taken, run, stage, inputs, error) &&
+               (taken || (begin(run, stage, inputs, error) && compute(run, stage, inputs, error)));
     claim_release(claim);
     return done;
 }

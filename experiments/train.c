@@ -391,5 +391,6 @@ bool stage_train(struct run *run, struct stage_cost *cost, struct error *error)
     bool done = study_open(&study, run, error) && use_tuning(&study, error) &&
                 language_rankings_make(&study, error) && train_all(&study, error);
     study_close(&study);
+    *cost = jobs_cost(run);
     return done;
 }

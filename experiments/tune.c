@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "experiments/fit_folders.h"
+#include "experiments/jobs.h"
 #include "experiments/train.h"
 #include "experiments/training_rows.h"
 #include "experiments/tuning.h"
@@ -211,5 +212,6 @@ bool stage_tune(struct run *run, struct stage_cost *cost, struct error *error)
     struct tune tune;
     const bool done = tune_open(&tune, run, error) && tune_all(&tune, error);
     tune_close(&tune);
+    *cost = jobs_cost(run);
     return done;
 }

@@ -114,7 +114,8 @@ static json_t *trial_json(const struct search *search, int number)
                      (json_int_t)trial->result.epochs, "settings", drawn);
 }
 
-static json_t *search_json(const struct search *search, const struct tune_settings *settings, int best)
+static json_t *search_json(const struct search *search, const struct tune_settings *settings, int best,
+                           json_t *curve)
 {
     char metric[METRIC_NAME_SIZE];
     int64_t epochs = 0;
@@ -127,12 +128,12 @@ static json_t *search_json(const struct search *search, const struct tune_settin
         failed += *search->trials[trial].result.failure != '\0';
     }
     const bool halving = settings->halving && search->rung_count > 1;
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:f, s:o, s:o}", "recommender",
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:f, s:o, s:o, s:o}", "recommender",
                      search->study->contestants[search->contestant].label, "arm", arm_name(search->arm),
                      "method", halving ? "halving" : "random", "metric", metric, "trials",
                      search->trial_count, "failed", failed, "rungs", search->rung_count, "epochs",
                      (json_int_t)epochs, "seconds", seconds, "as_written", trial_json(search, 0), "best",
-                     trial_json(search, best));
+                     trial_json(search, best), "curve", curve);
 }
 
 static bool save_json(char *path, const json_t *record, struct error *error)
@@ -158,9 +159,10 @@ bool tuning_save(const struct search *search, const struct tune_settings *settin
         done =
             error_set(error, ERROR_RUN, "%s: every trial failed; of the first: %s",
                       search->study->contestants[search->contestant].label, search->trials[0].result.failure);
-    json_t *record = search_json(search, settings, best);
+    json_t *curve = done ? tuning_curve(search, error) : NULL;
+    json_t *record = curve ? search_json(search, settings, best, curve) : NULL;
     done =
-        done && save_best(search, best, error) &&
+        record && save_best(search, best, error) &&
         save_json(tuning_path(search->study, search->contestant, search->arm, "tuning.json"), record, error);
     json_decref(record);
     return done;

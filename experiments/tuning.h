@@ -17,6 +17,11 @@ bool tuning_save(const struct search *search, const struct tune_settings *settin
 /* For an arm that trains on nothing but the original rows: what was found for original is found for it too. */
 bool tuning_share(const struct study *study, int contestant, enum arm arm, struct error *error);
 
+/* The best score so far against the seconds of the trainings until then, had one worker done them one after the other in the
+ * order of halving.h: [{"seconds", "trial", "score"}] at each that was better than all before, the configuration as written
+ * first. A new array; NULL: an error. */
+json_t *tuning_curve(const struct search *search, struct error *error);
+
 /* LABEL/ARM/NAME below tune/; malloc'ed. */
 char *tuning_path(const struct study *study, int contestant, enum arm arm, const char *name);
 /* tuning.json; a new reference. */

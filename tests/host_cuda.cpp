@@ -593,7 +593,7 @@ cudaError_t cudaGetDeviceCount(int *count)
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
 {
-    *properties = {"emulated on the host", memory_maximum(), host_cuda::shared_maximum, 8, 0, 4};
+    *properties = {"emulated on the host", memory_maximum(), host_cuda::shared_maximum, 8, 0, 4, 0, 0, 0};
     return cudaSuccess;
 }
 

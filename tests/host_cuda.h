@@ -167,6 +167,7 @@ struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem, sharedMemPerBlockOptin;
     int major, minor, multiProcessorCount;
+    int pciDomainID, pciBusID, pciDeviceID;
 };
 struct cudaFuncAttributes {
     int unused;

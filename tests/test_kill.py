@@ -17,7 +17,7 @@ import time
 from checking import IDREC
 
 # What measures time or memory, and nothing else, may differ between two runs.
-MEASURED = {"seconds", "cost", "peak_memory_bytes", "tokens_per_second"}
+MEASURED = {"seconds", "cost", "efficiency", "peak_memory_bytes", "tokens_per_second"}
 
 CONFIG = """
 name: kill

@@ -8,7 +8,7 @@ import time
 from .runner import Failed, quantity, stop
 
 # What measures time or memory, and nothing else, may differ between two runs on one device.
-MEASURED = {"seconds", "cost", "peak_memory_bytes", "tokens_per_second"}
+MEASURED = {"seconds", "cost", "efficiency", "peak_memory_bytes", "tokens_per_second"}
 
 CONFIG = """
 name: ml-100k-short
