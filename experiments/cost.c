@@ -299,7 +299,8 @@ json_t *cost_json(const struct run *run)
 bool cost_open(struct run *run, double started, struct error *error)
 {
     const struct energy_places places = energy_places(run->backend->pci_bus);
-    return take_left_behind(run, error) && meter_open(&run->meter, run->folder, started, &places, error);
+    return clock_of(run) && take_left_behind(run, error) &&
+           meter_open(&run->meter, run->folder, started, &places, error);
 }
 
 static bool write_cost(const struct run *run, struct error *error)
