@@ -160,7 +160,7 @@ static void write_rows(const struct document *document, const json_t *costs)
 {
     const json_t *rows = json_object_get(costs, "rows"), *row;
     const struct cost_columns columns = find_columns(rows);
-    struct table table = {.columns = 0};
+    struct table table = {.name = "cost", .columns = 0};
     size_t index;
     add_head(&table, columns);
     json_array_foreach(rows, index, row) add_row(&table, row, columns);
@@ -241,7 +241,7 @@ static void write_gains(const struct report *report, const struct document *docu
     static const char *const head[] = {"recommender", "augmentation took", "of it the choice",
                                        "gain, test",  "relative",          "95 % interval"};
     const struct unit unit = unit_of(efficiency);
-    struct table table = {.columns = sizeof head / sizeof *head + 2};
+    struct table table = {.name = "efficiency", .columns = sizeof head / sizeof *head + 2};
     const json_t *entry;
     size_t index;
     document_heading(document, 3, "Gain for the time");
@@ -292,7 +292,7 @@ static void write_tuning(const struct document *document, const json_t *efficien
 {
     const char *const head[] = {"recommender", "as written",           "tuned as long",
                                 "tuning took", "without augmentation", "with augmentation"};
-    struct table table = {.columns = sizeof head / sizeof *head};
+    struct table table = {.name = "efficiency-tuning", .columns = sizeof head / sizeof *head};
     const json_t *entry, *first = NULL;
     size_t index;
     json_array_foreach(efficiency, index, entry) first = first || !json_has(entry, "tuning") ? first : entry;
