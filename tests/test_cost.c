@@ -177,6 +177,27 @@ static void test_killed(void **state)
     json_decref(costs);
 }
 
+/* Another trial had spent 40 s on the stage before this one took it over. */
+static void test_taken_over(void **state)
+{
+    struct fixture *fixture = *state;
+    json_t *record = manifest_begin(fixture->run.manifest, "prepare", "1");
+    json_object_set_new(record, "cost",
+                        json_pack("{s:s, s:f, s:f, s:s, s:i}", "stage", "prepare", "seconds", 40.0,
+                                  "energy_joules", 9.0, "energy_source", "rapl", "attempts", 1));
+    cost_take_over(record);
+    work_on(fixture, record, "prepare", "3000000\n");
+    cost_replace(&fixture->run, "prepare");
+    json_t *costs = cost_json(&fixture->run);
+    const json_t *row = row_of(costs, "prepare");
+    assert_true(json_number_value(json_object_get(row, "seconds")) > 40);
+    require_number(row, "energy_joules", 12);
+    require_number(json_object_get(row, "elsewhere"), "seconds", 40);
+    require_number(row_of(costs, "replaced"), "energy_joules", 3);
+    assert_true(json_number_value(json_object_get(costs, "wall_seconds")) < 10);
+    json_decref(costs);
+}
+
 static void test_reached(void **state)
 {
     (void)state;
@@ -196,6 +217,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_joules, make_run, remove_run),
         cmocka_unit_test_setup_teardown(test_half_measured, make_run, remove_run),
         cmocka_unit_test_setup_teardown(test_killed, make_run, remove_run),
+        cmocka_unit_test_setup_teardown(test_taken_over, make_run, remove_run),
         cmocka_unit_test(test_reached),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
