@@ -100,8 +100,7 @@ void cost_take_over(json_t *record)
         json_object_set_new(cost, "elsewhere", spent_json(spent_of(cost)));
 }
 
-/* What this folder's processes spent of a stage's cost; NULL: nothing. */
-static struct spent own_part(const json_t *cost)
+struct spent cost_own_part(const json_t *cost)
 {
     const struct spent none = {0.0, 0.0};
     if (!cost || json_is_true(json_object_get(cost, "reused")))
@@ -118,7 +117,7 @@ static json_t *first_clock(const struct manifest *manifest)
     struct spent spent = {0.0, 0.0};
     for (int i = 0; i < STAGE_COUNT; i++) {
         const json_t *cost = json_object_get(manifest_stage(manifest, stages[i].name), "cost");
-        spent = spent_sum(spent, own_part(cost));
+        spent = spent_sum(spent, cost_own_part(cost));
     }
     return json_pack("{s:o, s:o, s:o, s:i, s:i, s:n, s:n}", "spent", spent_json(spent), "waiting",
                      spent_json((struct spent){0.0, 0.0}), "replaced", spent_json((struct spent){0.0, 0.0}),
@@ -174,7 +173,7 @@ void cost_settle(const struct run *run)
 void cost_replace(const struct run *run, const char *stage)
 {
     const json_t *cost = json_object_get(manifest_stage(run->manifest, stage), "cost");
-    const struct spent own = own_part(cost);
+    const struct spent own = cost_own_part(cost);
     if (own.seconds > 0.0)
         add_to(clock_of(run), "replaced", own);
 }
@@ -245,7 +244,7 @@ static void add_stage(struct rows *rows, const struct run *run, int number_of, c
         json_object_set_new(row, "under_way", json_true());
         cost = row;
     }
-    const struct spent own = own_part(cost);
+    const struct spent own = cost_own_part(cost);
     if (cost && stage_is_left_out(run->config, number_of)) {
         rows->replaced = spent_sum(rows->replaced, own);
         json_decref(cost);

@@ -35,6 +35,8 @@ void cost_take_over(json_t *record);
 /* Since the meter read `from` the process has waited for another. */
 void cost_waited(const struct run *run, struct spent from);
 
+/* What this folder's processes spent of a row; NULL: nothing. */
+struct spent cost_own_part(const json_t *row);
 /* {"wall_seconds", "energy_joules", "energy_source", "processes", "killed", "rows": [{"stage", "seconds", ...}]}, as it is now; a
  * new reference, NULL without memory. The stage under way has a row with "under_way": true. */
 json_t *cost_json(const struct run *run);

@@ -150,8 +150,8 @@ static bool save_results(const struct sweep_report *report, struct error *error)
 static bool write_all(const struct sweep *sweep, struct error *error)
 {
     struct sweep_report report = {.sweep = sweep};
-    const bool done =
-        collect(&report, error) && save_results(&report, error) && sweep_report_write(&report, error);
+    const bool done = collect(&report, error) && save_results(&report, error) &&
+                      sweep_cost_write(sweep, error) && sweep_report_write(&report, error);
     for (int i = 0; report.trials && i < sweep->trial_count; i++)
         json_decref(report.trials[i]);
     free(report.trials);

@@ -15,6 +15,9 @@ bool sweep_config_write(const struct sweep *sweep, struct error *error);
  * "validation": {METRIC: mean over the seeds}, "test": {...}, "test_deviation": {...}}]}],
  * and what sweep_compare.h adds}, and the report. A failed trial has a "reason" and no recommenders. */
 bool sweep_results_write(const struct sweep *sweep, struct error *error);
+/* cost.json: {"trials", "wall_seconds", "rows": [{"stage", "seconds", "tokens", "flops", "trials"}]}, sums over the trials'
+ * cost.json (cost.h) of what each spent itself. Without joules: trials at a time have the same counters. */
+bool sweep_cost_write(const struct sweep *sweep, struct error *error);
 /* The table of the report, from results.json. */
 bool sweep_results_print(const struct sweep *sweep, FILE *stream, struct error *error);
 

@@ -263,6 +263,13 @@ def test_study(scratch, config):
         shared.append([row["stage"] for row in costs["rows"] if row.get("reused")])
         check(all(row["seconds"] > 0 for row in costs["rows"]), "taken stages have the time of who computed them")
     check(sorted(map(len, shared))[0] == 0 and sorted(map(len, shared))[-1] >= 3, f"taken: {shared}")
+    sums, trials = load(folder), [load(trial) for trial in sorted((folder / "trials").iterdir())]
+    check(sums["trials"] == 2 and math.isclose(sums["wall_seconds"], sum(each["wall_seconds"] for each in trials)),
+          f"the study's sum: {sums}")
+    check(math.isclose(sum(row["seconds"] for row in sums["rows"]), sums["wall_seconds"]), "its rows add up")
+    pretrain = row_of(sums, "pretrain")
+    check(pretrain["trials"] == 1 and pretrain["seconds"] in [row_of(each, "pretrain")["seconds"] for each in trials],
+          "what trials share counts once")
     taker = max(zip(map(len, shared), sorted((folder / "trials").iterdir())))[1]
     check("(taken from another trial)" in (taker / "report.md").read_text(), "the report marks them")
 
