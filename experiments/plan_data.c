@@ -45,6 +45,8 @@ static double drawn_length(const struct plan_options *options, int64_t user)
 {
     const double spread = options->mean_spread;
     const double mean = (double)options->interactions / (double)options->users;
+    if (spread <= 0)
+        return fmin(fmax(mean, 1.0), (double)options->items);
     struct random_stream stream = random_stream_open(1, RANDOM_INITIALIZE, 0, (uint64_t)user);
     const double length = mean * exp(spread * random_normal(&stream) - spread * spread / 2);
     return fmin(fmax(length, 1.0), (double)options->items);

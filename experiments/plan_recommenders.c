@@ -415,13 +415,24 @@ static double share_of(const struct recommenders_plan *all, bool tuning)
     return sum > 0 ? schedule_fits(all).high / sum / at_once : 1 / at_a_time / at_once;
 }
 
+static const char *what_to_lower(const char *model)
+{
+    if (strcmp(model, "ease") == 0)
+        return "lower experiment.parallel, or leave ease out, which holds a value for each pair of items: "
+               "raise "
+               "data.k_core, or take item_knn, slim or als";
+    if (strcmp(model, "item_knn") == 0 || strcmp(model, "slim") == 0)
+        return "lower experiment.parallel or recommenders.neighbors";
+    return "lower experiment.parallel or recommenders.width";
+}
+
 static void plan_stage_of(struct recommenders_plan *all, bool tuning)
 {
     struct plan *const plan = all->plan;
     struct plan_stage *const stage = plan_add_stage(plan, tuning ? "tune" : "train", false);
     const double at_a_time = (double)all->parallel, share = share_of(all, tuning);
     double largest = 0;
-    const char *largest_name = "";
+    const char *largest_name = "", *largest_model = "";
     say_training_of_all(stage, all, tuning);
     for (int i = 0; i <= plan->study.contestant_count; i++) {
         const bool given = given_at(plan, i) != NULL;
@@ -439,7 +450,10 @@ static void plan_stage_of(struct recommenders_plan *all, bool tuning)
         stage->fits += part->fits;
         stage->fits_taken += part->fits_taken;
         sum_files(stage, part);
-        largest_name = memory > largest ? part->name : largest_name;
+        if (memory > largest) {
+            largest_name = part->name;
+            largest_model = i < plan->study.contestant_count ? all->contestants[i].settings->model : "";
+        }
         largest = fmax(largest, memory);
     }
     if (!tuning)
@@ -450,7 +464,7 @@ static void plan_stage_of(struct recommenders_plan *all, bool tuning)
     plan_add_memory(stage, name, largest);
     plan_add_memory(stage, "the data set", 8 * plan_csr_bytes(&plan->train));
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
-    stage->lower = "lower experiment.parallel or recommenders.width";
+    stage->lower = what_to_lower(largest_model);
 }
 
 /* ---- all of it ---------------------------------------------------------------------------------------- */

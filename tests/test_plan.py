@@ -213,6 +213,31 @@ def fits_a_card(folder):
     check(result.returncode == 2 and "generate.memory is 0.5" in result.stderr, result.stderr[-300:])
 
 
+def test_large(folder):
+    """A hundred million rows: nothing overflows, and what cannot be is told."""
+    (folder / "large.yaml").write_text("name: large\ndevice: cpu\ndata: {path: none.inter}\n"
+                                       "recommenders: [{model: ease}, {model: item_knn}]\n"
+                                       "experiment: {arms: [original], seeds: 1, parallel: 1}\n")
+    sizes = ["--users=5000000", "--items=500000", "--interactions=100000000"]
+    whole, stages = plan(folder, "large.yaml", *sizes, *ASSUMED, "--memory=140GB")
+    check(near(whole["data"]["train"], 1e8, 1e-3), f"rows: {whole['data']}")
+    check(near(stages["ease"]["memory_bytes"], 4 * 500000**2, 0.1), f"items by items: {stages['ease']['memory_bytes']}")
+    check(stages["item_knn"]["memory_bytes"] < 1e10, f"items by neighbors: {stages['item_knn']['memory_bytes']}")
+    check(not stages["train"]["fits"] and "leave ease out" in stages["train"]["lower"], stages["train"]["lower"])
+    lists = {part["name"]: part["bytes"] for part in stages["train"]["files"]}["top_k.tsv"]
+    check(2 * 5e6 * 20 * 20 < lists < 2 * 5e6 * 20 * 40, f"top_k.tsv: {lists}")
+    for stage in stages.values():
+        figures = [*stage["seconds"], *stage["flops"], stage["memory_bytes"], stage["disk_bytes"]]
+        check(all(0 <= figure < 1e15 for figure in figures) and stage["seconds"][1] > 0, f"{stage['stage']}: {figures}")
+
+
+def test_bandwidth(folder):
+    """A memory that is slow makes steps that compute little slow."""
+    bound = [plan(folder, "plan.yaml", *ASSUMED, "generate.method=sampling", f"--bandwidth={rate}")[1]["generate"]["seconds"][1]
+             for rate in (1, 2)]
+    check(near(bound[0], 2 * bound[1], 0.01), f"half of the bandwidth, twice the time: {bound}")
+
+
 def test_refusals(folder):
     for arguments, expected in (
             (["plan.yaml", "--memory=much"], "--memory=much: a size"),
@@ -243,6 +268,8 @@ def main():
         test_study_side_by_side(folder)
         test_memory(folder)
         test_given(folder)
+        test_large(folder)
+        test_bandwidth(folder)
         test_refusals(folder)
     return status()
 
