@@ -347,14 +347,33 @@ static const struct contestant *given_at(const struct plan *plan, int place)
     return *contestant->label && recommender_is_given(contestant->settings.model) ? contestant : NULL;
 }
 
+/* Whether an earlier trial asks the same model for the same rankings: those that come to them later wait. */
+static bool rankings_are_taken(const struct plan *plan, int contestant, struct error *error)
+{
+    char model[PLAN_KEY_SIZE], settings[PLAN_KEY_SIZE], key[PLAN_KEY_SIZE];
+    if (plan->place.at_once == 0)
+        return false;
+    plan_key_of_stage(model, plan->run.config, stage_number("finetune"));
+    plan_key_of_settings(settings, &given_at(plan, contestant)->settings);
+    plan_key_of_text(key, "rankings %s %s", model, settings);
+    const int *const first = plan_memo_find(plan->memo, key);
+    if (!first && !plan_memo_keep(plan->memo, key, &plan->place.trial, sizeof plan->place.trial))
+        error_memory(error, "the plan of a study", sizeof plan->place.trial, NULL);
+    return first && *first != plan->place.trial;
+}
+
 /* A recommender that is given rankings takes what making them does. */
-static void add_rankings(struct plan *plan, int contestant)
+static void add_rankings(struct plan *plan, int contestant, struct error *error)
 {
     const char *const label = given_at(plan, contestant)->label;
     struct plan_stage *const part = plan_add_stage(plan, label, true);
     *part = plan->rankings[contestant];
     part->part = true;
     snprintf(part->name, sizeof part->name, "%s", label);
+    if (rankings_are_taken(plan, contestant, error)) {
+        part->saved = part->seconds;
+        part->seconds = (struct plan_range){0, 0};
+    }
 }
 
 /* The line of one recommender. */
@@ -426,7 +445,7 @@ static const char *what_to_lower(const char *model)
     return "lower experiment.parallel or recommenders.width";
 }
 
-static void plan_stage_of(struct recommenders_plan *all, bool tuning)
+static bool plan_stage_of(struct recommenders_plan *all, bool tuning, struct error *error)
 {
     struct plan *const plan = all->plan;
     struct plan_stage *const stage = plan_add_stage(plan, tuning ? "tune" : "train", false);
@@ -438,7 +457,7 @@ static void plan_stage_of(struct recommenders_plan *all, bool tuning)
         const bool given = given_at(plan, i) != NULL;
         const int place = plan->stage_count;
         if (given && !tuning)
-            add_rankings(plan, i);
+            add_rankings(plan, i, error);
         else if (!given && i < plan->study.contestant_count)
             add_part(all, i, tuning, share);
         if (plan->stage_count == place)
@@ -465,6 +484,7 @@ static void plan_stage_of(struct recommenders_plan *all, bool tuning)
     plan_add_memory(stage, "the data set", 8 * plan_csr_bytes(&plan->train));
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
     stage->lower = what_to_lower(largest_model);
+    return error->kind == ERROR_NONE;
 }
 
 /* ---- all of it ---------------------------------------------------------------------------------------- */
@@ -535,8 +555,7 @@ static bool plan_tuning(struct recommenders_plan *all, struct error *error)
     if (!all->tunes || plan_take_stage(plan, "tune"))
         return true;
     const int place = plan->stage_count;
-    plan_stage_of(all, true);
-    return plan_offer_stage(plan, &plan->stages[place], error);
+    return plan_stage_of(all, true, error) && plan_offer_stage(plan, &plan->stages[place], error);
 }
 
 static bool plan_all(struct recommenders_plan *all, struct error *error)
@@ -559,8 +578,7 @@ static bool plan_all(struct recommenders_plan *all, struct error *error)
             return false;
     if (!plan_tuning(all, error) || !find_neighbors(all, error))
         return false;
-    plan_stage_of(all, false);
-    return plan_evaluation(plan, error);
+    return plan_stage_of(all, false, error) && plan_evaluation(plan, error);
 }
 
 /* A trial has its share of the threads. */
