@@ -271,15 +271,16 @@ static bool count_epoch(struct fit_count *count, struct moment *moment, struct r
     if (done)
         count->published = (double)tensor_bytes(model->published(recommender));
     backend_reset_counters(backend);
-    done = done && model->publish(training, error) && judge(moment, recommender, error);
-    int32_t *users = NULL;
-    int64_t all = 0;
-    done = done && users_with_truth(&users, &all, &moment->plan->validation, error);
-    free(users);
+    done = done && model->publish(training, error);
+    const struct operation_counters publishing = backend->counters;
+    backend_reset_counters(backend);
+    done = done && judge(moment, recommender, error);
     count->judge = backend->counters;
+    const int64_t all = plan_users_with_any(&moment->plan->validation);
     const double times = all > JUDGED_USERS ? (double)all / JUDGED_USERS : 1;
-    count->judge.floating_point_operations *= times;
-    count->judge.bytes *= times;
+    count->judge.floating_point_operations =
+        count->judge.floating_point_operations * times + publishing.floating_point_operations;
+    count->judge.bytes = count->judge.bytes * times + publishing.bytes;
     if (training)
         model->training_close(training);
     return done;

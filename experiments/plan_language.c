@@ -14,6 +14,8 @@
 
 /* What is counted is done for so many batches, and users, of an epoch at most; the rest is taken to be alike. */
 enum { COUNTED_BATCHES = 200, COUNTED_USERS = 512, COUNTED_VALIDATED = 2000 };
+/* Users whose scores of a validation the host holds at a time. */
+#define SCORED_USERS 256.0
 /* The host goes through the scores of those who are validated. */
 #define COUNTED_SCORES 20000000
 /* A model is measured whole up to so many values, else one layer of it; a batch up to so many operations. */
@@ -348,13 +350,24 @@ static void time_part(struct work_done *part, const struct work_done *measured)
                         measured->work.floating_point_operations;
 }
 
+/* Whether embeddings start from the interactions. */
+static bool starts_spectral(const struct language_plan *language, const struct language_shape *shape)
+{
+    return shape->mode == TRAIN_ALL && !language->text &&
+           strcmp(config_string(language->plan->run.config, "language_model.initial"), "spectral") == 0;
+}
+
+/* Rows with their weights, read both ways; the vectors of users and items in doubles; the result. */
+static double spectral_bytes(const struct csr *train, int64_t width)
+{
+    return 20.0 * (double)csr_count(train) + 8.0 * (double)((train->rows + train->columns) * width) +
+           4.0 * (double)(train->columns * width);
+}
+
 static bool measure_start(double *seconds, const struct language_plan *language,
                           const struct language_shape *shape, struct transformer *model, struct error *error)
 {
-    const struct config *const config = language->plan->run.config;
-    if (shape->mode != TRAIN_ALL ||
-        strcmp(config_string(config, "language_model.initial"), "spectral") != 0 || language->text ||
-        !language->plan->data->has_data)
+    if (!starts_spectral(language, shape) || !language->plan->data->has_data)
         return true;
     const double begun = clock_seconds();
     if (!start_from_interactions(model, shape->train, 1, error))
@@ -472,7 +485,7 @@ static void say_training(struct plan_stage *stage, const struct training_estimat
 
 /* Three times the trained values are a state: value, moments; and the copies. */
 static void fill_training(struct plan_stage *stage, const struct training_estimate *estimate,
-                          const struct plan *plan, bool adapter)
+                          const struct plan *plan, bool adapter, int64_t vocabulary)
 {
     const double users = (double)validated_users(&plan->validation);
     const double tokens = (double)estimate->epoch_tokens / (double)estimate->epoch_steps;
@@ -488,6 +501,9 @@ static void fill_training(struct plan_stage *stage, const struct training_estima
                   estimate->file_bytes + 2e3);
     stage->passing_bytes = 5 * estimate->trained_bytes;
     plan_add_memory(stage, "the data set", 4 * plan_csr_bytes(&plan->train));
+    if (users > 0)
+        plan_add_memory(stage, "scores of validated users",
+                        SCORED_USERS * sizeof(float) * (double)(vocabulary + plan->train.columns));
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
     stage->lower = "lower its tokens_per_batch, set recompute: true, or lower language_model.width or layers";
     say_training(stage, estimate);
@@ -508,7 +524,10 @@ static bool plan_training(struct language_plan *language, const char *name, stru
         assume_training(&estimate, stage, plan);
     else if (!measure_training(&estimate, stage, language, &shape, error))
         return false;
-    fill_training(stage, &estimate, plan, shape.mode == TRAIN_LORA);
+    fill_training(stage, &estimate, plan, shape.mode == TRAIN_LORA, shape.settings.vocabulary);
+    if (strcmp(name, "pretrain") == 0 && starts_spectral(language, &shape))
+        plan_add_memory(stage, "the start of the embeddings",
+                        spectral_bytes(shape.train, shape.settings.width));
     return plan_offer_stage(plan, stage, error);
 }
 
