@@ -12,12 +12,13 @@
  * and their first column stays. */
 static const char style[] =
     "html{-webkit-text-size-adjust:100%}"
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:0 auto;padding:1rem;color:#1a1a1a;"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:74rem;margin:0 auto;padding:1rem;color:#1a1a1a;"
     "background:#fff;overflow-wrap:break-word}"
     "h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0 1rem}"
     "h2{font-size:1.25rem;margin:2.25rem 0 .75rem;border-bottom:1px solid #bbb}"
     "h3{font-size:1.05rem;margin:1.5rem 0 .5rem}"
-    "a{color:#1f5fa8}nav{border:1px solid #ddd;border-radius:4px;padding:.5rem .75rem;font-size:.95rem}"
+    "p,ul.list{max-width:48rem}a{color:#1f5fa8}nav{border:1px solid #ddd;border-radius:4px;padding:.5rem "
+    ".75rem;font-size:.95rem}"
     "nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.1rem;list-style:none;margin:0;padding:0}"
     "nav a{display:inline-block;padding:.2rem 0}"
     ".wide{overflow-x:auto;margin:.75rem 0;background:linear-gradient(90deg,#fff 2rem,#fff0),"
@@ -40,9 +41,12 @@ static const char style[] =
     "@media(max-width:40rem){body{padding:.75rem}th,td{padding:.3rem .45rem}"
     "th:first-child,td:first-child{max-width:36vw;min-width:7rem;white-space:normal;overflow-wrap:break-word}"
     "}"
+    "@media screen and (min-width:40rem){wbr{display:none}}"
+    "@media(min-width:52rem),print{figure{display:inline-block;width:48%;margin:1rem 1.5% 1rem "
+    "0;vertical-align:top}}"
     "@media print{@page{size:A4;margin:14mm "
     "12mm}body{max-width:none;padding:0;font-size:10pt}nav{display:none}"
-    "h2,h3,summary{break-after:avoid}figure{break-inside:avoid}figure svg{max-width:120mm}"
+    "h2,h3,summary{break-after:avoid}figure{break-inside:avoid}"
     ".wide{overflow:visible;background:none}table{font-size:7pt;max-width:100%;break-inside:avoid}"
     "th,td{white-space:normal;padding:.15rem .35rem}td.number{white-space:nowrap}"
     "th{overflow-wrap:break-word}td.text{min-width:0}p:has(+ul){break-after:avoid}"
@@ -308,10 +312,15 @@ void table_cell(struct table *table, const char *format, ...)
     va_end(arguments);
 }
 
-/* "12", "+1.5 %", "[-0.2, 0.1]", "< 0.001". */
+/* "12", "+1.5 %", "[-0.2, 0.1]", "< 0.001", "5 of 30": a number with few words. */
 static bool is_number(const char *cell)
 {
-    return isdigit((unsigned char)cell[strspn(cell, "+-[< .")]);
+    enum { FEW_LETTERS = 8 };
+    int letters = 0;
+    for (const char *letter = cell; *letter != '\0'; letter++)
+        letters += isalpha((unsigned char)*letter) != 0;
+    return isdigit((unsigned char)cell[strspn(cell, "+-[< .")]) && letters <= FEW_LETTERS &&
+           strchr(cell, ';') == NULL;
 }
 
 bool table_is_number_column(const struct table *table, int column)

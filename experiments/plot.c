@@ -23,13 +23,12 @@ bool plot_begin(struct plot *plot, const char *folder, char *name, int height, s
     for (char *c = id; *c != '\0'; c++)
         if (*c == '-' || *c == '.')
             *c = '_';
-    fprintf(
-        plot->stream,
-        "set terminal svg size %d,%d dynamic noenhanced font 'sans-serif,14' background rgb 'white' "
-        "name '%s'\n"
-        "set output '%s.svg.part'\nset key outside top left horizontal reverse Left width -4 samplen 1.5\n"
-        "set grid lc rgb '#dddddd'\n",
-        PLOT_WIDTH, height, id, name);
+    fprintf(plot->stream,
+            "set terminal svg size %d,%d dynamic noenhanced font 'sans-serif,14' background rgb 'white' "
+            "name '%s'\n"
+            "set output '%s.svg.part'\nset key tmargin left horizontal reverse Left width -4 samplen 1.5\n"
+            "set grid lc rgb '#dddddd'\n",
+            PLOT_WIDTH, height, id, name);
     return true;
 }
 

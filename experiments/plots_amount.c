@@ -56,11 +56,11 @@ static bool draw(const struct report *report, const json_t *selection, bool prop
         return true;
     }
     fprintf(plot.stream,
-            "END\nset key vertical maxcols 1\nset title '%s'\nset xlabel '%s'\nset ylabel 'gain in %s on "
+            "END\nset key maxcols 1\nset title '%s'\nset xlabel '%s'\nset ylabel 'gain in %s on "
             "validation'\n"
             "set offsets graph 0.05, graph 0.05, graph 0.05, graph 0.05\n"
             "set arrow from graph 0, first 0 to graph 1, first 0 nohead lc rgb '#444444'\n"
-            "plot for [i=0:%d] $gains index i using 1:2:3 with yerrorlines pt 7 ps 0.6 lw 1.5 title "
+            "plot for [i=0:%d] $gains index i using 1:2:3:xtic(1) with yerrorlines pt 7 ps 0.6 lw 1.5 title "
             "columnheader(1)\n",
             recommender, proportional ? "synthetic rows a row of the history" : "synthetic rows a user",
             json_text_at(selection, "metric"), lines - 1);

@@ -33,16 +33,20 @@ static int *list_trials(const struct sweep_report *report, const char *recommend
 /* A label of the vertical axis for each trial, the first on top. */
 static void write_rows(FILE *stream, const struct sweep_report *report, const int *trials, int count)
 {
+    size_t longest = 0;
     fprintf(stream, "set yrange [%d.5:-0.5]\nset ytics (", count - 1);
     for (int row = 0; row < count; row++) {
         const char *name = report->sweep->trials[trials[row]].name;
         char label[LABEL_LENGTH + 8];
         snprintf(label, sizeof label, "%.*s%s", LABEL_LENGTH, name, strlen(name) > LABEL_LENGTH ? "…" : "");
+        longest = strlen(label) > longest ? strlen(label) : longest;
         fputs(row > 0 ? ", " : "", stream);
         plot_write_text(stream, label);
         fprintf(stream, " %d", row);
     }
-    fputs(") noenhanced\nset grid noytics\n", stream);
+    fprintf(stream,
+            ") noenhanced\nset lmargin at screen %.3f\nset rmargin at screen 0.95\nset grid noytics\n",
+            (14.0 + 7.0 * (double)longest) / PLOT_WIDTH);
 }
 
 static void write_title(FILE *stream, const char *text)
@@ -159,7 +163,7 @@ static bool draw_setting(const struct sweep_report *report, const char *recommen
     fprintf(plot.stream,
             "\nset ylabel 'gain in %s, per cent'\n%sset offsets graph 0.08, graph 0.08, 0, 0\n"
             "set arrow from graph 0, first 0 to graph 1, first 0 nohead lc rgb '#444444'\n"
-            "plot $gains using 1:2:3:4 with yerrorbars pt 7 ps 0.8 lw 2 lc rgb '%s'\n",
+            "plot $gains using 1:2:3:4:xtic(1) with yerrorbars pt 7 ps 0.8 lw 2 lc rgb '%s'\n",
             report->metric, range[0] > 0 && range[1] / range[0] > 8 ? "set logscale x\n" : "", colour);
     return plot_end(&plot, found, error);
 }

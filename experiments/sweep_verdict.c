@@ -40,7 +40,7 @@ static enum finding finding_of(const json_t *comparison)
 }
 
 /* Of more names than these the number is told. */
-enum { NAMED = 8 };
+enum { NAMED = 6 };
 
 /* "NAME (+1.23 %), NAME (+0.50 %) and 3 others" of each finding. */
 struct lists {
@@ -155,36 +155,71 @@ static int list_unbeaten(FILE *stream, const struct sweep_report *report, int tr
     return count;
 }
 
-static void judge_controls(const struct sweep_report *report, const struct document *document,
-                           const char *recommender)
+/* "NAME", or "NAME (CONTROLS)", of at most NAMED. */
+struct names {
+    FILE *stream;
+    char *text;
+    size_t length;
+    int count;
+};
+
+static void names_add(struct names *names, const char *name, const char *controls)
+{
+    if (names->count++ >= NAMED || !names->stream)
+        return;
+    fprintf(names->stream, "%s%s", names->count > 1 ? ", " : "", name);
+    if (controls)
+        fprintf(names->stream, " (%s)", controls);
+}
+
+static void names_write(struct names *names, const struct document *document, const char *head)
+{
+    if (names->stream && names->count > NAMED)
+        fprintf(names->stream, " and %d more", names->count - NAMED);
+    if (!names->stream || fclose(names->stream) != 0)
+        *document->incomplete = true;
+    else if (names->count > 0)
+        document_list_item(document, head, names->text);
+    free(names->text);
+}
+
+/* Puts a trial among those that clearly beat all, some, or none of the controls. */
+static void judge_trial(struct names groups[3], const struct sweep_report *report, int trial,
+                        const char *recommender)
 {
     char *text = NULL;
     size_t length = 0;
+    int controls = 0;
     FILE *stream = open_memstream(&text, &length);
-    int with_controls = 0, all_beaten = 0;
-    for (int i = 0; stream && i < report->sweep->trial_count; i++) {
-        char *names = NULL;
-        size_t names_length = 0;
-        int controls = 0;
-        FILE *list = open_memstream(&names, &names_length);
-        const int unbeaten = list ? list_unbeaten(list, report, i, recommender, &controls) : 0;
-        if (list)
-            fclose(list);
-        with_controls += controls > 0;
-        all_beaten += controls > 0 && unbeaten == 0;
-        if (unbeaten > 0)
-            fprintf(stream, "%s%s: %s", with_controls - all_beaten > 1 ? "; " : "",
-                    report->sweep->trials[i].name,
-                    unbeaten == controls && controls > 1 ? "all of them" : names);
-        free(names);
-    }
-    if (!stream || fclose(stream) != 0)
-        *document->incomplete = true;
-    else if (with_controls > 0 && all_beaten == with_controls)
-        document_paragraph(document, "Controls: all are clearly beaten, in every trial.");
-    else if (with_controls > 0)
-        document_paragraph(document, "Controls that are not clearly beaten by the augmented arm: %s.", text);
+    const int unbeaten = stream ? list_unbeaten(stream, report, trial, recommender, &controls) : 0;
+    if (stream)
+        fclose(stream);
+    const int group = unbeaten == 0 ? 0 : unbeaten < controls ? 1 : 2;
+    if (controls > 0)
+        names_add(&groups[group], report->sweep->trials[trial].name, group == 1 ? text : NULL);
     free(text);
+}
+
+static void judge_controls(const struct sweep_report *report, const struct document *document,
+                           const char *recommender)
+{
+    static const char *const heads[] = {
+        "All are clearly beaten:", "Not clearly beaten (which):", "None is clearly beaten:"};
+    struct names groups[3] = {0};
+    for (int i = 0; i < 3; i++)
+        groups[i].stream = open_memstream(&groups[i].text, &groups[i].length);
+    for (int i = 0; i < report->sweep->trial_count; i++)
+        judge_trial(groups, report, i, recommender);
+    const bool any = groups[0].count + groups[1].count + groups[2].count > 0;
+    if (any) {
+        document_paragraph(
+            document, "The augmented arm against the controls, which add as many rows of another source:");
+        document_list_begin(document);
+    }
+    for (int i = 0; i < 3; i++)
+        names_write(&groups[i], document, heads[i]);
+    if (any)
+        document_list_end(document);
 }
 
 static void write_seeds(const struct sweep_report *report, const struct document *document)
