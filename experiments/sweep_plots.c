@@ -319,7 +319,7 @@ static bool draw_cost(const struct sweep_report *report, bool *found, struct err
         bool any = false;
         for (int trial = 0; trial < report->sweep->trial_count; trial++) {
             const json_t *gain = gain_of(report, trial, recommender);
-            if (gain == NULL)
+            if (gain == NULL || isnan(sweep_report_seconds(report, trial, recommender)))
                 continue;
             if (!any)
                 fprintf(plot.stream, "%s\"%s\"\n", series++ > 0 ? "\n\n" : "", recommender);
@@ -328,14 +328,13 @@ static bool draw_cost(const struct sweep_report *report, bool *found, struct err
                     100 * json_number_at(gain, "relative_gain"), trial + 1);
         }
     }
-    fprintf(
-        plot.stream,
-        "END\nset xlabel 'seconds of the language model and of one fit'\nset ylabel 'gain in %s, per cent'\n"
-        "set offsets graph 0.05, graph 0.08, graph 0.05, graph 0.05\n"
-        "set arrow from graph 0, first 0 to graph 1, first 0 nohead lc rgb '#444444'\n"
-        "plot for [i=0:%d] $cost index i using 1:2 with points pt 7 ps 0.7 title columnheader(1), "
-        "for [i=0:%d] $cost index i using 1:2:3 with labels offset 1,0.3 font ',12' notitle\n",
-        report->metric, series - 1, series - 1);
+    fprintf(plot.stream,
+            "END\nset xlabel 'seconds that augmentation took'\nset ylabel 'gain in %s, per cent'\n"
+            "set offsets graph 0.05, graph 0.08, graph 0.05, graph 0.05\n"
+            "set arrow from graph 0, first 0 to graph 1, first 0 nohead lc rgb '#444444'\n"
+            "plot for [i=0:%d] $cost index i using 1:2 with points pt 7 ps 0.7 title columnheader(1), "
+            "for [i=0:%d] $cost index i using 1:2:3 with labels offset 1,0.3 font ',12' notitle\n",
+            report->metric, series - 1, series - 1);
     if (series > 0)
         return plot_end(&plot, found, error);
     plot_discard(&plot);

@@ -43,8 +43,8 @@ void sweep_report_verdict(const struct sweep_report *report, const struct docume
 bool sweep_plots_draw(const struct sweep_report *report, bool *plotted, struct error *error);
 /* sweep_tables.c: tables/ *.csv, the trials' own tables joined. */
 bool sweep_tables_write(const struct sweep_report *report, struct error *error);
-/* sweep_cost.c: what the gain of each trial cost, as a table; seconds of the language model and of one fit of the augmented
- * arm, in one trial. */
+/* sweep_cost.c: what the gain of each trial cost, as a table; the seconds of a trial's augmentation (efficiency.h), NaN where
+ * they are not known. */
 void sweep_report_cost(const struct sweep_report *report, const struct document *document);
 double sweep_report_seconds(const struct sweep_report *report, int trial, const char *recommender);
 
