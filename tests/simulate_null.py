@@ -4,7 +4,7 @@ Three recommenders are fitted on artificial data with 800 seeds, and with 200 mo
 rows. A study takes six groups of five seeds and holds five of them against the sixth with `idrec compare`: arms that are the
 same but for their seeds, or, planted, two of them with fewer rows. Printed: how many studies see a difference that is not
 there, with and without the correction and by each test alone, and how many that were planted are found. A folder that is there
-is gone on with. Not part of ctest: it takes about a quarter of an hour of one core.
+is gone on with. Not part of ctest: it takes some minutes.
 """
 
 import itertools
