@@ -1,6 +1,7 @@
 #include "experiments/run.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,10 +156,11 @@ char *run_path(const struct run *run, const char *format, ...)
 
 /* ---- stages ------------------------------------------------------------------------------------------- */
 
-/* From here on the peaks of the resident memory and of the device's are counted anew. */
+/* From here on the peaks of the resident memory and of the device's are counted anew, without what earlier stages freed. */
 static void reset_peak_memory(struct backend *backend)
 {
     backend->memory.peak = backend->memory.bytes;
+    malloc_trim(0);
     const int descriptor = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (descriptor < 0)
         return;
