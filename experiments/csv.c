@@ -25,13 +25,44 @@ void csv_write_number(FILE *stream, const json_t *value)
         fprintf(stream, "%.17g", json_number_value(value));
 }
 
-static bool is_interval(const json_t *value)
+static void set_column(json_t *flat, const char *key, const char *part, json_t *value)
 {
-    return json_array_size(value) == 2 && json_is_number(json_array_get(value, 0)) &&
-           json_is_number(json_array_get(value, 1));
+    char *name = path_format("%s.%s", key, part);
+    json_object_set(flat, name, value);
+    free(name);
 }
 
-/* The record without depth: {"KEY": value, "KEY.MEMBER": value, "KEY.low": ..., "KEY.high": ...}. */
+/* By its name, for it may be null. */
+static bool is_interval(const char *key)
+{
+    static const char ending[] = "ci95";
+    const size_t length = strlen(key), ending_length = sizeof ending - 1;
+    return length >= ending_length && strcmp(key + length - ending_length, ending) == 0;
+}
+
+static void add_interval(json_t *flat, const char *key, const json_t *interval)
+{
+    static const char *const ends[] = {"low", "high"};
+    for (size_t i = 0; i < 2; i++) {
+        json_t *end = json_array_get(interval, i);
+        set_column(flat, key, ends[i], end ? end : json_null());
+    }
+}
+
+static void add_numbers(json_t *flat, const char *key, const json_t *numbers)
+{
+    size_t index;
+    json_t *number;
+    json_array_foreach(numbers, index, number)
+    {
+        char place[24];
+        snprintf(place, sizeof place, "%zu", index + 1);
+        if (json_is_number(number))
+            set_column(flat, key, place, number);
+    }
+}
+
+/* The record without depth: {"KEY": value, "KEY.MEMBER": value, "KEY.low": ..., "KEY.high": ..., "KEY.1": ...}. */
 static void flatten(json_t *flat, const char *prefix, const json_t *record)
 {
     const char *key;
@@ -39,17 +70,14 @@ static void flatten(json_t *flat, const char *prefix, const json_t *record)
     json_object_foreach((json_t *)record, key, value)
     {
         char *name = path_format("%s%s", prefix, key), *deeper = path_format("%s.", name);
-        if (json_is_object(value)) {
+        if (json_is_object(value))
             flatten(flat, deeper, value);
-        } else if (is_interval(value)) {
-            char *low = path_format("%s.low", name), *high = path_format("%s.high", name);
-            json_object_set(flat, low, json_array_get(value, 0));
-            json_object_set(flat, high, json_array_get(value, 1));
-            free(low);
-            free(high);
-        } else if (!json_is_array(value)) {
+        else if (is_interval(key))
+            add_interval(flat, name, value);
+        else if (json_is_array(value))
+            add_numbers(flat, name, value);
+        else
             json_object_set(flat, name, value);
-        }
         free(deeper);
         free(name);
     }

@@ -15,7 +15,8 @@ void csv_write_text(FILE *stream, const char *text);
 void csv_write_number(FILE *stream, const json_t *value);
 
 /* Writes an array of objects to `path`, a line each. A column is a key of any of them; a member of an object within is
- * "KEY.MEMBER", an interval [low, high] has two columns, "KEY.low" and "KEY.high", other arrays are left out. */
+ * "KEY.MEMBER". An interval, which is a key that ends in "ci95", has two columns, "KEY.low" and "KEY.high"; another array of
+ * numbers one for each, "KEY.1", "KEY.2", ...; of other arrays nothing is written. */
 bool csv_write_records(const char *path, const json_t *records, struct error *error);
 
 #endif

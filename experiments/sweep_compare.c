@@ -154,34 +154,42 @@ static bool is_same_throughout(const struct arms_of_trials *pair)
                   (size_t)size * sizeof(double)) == 0;
 }
 
-/* What else differs between the two, so that the figures don't mean the same. */
-static void add_rules(json_t *record, const struct arms_of_trials *pair)
+static const char *other_rules(const struct study *a, const struct study *b)
 {
-    const struct study *a = &pair->side->study, *b = &pair->reference->study;
-    const char *rule = a->test_selected != b->test_selected ? "one of both chose its epochs on test"
-                       : a->mask_augmented != b->mask_augmented
-                           ? "one of both hides synthetic rows from the rankings"
-                           : NULL;
+    if (a->test_selected != b->test_selected)
+        return "one of both chose its epochs on test";
+    if (a->mask_augmented != b->mask_augmented)
+        return "one of both hides synthetic rows from the rankings";
+    if (!same_rows(&a->train, &b->train))
+        return "the trials learn from other train interactions";
+    return NULL;
+}
+
+/* What else differs between the two, so that the figures don't mean the same. */
+static bool add_rules(json_t *record, const struct arms_of_trials *pair, struct error *error)
+{
+    const char *rule = other_rules(&pair->side->study, &pair->reference->study);
     if (rule == NULL)
-        return;
+        return true;
     const char *note = json_text_at(record, "note");
-    char *both = path_format("%s%s%s", note, *note ? "; " : "", rule);
-    json_object_set_new(record, "note", json_string(both));
-    free(both);
+    json_t *both = json_sprintf("%s%s%s", note, *note ? "; " : "", rule);
+    return json_object_set_new(record, "note", both) == 0 || error_memory(error, "a note", 0, NULL);
 }
 
 static bool compare_serie(json_t *comparisons, const struct arms_of_trials *pair, struct serie serie,
                           int64_t place, bool same, struct error *error)
 {
     const struct study *study = &pair->side->study;
-    const struct contestant *contestant = &study->contestants[pair->contestants[0]];
+    const struct contestant *contestant = &study->contestants[pair->contestants[0]],
+                            *other = &pair->reference->study.contestants[pair->contestants[1]];
     const char *arm = arm_name(pair->arms[0] ? ARM_AUGMENTED : ARM_ORIGINAL);
     const struct compared compared = {.values = pair->gathered[0],
                                       .against = pair->gathered[1],
                                       .seeds = study->seeds,
                                       .users = study->test_count,
                                       .copied = same,
-                                      .deterministic = contestant_is_deterministic(contestant)};
+                                      .deterministic = contestant_is_deterministic(contestant) &&
+                                                       contestant_is_deterministic(other)};
     char metric[METRIC_NAME_SIZE];
     metric_label(metric, serie.metric, study->cuts[serie.cut]);
     json_t *record = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "trial", pair->side->name, "against_trial",
@@ -198,8 +206,7 @@ static bool compare_serie(json_t *comparisons, const struct arms_of_trials *pair
         return false;
     if (same)
         json_object_set_new(record, "note", json_string("every user has the same values in both trials"));
-    add_rules(record, pair);
-    return true;
+    return add_rules(record, pair, error);
 }
 
 static bool compare_pair(json_t *comparisons, struct arms_of_trials *pair, struct error *error)

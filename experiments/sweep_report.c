@@ -255,6 +255,7 @@ static void write_all_gains(const struct sweep_report *report, const struct docu
             "interval; hollow: nothing was adopted, or no interval is known.");
         write_gains(report, document, recommender);
         write_originals(report, document, recommender);
+        sweep_report_notes(report, document, recommender);
         for (int key = 0; key < report->sweep->key_count; key++) {
             char kind[32];
             snprintf(kind, sizeof kind, "setting-%d", key + 1);
@@ -388,6 +389,17 @@ static void write_subject(const struct sweep_report *report, const struct docume
     document_table(document, &table);
 }
 
+static int count_test_selected(const struct sweep *sweep)
+{
+    static const char key[] = "evaluate.protocol";
+    int count = 0;
+    for (int i = 0; i < sweep->trial_count; i++) {
+        const char *set = sweep_setting(&sweep->trials[i], key);
+        count += strcmp(set ? set : config_string(sweep->config, "%s", key), "clean") != 0;
+    }
+    return count;
+}
+
 static void write_introduction(const struct sweep_report *report, const struct document *document)
 {
     document_paragraph(document,
@@ -395,10 +407,13 @@ static void write_introduction(const struct sweep_report *report, const struct d
                        "trials/NAME/report.html; figures are on test, "
                        "means over all users with test items and over the seeds.",
                        report->sweep->trial_count);
-    if (strcmp(config_string(report->sweep->config, "evaluate.protocol"), "clean") != 0)
+    const int test_selected = count_test_selected(report->sweep);
+    if (test_selected > 0)
         document_paragraph(
-            document, "Protocol test_selected: the best epoch was chosen on TEST. These figures are too high "
-                      "and only comparable with tables made the same way.");
+            document,
+            "Protocol test_selected, in %d of %d trials: the best epoch was chosen on TEST. Their figures "
+            "are too high and only comparable with tables made the same way.",
+            test_selected, report->sweep->trial_count);
 }
 
 static void write_reading_help(const struct document *document)

@@ -39,6 +39,9 @@ const char *sweep_report_state(const struct sweep_report *report, int trial);
 
 /* sweep_verdict.c: what the comparisons say, in words. */
 void sweep_report_verdict(const struct sweep_report *report, const struct document *document);
+/* sweep_notes.c: what has to be known of a recommender's comparisons, each note once with the trials that it is about. */
+void sweep_report_notes(const struct sweep_report *report, const struct document *document,
+                        const char *recommender);
 /* sweep_plots.c: draws plots/ *.svg; *plotted: false where there is no gnuplot, which is no error. */
 bool sweep_plots_draw(const struct sweep_report *report, bool *plotted, struct error *error);
 /* sweep_tables.c: tables/ *.csv, the trials' own tables joined. */

@@ -29,6 +29,8 @@ experiment:
   - {name: wide-100, "recommenders[0].width": 12}
   - {name: four-rows, augment.per_user: [4]}
   - {name: bare, experiment.arms: [original]}
+  - {name: chosen, augment.select: validation}
+  - {name: on-test, evaluate.protocol: test_selected}
   - {name: five-seeds, experiment.seeds: 2}
   - {name: late-seeds, seed: 7}
   - {name: other-test, data.split.test: other/test.tsv}
@@ -42,7 +44,8 @@ REASONS = {("bare", "bpr_mf"): "no augmented arm", ("bare", "item_knn"): "no aug
            ("one-recommender", "item_knn"): "no such recommender"}
 # A trial that has the original arm of the reference is not held against it, unless it has no other.
 PAIRED = {("untuned", "augmented"), ("four-rows", "augmented"), ("wide-100", "augmented"), ("wide-100", "original"),
-          ("one-recommender", "augmented"), ("bare", "original")}
+          ("one-recommender", "augmented"), ("bare", "original"), ("chosen", "augmented"), ("on-test", "augmented"),
+          ("on-test", "original")}
 FAMILY = {"p_holm", "family", "detectable_difference", "detectable_relative_gain"}
 
 
@@ -93,7 +96,7 @@ def test_own(study, results):
         rest = [[{key: value for key, value in one.items() if key not in FAMILY} for one in each] for each in (own, taken)]
         check(rest[0] == rest[1], f"{trial['trial']}: its own comparisons")
         count += len(taken)
-    check(count == 8 * 2 * 4 * 2 - 8, f"{count} comparisons within trials")
+    check(count == 10 * 2 * 4 * 2 - 8, f"{count} comparisons within trials")
 
 
 def test_reasons(results):
@@ -120,8 +123,10 @@ def check_records(path, records):
         for key, value in record.items():
             if isinstance(value, dict):
                 fields = {f"{key}.{name}": inner for name, inner in value.items()}
+            elif key.endswith("ci95"):
+                fields = dict(zip((f"{key}.low", f"{key}.high"), value or (None, None)))
             elif isinstance(value, list):
-                fields = dict(zip((f"{key}.low", f"{key}.high"), value)) if len(value) == 2 else {}
+                fields = {f"{key}.{place}": inner for place, inner in enumerate(value, 1)}
             else:
                 fields = {key: value}
             for name, inner in fields.items():
@@ -136,6 +141,10 @@ def test_csv(study, results):
            for trial in results["trials"] if trial["state"] == "done"}
     for name in ("runs", "cost"):
         check_records(tables / f"{name}.csv", [{"trial": trial} | record for trial in own for record in own[trial][name]])
+    candidates = [{"recommender": one["recommender"], "chosen": candidate["choice"] == one["chosen"]} | candidate
+                  for one in own["chosen"]["selection"] for candidate in one["candidates"]]
+    check(all(len(candidate["scores"]) == 2 for candidate in candidates) and candidates, f"candidates: {candidates}")
+    check_records(study / "trials" / "chosen" / "tables" / "selection.csv", candidates)
     check_records(study / "trials" / "full" / "tables" / "runs.csv", own["full"]["runs"])
     check_records(study / "trials" / "full" / "tables" / "comparisons.csv", own["full"]["comparisons"])
     with (tables / "trials.csv").open(newline="") as stream:
@@ -242,6 +251,9 @@ def test_report(study, results):
                 ("four-rows", "bpr_mf", "original", "recall@10"))
     row = next(line for line in text.splitlines() if line.startswith("| four-rows |"))
     check(f"{100 * gain['relative_gain']:+.2f} %" in row, f"the gain of a trial: {row}")
+    check("Protocol test_selected, in 1 of 12 trials" in text, "that a trial chose its epochs on test is not told")
+    notes = text.split("\n## Gains\n")[1].split("\n### item_knn\n")[0]
+    check(re.search(r"one of both chose its epochs on test:\W* on-test against full \(original\), on-test against full \(augmented\)\n", notes), f"a note is not told: {notes}")
     if shutil.which("gnuplot"):
         for name in ("gains-bpr_mf", "groups-bpr_mf", "gini-bpr_mf", "arp-item_knn", "cost"):
             check((study / "plots" / f"{name}.svg").exists() and (study / "plots" / f"{name}.gnuplot").exists(), f"no {name}")
@@ -264,7 +276,7 @@ def main():
         truth = make_data(folder, random.Random(5))
         (folder / "study.yaml").write_text(STUDY)
         result = idrec(folder, "run", "study.yaml", "output=one")
-        check(result.returncode == 1 and "1 of 10 trials failed" in result.stderr, f"the study: {result.stderr[-800:]}")
+        check(result.returncode == 1 and "1 of 12 trials failed" in result.stderr, f"the study: {result.stderr[-800:]}")
         check("four-rows" in result.stdout, "the table of gains is printed")
         study = folder / "one"
         results = json.loads((study / "results.json").read_text())
