@@ -428,7 +428,9 @@ static void write_reading_help(const struct document *document)
         "in the whole study. The effect size is Cohen's d of the users' paired differences. Detectable is "
         "the smallest gain that so many seeds and users would have shown: a smaller one can be there and "
         "not be seen. A difference is called clear only where there are at least five seeds, the whole "
-        "interval lies on one side of zero, and the corrected p is below 0.05.");
+        "interval lies on one side of zero, and the corrected p is below 0.05. Seeds are those of the "
+        "recommenders: the synthetic rows of a trial are those of one language model, and another training "
+        "of it would have given others.");
 }
 
 static void write_trials(const struct sweep_report *report, const struct document *document)

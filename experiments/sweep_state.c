@@ -47,10 +47,22 @@ static void add_settings(XXH3_state_t *state, const char *text)
     }
 }
 
+static void add_files(XXH3_state_t *state, const struct config *config)
+{
+    static const char *const keys[] = {
+        "data.path",       "data.split.train",          "data.split.validation",
+        "data.split.test", "language_model.checkpoint", "language_model.tokenizer"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        add_file(state, config, keys[i]);
+    for (int i = 0; i < (int)config_length(config, "evaluate.attributes"); i++) {
+        char key[64];
+        snprintf(key, sizeof key, "evaluate.attributes[%d].path", i);
+        add_file(state, config, key);
+    }
+}
+
 bool trial_signature(char digits[33], const struct config *config, struct error *error)
 {
-    static const char *const files[] = {"data.path", "data.split.train", "data.split.validation",
-                                        "data.split.test", "language_model.checkpoint"};
     char *text = NULL;
     size_t length = 0;
     FILE *stream = open_memstream(&text, &length);
@@ -63,8 +75,7 @@ bool trial_signature(char digits[33], const struct config *config, struct error 
         XXH3_128bits_reset(state);
         XXH3_128bits_update(state, artefact_version, strlen(artefact_version));
         add_settings(state, text);
-        for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-            add_file(state, config, files[i]);
+        add_files(state, config);
         const XXH128_hash_t hash = XXH3_128bits_digest(state);
         snprintf(digits, 33, "%016llx%016llx", (unsigned long long)hash.high64,
                  (unsigned long long)hash.low64);

@@ -137,6 +137,21 @@ def test_failure(folder):
     check(result.returncode == 0 and result.stderr.count("begins") == 1, f"the second attempt: {result.stderr}")
 
 
+def test_edited_attributes(folder):
+    """Trials that group users by a file are done again when it was edited."""
+    (folder / "edited.yaml").write_text(
+        "extends: base.yaml\nexperiment: {arms: [original], sweep: {seed: [1, 2]}}\n"
+        "evaluate: {k: [10], attributes: [{of: user, path: teams.csv}]}\n")
+    (folder / "teams.csv").write_text("u1,red\nu2,blue\n")
+    result = idrec(folder, "run", "edited.yaml", "output=edited")
+    check(result.returncode == 0, f"a study with attributes: {result.stderr[-500:]}")
+    for text, done in (("u1,red\nu2,blue\n", 2), ("u1,red\nu2,green\n", 0)):
+        if not done:
+            (folder / "teams.csv").write_text(text)
+        counts = json.loads(idrec(folder, "status", "edited.yaml", "output=edited", "--json").stdout)["counts"]
+        check(counts["done"] == done, f"attributes {text!r}: {counts}")
+
+
 def test_refusals(folder):
     for sweep, reason in (("{finetune.rank: 3}", "a list of its values is expected"),
                           ("{finetune.rnk: [1]}", "is not a known key"),
@@ -284,6 +299,7 @@ def main():
         test_single_run(folder)
         test_status(folder)
         test_failure(folder)
+        test_edited_attributes(folder)
         test_refusals(folder)
         test_memory(folder)
         test_killed_workers(folder, random.Random(1))
