@@ -21,6 +21,11 @@ void interrupt_install(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+void interrupt_request(void)
+{
+    requested = 1;
+}
+
 bool interrupt_requested(void)
 {
     return requested != 0;

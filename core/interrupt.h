@@ -7,6 +7,9 @@
 /* Installs the handlers. A second signal ends the process at once: what was saved last is kept. */
 void interrupt_install(void);
 
+/* As if a signal had arrived here: it has arrived at another rank. */
+void interrupt_request(void);
+
 /* True once a signal has arrived. Long loops ask at each safe point (a batch, an epoch). */
 bool interrupt_requested(void);
 

@@ -198,7 +198,7 @@ static const struct tensor *adapter_input(struct backend *backend, const struct 
 {
     if (lora->dropout <= 0.0f)
         return x;
-    op_dropout(backend, lora->dropped, x, lora->dropout, lora->seed, lora->step, lora->site);
+    op_dropout(backend, lora->dropped, x, lora->dropout, lora->seed, lora->step, lora->site, lora->first_row);
     return lora->dropped;
 }
 
@@ -231,7 +231,8 @@ static void adapter_backward(struct backend *backend, struct tensor *d_x, const 
         return;
     }
     op_gemm(backend, lora->dropped, lora->d_hidden, PLAIN, lora->a, PLAIN, 1.0f, 0.0f);
-    op_dropout(backend, lora->dropped, lora->dropped, lora->dropout, lora->seed, lora->step, lora->site);
+    op_dropout(backend, lora->dropped, lora->dropped, lora->dropout, lora->seed, lora->step, lora->site,
+               lora->first_row);
     op_add(backend, d_x, d_x, lora->dropped);
 }
 
@@ -529,16 +530,17 @@ void op_swiglu_backward(struct backend *backend, struct tensor *d_gate, struct t
 }
 
 void op_dropout(struct backend *backend, struct tensor *out, const struct tensor *x, float probability,
-                uint64_t seed, uint64_t step, uint64_t site)
+                uint64_t seed, uint64_t step, uint64_t site, int64_t first_row)
 {
     const char *where = "op_dropout";
     const enum dtype storage = storage_of(backend, x);
     if (!STORED_ALIKE(x, x) || !STORED_ALIKE(out, x) ||
         !CONDITION(x->rank >= 1, "x must have rows or columns") ||
-        !CONDITION(probability >= 0.0f && probability < 1.0f, "the probability must be in [0, 1)"))
+        !CONDITION(probability >= 0.0f && probability < 1.0f, "the probability must be in [0, 1)") ||
+        !CONDITION(first_row >= 0, "the number of the first row must not be negative"))
         return;
     count_work(backend, elements(x), 2.0 * elements(x));
-    backend->operators->dropout(backend, out, x, probability, seed, step, site);
+    backend->operators->dropout(backend, out, x, probability, seed, step, site, first_row);
 }
 
 static bool check_classes(struct backend *backend, const char *where, const struct tensor *logits,

@@ -72,6 +72,7 @@ struct lora {
     float scale;               /* alpha / rank */
     float dropout;             /* probability, 0 at inference */
     uint64_t seed, step, site; /* the dropout's random key: site numbers the layer and linear */
+    int64_t first_row;         /* the number of x's first row, for the dropout */
 };
 void op_linear_forward(struct backend *backend, struct tensor *y, const struct tensor *x,
                        const struct tensor *weight, const struct tensor *bias, const struct lora *lora);
@@ -176,9 +177,10 @@ void op_swiglu_backward(struct backend *backend, struct tensor *d_gate, struct t
                         const struct tensor *d_out, const struct tensor *gate, const struct tensor *up);
 
 /* Inverted dropout: out = x * keep / (1 - probability), keep drawn from (seed, RANDOM_DROPOUT, step, site and
- * the row and column of the element). The same call on d_out is the backward. out may be x. */
+ * the row and column of the element), where the first row counts as number first_row: rows that ranks have divided are dropped
+ * as they would be together. The same call on d_out is the backward. out may be x. */
 void op_dropout(struct backend *backend, struct tensor *out, const struct tensor *x, float probability,
-                uint64_t seed, uint64_t step, uint64_t site);
+                uint64_t seed, uint64_t step, uint64_t site, int64_t first_row);
 
 /* Softmax cross-entropy, in place: logits [rows, classes] becomes d_logits = weights[row] * (softmax -
  * target), losses[row] = unweighted loss. Column c takes part only if c < classes_used. Two targets: one

@@ -13,7 +13,7 @@
 #include "core/file.h"
 
 struct log {
-    char *folder;
+    char *folder;          /* NULL: silent */
     FILE *lines, *metrics; /* NULL until something is written */
 };
 
@@ -37,6 +37,16 @@ struct log *log_open(const char *folder)
         return NULL;
     log->folder = path_format("%s", folder);
     return log;
+}
+
+struct log *log_open_silent(void)
+{
+    return calloc(1, sizeof(struct log));
+}
+
+static bool is_silent(const struct log *log)
+{
+    return log && !log->folder;
 }
 
 void log_close(struct log *log)
@@ -71,6 +81,8 @@ void log_line(struct log *log, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    if (is_silent(log))
+        return;
     fprintf(stderr, "%s\n", text);
     log_text(log, text);
 }
@@ -82,6 +94,8 @@ void log_piece(struct log *log, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    if (is_silent(log))
+        return;
     if (isatty(STDERR_FILENO) != 1)
         fprintf(stderr, "%s\n", text);
     log_text(log, text);
@@ -90,7 +104,7 @@ void log_piece(struct log *log, const char *format, ...)
 void log_metric(struct log *log, const char *stage, int64_t step, int count, const char *const *names,
                 const double *values)
 {
-    if (!log || !open_for_appending(&log->metrics, log, "metrics.jsonl"))
+    if (!log || is_silent(log) || !open_for_appending(&log->metrics, log, "metrics.jsonl"))
         return;
     json_t *record = json_pack("{s:s, s:I}", "stage", stage, "step", (json_int_t)step);
     for (int i = 0; record && i < count; i++)
@@ -113,7 +127,7 @@ struct progress {
 
 struct progress *progress_start(struct log *log, const char *stage, const char *unit, int64_t total)
 {
-    struct progress *progress = calloc(1, sizeof *progress);
+    struct progress *progress = is_silent(log) ? NULL : calloc(1, sizeof *progress);
     if (!progress)
         return NULL;
     progress->log = log;

@@ -12,6 +12,8 @@
  * none. Lines go to stderr too. */
 struct log;
 struct log *log_open(const char *folder);
+/* Writes nothing, to stderr neither: of a rank that works with others of which one tells. */
+struct log *log_open_silent(void);
 void log_close(struct log *log);
 /* A line for people. `log` may be NULL: only stderr. */
 void log_line(struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));

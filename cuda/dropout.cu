@@ -9,7 +9,7 @@
 enum { THREADS = 256, DECISIONS = 8, GROUP_LANES = 16, GROUP_COLUMNS = DECISIONS * GROUP_LANES };
 
 struct dropout_key {
-    uint32_t seed[2], step, site, threshold;
+    uint32_t seed[2], step, site, first_row, threshold;
     float scale;
 };
 
@@ -38,7 +38,7 @@ __global__ void dropout_kernel(T *out, const T *x, struct dropout_key key, uint3
 {
     const uint32_t number = (blockIdx.x * blockDim.x + threadIdx.x) / GROUP_LANES;
     const uint32_t row = number / groups, group = number % groups;
-    const unsigned kept = kept_columns(key, group, row);
+    const unsigned kept = kept_columns(key, group, key.first_row + row);
     const int64_t column = (int64_t)group * GROUP_COLUMNS + threadIdx.x % GROUP_LANES * DECISIONS;
     const int64_t available = row < rows ? columns - column : 0;
     float values[DECISIONS];
@@ -50,7 +50,7 @@ __global__ void dropout_kernel(T *out, const T *x, struct dropout_key key, uint3
 }
 
 void cuda_dropout(struct backend *backend, struct tensor *out, const struct tensor *x, float probability,
-                  uint64_t seed, uint64_t step, uint64_t site)
+                  uint64_t seed, uint64_t step, uint64_t site, int64_t first_row)
 {
     const int64_t columns = x->shape[x->rank - 1], rows = columns > 0 ? tensor_count(x) / columns : 0;
     if (rows == 0)
@@ -59,6 +59,7 @@ void cuda_dropout(struct backend *backend, struct tensor *out, const struct tens
     const struct dropout_key key = {{(uint32_t)seed, (uint32_t)(seed >> 32)},
                                     (uint32_t)step,
                                     (uint32_t)site,
+                                    (uint32_t)first_row,
                                     threshold,
                                     (float)(65536.0 / (65536.0 - (double)threshold))};
     const int64_t groups = blocks_for(columns, GROUP_COLUMNS);

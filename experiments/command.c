@@ -54,7 +54,14 @@ static void print_help(const struct command *command, const struct argp *argp)
     free(name);
 }
 
-bool command_run(const struct command *command, int argc, char **argv, struct error *error)
+/* All ranks run stages together; anything else is rank 0's. */
+static bool is_by_ranks(const struct command *command)
+{
+    return command->work == command_stage || command->work == command_run_config;
+}
+
+bool command_run(const struct command *command, struct communicator *communicator, int argc, char **argv,
+                 struct error *error)
 {
     struct argp_option options[OPTIONS_MAXIMUM + 2] = {{"help", KEY_HELP, NULL, 0, "Print this help", -1}};
     for (int i = 0; command->options && command->options[i].name; i++)
@@ -62,17 +69,18 @@ bool command_run(const struct command *command, int argc, char **argv, struct er
     char *text = path_format("%s\v%s", command->summary, command->help);
     const struct argp argp = {
         .options = options, .parser = parse_word, .args_doc = command->arguments, .doc = text};
-    struct parsing parsing = {.invocation = {.command = command}, .error = error};
+    struct parsing parsing = {.invocation = {.command = command, .communicator = communicator},
+                              .error = error};
     const error_t status =
         argp_parse(&argp, argc, argv, ARGP_NO_EXIT | ARGP_NO_ERRS | ARGP_NO_HELP, NULL, &parsing);
     bool done =
         status == 0 || error_set(error, ERROR_USAGE, "bad arguments; see `idrec %s --help`", command->name);
-    if (done && parsing.help)
+    if (done && parsing.help && communicator->rank == 0)
         print_help(command, &argp);
-    else if (done && parsing.invocation.word_count < command->fewest_words)
+    else if (done && !parsing.help && parsing.invocation.word_count < command->fewest_words)
         done = error_set(error, ERROR_USAGE, "usage: idrec %s %s; see `idrec %s --help`", command->name,
                          command->arguments, command->name);
-    else if (done)
+    else if (done && !parsing.help && (is_by_ranks(command) || communicator->rank == 0))
         done = command->work(&parsing.invocation, error);
     free(text);
     return done;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/comm.h"
 #include "core/error.h"
 
 /* Options have long names only; `key` of an argp_option is OPTION_FIRST + its place in option[]. */
@@ -15,6 +16,7 @@ enum { OPTION_FIRST = 256, OPTIONS_MAXIMUM = 16, WORDS_MAXIMUM = 256 };
 
 struct invocation {
     const struct command *command;
+    struct communicator *communicator; /* the ranks that were started with this process */
     int word_count;
     char *words[WORDS_MAXIMUM];          /* what is not an option */
     const char *option[OPTIONS_MAXIMUM]; /* NULL: not given; "" for options without a value */
@@ -31,7 +33,8 @@ struct command {
 };
 
 /* Parses the words behind the command's name (argv[0] is the name) and does the work, or prints the help. */
-bool command_run(const struct command *command, int argc, char **argv, struct error *error);
+bool command_run(const struct command *command, struct communicator *communicator, int argc, char **argv,
+                 struct error *error);
 
 /* A number of an option; without the option *value stays as it is. */
 bool option_integer(const struct invocation *invocation, int option, int64_t least, int64_t *value,

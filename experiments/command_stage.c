@@ -13,13 +13,14 @@ bool command_stage(const struct invocation *invocation, struct error *error)
     const char *name = invocation->command->name;
     const bool tune = strcmp(name, "tune") == 0;
     struct run run;
-    if (!run_open(&run, invocation->words[0], invocation->word_count - 1, invocation->words + 1, error))
+    if (!run_open(&run, invocation->communicator, invocation->words[0], invocation->word_count - 1,
+                  invocation->words + 1, error))
         return false;
     run_count_start(&run);
     bool done = run_stage(&run, name, tune, error);
-    if (done && strcmp(name, "report") == 0)
+    if (done && run_leads(&run) && strcmp(name, "report") == 0)
         done = report_print_table(&run, stdout, error);
-    if (done && tune)
+    if (done && run_leads(&run) && tune)
         done = tuning_print(&run, stdout, error);
     run_close(&run);
     return done;
@@ -32,11 +33,12 @@ enum { OPTION_TRIAL, OPTION_THROUGH, OPTION_THREADS };
 static bool run_experiment(const struct invocation *invocation, struct error *error)
 {
     struct run run;
-    if (!run_open(&run, invocation->words[0], invocation->word_count - 1,
+    if (!run_open(&run, invocation->communicator, invocation->words[0], invocation->word_count - 1,
                   (char *const *)invocation->words + 1, error))
         return false;
     run_count_start(&run);
-    const bool done = run_stage(&run, "report", true, error) && report_print_table(&run, stdout, error);
+    const bool done = run_stage(&run, "report", true, error) &&
+                      (!run_leads(&run) || report_print_table(&run, stdout, error));
     run_close(&run);
     return done;
 }
@@ -65,6 +67,12 @@ bool command_run_config(const struct invocation *invocation, struct error *error
     bool done = true;
     if (!trial && (invocation->option[OPTION_THROUGH] || invocation->option[OPTION_THREADS]))
         done = error_set(error, ERROR_USAGE, "--through and --threads belong to --trial");
+    else if ((trial || sweep.trial_count > 0) && invocation->communicator->size > 1)
+        done = error_set(
+            error, ERROR_USAGE,
+            "%s: ranks do not divide a study; start `idrec run` several times without a launcher, and "
+            "the processes share the trials",
+            invocation->words[0]);
     else if (trial)
         done = run_trial(&sweep, invocation, error);
     else

@@ -27,6 +27,8 @@ static bool train_and_save(const struct language_training *training, struct run 
 {
     if (!language_training_run(training, run, model, cost, error))
         return false;
+    if (!run_leads(run))
+        return true;
     char *folder = run_path(run, "language_model/%s", adapter ? "adapter" : "finetuned");
     const bool saved =
         adapter ? checkpoint_save_adapter(model, folder, error) : checkpoint_save_base(model, folder, error);

@@ -128,13 +128,28 @@ struct packing_settings language_packing_settings(const struct run *run, const c
     return packing;
 }
 
+/* Rank 0 first: it may write the items' codes, which the others then read. */
+static bool open_prompts(struct language_training *training, const struct run *run, struct error *error)
+{
+    struct communicator *communicator = training->communicator;
+    if (!communicator)
+        return language_prompts_open(&training->prompts, run, &training->dataset, true, error);
+    if (communicator->rank == 0)
+        return language_prompts_open(&training->prompts, run, &training->dataset, true, error) &&
+               comm_barrier(communicator, error);
+    communicator->patient = true;
+    const bool written = comm_barrier(communicator, error);
+    communicator->patient = false;
+    return written && language_prompts_open(&training->prompts, run, &training->dataset, false, error);
+}
+
 bool language_training_open(struct language_training *training, const struct run *run, const char *stage,
                             struct error *error)
 {
     char *path = run_path(run, "dataset.h5");
     bool fine;
 
-    *training = (struct language_training){.stage = stage};
+    *training = (struct language_training){.stage = stage, .communicator = run->communicator};
     if (!language_precision(&training->precision, run, error))
         return false;
     training->frozen = language_frozen_storage(run);
@@ -142,7 +157,7 @@ bool language_training_open(struct language_training *training, const struct run
            csr_sorted(&training->train_sorted, &training->dataset.train, error) &&
            csr_sorted(&training->validation_sorted, &training->dataset.validation, error) &&
            csr_sorted(&training->test_sorted, &training->dataset.test, error) &&
-           language_prompts_open(&training->prompts, run, &training->dataset, true, error) &&
+           open_prompts(training, run, error) &&
            language_length_check(run->config, &training->prompts.settings, error);
     free(path);
     if (!fine) {
@@ -238,6 +253,7 @@ struct trainer_settings language_trainer_settings(const struct run *run, const c
         .select_last = strcmp(config_string(config, "%s.select", stage), "last") == 0,
         .patience = config_integer(config, "%s.patience", stage),
         .checkpoint_seconds = 60,
+        .communicator = run->communicator,
         .seed = training_seed(run, stage),
     };
 }
@@ -254,6 +270,7 @@ static struct validator make_validator(const struct language_training *training)
         .users_maximum = 10000,
         .k = 20,
         .seed = training->packing.seed,
+        .communicator = training->communicator,
     };
 }
 
@@ -276,6 +293,18 @@ static void report(const struct language_training *training, struct run *run,
         log_line(run->log, "%s: %lld epoch%s, loss %.4f; no validation data, the last weights are kept",
                  training->stage, (long long)result->epochs, result->epochs == 1 ? "" : "s",
                  result->train_loss);
+}
+
+/* What rank 0 has sent since the start. */
+static void tell_volume(const struct language_training *training, const struct run *run,
+                        const struct trainer_result *result)
+{
+    if (!training->communicator || training->communicator->size == 1)
+        return;
+    char *volume = comm_describe_volume(training->communicator);
+    log_line(run->log, "%s: %d ranks, %lld steps; rank 0 has sent %s", training->stage,
+             training->communicator->size, (long long)result->steps, volume);
+    free(volume);
 }
 
 /* Of the users who have any. */
@@ -307,7 +336,8 @@ static bool train_packed(const struct language_training *training, struct run *r
         log_line(run->log,
                  "%s: more than half of all items do not fit into their prompts; raise prompts.length",
                  training->stage);
-    transformer_print_memory(model, stderr);
+    if (run_leads(run))
+        transformer_print_memory(model, stderr);
     if (!language_prompts_tell(&training->prompts, run, &training->dataset, error) ||
         !training_fingerprint(&settings.fingerprint, training, run, error))
         return false;
@@ -319,8 +349,14 @@ static bool train_packed(const struct language_training *training, struct run *r
     cost->floating_point_operations += run->backend->counters.floating_point_operations - operations;
     if (!trained)
         return false;
+    const double own = run->backend->counters.floating_point_operations - operations;
+    double done = own;
+    if (training->communicator && !comm_sum_numbers(training->communicator, &done, 1, error))
+        return false;
     cost->tokens += result.tokens;
+    cost->floating_point_operations += done - own; /* of the other ranks */
     report(training, run, &result);
+    tell_volume(training, run, &result);
     return true;
 }
 

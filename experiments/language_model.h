@@ -48,6 +48,7 @@ bool language_end_is_trained(const struct config *config);
  * itself: it is not to be copied. */
 struct language_training {
     const char *stage;
+    struct communicator *communicator; /* whose ranks train together; NULL: one process */
     enum precision precision;
     enum frozen_storage frozen;
     struct dataset dataset;
@@ -58,10 +59,10 @@ struct language_training {
 };
 bool language_training_open(struct language_training *training, const struct run *run, const char *stage,
                             struct error *error);
-/* Trains; adds to *cost. The model then holds the weights to keep. */
+/* Trains; adds to *cost. The model of every rank then holds the weights to keep. */
 bool language_training_run(const struct language_training *training, struct run *run,
                            struct transformer *model, struct stage_cost *cost, struct error *error);
-/* Removes the state on disk, once the model is saved. */
+/* Removes the state on disk, once the model is saved; rank 0 alone calls it. */
 bool language_training_discard_state(const struct language_training *training, const struct run *run,
                                      struct error *error);
 void language_training_close(struct language_training *training);

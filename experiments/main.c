@@ -1,7 +1,9 @@
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/backend.h"
+#include "core/comm.h"
 #include "core/interrupt.h"
 #include "experiments/command.h"
 
@@ -21,26 +23,44 @@ static void print_help(void)
            "the same command goes on).\n");
 }
 
-static bool dispatch(int argc, char **argv, struct error *error)
+static bool dispatch(struct communicator *communicator, int argc, char **argv, struct error *error)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
     if (!name)
         return error_set(error, ERROR_USAGE, "a command is missing; see `idrec --help`");
-    if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
-        print_help();
-        return true;
-    }
-    if (strcmp(name, "--version") == 0) {
-        printf("idrec %s (%s)\n", IDREC_VERSION, IDREC_COMMIT);
+    const bool help = strcmp(name, "--help") == 0 || strcmp(name, "help") == 0;
+    if (help || strcmp(name, "--version") == 0) {
+        if (help && communicator->rank == 0)
+            print_help();
+        else if (communicator->rank == 0)
+            printf("idrec %s (%s)\n", IDREC_VERSION, IDREC_COMMIT);
         return true;
     }
     const struct command *command = command_find(name);
     if (command)
-        return command_run(command, argc - 1, argv + 1, error);
+        return command_run(command, communicator, argc - 1, argv + 1, error);
     const char *nearest = command_nearest(name);
     if (nearest)
         return error_set(error, ERROR_USAGE, "%.100s: is not a command; did you mean %s?", name, nearest);
     return error_set(error, ERROR_USAGE, "%.100s: is not a command; see `idrec --help`", name);
+}
+
+/* What fails at one rank ends all. Most failures are everyone's: rank 0 is given the time to tell it alone. */
+static void end_ranks(struct communicator *communicator, struct error *error)
+{
+    const bool alone = !communicator || communicator->size == 1;
+    const int status = error->kind == ERROR_DIVERGED ? (int)ERROR_RUN : (int)error->kind;
+    if (alone || error->kind == ERROR_NONE || communicator->ending) {
+        if (alone || communicator->rank == 0)
+            error_print(error, stderr);
+        comm_close(communicator);
+        return;
+    }
+    if (communicator->rank > 0)
+        sleep(1);
+    comm_name_rank(communicator, error);
+    error_print(error, stderr);
+    comm_abort(communicator, status);
 }
 
 int main(int argc, char **argv)
@@ -48,11 +68,12 @@ int main(int argc, char **argv)
     backend_prepare_process(argv);
     interrupt_install();
     struct error error = ERROR_INITIALIZER;
-    const bool done = dispatch(argc, argv, &error);
+    struct communicator *communicator;
+    const bool done = comm_open(&communicator, &error) && dispatch(communicator, argc, argv, &error);
     if (done && (fflush(stdout) != 0 || ferror(stdout)))
         error_system(&error, "standard output", "cannot write", NULL);
     else if (!done)
         error_set(&error, ERROR_RUN, "failed without a reason; this is a defect");
-    error_print(&error, stderr);
+    end_ranks(communicator, &error);
     return error.kind == ERROR_DIVERGED ? (int)ERROR_RUN : (int)error.kind;
 }

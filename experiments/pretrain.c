@@ -93,6 +93,8 @@ static bool train_and_save(const struct language_training *training, struct run 
     if (config_boolean(run->config, "pretrain.enabled") &&
         !language_training_run(training, run, model, cost, error))
         return false;
+    if (!run_leads(run))
+        return true;
     char *folder = run_path(run, "language_model/base");
     const bool saved = checkpoint_save_base(model, folder, error) && copy_tokenizer(run, folder, error);
     free(folder);
@@ -124,7 +126,7 @@ bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *erro
     struct transformer *model = NULL;
 
     if (language_base_is_given(run->config))
-        return index_once(run, error);
+        return !run_leads(run) || index_once(run, error);
     if (!language_training_open(&training, run, "pretrain", error))
         return false;
     const bool done =

@@ -153,7 +153,7 @@ bool reproduction_run(json_t **record, const char *file, int override_count, cha
     struct run run;
     struct recipe recipe;
     *record = NULL;
-    if (!run_open(&run, file, override_count, overrides, error))
+    if (!run_open(&run, NULL, file, override_count, overrides, error))
         return false;
     bool done = recipe_read(&recipe, run.config, error) && run_stage(&run, "report", true, error);
     if (done) {

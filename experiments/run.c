@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <omp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,16 @@
 #include "experiments/stages.h"
 #include "experiments/sweep.h"
 #include "models/recommenders/settings.h"
+
+static int run_ranks(const struct run *run)
+{
+    return run->communicator ? run->communicator->size : 1;
+}
+
+bool run_leads(const struct run *run)
+{
+    return !run->communicator || run->communicator->rank == 0;
+}
 
 /* ---- opening and closing ------------------------------------------------------------------------------ */
 
@@ -43,8 +54,9 @@ static void describe_device(const struct run *run)
     const struct backend *backend = run->backend;
     struct error reason = ERROR_INITIALIZER;
     const bool fast = config_boolean(run->config, "fast");
-    json_t *device = json_pack("{s:s, s:s, s:i, s:i, s:b}", "name", backend->name, "description",
-                               backend->description, "threads", backend->threads, "ranks", 1, "fast", fast);
+    json_t *device =
+        json_pack("{s:s, s:s, s:i, s:i, s:b}", "name", backend->name, "description", backend->description,
+                  "threads", backend->threads, "ranks", run_ranks(run), "fast", fast);
     const bool known = json_equal(device, manifest_get(run->manifest, "device"));
     manifest_set(run->manifest, "device", device);
     if (known)
@@ -78,28 +90,49 @@ char *run_folder(const struct config *config)
                                             : config_file_path(config, "output");
 }
 
-/* `started`: clock_seconds() when the process turned to the run. */
-static bool open_from(struct run *run, struct config *config, int threads, const char *shared, double started,
-                      struct error *error)
+/* The device of this rank, with `threads` of the host, or as many as the configuration says. */
+static bool open_backend(struct run *run, int threads, struct error *error)
 {
-    *run = (struct run){.config = config};
-    run->backend = backend_open(config_string(config, "device"),
-                                threads > 0 ? threads : (int)config_integer(config, "threads"), error);
+    struct error ignored = ERROR_INITIALIZER;
+    struct communicator *communicator = run->communicator;
+    const char *device = config_string(run->config, "device");
+    char name[16];
+    if (threads == 0)
+        threads = (int)config_integer(run->config, "threads");
+    if (run_ranks(run) > 1) {
+        const int gpus = strcmp(device, "cpu") == 0 ? 0 : cuda_device_count(&ignored);
+        if (!comm_device(communicator, device, gpus, name, error))
+            return false;
+        device = name;
+        if (threads == 0)
+            threads = comm_threads(communicator, omp_get_max_threads());
+    }
+    run->backend = backend_open(device, threads, error);
     if (run->backend)
-        run->backend->fast = run->backend->device == DEVICE_CUDA && config_boolean(config, "fast");
+        run->backend->fast = run->backend->device == DEVICE_CUDA && config_boolean(run->config, "fast");
+    return run->backend;
+}
+
+/* `started`: clock_seconds() when the process turned to the run. */
+static bool open_from(struct run *run, struct communicator *communicator, struct config *config, int threads,
+                      const char *shared, double started, struct error *error)
+{
+    *run = (struct run){.config = config, .communicator = communicator};
     run->folder = run_folder(config);
     run->shared = shared ? path_format("%s", shared) : NULL;
-    const bool done = run->backend && folder_create(run->folder, error) &&
-                      manifest_open(&run->manifest, run->folder, error) && cost_open(run, started, error);
+    bool done = open_backend(run, threads, error);
+    if (done && run_leads(run))
+        done = folder_create(run->folder, error) && manifest_open(&run->manifest, run->folder, error) &&
+               cost_open(run, started, error);
     if (done)
-        run->log = log_open(run->folder);
+        run->log = run_leads(run) ? log_open(run->folder) : log_open_silent();
     else
         run_close(run);
     return done;
 }
 
-bool run_open(struct run *run, const char *config_path, int override_count, char *const *overrides,
-              struct error *error)
+bool run_open(struct run *run, struct communicator *communicator, const char *config_path, int override_count,
+              char *const *overrides, struct error *error)
 {
     struct config *config = NULL;
     const double started = clock_seconds();
@@ -111,15 +144,15 @@ bool run_open(struct run *run, const char *config_path, int override_count, char
              config, "experiment", error,
              "declares the trials of a study; `idrec run` takes it, and with --trial=NAME --through=STAGE it "
              "does single stages of one of them")))
-        return open_from(run, config, 0, NULL, started, error);
+        return open_from(run, communicator, config, 0, NULL, started, error);
     config_free(config);
     return false;
 }
 
-bool run_open_config(struct run *run, struct config *config, int threads, const char *shared,
-                     struct error *error)
+bool run_open_config(struct run *run, struct communicator *communicator, struct config *config, int threads,
+                     const char *shared, struct error *error)
 {
-    return open_from(run, config, threads, shared, clock_seconds(), error);
+    return open_from(run, communicator, config, threads, shared, clock_seconds(), error);
 }
 
 void run_close(struct run *run)
@@ -138,7 +171,8 @@ void run_close(struct run *run)
 
 void run_count_start(struct run *run)
 {
-    meter_count_start(run->meter);
+    if (run->meter)
+        meter_count_start(run->meter);
 }
 
 char *run_path(const struct run *run, const char *format, ...)
@@ -205,10 +239,35 @@ static bool is_shared(const struct run *run, const struct stage *stage)
     return run->shared && stage->shared;
 }
 
+/* What rank 0 tells the others of a stage. */
+enum { STAGE_IS_DONE, STAGE_BEGINS };
+
+static bool tell_ranks(const struct run *run, int64_t what, struct error *error)
+{
+    return run_ranks(run) == 1 || comm_broadcast_integer(run->communicator, &what, 0, error);
+}
+
+/* A rank other than 0 takes part in a stage when it is called, and waits until rank 0 says that the stage is done: rank 0
+ * may have much to do alone. */
+static bool follow(struct run *run, int number, struct error *error)
+{
+    const struct stage *stage = &stages[number];
+    int64_t what = STAGE_BEGINS;
+    while (what != STAGE_IS_DONE) {
+        run->communicator->patient = true;
+        const bool told = comm_broadcast_integer(run->communicator, &what, 0, error);
+        run->communicator->patient = false;
+        struct stage_cost cost = {0};
+        if (!told || (what == STAGE_BEGINS && !stage->work(run, &cost, error)))
+            return false;
+    }
+    return true;
+}
+
 static bool compute(struct run *run, const struct stage *stage, const char *inputs, struct error *error)
 {
     json_t *record = open_record(run, stage, inputs, error);
-    if (!record)
+    if (!record || (stage->by_ranks && !tell_ranks(run, STAGE_BEGINS, error)))
         return false;
     reset_peak_memory(run->backend);
     backend_reset_counters(run->backend);
@@ -283,6 +342,12 @@ static bool check_data(const struct run *run, struct error *error)
     return done && check_cuts(run->config, items, error);
 }
 
+static bool lead(struct run *run, int number, bool may_run, const char *wanted, struct error *error)
+{
+    return run_one(run, number, may_run, wanted, error) && (number > 0 || check_data(run, error)) &&
+           tell_ranks(run, STAGE_IS_DONE, error);
+}
+
 bool run_stage(struct run *run, const char *stage, bool through, struct error *error)
 {
     const int last = stage_number(stage);
@@ -294,7 +359,7 @@ bool run_stage(struct run *run, const char *stage, bool through, struct error *e
             needed |= stage_reads(run->config, i);
     for (int i = 0; i <= last; i++)
         if ((needed & (1U << i)) &&
-            (!run_one(run, i, through || i == last, stage, error) || (i == 0 && !check_data(run, error))))
+            !(run_leads(run) ? lead(run, i, through || i == last, stage, error) : follow(run, i, error)))
             return false;
     return true;
 }

@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "core/backend.h"
+#include "core/comm.h"
 #include "core/config.h"
 #include "core/error.h"
 #include "core/progress.h"
@@ -24,15 +25,19 @@ struct run {
     struct log *log;
     struct meter *meter; /* of this process; see cost.h */
     bool worked;         /* on some stage */
+    struct communicator *communicator; /* NULL: one process; borrowed */
 };
 
-/* A configuration that declares a sweep is none of one experiment, and refused. */
-bool run_open(struct run *run, const char *config_path, int override_count, char *const *overrides,
-              struct error *error);
+/* A configuration that declares a sweep is none of one experiment, and refused. All ranks open the run; rank 0 alone locks
+ * the folder, writes and tells, and the others have neither a manifest nor a log that anyone sees. */
+bool run_open(struct run *run, struct communicator *communicator, const char *config_path, int override_count,
+              char *const *overrides, struct error *error);
 /* The same with a configuration that is loaded and checked, which the run owns from here on, even when it fails. threads 0:
  * as many as the configuration says. `shared` is copied and may be NULL. */
-bool run_open_config(struct run *run, struct config *config, int threads, const char *shared,
-                     struct error *error);
+bool run_open_config(struct run *run, struct communicator *communicator, struct config *config, int threads,
+                     const char *shared, struct error *error);
+/* Whether this rank is the one that writes. */
+bool run_leads(const struct run *run);
 void run_close(struct run *run);
 /* The process does nothing but this run: its start counts among the costs. */
 void run_count_start(struct run *run);
@@ -60,7 +65,8 @@ stage_function stage_train;    /* recommenders/ */
 stage_function stage_evaluate; /* results.json */
 stage_function stage_report;   /* report.md, report.html, plots/, tables/, tensorboard/ */
 
-/* Runs `stage` ("prepare" ... "report"), or with through=true every stage that it needs, too. A stage whose
+/* All ranks call it. Stages that they do not divide are rank 0's, and the others wait.
+ * Runs `stage` ("prepare" ... "report"), or with through=true every stage that it needs, too. A stage whose
  * inputs' hash is in the manifest and whose outputs are there is skipped. */
 bool run_stage(struct run *run, const char *stage, bool through, struct error *error);
 

@@ -18,6 +18,7 @@ struct stage {
     const char *outputs[STAGE_PATHS_MAXIMUM + 1];  /* below the run's folder, NULL-ended */
     const char *state[2];                          /* what an interrupted stage leaves to go on from */
     bool by_device; /* it holds figures that a device computes, which `fast` may change */
+    bool by_ranks;  /* ranks do it together; the others are rank 0's */
     bool
         synthetic; /* serves the synthetic rows: left out where nothing but the arm `original` is asked for */
     bool shared;   /* its outputs are never changed in place: trials of a study have them in common */

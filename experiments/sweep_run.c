@@ -65,7 +65,7 @@ bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, in
     if (!sweep_trial_config(&config, sweep, trial, error))
         return false;
     char *shared = sweep_path(sweep, "shared");
-    bool done = run_open_config(&run, config, threads, shared, error);
+    bool done = run_open_config(&run, NULL, config, threads, shared, error);
     if (done) {
         run_count_start(&run);
         done = run_stage(&run, stage, true, error);

@@ -234,14 +234,14 @@ static int dropout_describe(struct operand *o, size_numbers s)
 static void dropout_forward(struct backend *backend, struct tensor *t, size_numbers s)
 {
     (void)s;
-    op_dropout(backend, &t[1], &t[0], 0.3f, 7, 11, 13);
+    op_dropout(backend, &t[1], &t[0], 0.3f, 7, 11, 13, 5);
 }
 
 static void dropout_backward(struct backend *backend, struct tensor *t, struct tensor *d, size_numbers s)
 {
     (void)t;
     (void)s;
-    op_dropout(backend, &d[0], &d[1], 0.3f, 7, 11, 13);
+    op_dropout(backend, &d[0], &d[1], 0.3f, 7, 11, 13, 5);
 }
 
 /* ---- linear with adapter: rows, in, out, rank (0: none), dropout in percent ---- */

@@ -294,7 +294,7 @@ static void tensors_may_be_empty(void **state)
     op_bias_forward(device, &rows, &bias);
     op_bias_backward(device, &bias, &rows);
     op_swiglu_forward(device, &rows, &rows, &rows);
-    op_dropout(device, &rows, &rows, 0.5f, 1, 2, 3);
+    op_dropout(device, &rows, &rows, 0.5f, 1, 2, 3, 0);
     op_gather(device, &rows, &table, &indices);
     op_scatter_add(device, &table, &rows, &indices);
     op_rmsnorm_forward(device, &rows, &list, &rows, &bias, 1e-5f);

@@ -847,7 +847,7 @@ static void dropout_keeps_its_share(void **state)
     const struct tensor input = tensor_2d(x, DTYPE_F32, DEVICE_CPU, ROWS, COLUMNS);
     for (uint64_t site = 0; site < 2; site++) {
         struct tensor output = tensor_2d(y + site * COUNT, DTYPE_F32, DEVICE_CPU, ROWS, COLUMNS);
-        op_dropout(backend, &output, &input, 0.25f, 1, 2, site);
+        op_dropout(backend, &output, &input, 0.25f, 1, 2, site, 0);
     }
     int kept = 0, both = 0;
     for (int i = 0; i < COUNT; i++) {
@@ -859,6 +859,26 @@ static void dropout_keeps_its_share(void **state)
     assert_true(fabs((double)both / COUNT - 0.5625) < 5.0 * sqrt(0.5625 * 0.4375 / COUNT));
     free(x);
     free(y);
+    close_backend(backend);
+}
+
+/* Rows that ranks have divided are dropped as all of them together. */
+static void dropout_of_a_part_is_part_of_the_dropout(void **state)
+{
+    (void)state;
+    enum { ROWS = 9, FIRST = 4, COLUMNS = 257 };
+    struct backend *backend = open_backend(1);
+    float x[ROWS * COLUMNS], all[ROWS * COLUMNS], part[(ROWS - FIRST) * COLUMNS];
+    for (int i = 0; i < ROWS * COLUMNS; i++)
+        x[i] = (float)i + 1.0f;
+    const struct tensor input = tensor_2d(x, DTYPE_F32, DEVICE_CPU, ROWS, COLUMNS);
+    const struct tensor last_rows = tensor_rows(&input, FIRST, ROWS - FIRST);
+    struct tensor output = tensor_2d(all, DTYPE_F32, DEVICE_CPU, ROWS, COLUMNS);
+    struct tensor part_output = tensor_2d(part, DTYPE_F32, DEVICE_CPU, ROWS - FIRST, COLUMNS);
+    op_dropout(backend, &output, &input, 0.5f, 1, 2, 3, 0);
+    op_dropout(backend, &part_output, &last_rows, 0.5f, 1, 2, 3, FIRST);
+    assert_memory_equal(part, all + FIRST * COLUMNS, sizeof part);
+    assert_memory_not_equal(part, all, sizeof part);
     close_backend(backend);
 }
 
@@ -965,6 +985,7 @@ int main(int argument_count, char **arguments)
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(product_rows_do_not_depend_on_the_batch),
         cmocka_unit_test(dropout_keeps_its_share),
+        cmocka_unit_test(dropout_of_a_part_is_part_of_the_dropout),
         cmocka_unit_test(shape_errors_stick),
         cmocka_unit_test(operators_of_recommenders_check_their_operands),
         cmocka_unit_test(unavailable_devices_say_why),

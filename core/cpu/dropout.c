@@ -25,7 +25,7 @@ static void drop_row(real *out, const real *x, int64_t columns, uint32_t row, ui
 /* Column c of a row takes half word c % 128 / 16 of block c / 128 * 16 + c % 16. The probability is rounded
  * to a multiple of 2^-16. */
 void cpu_dropout(struct backend *backend, struct tensor *out, const struct tensor *x, float probability,
-                 uint64_t seed, uint64_t step, uint64_t site)
+                 uint64_t seed, uint64_t step, uint64_t site, int64_t first_row)
 {
     const int64_t columns = x->shape[x->rank - 1], rows = columns > 0 ? tensor_count(x) / columns : 0;
     const uint32_t threshold = (uint32_t)lrintf(probability * 65536.0f);
@@ -34,5 +34,5 @@ void cpu_dropout(struct backend *backend, struct tensor *out, const struct tenso
 #pragma omp parallel for schedule(static) num_threads(backend->threads) if (rows * columns >= 4096)
     for (int64_t row = 0; row < rows; row++)
         drop_row((real *)out->data + row * columns, (const real *)x->data + row * columns, columns,
-                 (uint32_t)row, threshold, scale, &key);
+                 (uint32_t)(first_row + row), threshold, scale, &key);
 }

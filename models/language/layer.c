@@ -151,7 +151,8 @@ static void linear_views(struct linear_views *views, const struct layer_pass *pa
                                 .dropout = pass->lora_dropout,
                                 .seed = pass->seed,
                                 .step = pass->step,
-                                .site = dropout_site(layer, (int)linear)};
+                                .site = dropout_site(layer, (int)linear),
+                                .first_row = pass->first_row};
 }
 
 /* What the product reads in place of a quantised weight. */
@@ -197,7 +198,8 @@ static void add_branch(const struct layer_pass *pass, struct tensor *out, const 
                        struct tensor *branch, uint64_t site)
 {
     if (pass->residual_dropout > 0.0f)
-        op_dropout(pass->backend, branch, branch, pass->residual_dropout, pass->seed, pass->step, site);
+        op_dropout(pass->backend, branch, branch, pass->residual_dropout, pass->seed, pass->step, site,
+                   pass->first_row);
     op_add(pass->backend, out, x, branch);
 }
 
@@ -207,7 +209,8 @@ static const struct tensor *branch_gradient(const struct layer_pass *pass, struc
 {
     if (pass->residual_dropout <= 0.0f)
         return d_x;
-    op_dropout(pass->backend, &scratch->branch, d_x, pass->residual_dropout, pass->seed, pass->step, site);
+    op_dropout(pass->backend, &scratch->branch, d_x, pass->residual_dropout, pass->seed, pass->step, site,
+               pass->first_row);
     return &scratch->branch;
 }
 
@@ -217,7 +220,7 @@ void model_embed(const struct layer_pass *pass, struct tensor *x, const struct t
 {
     op_gather(pass->backend, x, &pass->weights->embedding, tokens);
     if (pass->residual_dropout > 0.0f)
-        op_dropout(pass->backend, x, x, pass->residual_dropout, pass->seed, pass->step, 0);
+        op_dropout(pass->backend, x, x, pass->residual_dropout, pass->seed, pass->step, 0, pass->first_row);
 }
 
 /* q or k with a row for each of its heads. */
@@ -427,7 +430,8 @@ void model_embed_backward(const struct layer_pass *pass, struct tensor *d_x, con
 {
     struct tensor d_embedding = pass->gradients->embedding;
     if (pass->residual_dropout > 0.0f)
-        op_dropout(pass->backend, d_x, d_x, pass->residual_dropout, pass->seed, pass->step, 0);
+        op_dropout(pass->backend, d_x, d_x, pass->residual_dropout, pass->seed, pass->step, 0,
+                   pass->first_row);
     op_scatter_add(pass->backend, &d_embedding, d_x, tokens);
 }
 

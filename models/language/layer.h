@@ -33,6 +33,7 @@ struct layer_pass {
     const struct tensor *frequencies;            /* [head_width / 2], of the rotary positions */
     float residual_dropout, lora_dropout;        /* 0 at inference */
     uint64_t seed, step;                         /* key the dropout */
+    int64_t first_row;                           /* the number of the first row, for the dropout */
 };
 
 /* A pass without dropout and gradients. */

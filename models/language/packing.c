@@ -10,12 +10,13 @@ struct packer {
     const struct csr *train;
     const struct csr *withheld[2];
     int64_t prompts_per_user, sequences;
-    int64_t epoch, batches;                      /* epoch: -1 before the first */
-    int64_t epoch_tokens, shortened, left_out;   /* of the epoch */
-    int32_t *order;                              /* [sequences]: numbers user * prompts_per_user + prompt */
-    int32_t *length;                             /* [users * prompts_per_user]: positions of each sequence */
-    int64_t *batch_starts;                       /* [sequences + 1]: into order */
-    int32_t *items;                              /* [longest train row] */
+    int64_t epoch, batches;                    /* epoch: -1 before the first */
+    int64_t epoch_tokens, shortened, left_out; /* of the epoch */
+    int32_t *order;                            /* [sequences]: numbers user * prompts_per_user + prompt */
+    int32_t *length;                           /* [users * prompts_per_user]: positions of each sequence */
+    int32_t *learn_from;   /* [users * prompts_per_user]: the first position that learns */
+    int64_t *batch_starts; /* [sequences + 1]: into order */
+    int32_t *items;        /* [longest train row] */
     int32_t *token, *position, *starts, *target; /* of the batch */
     int64_t *target_starts;
     int32_t *target_items;
@@ -24,6 +25,11 @@ struct packer {
     struct leaked_pair leak;
     bool leaks;
 };
+
+static int64_t clamp(int64_t value, int64_t least, int64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
 
 static int64_t prompts_per_user(const struct packing_settings *settings)
 {
@@ -60,6 +66,7 @@ static bool allocate(struct packer *packer, struct error *error)
             longest = csr_row_length(packer->train, user);
     packer->order = malloc((sequences + 1) * sizeof *packer->order);
     packer->length = malloc((numbers + 1) * sizeof *packer->length);
+    packer->learn_from = malloc((numbers + 1) * sizeof *packer->learn_from);
     packer->batch_starts = malloc((sequences + 1) * sizeof *packer->batch_starts);
     packer->items = malloc((size_t)longest * sizeof *packer->items);
     packer->token = malloc(tokens * sizeof *packer->token);
@@ -68,8 +75,9 @@ static bool allocate(struct packer *packer, struct error *error)
     packer->target = malloc(tokens * sizeof *packer->target);
     packer->target_starts = malloc(tokens * sizeof *packer->target_starts);
     packer->weight = malloc(tokens * sizeof *packer->weight);
-    if (packer->order && packer->length && packer->batch_starts && packer->items && packer->token &&
-        packer->position && packer->starts && packer->target && packer->target_starts && packer->weight)
+    if (packer->order && packer->length && packer->learn_from && packer->batch_starts && packer->items &&
+        packer->token && packer->position && packer->starts && packer->target && packer->target_starts &&
+        packer->weight)
         return true;
     return error_memory(error, "training batches", 36 * tokens + 16 * sequences, "lower tokens_per_batch");
 }
@@ -129,6 +137,7 @@ void packer_free(struct packer *packer)
         return;
     free(packer->order);
     free(packer->length);
+    free(packer->learn_from);
     free(packer->batch_starts);
     free(packer->items);
     free(packer->token);
@@ -178,6 +187,7 @@ static void draw_lengths(struct packer *packer)
             const int64_t number = user * packer->prompts_per_user + prompt;
             const struct prompt_sequence sequence = draw_sequence(packer, number, packer->token);
             packer->length[number] = (int32_t)computed_positions(packer, &sequence, items);
+            packer->learn_from[number] = packer->settings.answer_only ? (int32_t)sequence.answer : 1;
             packer->epoch_tokens += packer->length[number];
             packer->left_out += items - sequence.shown;
         }
@@ -222,6 +232,45 @@ void packer_begin_epoch(struct packer *packer, int64_t epoch)
         sequences++;
     }
     packer->batch_starts[packer->batches] = packer->sequences;
+}
+
+/* Of the sequences at places begin .. end - 1 of the epoch's order. */
+static int64_t count_tokens(const struct packer *packer, int64_t begin, int64_t end)
+{
+    int64_t tokens = 0;
+
+    for (int64_t i = begin; i < end; i++)
+        tokens += packer->length[packer->order[i]];
+    return tokens;
+}
+
+int64_t packer_batch_tokens(const struct packer *packer, int64_t index)
+{
+    return count_tokens(packer, packer->batch_starts[index], packer->batch_starts[index + 1]);
+}
+
+/* The first sequence whose middle lies behind `rank` of `ranks` equal parts of the tokens. */
+static int64_t cut(const struct packer *packer, struct packer_run all, int64_t tokens, int rank, int ranks)
+{
+    int64_t before = 0, place = all.begin;
+
+    for (; place < all.end; place++) {
+        const int64_t length = packer->length[packer->order[place]];
+        if ((2 * before + length) * ranks > 2 * tokens * rank)
+            break;
+        before += length;
+    }
+    return place;
+}
+
+struct packer_run packer_divide(const struct packer *packer, int64_t first, int64_t count, int rank,
+                                int ranks)
+{
+    const struct packer_run all = {packer->batch_starts[first], packer->batch_starts[first + count]};
+    const int64_t tokens = count_tokens(packer, all.begin, all.end);
+
+    return (struct packer_run){rank == 0 ? all.begin : cut(packer, all, tokens, rank, ranks),
+                               rank + 1 == ranks ? all.end : cut(packer, all, tokens, rank + 1, ranks)};
 }
 
 int64_t packer_batch_count(const struct packer *packer)
@@ -283,11 +332,6 @@ static bool reserve_targets(struct packer *packer, int64_t count, struct error *
     return true;
 }
 
-static int64_t clamp(int64_t value, int64_t least, int64_t most)
-{
-    return value < least ? least : value > most ? most : value;
-}
-
 /* Appends the targets of the positions of a sequence of single tokens, which begins at `first`: what is not shown yet. */
 static bool set_targets(struct packer *packer, const struct prompt_sequence *sequence, int64_t first,
                         int64_t length, int64_t items, struct error *error)
@@ -308,18 +352,20 @@ static bool set_targets(struct packer *packer, const struct prompt_sequence *seq
     return true;
 }
 
-/* Weighs the positions from `learn_from` to `end`, which learn, of a sequence of `length`; returns the
- * sum. */
-static double set_weights(struct packer *packer, int64_t first, int64_t length, int64_t learn_from,
-                          int64_t end)
+/* Weighs the positions of a sequence: those that learn begin at learn_from, and the last learns where it is of a set; returns
+ * the sum. */
+static double weigh(const struct packer *packer, int32_t number, float *weights /* [length], or NULL */)
 {
     const double power = packer->settings.context_weight;
+    const int64_t length = packer->length[number];
+    const int64_t end = packer->settings.objective == OBJECTIVE_SET ? length : length - 1;
     double sum = 0;
 
     for (int64_t i = 0; i < length; i++) {
-        const bool learns = i >= learn_from && i < end;
+        const bool learns = i >= packer->learn_from[number] && i < end;
         const double weight = learns ? pow((double)i / (double)length, power) : 0;
-        packer->weight[first + i] = (float)weight;
+        if (weights)
+            weights[i] = (float)weight;
         sum += weight;
     }
     return sum;
@@ -333,17 +379,14 @@ static bool append_sequence(struct packer *packer, int32_t number, int64_t first
     const int64_t user = number / packer->prompts_per_user, length = packer->length[number];
     const int64_t items = csr_row_length(packer->train, user);
     const struct prompt_sequence sequence = draw_sequence(packer, number, packer->token + first);
-    const int64_t learn_from = settings->answer_only ? sequence.answer : 1;
 
     for (int64_t i = 0; i < length; i++)
         packer->position[first + i] = (int32_t)i;
     if (!check_withheld(packer, user, items, error))
         return false;
-    if (settings->objective == OBJECTIVE_SET) {
-        *weights += set_weights(packer, first, length, learn_from, length);
+    *weights += weigh(packer, number, packer->weight + first);
+    if (settings->objective == OBJECTIVE_SET)
         return set_targets(packer, &sequence, first, length, items, error);
-    }
-    *weights += set_weights(packer, first, length, learn_from, length - 1);
     for (int64_t i = 0; i + 1 < length; i++)
         packer->target[first + i] = packer->weight[first + i] > 0 ? packer->token[first + i + 1] : -1;
     packer->target[first + length - 1] = -1;
@@ -353,12 +396,26 @@ static bool append_sequence(struct packer *packer, int32_t number, int64_t first
 bool packer_batch(struct packer *packer, int64_t index, double share, struct batch *batch,
                   struct error *error)
 {
+    const struct packer_run all = {0, packer->sequences};
+
+    return packer_batch_part(packer, index, all, share, batch, error);
+}
+
+bool packer_batch_part(struct packer *packer, int64_t index, struct packer_run run, double share,
+                       struct batch *batch, struct error *error)
+{
+    const int64_t first = packer->batch_starts[index], last = packer->batch_starts[index + 1];
+    const int64_t begin = clamp(run.begin, first, last), end = clamp(run.end, begin, last);
     int64_t tokens = 0, sequences = 0;
     double weights = 0;
 
     assert(index >= 0 && index < packer->batches);
     packer->target_starts[0] = 0;
-    for (int64_t i = packer->batch_starts[index]; i < packer->batch_starts[index + 1]; i++) {
+    for (int64_t i = first; i < last; i++) {
+        if (i < begin || i >= end) {
+            weights += weigh(packer, packer->order[i], NULL);
+            continue;
+        }
         packer->starts[sequences++] = (int32_t)tokens;
         if (!append_sequence(packer, packer->order[i], tokens, &weights, error))
             return false;
@@ -371,6 +428,7 @@ bool packer_batch(struct packer *packer, int64_t index, double share, struct bat
     *batch = (struct batch){
         .tokens = tokens,
         .sequences = sequences,
+        .first_token = count_tokens(packer, first, begin),
         .token = packer->token,
         .position = packer->position,
         .starts = packer->starts,

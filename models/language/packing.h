@@ -66,6 +66,20 @@ struct leaked_pair {
  * withheld pair is an error that names user and item by index; packer_leak() then gives the pair. */
 bool packer_batch(struct packer *packer, int64_t index, double share, struct batch *batch,
                   struct error *error);
+int64_t packer_batch_tokens(const struct packer *packer, int64_t index);
+
+/* A run of the epoch's sequences, by their place in its order. */
+struct packer_run {
+    int64_t begin, end;
+};
+/* What rank `rank` of `ranks` has to do of batches first .. first + count - 1: the runs of all ranks cover them without a
+ * gap, and differ in tokens by less than two sequences. */
+struct packer_run packer_divide(const struct packer *packer, int64_t first, int64_t count, int rank,
+                                int ranks);
+/* The part of a batch that lies in a run: it may hold no sequence. Its weights are those that its positions have in the
+ * whole batch. */
+bool packer_batch_part(struct packer *packer, int64_t index, struct packer_run run, double share,
+                       struct batch *batch, struct error *error);
 /* The pair that ended packer_batch(); NULL: none did. */
 const struct leaked_pair *packer_leak(const struct packer *packer);
 

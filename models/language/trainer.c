@@ -55,8 +55,72 @@ struct trainer {
     double saved_at;                  /* clock_seconds() */
     double rate_since;                /* clock_seconds() from which on the rate of the next record counts */
     int64_t rate_tokens;              /* tokens at that time */
+    double own_loss;                  /* of this rank, not yet in the sums of `at` */
     struct awaited_loss awaited[BATCHES_UNDER_WAY]; /* oldest first, as many as batches are under way */
 };
+
+/* ---- ranks -------------------------------------------------------------------------------------------- */
+
+static int rank_of(const struct trainer *trainer)
+{
+    return trainer->settings->communicator ? trainer->settings->communicator->rank : 0;
+}
+
+static int rank_count(const struct trainer *trainer)
+{
+    return trainer->settings->communicator ? trainer->settings->communicator->size : 1;
+}
+
+/* From the same values, whatever each rank's processor has made of the seed. */
+static bool share_values(struct trainer *trainer, struct error *error)
+{
+    struct tensor values = transformer_trained_values(trainer->model);
+
+    if (rank_count(trainer) == 1)
+        return true;
+    if (!comm_broadcast(trainer->settings->communicator, &values, 0, error))
+        return false;
+    transformer_values_changed(trainer->model);
+    return true;
+}
+
+static bool sum_gradients(struct trainer *trainer, struct error *error)
+{
+    struct tensor gradients = transformer_trained_gradients(trainer->model);
+
+    return rank_count(trainer) == 1 ||
+           (backend_synchronize(trainer->backend, error) &&
+            comm_all_reduce(trainer->settings->communicator, &gradients, COMM_SUM, error));
+}
+
+/* Brings the losses of all ranks together, and sums `count` more numbers. */
+static bool share_losses(struct trainer *trainer, double *numbers /* [1 + count], the first is set here */,
+                         int64_t count, struct error *error)
+{
+    numbers[0] = trainer->own_loss;
+    if (rank_count(trainer) > 1 &&
+        !comm_sum_numbers(trainer->settings->communicator, numbers, 1 + count, error))
+        return false;
+    trainer->at.loss_sum += numbers[0];
+    trainer->at.recent_loss_sum += numbers[0];
+    trainer->own_loss = 0;
+    return true;
+}
+
+/* What all ranks do after a step: a signal that one has got ends all, and rank 0 knows the time to save. */
+static bool agree(struct trainer *trainer, bool *stop, bool *save, struct error *error)
+{
+    const bool due = clock_seconds() - trainer->saved_at >= trainer->settings->checkpoint_seconds;
+    double numbers[] = {0, interrupt_requested(), due && rank_of(trainer) == 0};
+
+    if (!share_losses(trainer, numbers, 2, error))
+        return false;
+    *stop = numbers[1] > 0;
+    *save = numbers[2] > 0;
+    if (*stop)
+        interrupt_request();
+    return true;
+}
 
 /* ---- copies of the weights ---------------------------------------------------------------------------- */
 
@@ -144,6 +208,17 @@ static void exchange_average(struct trainer *trainer, bool back)
 
 /* ---- losses ------------------------------------------------------------------------------------------- */
 
+/* What other ranks have of the same batches is brought together later. */
+static void add_loss(struct trainer *trainer, double loss)
+{
+    if (rank_count(trainer) > 1) {
+        trainer->own_loss += loss;
+        return;
+    }
+    trainer->at.loss_sum += loss;
+    trainer->at.recent_loss_sum += loss;
+}
+
 /* Adds the losses of all batches but the `ahead` newest. */
 static bool take_losses(struct trainer *trainer, int64_t ahead, struct error *error)
 {
@@ -158,9 +233,7 @@ static bool take_losses(struct trainer *trainer, int64_t ahead, struct error *er
             return error_set(error, ERROR_RUN,
                              "%s: the loss is not finite at step %lld; lower %s.learning_rate", stage,
                              (long long)awaited.step, stage);
-        trainer->at.loss_sum += loss * awaited.scale;
-        trainer->at.recent_loss_sum += loss * awaited.scale;
-        trainer->at.recent_batches++;
+        add_loss(trainer, loss * awaited.scale);
         memmove(trainer->awaited, trainer->awaited + 1, sizeof trainer->awaited - sizeof awaited);
     }
     return true;
@@ -189,10 +262,21 @@ static json_t *position_to_json(const struct position *at, uint64_t fingerprint)
                      (json_int_t)at->recent_batches);
 }
 
+/* The losses of all batches so far, of all ranks. */
+static bool settle_losses(struct trainer *trainer, struct error *error)
+{
+    double own;
+
+    return take_losses(trainer, 0, error) && share_losses(trainer, &own, 0, error);
+}
+
+/* All ranks call it, and rank 0 writes. */
 static bool save_state(struct trainer *trainer, struct error *error)
 {
-    if (!take_losses(trainer, 0, error))
+    if (!settle_losses(trainer, error))
         return false;
+    if (rank_of(trainer) > 0)
+        return true;
     json_t *counters = position_to_json(&trainer->at, trainer->settings->fingerprint);
     char *text = json_dumps(counters, JSON_REAL_PRECISION(17));
     const bool saved = text ? checkpoint_save_state(trainer->model, trainer->kept, trainer->kept_count, text,
@@ -308,7 +392,7 @@ static bool log_steps(struct trainer *trainer, double learning_rate, struct erro
 
     if (at->step % STEPS_PER_RECORD != 0)
         return true;
-    if (!take_losses(trainer, 0, error))
+    if (!settle_losses(trainer, error))
         return false;
     const double seconds = clock_seconds() - trainer->rate_since;
     const double values[] = {
@@ -322,6 +406,25 @@ static bool log_steps(struct trainer *trainer, double learning_rate, struct erro
     return true;
 }
 
+/* Adds the gradients of what this rank has of the next batch, one of `batches` of the step. */
+static bool add_batch(struct trainer *trainer, struct packer_run run, int64_t batches, struct error *error)
+{
+    const struct trainer_settings *settings = trainer->settings;
+    const struct position *at = &trainer->at;
+    struct batch batch;
+
+    if (!packer_batch_part(trainer->packer, at->batch, run, 1.0 / (double)batches, &batch, error))
+        return false;
+    if (batch.sequences == 0)
+        return true;
+    if (!transformer_accumulate(trainer->model, &batch, settings->dropout, settings->seed,
+                                (uint64_t)at->draws, NULL, error))
+        return false;
+    trainer->awaited[transformer_batches_under_way(trainer->model) - 1] =
+        (struct awaited_loss){(double)batches, at->step + 1};
+    return true;
+}
+
 /* Adds the gradients of up to `accumulation` batches, each with an equal part, and makes one step. */
 static bool train_step(struct trainer *trainer, struct error *error)
 {
@@ -332,22 +435,21 @@ static bool train_step(struct trainer *trainer, struct error *error)
     const double rate = schedule_rate(&settings->schedule, share_done(trainer));
     const int64_t end = at->batch + batches;
     const int64_t ahead = trainer->backend->device == DEVICE_CPU ? 0 : BATCHES_AHEAD;
+    const struct packer_run run =
+        packer_divide(trainer->packer, at->batch, batches, rank_of(trainer), rank_count(trainer));
 
     while (at->batch < end) {
-        struct batch batch;
-        if (!packer_batch(trainer->packer, at->batch, 1.0 / (double)batches, &batch, error))
+        if (!add_batch(trainer, run, batches, error))
             return false;
-        if (!transformer_accumulate(trainer->model, &batch, settings->dropout, settings->seed,
-                                    (uint64_t)at->draws, NULL, error))
-            return false;
-        trainer->awaited[transformer_batches_under_way(trainer->model) - 1] =
-            (struct awaited_loss){(double)batches, at->step + 1};
+        at->tokens += packer_batch_tokens(trainer->packer, at->batch);
         at->batch++;
-        at->tokens += batch.tokens;
         at->draws++;
+        at->recent_batches++;
         if (!take_losses(trainer, ahead, error))
             return false;
     }
+    if (!sum_gradients(trainer, error))
+        return false;
     const struct adamw adamw = {.learning_rate = (float)rate,
                                 .beta1 = (float)settings->beta1,
                                 .beta2 = (float)settings->beta2,
@@ -362,13 +464,26 @@ static bool train_step(struct trainer *trainer, struct error *error)
     return log_steps(trainer, rate, error);
 }
 
+/* No rank ends before the state is written. */
+static bool end_together(struct trainer *trainer, struct error *error)
+{
+    struct communicator *communicator = trainer->settings->communicator;
+
+    if (rank_count(trainer) == 1)
+        return true;
+    communicator->ending = true;
+    return comm_barrier(communicator, error);
+}
+
 static bool save_when_due(struct trainer *trainer, struct error *error)
 {
-    if (interrupt_requested())
-        return save_state(trainer, error) && interrupt_check(error);
-    if (clock_seconds() - trainer->saved_at < trainer->settings->checkpoint_seconds)
-        return true;
-    return save_state(trainer, error);
+    bool stop, save;
+
+    if (!agree(trainer, &stop, &save, error))
+        return false;
+    if (stop)
+        return save_state(trainer, error) && end_together(trainer, error) && interrupt_check(error);
+    return !save || save_state(trainer, error);
 }
 
 /* ---- epochs ------------------------------------------------------------------------------------------- */
@@ -454,7 +569,7 @@ static bool end_epoch(struct trainer *trainer, struct error *error)
 {
     struct position *at = &trainer->at;
 
-    if (!take_losses(trainer, 0, error))
+    if (!settle_losses(trainer, error))
         return false;
     at->train_loss = known_loss(trainer);
     at->loss_sum = 0;
@@ -557,7 +672,7 @@ bool trainer_run(struct trainer_result *result, struct transformer *model, struc
     const bool fine = check_sequences(packer, settings->stage, error) &&
                       check_selection(validator, settings, error) && list_trained(&trainer, error) &&
                       make_copies(&trainer, error) && load_state(&trainer, error) &&
-                      train_epochs(&trainer, error);
+                      share_values(&trainer, error) && train_epochs(&trainer, error);
 
     if (fine && trainer.at.best_epoch >= 0)
         copy_weights(&trainer, trainer.best, true);

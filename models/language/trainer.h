@@ -2,10 +2,15 @@
  * trainer.h: the loop that pretraining and fine-tuning share: epochs of packed batches, gradient
  * accumulation, clipping, a schedule of the learning rate, an exponential average of the weights, validation
  * with early stopping, and a state on disk from which a killed run goes on bit for bit.
+ *
+ * Ranks divide the sequences of every step, and sum gradients and losses, so that a training has the same steps with any
+ * number of them, up to the rounding of sums. All hold the whole model and its optimizer; rank 0 writes. A state can be gone
+ * on from with another number of ranks.
  */
 #ifndef IDREC_MODELS_LANGUAGE_TRAINER_H
 #define IDREC_MODELS_LANGUAGE_TRAINER_H
 
+#include "core/comm.h"
 #include "core/progress.h"
 #include "models/language/packing.h"
 #include "models/language/schedule.h"
@@ -30,14 +35,15 @@ struct trainer_settings {
     int64_t patience;       /* validations without a better one until the end; 0: all epochs */
     double checkpoint_seconds;
     const char *state_folder;
+    struct communicator *communicator; /* NULL: one process */
     uint64_t fingerprint; /* of all that the training depends on: a state with another one is not used */
     uint64_t seed;
 };
 
 struct trainer_result {
-    int64_t epochs, steps, tokens;
-    int64_t best_epoch; /* 0: the weights given; -1: no validation */
-    double train_loss;  /* of the last epoch */
+    int64_t epochs, steps, tokens; /* tokens of all ranks */
+    int64_t best_epoch;            /* 0: the weights given; -1: no validation */
+    double train_loss;             /* of the last epoch */
     struct validation best;
 };
 

@@ -155,10 +155,11 @@ const struct arena *transformer_arena(const struct transformer *model, int index
  * or, when target_starts is given, the set target_items[target_starts[t] .. target_starts[t + 1] - 1]. */
 struct batch {
     int64_t tokens, sequences;
-    const int32_t *token;         /* [tokens] */
-    const int32_t *position;      /* [tokens] */
-    const int32_t *starts;        /* [sequences + 1] */
-    const int32_t *target;        /* [tokens], or NULL */
+    int64_t first_token;     /* of a batch that ranks have divided: tokens before these, for the dropout */
+    const int32_t *token;    /* [tokens] */
+    const int32_t *position; /* [tokens] */
+    const int32_t *starts;   /* [sequences + 1] */
+    const int32_t *target;   /* [tokens], or NULL */
     const int64_t *target_starts; /* [tokens + 1], or NULL */
     const int32_t *target_items;
     bool exclude_shown;  /* a position's softmax leaves out the tokens of its sequence up to it */
@@ -185,6 +186,11 @@ bool transformer_loss(struct transformer *model, const struct batch *batch, doub
  * host. */
 bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows,
                         int64_t row_count, float *logits, struct error *error);
+
+/* All trained parameters, one after another with zeros between: their values and their gradients [count], for ranks to
+ * exchange. transformer_values_changed() is to follow a change of the values. */
+struct tensor transformer_trained_values(const struct transformer *model);
+struct tensor transformer_trained_gradients(const struct transformer *model);
 
 /* One optimizer step over the trained parameters, then gradients are zero. Clips by global norm; *norm (may
  * be NULL) is the norm before clipping. A gradient that is not finite is an error: of this call, or, when batches are

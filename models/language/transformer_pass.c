@@ -68,6 +68,7 @@ bool transformer_accumulate(struct transformer *model, const struct batch *batch
     pass.lora_dropout = (float)model->lora.dropout;
     pass.seed = seed;
     pass.step = dropout_step;
+    pass.first_row = batch->first_token;
     struct batch_slot *const slot = transformer_send_batch(model, batch, error);
     if (!slot)
         return false;

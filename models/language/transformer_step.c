@@ -2,6 +2,16 @@
 
 #include "models/language/transformer_state.h"
 
+struct tensor transformer_trained_values(const struct transformer *model)
+{
+    return model->trained.value;
+}
+
+struct tensor transformer_trained_gradients(const struct transformer *model)
+{
+    return model->trained.gradient;
+}
+
 static void update(struct transformer *model, int64_t first, int64_t count, struct adamw settings)
 {
     const struct trained_parameters *const trained = &model->trained;

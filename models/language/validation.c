@@ -261,6 +261,32 @@ static int64_t thin_out(int32_t *users, int64_t count, int64_t maximum)
     return maximum;
 }
 
+/* The mean over the users of all ranks. */
+static bool bring_together(struct validation *result, struct communicator *communicator, struct error *error)
+{
+    const double users = (double)result->users;
+    double sums[] = {result->loss * users, result->ndcg * users, result->recall * users, users};
+
+    if (!comm_sum_numbers(communicator, sums, 4, error))
+        return false;
+    const double all = sums[3] > 0 ? sums[3] : 1;
+    *result = (struct validation){
+        .loss = sums[0] / all, .ndcg = sums[1] / all, .recall = sums[2] / all, .users = (int64_t)sums[3]};
+    return true;
+}
+
+static bool validate_users(struct validation *result, const struct validator *validator,
+                           struct transformer *model, const int32_t *users, int64_t count,
+                           struct error *error)
+{
+    *result = (struct validation){.users = 0};
+    if (count == 0)
+        return true;
+    return prompt_layout_single(validator->prompt.layout)
+               ? validate_ranking(result, validator, model, users, count, error)
+               : validate_answers(result, validator, model, users, count, error);
+}
+
 bool validate(struct validation *result, const struct validator *validator, struct transformer *model,
               struct error *error)
 {
@@ -270,9 +296,12 @@ bool validate(struct validation *result, const struct validator *validator, stru
     if (!users_with_truth(&users, &count, validator->truth, error))
         return false;
     count = thin_out(users, count, validator->users_maximum);
-    const bool done = prompt_layout_single(validator->prompt.layout)
-                          ? validate_ranking(result, validator, model, users, count, error)
-                          : validate_answers(result, validator, model, users, count, error);
+    struct communicator *communicator = validator->communicator;
+    const bool divided = communicator && communicator->size > 1;
+    const int64_t begin = divided ? comm_part(communicator, count, communicator->rank) : 0;
+    const int64_t end = divided ? comm_part(communicator, count, communicator->rank + 1) : count;
+    const bool done = validate_users(result, validator, model, users + begin, end - begin, error) &&
+                      (!divided || bring_together(result, communicator, error));
     free(users);
     return done;
 }

@@ -4,6 +4,7 @@
 #ifndef IDREC_MODELS_LANGUAGE_VALIDATION_H
 #define IDREC_MODELS_LANGUAGE_VALIDATION_H
 
+#include "core/comm.h"
 #include "core/interactions.h"
 #include "models/language/prompt.h"
 #include "models/language/transformer.h"
@@ -18,6 +19,7 @@ struct validator {
     int64_t users_maximum; /* the users tested are at most this many, evenly spaced; 0: all */
     int64_t k;             /* of the ranking */
     uint64_t seed;
+    struct communicator *communicator; /* whose ranks divide the users; NULL: one process */
 };
 
 struct validation {
