@@ -45,7 +45,9 @@ static bool dispatch(struct communicator *communicator, int argc, char **argv, s
     return error_set(error, ERROR_USAGE, "%.100s: is not a command; see `idrec --help`", name);
 }
 
-/* What fails at one rank ends all. Most failures are everyone's: rank 0 is given the time to tell it alone. */
+enum { TELL_SECONDS = 5 };
+
+/* What fails at one rank ends all. Most failures are everyone's: rank 0 is given the time to tell them alone. */
 static void end_ranks(struct communicator *communicator, struct error *error)
 {
     const bool alone = !communicator || communicator->size == 1;
@@ -56,8 +58,8 @@ static void end_ranks(struct communicator *communicator, struct error *error)
         comm_close(communicator);
         return;
     }
-    if (communicator->rank > 0)
-        sleep(1);
+    if (communicator->rank > 0 && sleep(TELL_SECONDS) > 0)
+        _exit(status); /* the launcher ends this rank: rank 0 has told */
     comm_name_rank(communicator, error);
     error_print(error, stderr);
     comm_abort(communicator, status);

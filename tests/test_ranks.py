@@ -1,0 +1,204 @@
+"""Ranks of one job, started by mpirun: a training by 2 and by 4 has the losses of one by one process, the work is divided, a
+rank that is killed or fails ends the job, a signal saves the state, and any number of ranks goes on from it.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from checking import IDREC, check, status
+
+MPIEXEC = os.environ.get("IDREC_MPIEXEC", "")
+TOLERANCE = 1e-5
+CONFIG = """\
+name: ranks
+data: {path: data.inter}
+device: cpu
+threads: 1
+language_model: {layers: 2, width: 32, heads: 2}
+prompts: {random_cuts: 2}
+pretrain: {epochs: 25, tokens_per_batch: 1000, patience: 0}
+finetune: {epochs: 6, tokens_per_batch: 700, accumulate: 3, patience: 0, rank: 4}
+recommenders: [{model: popularity}]
+"""
+# Items of several tokens, and all weights fine-tuned.
+CODES = ["language_model.indexing=collaborative", "finetune.method=full", "pretrain.epochs=4", "finetune.epochs=2"]
+# Fewer sequences in a step than there are ranks.
+FEW = ["pretrain.sequences_per_batch=1", "pretrain.steps=100", "finetune.method=none"]
+
+
+def command(ranks, stage, output, *overrides):
+    start = [] if ranks == 1 else [MPIEXEC, "-n", str(ranks)]
+    return [*start, IDREC, stage, "ranks.yaml", f"output={output}", *overrides]
+
+
+def idrec(folder, ranks, stage, output, *overrides):
+    return subprocess.run(command(ranks, stage, output, *overrides), cwd=folder, capture_output=True, text=True,
+                          timeout=300)
+
+
+def train(folder, ranks, output, *overrides):
+    for stage in ("prepare", "pretrain", "finetune"):
+        result = idrec(folder, ranks, stage, output, *overrides)
+        check(result.returncode == 0, f"{output}: {stage}: {result.stderr[-800:]}")
+    return curve(folder / output)
+
+
+def curve(output):
+    """What metrics.jsonl tells, by stage and step: the last line of each, since a run that goes on repeats one."""
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return {(line["stage"], line["step"]): line for line in lines}
+
+
+def compare(expected, found, what):
+    check(expected.keys() == found.keys(), f"{what}: steps {sorted(found)} instead of {sorted(expected)}")
+    for key in expected.keys() & found.keys():
+        for name in ("train_loss", "validation_loss", "ndcg", "recall"):
+            one, other = expected[key].get(name, 0), found[key].get(name, 0)
+            close = abs(one - other) <= TOLERANCE * max(abs(one), 1e-3) if "loss" in name else abs(one - other) < 5e-3
+            check(close, f"{what}: {name} at {key} is {other!r} instead of {one!r}")
+
+
+def test_losses(folder):
+    expected = train(folder, 1, "one")
+    steps = max(step for stage, step in expected if stage == "pretrain")
+    check(steps >= 100, f"only {steps} steps of pretraining")
+    for ranks in (2, 4):
+        compare(expected, train(folder, ranks, f"by{ranks}"), f"{ranks} ranks")
+        manifest = json.loads((folder / f"by{ranks}" / "manifest.json").read_text())
+        check(manifest["device"]["ranks"] == ranks, f"manifest: {manifest['device']}")
+        log = (folder / f"by{ranks}" / "log.txt").read_text()
+        check(log.count("pretrain: done in") == 1, f"{ranks} ranks: not one rank alone tells")
+    return expected
+
+
+def test_kinds(folder):
+    for name, overrides in (("codes", CODES), ("few", FEW)):
+        expected = train(folder, 1, f"{name}1", *overrides)
+        compare(expected, train(folder, 4, f"{name}4", *overrides), f"{name}, 4 ranks")
+
+
+def test_same_bits(folder):
+    """The same number of ranks gives the same bits."""
+    train(folder, 2, "again", "pretrain.epochs=3", "finetune.epochs=1")
+    train(folder, 2, "once_more", "pretrain.epochs=3", "finetune.epochs=1")
+    for model in ("base/model.safetensors", "adapter/adapter_model.safetensors"):
+        one, other = ((folder / run / "language_model" / model).read_bytes() for run in ("again", "once_more"))
+        check(one == other, f"{model} differs between two runs by 2 ranks")
+
+
+def test_volume(folder):
+    """What a step sends: 2 (ranks - 1) / ranks of the gradient, and three numbers."""
+    log = (folder / "by2" / "log.txt").read_text()
+    line = next(line for line in log.splitlines() if "pretrain: 2 ranks" in line)
+    sent = int(line.split("all-reduce ")[1].split(" bytes")[0])
+    steps = int(line.split("ranks, ")[1].split(" steps")[0])
+    weights = (folder / "by2" / "language_model" / "base" / "model.safetensors").stat().st_size
+    check(abs(sent / (steps * weights) - 1) < 0.05, f"{sent} bytes sent in {steps} steps of {weights} bytes: {line}")
+
+
+def ranks_of(launcher):
+    """The processes below mpirun that are idrec, by rank."""
+    found = {}
+    for process in pathlib.Path("/proc").iterdir():
+        try:
+            environment = (process / "environ").read_bytes().split(b"\0")
+            parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        rank = [entry.split(b"=")[1] for entry in environment if entry.startswith(b"OMPI_COMM_WORLD_RANK=")]
+        if rank and parent == launcher:
+            found[int(rank[0])] = int(process.name)
+    return found
+
+
+def start_long(folder, ranks, output, *overrides):
+    """A pretraining that has begun: its process and those of its ranks."""
+    check(idrec(folder, 1, "prepare", output, *overrides).returncode == 0, f"{output}: prepare")
+    process = subprocess.Popen(command(ranks, "pretrain", output, *overrides), cwd=folder, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (folder / output / "metrics.jsonl").exists():
+        time.sleep(0.02)
+    return process, ranks_of(process.pid)
+
+
+def end_of(process):
+    started = time.monotonic()
+    try:
+        output = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output = process.communicate()
+    return time.monotonic() - started, process.returncode, "".join(output)
+
+
+def test_killed(folder, expected):
+    """SIGKILL of a rank; then another number of ranks goes on, with the same losses."""
+    for victim, ranks, later in ((1, 2, 4), (0, 4, 1)):
+        output = f"killed{victim}"
+        process, processes = start_long(folder, ranks, output, "finetune.method=none")
+        check(len(processes) == ranks, f"{processes} instead of {ranks} ranks")
+        os.kill(processes.get(victim, process.pid), signal.SIGKILL)
+        seconds, code, text = end_of(process)
+        check(seconds < 30 and code != 0, f"{output}: ended after {seconds:.0f} s with status {code}")
+        check(f"rank {victim} " in text, f"{output}: the rank is not named in {text[-600:]}")
+        found = train(folder, later, output, "finetune.method=none")
+        compare({key: line for key, line in expected.items() if key[0] == "pretrain"}, found, output)
+
+
+def test_interrupted(folder, expected):
+    """A signal to one rank saves the state and ends all of them."""
+    process, processes = start_long(folder, 2, "interrupted", "finetune.method=none")
+    os.kill(processes.get(1, process.pid), signal.SIGTERM)
+    seconds, code, text = end_of(process)
+    check(seconds < 30 and code == 130, f"interrupted: after {seconds:.0f} s with status {code}: {text[-600:]}")
+    check(text.count("interrupted; what was finished is kept") == 1, f"interrupted: {text[-600:]}")
+    result = idrec(folder, 4, "pretrain", "interrupted", "finetune.method=none")
+    check("going on after step" in result.stderr, f"interrupted: not gone on with: {result.stderr[-600:]}")
+    compare({key: line for key, line in expected.items() if key[0] == "pretrain"}, curve(folder / "interrupted"),
+            "interrupted")
+
+
+def test_failures(folder):
+    """What fails at all ranks is told once, with the status of one process."""
+    result = idrec(folder, 2, "pretrain", "by2", "pretrain.epoch=3")
+    check(result.returncode == 2, f"bad key: status {result.returncode}")
+    check(result.stderr.count("pretrain.epoch") == 1 and "idrec: rank 0 on " in result.stderr,
+          f"bad key: {result.stderr[-600:]}")
+    whole = subprocess.run([IDREC, "info", "by2"], cwd=folder, capture_output=True, text=True)
+    result = subprocess.run([MPIEXEC, "-n", "2", IDREC, "info", "by2"], cwd=folder, capture_output=True, text=True)
+    check(whole.stdout and result.stdout == whole.stdout, f"info is not rank 0's alone: {result.stdout[-300:]}")
+
+
+def main():
+    if not MPIEXEC:
+        print("there is no mpirun, or the program was built without MPI")
+        return 77
+    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                      OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
+                      OMPI_MCA_btl_vader_single_copy_mechanism="none",
+                      OMP_WAIT_POLICY="passive")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "ranks.yaml").write_text(CONFIG)
+        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=300", "--items=200",
+                               "--interactions=15"], capture_output=True, text=True)
+        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        expected = test_losses(folder)
+        test_kinds(folder)
+        test_same_bits(folder)
+        test_volume(folder)
+        test_killed(folder, expected)
+        test_interrupted(folder, expected)
+        test_failures(folder)
+    return status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
