@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/comm.h"
 #include "cuda/backend.h"
 #include "experiments/command.h"
 
@@ -128,9 +129,17 @@ static void print_cuda(const json_t *cuda)
     json_array_foreach(json_object_get(cuda, "devices"), index, gpu) print_gpu(gpu);
 }
 
+static json_t *describe_ranks(void)
+{
+    char build[128];
+    return json_pack("{s:b, s:s}", "available", comm_is_built_in(), "build",
+                     comm_build_description(build, sizeof build));
+}
+
 bool command_devices(const struct invocation *invocation, struct error *error)
 {
-    json_t *devices = json_pack("{s:o, s:o}", "cpu", describe_cpu(), "cuda", describe_cuda());
+    json_t *devices = json_pack("{s:o, s:o, s:o}", "cpu", describe_cpu(), "cuda", describe_cuda(), "ranks",
+                                describe_ranks());
     if (!devices)
         return error_memory(error, "the list of devices", 0, NULL);
     if (invocation->option[0]) {
@@ -139,6 +148,7 @@ bool command_devices(const struct invocation *invocation, struct error *error)
     } else {
         print_cpu(json_object_get(devices, "cpu"));
         print_cuda(json_object_get(devices, "cuda"));
+        printf("ranks: %s\n", json_string_value(json_object_get(json_object_get(devices, "ranks"), "build")));
     }
     json_decref(devices);
     return true;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "core/comm.h"
 #include "core/file.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
@@ -246,6 +247,7 @@ static _Noreturn void become(char *const *words, int output, pid_t parent)
         _exit(1);
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
+    comm_leave_environment();
     execv("/proc/self/exe", words);
     _exit(127);
 }

@@ -44,7 +44,7 @@ static void open_run(struct fixture *fixture)
 {
     struct error error = ERROR_INITIALIZER;
     char *config = below(fixture, "c.yaml");
-    require(run_open(&fixture->run, config, 0, NULL, &error), &error);
+    require(run_open(&fixture->run, NULL, config, 0, NULL, &error), &error);
     free(config);
 }
 
