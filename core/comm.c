@@ -59,14 +59,22 @@ bool comm_open(struct communicator **communicator, struct error *error)
     return ranks == 1 || (mpi_communicator_open(made, error) && check_ranks(made, ranks, launcher, error));
 }
 
+void comm_leave_device(struct communicator *communicator)
+{
+    if (communicator->device_calls)
+        communicator->device_calls->leave(communicator);
+}
+
 void comm_close(struct communicator *communicator)
 {
+    if (communicator)
+        comm_leave_device(communicator);
     if (communicator && communicator->calls)
         communicator->calls->close(communicator);
     free(communicator);
 }
 
-_Noreturn void comm_abort(struct communicator *communicator, int status)
+void comm_abort(struct communicator *communicator, int status)
 {
     fflush(NULL);
     if (communicator && communicator->calls)
@@ -102,7 +110,7 @@ static bool check(const struct communicator *communicator, const struct tensor *
 {
     const bool sums =
         x->dtype == DTYPE_F32 || x->dtype == DTYPE_F64 || x->dtype == DTYPE_I32 || x->dtype == DTYPE_I64;
-    if (x->device == DEVICE_CPU && sums)
+    if ((x->device == DEVICE_CPU || communicator->device_calls) && sums)
         return true;
     return error_set(error, ERROR_RUN, "rank %d on %s: %s of %s %s is not possible", communicator->rank,
                      communicator->host, what, dtype_name(x->dtype),
@@ -115,13 +123,26 @@ static int64_t *count_call(struct communicator *communicator, enum comm_kind kin
     return &communicator->volume[kind].bytes_sent;
 }
 
+/* Of what a GPU sends: `times` what other ranks have of x, on average. */
+static void count_device(struct communicator *communicator, enum comm_kind kind, const struct tensor *x,
+                         int times)
+{
+    const int64_t size = communicator->size;
+    *count_call(communicator, kind) += times * (int64_t)tensor_bytes(x) * (size - 1) / size;
+}
+
 bool comm_all_reduce(struct communicator *communicator, struct tensor *x, enum comm_reduction reduction,
                      struct error *error)
 {
     if (communicator->size == 1)
         return true;
-    return check(communicator, x, comm_kind_name(COMM_ALL_REDUCE), error) &&
-           exchange_all_reduce(communicator, x, reduction, count_call(communicator, COMM_ALL_REDUCE), error);
+    if (!check(communicator, x, comm_kind_name(COMM_ALL_REDUCE), error))
+        return false;
+    if (x->device == DEVICE_CPU)
+        return exchange_all_reduce(communicator, x, reduction, count_call(communicator, COMM_ALL_REDUCE),
+                                   error);
+    count_device(communicator, COMM_ALL_REDUCE, x, 2);
+    return communicator->device_calls->all_reduce(communicator, x, reduction, error);
 }
 
 int64_t comm_part(const struct communicator *communicator, int64_t length, int rank)
@@ -134,25 +155,37 @@ bool comm_reduce_scatter(struct communicator *communicator, struct tensor *x, st
 {
     if (communicator->size == 1)
         return true;
-    return check(communicator, x, comm_kind_name(COMM_REDUCE_SCATTER), error) &&
-           exchange_reduce_scatter(communicator, x, COMM_SUM, count_call(communicator, COMM_REDUCE_SCATTER),
-                                   error);
+    if (!check(communicator, x, comm_kind_name(COMM_REDUCE_SCATTER), error))
+        return false;
+    if (x->device == DEVICE_CPU)
+        return exchange_reduce_scatter(communicator, x, COMM_SUM,
+                                       count_call(communicator, COMM_REDUCE_SCATTER), error);
+    count_device(communicator, COMM_REDUCE_SCATTER, x, 1);
+    return communicator->device_calls->reduce_scatter(communicator, x, error);
 }
 
 bool comm_all_gather(struct communicator *communicator, struct tensor *x, struct error *error)
 {
     if (communicator->size == 1)
         return true;
-    return check(communicator, x, comm_kind_name(COMM_ALL_GATHER), error) &&
-           exchange_all_gather(communicator, x, count_call(communicator, COMM_ALL_GATHER), error);
+    if (!check(communicator, x, comm_kind_name(COMM_ALL_GATHER), error))
+        return false;
+    if (x->device == DEVICE_CPU)
+        return exchange_all_gather(communicator, x, count_call(communicator, COMM_ALL_GATHER), error);
+    count_device(communicator, COMM_ALL_GATHER, x, 1);
+    return communicator->device_calls->all_gather(communicator, x, error);
 }
 
 bool comm_broadcast(struct communicator *communicator, struct tensor *x, int root, struct error *error)
 {
     if (communicator->size == 1)
         return true;
-    return check(communicator, x, comm_kind_name(COMM_BROADCAST), error) &&
-           exchange_broadcast(communicator, x, root, count_call(communicator, COMM_BROADCAST), error);
+    if (!check(communicator, x, comm_kind_name(COMM_BROADCAST), error))
+        return false;
+    if (x->device == DEVICE_CPU)
+        return exchange_broadcast(communicator, x, root, count_call(communicator, COMM_BROADCAST), error);
+    count_device(communicator, COMM_BROADCAST, x, 1);
+    return communicator->device_calls->broadcast(communicator, x, root, error);
 }
 
 bool comm_barrier(struct communicator *communicator, struct error *error)
@@ -166,6 +199,9 @@ static bool point_to_point(struct communicator *communicator, const struct tenso
                            struct error *error)
 {
     const size_t bytes = tensor_bytes(x);
+    if (x->device != DEVICE_CPU)
+        return error_set(error, ERROR_RUN, "rank %d on %s: messages of a GPU's memory are not possible",
+                         communicator->rank, communicator->host);
     if (peer < 0 || peer >= communicator->size || peer == communicator->rank)
         return error_set(error, ERROR_RUN, "rank %d on %s: a message %s rank %d of %d is not possible",
                          communicator->rank, communicator->host, sends ? "to" : "from", peer,

@@ -35,6 +35,7 @@ struct comm_volume {
 enum comm_reduction { COMM_SUM, COMM_MAXIMUM };
 
 struct comm_calls;
+struct device_comm_calls;
 
 struct communicator {
     const char *name; /* "one process", "MPI" */
@@ -48,6 +49,8 @@ struct communicator {
     struct comm_volume volume[COMM_KIND_COUNT];
     const struct comm_calls *calls;
     void *implementation;
+    const struct device_comm_calls *device_calls; /* NULL: the ranks exchange host memory only */
+    void *device;
 };
 
 /* Opens the job that a launcher (Open MPI's mpirun, MPICH's, srun) has started this process in; without one, or where it
@@ -57,7 +60,7 @@ bool comm_open(struct communicator **communicator, struct error *error);
 /* All ranks close, or comm_abort() ends them. NULL is fine. */
 void comm_close(struct communicator *communicator);
 /* Ends every process of the job, this one with `status`. What was to be said has been said. */
-_Noreturn void comm_abort(struct communicator *communicator, int status);
+void comm_abort(struct communicator *communicator, int status) __attribute__((noreturn));
 
 /* Puts "rank R on HOST: " before the message where there is more than one rank. */
 void comm_name_rank(const struct communicator *communicator, struct error *error);
@@ -67,7 +70,13 @@ void comm_leave_environment(void);
 const char *comm_build_description(char *text, size_t size);
 bool comm_is_built_in(void);
 
-/* ---- collectives; tensors are in host memory, of f32, f64, i32 or i64 ----------------------------------- */
+/* Forgets the GPU that cuda_join_ranks() has brought in. */
+void comm_leave_device(struct communicator *communicator);
+
+/* ---- collectives; tensors of f32, f64, i32 or i64 -------------------------------------------------------- */
+
+/* In host memory, or, after cuda_join_ranks(), in that of a GPU: then a collective is queued like an operator, NCCL orders
+ * the sums, and bytes are counted as if each rank had sent the least that is possible. */
 
 /* x = the sum, or the largest, over the ranks; x has the same length everywhere. */
 bool comm_all_reduce(struct communicator *communicator, struct tensor *x, enum comm_reduction reduction,

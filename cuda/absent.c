@@ -27,6 +27,18 @@ int cuda_device_count(struct error *error)
     return 0;
 }
 
+bool cuda_join_ranks(struct communicator *communicator, struct backend *backend, struct error *error)
+{
+    (void)communicator;
+    (void)backend;
+    return error_set(error, ERROR_RUN, "%s", reason);
+}
+
+void cuda_describe_ranks(char *text, size_t size)
+{
+    snprintf(text, size, "not built in");
+}
+
 bool cuda_describe_device(struct cuda_device_description *description, int index, struct error *error)
 {
     (void)description;

@@ -13,6 +13,7 @@ extern "C" {
 #endif
 
 #include "core/backend.h"
+#include "core/comm.h"
 
 /* The GPU `index`. NULL with the reason: not built in, no driver, a driver older than the toolkit, no GPU. */
 struct backend *cuda_backend_open(int index, struct error *error);
@@ -32,6 +33,12 @@ struct cuda_device_description {
 /* GPUs that answer; 0 with the reason in `error` when there is none. */
 int cuda_device_count(struct error *error);
 bool cuda_describe_device(struct cuda_device_description *description, int index, struct error *error);
+
+/* From here on the communicator's collectives take tensors of this backend too, by NCCL; the backend must stay open until
+ * the communicator's leave_device. All ranks call it. */
+bool cuda_join_ranks(struct communicator *communicator, struct backend *backend, struct error *error);
+/* "NCCL from 2.28.3 on", or why there is none. */
+void cuda_describe_ranks(char *text, size_t size);
 
 #ifdef __cplusplus
 }

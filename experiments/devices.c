@@ -131,9 +131,16 @@ static void print_cuda(const json_t *cuda)
 
 static json_t *describe_ranks(void)
 {
-    char build[128];
-    return json_pack("{s:b, s:s}", "available", comm_is_built_in(), "build",
-                     comm_build_description(build, sizeof build));
+    char build[128], gpus[64];
+    cuda_describe_ranks(gpus, sizeof gpus);
+    return json_pack("{s:b, s:s, s:s}", "available", comm_is_built_in(), "build",
+                     comm_build_description(build, sizeof build), "gpus", gpus);
+}
+
+static void print_ranks(const json_t *ranks)
+{
+    printf("ranks: %s; between GPUs: %s\n", json_string_value(json_object_get(ranks, "build")),
+           json_string_value(json_object_get(ranks, "gpus")));
 }
 
 bool command_devices(const struct invocation *invocation, struct error *error)
@@ -148,7 +155,7 @@ bool command_devices(const struct invocation *invocation, struct error *error)
     } else {
         print_cpu(json_object_get(devices, "cpu"));
         print_cuda(json_object_get(devices, "cuda"));
-        printf("ranks: %s\n", json_string_value(json_object_get(json_object_get(devices, "ranks"), "build")));
+        print_ranks(json_object_get(devices, "ranks"));
     }
     json_decref(devices);
     return true;

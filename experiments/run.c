@@ -110,7 +110,8 @@ static bool open_backend(struct run *run, int threads, struct error *error)
     run->backend = backend_open(device, threads, error);
     if (run->backend)
         run->backend->fast = run->backend->device == DEVICE_CUDA && config_boolean(run->config, "fast");
-    return run->backend;
+    return run->backend && (run_ranks(run) == 1 || run->backend->device == DEVICE_CPU ||
+                            cuda_join_ranks(communicator, run->backend, error));
 }
 
 /* `started`: clock_seconds() when the process turned to the run. */
@@ -157,6 +158,8 @@ bool run_open_config(struct run *run, struct communicator *communicator, struct 
 
 void run_close(struct run *run)
 {
+    if (run->communicator)
+        comm_leave_device(run->communicator);
     if (run->backend)
         backend_close(run->backend);
     run->backend = NULL;

@@ -26,6 +26,16 @@ struct comm_calls {
     void (*close)(struct communicator *communicator);
 };
 
+/* Collectives over a GPU's memory, queued behind what its backend is doing. */
+struct device_comm_calls {
+    bool (*all_reduce)(struct communicator *communicator, struct tensor *x, enum comm_reduction reduction,
+                       struct error *error);
+    bool (*reduce_scatter)(struct communicator *communicator, struct tensor *x, struct error *error);
+    bool (*all_gather)(struct communicator *communicator, struct tensor *x, struct error *error);
+    bool (*broadcast)(struct communicator *communicator, struct tensor *x, int root, struct error *error);
+    void (*leave)(struct communicator *communicator);
+};
+
 /* The job of more than one rank that MPI's launcher started; fills what comm_open() has not. */
 bool mpi_communicator_open(struct communicator *communicator, struct error *error);
 void mpi_describe_build(char *text, size_t size);

@@ -89,7 +89,7 @@ static bool sum_gradients(struct trainer *trainer, struct error *error)
     struct tensor gradients = transformer_trained_gradients(trainer->model);
 
     return rank_count(trainer) == 1 ||
-           (backend_synchronize(trainer->backend, error) &&
+           ((trainer->backend->device != DEVICE_CPU || backend_synchronize(trainer->backend, error)) &&
             comm_all_reduce(trainer->settings->communicator, &gradients, COMM_SUM, error));
 }
 
