@@ -251,6 +251,57 @@ static void barrier_waits_for_the_last(void **state)
     }
 }
 
+/* Does a small sum with stderr in a file, and returns what was written there. */
+static void sum_and_listen(char *text, size_t size)
+{
+    FILE *file = tmpfile();
+    const int before = dup(STDERR_FILENO);
+    double number = 1;
+    assert_non_null(file);
+    dup2(fileno(file), STDERR_FILENO);
+    struct error error = ERROR_INITIALIZER;
+    const bool done = comm_sum_numbers(communicator, &number, 1, &error);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    rewind(file);
+    text[fread(text, 1, size - 1, file)] = '\0';
+    fclose(file);
+    assert_true(done);
+}
+
+static void a_late_rank_is_named(void **state)
+{
+    const int late = communicator->size - 1;
+    char text[4096], expected[256];
+    (void)state;
+    if (communicator->size == 1)
+        return;
+    communicator->late_seconds = 0.5;
+    ASSERT_DONE(comm_barrier(communicator, &error));
+    if (communicator->rank == late)
+        sleep(3);
+    sum_and_listen(text, sizeof text);
+    communicator->late_seconds = 30;
+    snprintf(expected, sizeof expected, "idrec: rank %d on %s has been waiting for rank %d on %s for ",
+             communicator->rank, communicator->host, late, communicator->host);
+    if (communicator->rank != late)
+        assert_non_null(strstr(text, expected));
+}
+
+static void long_waits_may_be_expected(void **state)
+{
+    char text[4096];
+    (void)state;
+    communicator->late_seconds = 0.5;
+    communicator->patient = true;
+    if (communicator->rank == communicator->size - 1)
+        sleep(2);
+    sum_and_listen(text, sizeof text);
+    communicator->patient = false;
+    communicator->late_seconds = 30;
+    assert_string_equal(text, "");
+}
+
 static void what_was_sent_is_counted(void **state)
 {
     const int64_t size = communicator->size, length = 4 * size * 100000;
@@ -349,6 +400,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(messages_go_from_rank_to_rank),
         cmocka_unit_test(sums_are_in_the_order_of_the_ranks),
         cmocka_unit_test(barrier_waits_for_the_last),
+        cmocka_unit_test(a_late_rank_is_named),
+        cmocka_unit_test(long_waits_may_be_expected),
         cmocka_unit_test(what_was_sent_is_counted),
         cmocka_unit_test(numbers_are_summed_and_broadcast),
         cmocka_unit_test(each_rank_takes_a_gpu_of_its_own),
