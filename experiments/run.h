@@ -23,8 +23,8 @@ struct run {
     struct manifest *manifest;
     struct backend *backend;
     struct log *log;
-    struct meter *meter; /* of this process; see cost.h */
-    bool worked;         /* on some stage */
+    struct meter *meter;               /* of this process; see cost.h */
+    bool worked;                       /* on some stage */
     struct communicator *communicator; /* NULL: one process; borrowed */
 };
 
