@@ -37,7 +37,7 @@ static const char style[] =
     "ul.list{margin:.25rem 0 .75rem;padding-left:1.25rem}"
     "details{margin:.75rem 0}summary{cursor:pointer;color:#1f5fa8;padding:.3rem 0}"
     "figure{margin:1rem 0}figure svg{width:100%;max-width:36rem;height:auto;display:block}"
-    "figcaption{font-size:.9rem;color:#444}"
+    "figcaption{font-size:.9em;color:#444}"
     "@media(max-width:40rem){body{padding:.75rem}th,td{padding:.3rem .45rem}"
     "th:first-child,td:first-child{max-width:36vw;min-width:7rem;white-space:normal;overflow-wrap:break-word}"
     "}"
@@ -49,7 +49,7 @@ static const char style[] =
     "h2,h3,summary{break-after:avoid}figure{break-inside:avoid}"
     ".wide{overflow:visible;background:none}table{font-size:7pt;max-width:100%;break-inside:avoid}"
     "th,td{white-space:normal;padding:.15rem .35rem}td.number{white-space:nowrap}"
-    "th{overflow-wrap:break-word}td.text{min-width:0}p:has(+ul){break-after:avoid}"
+    "th{overflow-wrap:break-word}td.text{min-width:0}p:has(+ul),p:has(+.wide){break-after:avoid}"
     "th:first-child,td:first-child{position:static;border-right:0}"
     "tr{break-inside:avoid}thead{display:table-header-group}summary{list-style:none}"
     "details::details-content{content-visibility:visible;display:block;height:auto}}";

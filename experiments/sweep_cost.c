@@ -47,7 +47,7 @@ void sweep_report_cost(const struct sweep_report *report, const struct document 
     for (int trial = 0; trial < report->sweep->trial_count; trial++) {
         if (strcmp(sweep_report_state(report, trial), "done") != 0)
             continue;
-        table_cell(&table, "%d %s", trial + 1, report->sweep->trials[trial].name);
+        table_cell(&table, "%s (%d)", report->sweep->trials[trial].name, trial + 1);
         for (int i = 0; i < report->recommender_count; i++)
             add_cost(&table, report, trial, report->recommenders[i]);
     }
