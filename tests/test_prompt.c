@@ -223,6 +223,69 @@ static void an_epoch_does_not_depend_on_those_before(void **state)
     packer_free(second);
 }
 
+/* A part of a batch is what the whole batch has there, weights and all. */
+static void check_part(const struct batch *whole, const struct batch *part)
+{
+    const int64_t first = part->first_token;
+    assert_memory_equal(part->token, whole->token + first, sizeof(int32_t) * (size_t)part->tokens);
+    assert_memory_equal(part->position, whole->position + first, sizeof(int32_t) * (size_t)part->tokens);
+    assert_memory_equal(part->weight, whole->weight + first, sizeof(float) * (size_t)part->tokens);
+    for (int64_t t = 0; t < part->tokens; t++) {
+        const int64_t count = part->target_starts[t + 1] - part->target_starts[t];
+        const int64_t expected = whole->target_starts[first + t + 1] - whole->target_starts[first + t];
+        assert_int_equal(count, expected);
+        assert_memory_equal(part->target_items + part->target_starts[t],
+                            whole->target_items + whole->target_starts[first + t],
+                            sizeof(int32_t) * (size_t)count);
+    }
+}
+
+/* The runs of all ranks are all sequences of all batches, in order. */
+static void check_division(struct packer *whole, struct packer *parts, int ranks)
+{
+    struct error error = ERROR_INITIALIZER;
+    const int64_t batches = packer_batch_count(whole);
+    int64_t next = 0;
+    for (int rank = 0; rank < ranks; rank++) {
+        const struct packer_run run = packer_divide(parts, 0, batches, rank, ranks);
+        assert_int_equal(run.begin, next);
+        next = run.end;
+    }
+    assert_int_equal(next, packer_sequence_count(whole));
+    for (int64_t b = 0; b < batches; b++) {
+        int64_t tokens = 0;
+        for (int rank = 0; rank < ranks; rank++) {
+            const struct packer_run run = packer_divide(parts, 0, batches, rank, ranks);
+            struct batch all, part;
+            assert_true(packer_batch(whole, b, 0.5, &all, &error));
+            assert_true(packer_batch_part(parts, b, run, 0.5, &part, &error));
+            if (part.tokens > 0)
+                assert_int_equal(part.first_token, tokens);
+            tokens += part.tokens;
+            check_part(&all, &part);
+        }
+        assert_int_equal(tokens, packer_batch_tokens(whole, b));
+    }
+}
+
+static void ranks_divide_the_sequences_of_a_step(void **state)
+{
+    (void)state;
+    struct error error = ERROR_INITIALIZER;
+    struct packing_settings settings = settings_for(OBJECTIVE_SET);
+    struct packer *whole = NULL, *parts = NULL;
+    settings.context_weight = 1.5;
+    assert_true(packer_create(&whole, &settings, &train, NULL, &error));
+    assert_true(packer_create(&parts, &settings, &train, NULL, &error));
+    packer_begin_epoch(whole, 3);
+    packer_begin_epoch(parts, 3);
+    assert_true(packer_batch_count(whole) > 1);
+    for (int ranks = 1; ranks <= 20; ranks++) /* more than there are sequences, too */
+        check_division(whole, parts, ranks);
+    packer_free(whole);
+    packer_free(parts);
+}
+
 static void a_withheld_pair_stops(void **state)
 {
     (void)state;
@@ -269,6 +332,7 @@ int main(void)
         cmocka_unit_test(set_objective_learns_what_is_left),
         cmocka_unit_test(next_objective_learns_the_next_token),
         cmocka_unit_test(an_epoch_does_not_depend_on_those_before),
+        cmocka_unit_test(ranks_divide_the_sequences_of_a_step),
         cmocka_unit_test(a_withheld_pair_stops),
         cmocka_unit_test(schedule_rises_and_falls),
     };
