@@ -3,10 +3,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "core/file.h"
 #include "core/interrupt.h"
+#include "core/progress.h"
 #include "experiments/claims.h"
 #include "experiments/report.h"
 #include "experiments/sweep_compare.h"
@@ -159,23 +161,101 @@ static bool write_all(const struct sweep *sweep, struct error *error)
     return done;
 }
 
-static bool write_config(const struct sweep *sweep, struct error *error)
+/* Malloc'ed. */
+static bool config_text(char **text, size_t *length, const struct sweep *sweep, struct error *error)
 {
-    char *text = NULL, *path = sweep_path(sweep, "config.yaml");
-    size_t length = 0;
-    FILE *stream = open_memstream(&text, &length);
+    *text = NULL;
+    FILE *stream = open_memstream(text, length);
     bool done = stream && config_write(sweep->config, recommender_reads_setting, stream);
     if (stream)
-        fclose(stream);
-    done = done ? file_write(path, text, length, error) : error_memory(error, "the configuration", 0, NULL);
+        done = fclose(stream) == 0 && done;
+    return done || error_memory(error, "the configuration", 0, NULL);
+}
+
+static bool save_config(const struct sweep *sweep, const char *name, struct error *error)
+{
+    char *text, *path = sweep_path(sweep, "%s", name);
+    size_t length = 0;
+    const bool done = config_text(&text, &length, sweep, error) && file_write(path, text, length, error);
     free(text);
     free(path);
     return done;
 }
 
+/* ---- one of the workers --------------------------------------------------------------------------------- */
+
+/* For what configuration the results were written last, and, by the file's time, when that began. */
+static const char written[] = "claims/.results", writing[] = "claims/.results-begun";
+
+enum { FILE_CLOCK_MILLISECONDS = 20 };
+
+static bool is_after(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
+
+static bool holds(const char *path, const char *text, size_t length)
+{
+    char *found = NULL;
+    size_t found_length;
+    struct error reason = ERROR_INITIALIZER;
+    const bool same = path_exists(path) && file_read(path, &found, &found_length, &reason) &&
+                      found_length == length && memcmp(found, text, length) == 0;
+    free(found);
+    return same;
+}
+
+/* Whether another worker began to write the same after `since` and after every trial's end, and came to an end with it. */
+static bool find_written(bool *found, const struct sweep *sweep, const struct timespec *since,
+                         struct error *error)
+{
+    struct stat status;
+    char *text, *path = sweep_path(sweep, "%s", written);
+    size_t length = 0;
+    const bool done = config_text(&text, &length, sweep, error);
+    *found =
+        done && stat(path, &status) == 0 && is_after(&status.st_mtim, since) && holds(path, text, length);
+    for (int i = 0; *found && i < sweep->trial_count; i++) {
+        struct trial_outcome outcome;
+        *found = trial_outcome_read(&outcome, &sweep->trials[i]) && is_after(&status.st_mtim, &outcome.ended);
+    }
+    free(path);
+    free(text);
+    return done;
+}
+
+static bool mark_written(const struct sweep *sweep, struct error *error)
+{
+    char *from = sweep_path(sweep, "%s", writing), *to = sweep_path(sweep, "%s", written);
+    const bool done = rename(from, to) == 0 || error_system(error, to, "cannot make this file", NULL);
+    free(from);
+    free(to);
+    return done;
+}
+
+static bool write_results(const struct sweep *sweep, const struct timespec *since, struct error *error)
+{
+    bool found;
+    if (!find_written(&found, sweep, since, error))
+        return false;
+    if (found)
+        log_line(NULL, "results and report: written by another worker");
+    /* Clocks of files go in steps: what is written now must be seen to be later than the last trial's end. */
+    if (!found)
+        nanosleep(&(struct timespec){.tv_nsec = FILE_CLOCK_MILLISECONDS * 1000000L}, NULL);
+    return found ||
+           (save_config(sweep, writing, error) && write_all(sweep, error) && mark_written(sweep, error));
+}
+
+static bool write_config(const struct sweep *sweep, const struct timespec *since, struct error *error)
+{
+    (void)since;
+    return save_config(sweep, "config.yaml", error);
+}
+
 /* One process at a time writes into the study's own folder. */
-static bool in_turn(bool (*write)(const struct sweep *, struct error *), const struct sweep *sweep,
-                    struct error *error)
+static bool in_turn(bool (*write)(const struct sweep *, const struct timespec *, struct error *),
+                    const struct sweep *sweep, const struct timespec *since, struct error *error)
 {
     char *folder = sweep_path(sweep, "claims"), *path = sweep_path(sweep, "claims/.study");
     struct claim *claim = NULL;
@@ -185,7 +265,7 @@ static bool in_turn(bool (*write)(const struct sweep *, struct error *), const s
         if (done && !claim)
             nanosleep(&(struct timespec){.tv_nsec = 50000000L}, NULL);
     }
-    done = done && write(sweep, error);
+    done = done && write(sweep, since, error);
     claim_release(claim);
     free(path);
     free(folder);
@@ -194,12 +274,12 @@ static bool in_turn(bool (*write)(const struct sweep *, struct error *), const s
 
 bool sweep_config_write(const struct sweep *sweep, struct error *error)
 {
-    return in_turn(write_config, sweep, error);
+    return in_turn(write_config, sweep, NULL, error);
 }
 
-bool sweep_results_write(const struct sweep *sweep, struct error *error)
+bool sweep_results_write(const struct sweep *sweep, const struct timespec *since, struct error *error)
 {
-    return in_turn(write_all, sweep, error);
+    return in_turn(write_results, sweep, since, error);
 }
 
 bool sweep_results_print(const struct sweep *sweep, FILE *stream, struct error *error)

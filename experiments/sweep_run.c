@@ -556,7 +556,8 @@ static bool tidy(const struct worker *worker, struct error *error)
 static bool report(const struct worker *worker, FILE *stream, struct error *error)
 {
     const int failed = count_ended(worker, TRIAL_FAILED);
-    if (!sweep_results_write(worker->sweep, error) || !sweep_results_print(worker->sweep, stream, error))
+    if (!sweep_results_write(worker->sweep, &worker->started, error) ||
+        !sweep_results_print(worker->sweep, stream, error))
         return false;
     return failed == 0 ||
            error_set(error, ERROR_RUN,

@@ -231,6 +231,7 @@ def test_killed_workers(folder, generator, longest=1.0):
         statuses, said = kill_two(folder, generator, longest)
     check(statuses == [-9, -9, 0, 0], f"workers end with {statuses}")
     check_done_once(study, said)
+    check(said.count("written by another worker") >= 1, f"both workers that live write the results: {said}")
     check((study / "results.json").read_bytes() == (folder / "one" / "results.json").read_bytes(), "results of the study")
     for name in TRIALS:
         found = differences(folder / "one" / "trials" / name, study / "trials" / name)
