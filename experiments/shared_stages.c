@@ -12,6 +12,7 @@
 #include "experiments/claims.h"
 #include "experiments/cost.h"
 #include "experiments/manifest.h"
+#include "models/language/checkpoint.h"
 
 enum { POLL_MILLISECONDS = 200 };
 
@@ -207,15 +208,18 @@ static bool write_worker(const struct run *run, const struct stage *stage, const
     return done;
 }
 
+/* Of a folder that is replaced whole, whatever is complete of it, and nothing stays behind. */
 static bool move_files(const struct run *run, const char *const *paths, const char *from, struct error *error)
 {
     bool done = true;
     for (int i = 0; done && paths[i]; i++) {
         char *source = path_format("%s/%s", from, paths[i]), *target = run_path(run, "%s", paths[i]);
+        checkpoint_complete(source);
         done = !path_exists(source) ||
                (create_parent(target, error) &&
                 (rename(source, target) == 0 ||
                  error_system(error, target, "cannot move what another trial began to here", NULL)));
+        done = done && checkpoint_remove(source, error);
         free(source);
         free(target);
     }

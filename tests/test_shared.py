@@ -54,11 +54,14 @@ def test_take_over(folder):
     state = trials / "width=4" / "language_model" / "pretrain_state"
     command = ["run", "study.yaml", "output=long", "--through=pretrain"]
     check(kill_when(folder, state.exists, *command, "--trial=width=4"), "killed in the middle")
+    state.rename(state.with_name("pretrain_state.old"))  # as if killed while a new state was put into its place
+    state.with_name("pretrain_state.new").mkdir(exist_ok=True)
+    (state.with_name("pretrain_state.new") / "state.safetensors").write_bytes(b"half of it")
     result = idrec(folder, *command, "--trial=width=8")
     check(result.returncode == 0 and "pretrain: goes on with what width=4 began" in result.stderr + result.stdout,
           f"the other trial: {result.stderr[-600:]}")
     check("going on after step" in (trials / "width=8" / "log.txt").read_text(), "training goes on from its state")
-    check(not state.exists(), "what was begun lies there once")
+    check(not list(state.parent.glob("pretrain_state*")), "what was begun lies there once")
     result = idrec(folder, *command, "--trial=width=4")
     check(result.returncode == 0 and "pretrain: taken from" in result.stderr + result.stdout, f"the first: {result.stderr}")
     single = idrec(folder, "run", "long.yaml", "output=single")
