@@ -116,9 +116,11 @@ const char *comparison_verb(const json_t *comparison)
     double interval[2];
     const bool known = read_interval(interval, comparison, "ci95"), worse = known && interval[1] < 0;
     const int verdict = comparison_verdict(comparison);
-    if (!known || json_number_at(comparison, "seeds") < FEWEST_SEEDS)
+    if (json_number_at(comparison, "seeds") < FEWEST_SEEDS)
         return worse ? "seems to do worse than (too few seeds to be sure)"
                      : "cannot be said to beat (too few seeds)";
+    if (!known)
+        return comparison_is_same(comparison) ? "is the same as" : "cannot be said to beat (no interval)";
     if (!json_has(comparison, "p_holm"))
         return worse ? "does worse, over users, than (no test over seeds)"
                      : "cannot be said to beat (no test over seeds)";
@@ -148,8 +150,10 @@ void comparison_describe(char text[COMPARISON_TEXT_SIZE], const json_t *comparis
     FILE *stream = fmemopen(text, COMPARISON_TEXT_SIZE, "w");
     if (stream == NULL)
         return;
-    fprintf(stream, "%.4f against %.4f, %+.2f %%", json_number_at(comparison, "mean"),
-            json_number_at(comparison, "against_mean"), 100 * json_number_at(comparison, "relative_gain"));
+    fprintf(stream, "%.4f against %.4f", json_number_at(comparison, "mean"),
+            json_number_at(comparison, "against_mean"));
+    if (json_has(comparison, "relative_gain"))
+        fprintf(stream, ", %+.2f %%", 100 * json_number_at(comparison, "relative_gain"));
     describe_test(stream, comparison);
     if (json_has(comparison, "note"))
         fprintf(stream, "; %s", json_text_at(comparison, "note"));

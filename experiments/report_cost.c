@@ -222,6 +222,15 @@ static struct unit unit_of(const json_t *efficiency)
     return shortest >= 60 ? (struct unit){"minute", 1.0 / 60} : (struct unit){"second", 1.0 / 3600};
 }
 
+/* In per cent; null where there is nothing to relate a gain to. */
+static void add_share(struct table *table, int digits, const json_t *gain, const char *key, double unit)
+{
+    if (json_has(gain, key))
+        table_cell(table, "%+.*f %%", digits, unit * 100 * json_number_at(gain, key));
+    else
+        table_cell(table, "not stated");
+}
+
 static void add_gain(struct table *table, const json_t *entry, const char *metric, struct unit unit)
 {
     const json_t *gain = gain_of(entry, metric);
@@ -229,10 +238,10 @@ static void add_gain(struct table *table, const json_t *entry, const char *metri
     add_time(table, json_number_at(entry, "seconds"));
     add_time(table, seconds_of(entry, "choice"));
     table_cell(table, "%+.4f", json_number_at(gain, "difference"));
-    table_cell(table, "%+.2f %%", 100 * json_number_at(gain, "relative_gain"));
+    add_share(table, 2, gain, "relative_gain", 1);
     add_interval(table, gain);
     table_cell(table, "%+.5f", unit.hours * json_number_at(gain, "difference_per_hour"));
-    table_cell(table, "%+.3f %%", unit.hours * 100 * json_number_at(gain, "relative_gain_per_hour"));
+    add_share(table, 3, gain, "relative_gain_per_hour", unit.hours);
 }
 
 static void write_gains(const struct report *report, const struct document *document,
