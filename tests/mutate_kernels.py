@@ -47,6 +47,7 @@ ACCEPTED = {
     "attention.cu bound: `place.tile >= place.count` -> `false`": "a short cut; a tile without rows writes none",
     "attention.cu bound: `thread_column() == 0` -> `true`": SAME_VALUE,
     "attention.cu bound: `column == 0` -> `true`": SAME_VALUE,
+    "attention.cu choice: `o.bidirectional` -> `true` #1": "tiles behind a causal query are hidden by its last key",
     "attention.cuh choice: `passed > 0` -> `true`": "the first lane's sequence always passes",
     "attention_tensor_core.cu choice: `there` -> `true`": NOTHING_COPIED,
     "attention_tensor_core.cu loop: `n < tiles` -> `n + 1 < tiles` #2": STEPS,
