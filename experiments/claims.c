@@ -228,6 +228,17 @@ bool claim_take(struct claim **claim, const char *path, struct error *error)
     return done;
 }
 
+void claim_forget(const char *path)
+{
+    if (claim_is_taken(path, NULL))
+        return;
+    for (int number = last_number(path); number >= 0; number--) {
+        char *name = path_format("%s.%d", path, number);
+        unlink(name);
+        free(name);
+    }
+}
+
 bool claim_is_held(struct claim *claim)
 {
     return path_exists(claim->path) && !path_exists(claim->next);

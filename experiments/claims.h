@@ -24,6 +24,8 @@ bool claim_take(struct claim **claim, const char *path, struct error *error);
 bool claim_is_held(struct claim *claim);
 /* Lets others have it; what was done under it must be on disk. NULL is fine. */
 void claim_release(struct claim *claim);
+/* Removes what an owner that died left of a claim on work that is done, so that nobody will claim it any more. */
+void claim_forget(const char *path);
 
 /* Whether someone who lives has the claim; *owner, where it is wanted: {"host", "process", "started"}, a new reference, or
  * NULL. */

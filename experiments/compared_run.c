@@ -69,20 +69,10 @@ static bool check_rules(const struct compared_run *base, const struct compared_r
     return true;
 }
 
-/* The folder of a study is no run, but holds some. */
-static bool check_folder(const char *folder, struct error *error)
-{
-    char *trials = path_format("%s/trials", folder);
-    const bool is_study = path_exists(trials);
-    free(trials);
-    return !is_study || error_at(error, ERROR_USAGE, folder, 0,
-                                 "is a study; name trials of it, as %s/trials/NAME", folder);
-}
-
 bool compared_run_open(struct compared_run *member, const struct compared_run *first, const char *folder,
                        const char *arm, const char *metric, struct error *error)
 {
-    return check_folder(folder, error) && run_open_done(&member->run, folder, "train", error) &&
+    return run_open_done(&member->run, folder, "train", error) &&
            study_open(&member->study, &member->run, error) &&
            name_index_open(&member->items, &member->study.dataset.item_ids, error) &&
            check_arm(member, arm, error) && check_metric(member, metric, error) &&

@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "experiments/command.h"
 #include "experiments/info_hdf5.h"
+#include "experiments/study_folder.h"
 #include "experiments/trained.h"
 #include "models/language/checkpoint_weights.h"
 
@@ -100,6 +101,9 @@ static json_t *describe_run(const char *folder, struct error *error)
     json_object_set_new(manifest, "stages", stages);
     json_object_set_new(manifest, "kind", json_string("run"));
     json_object_set_new(manifest, "recommenders", trained_models(folder));
+    json_t *trial = folder_trial_json(folder);
+    if (trial)
+        json_object_set_new(manifest, "trial", trial);
     return manifest;
 }
 
@@ -114,6 +118,8 @@ static json_t *describe_folder(const char *path, struct error *error)
     free(probe);
     if (known)
         return describe_run(path, error);
+    if (folder_is_study(path))
+        return folder_study_json(path);
     for (int i = 0; !known && i < 2; i++) {
         probe = path_format("%s/%s", path, checkpoints[i].settings);
         known = path_exists(probe);
@@ -122,9 +128,9 @@ static json_t *describe_folder(const char *path, struct error *error)
         free(probe);
     }
     if (!known)
-        error_at(
-            error, ERROR_RUN, path, 0,
-            "is neither a run's folder (manifest.json) nor a checkpoint (config.json, adapter_config.json)");
+        error_at(error, ERROR_RUN, path, 0,
+                 "is neither a run's folder (manifest.json), nor a study's (trials/), nor a checkpoint "
+                 "(config.json, adapter_config.json)");
     return result;
 }
 

@@ -17,6 +17,7 @@
 #include "experiments/manifest.h"
 #include "experiments/shared_stages.h"
 #include "experiments/stages.h"
+#include "experiments/study_folder.h"
 #include "experiments/sweep.h"
 #include "models/recommenders/settings.h"
 
@@ -314,6 +315,7 @@ static bool run_one(struct run *run, int number, bool may_run, const char *wante
 {
     const struct stage *stage = &stages[number];
     char inputs[33];
+    run->stage = stage->name;
     if (!stage_inputs_hash(run, number, inputs, error))
         return false;
     if (is_up_to_date(run, number, inputs)) {
@@ -383,7 +385,8 @@ bool run_open_done(struct run *run, const char *folder, const char *stage, struc
 {
     *run = (struct run){.folder = path_format("%s", folder)};
     char *path = path_format("%s/config.yaml", folder);
-    const bool done = manifest_read(&run->manifest, folder, error) &&
+    const bool done = folder_check_run(folder, error) && folder_check_trial(folder, stage, error) &&
+                      manifest_read(&run->manifest, folder, error) &&
                       config_load(&run->config, path, 0, NULL, error) &&
                       check_stage(run, stage_number(stage), error);
     free(path);

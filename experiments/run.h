@@ -25,6 +25,7 @@ struct run {
     struct log *log;
     struct meter *meter;               /* of this process; see cost.h */
     bool worked;                       /* on some stage */
+    const char *stage;                 /* that is looked at or worked on; NULL: none yet */
     struct communicator *communicator; /* NULL: one process; borrowed */
 };
 

@@ -114,6 +114,7 @@ static bool add_trial(json_t *trials, json_t **results, const struct sweep_trial
         if (done)
             json_object_set_new(record, "recommenders", summarize(*results));
     } else if (done && ended) {
+        json_object_set_new(record, "stage", json_string(outcome.stage));
         json_object_set_new(record, "reason", json_string(outcome.reason));
     }
     if (record)

@@ -21,6 +21,7 @@
 #include "cuda/backend.h"
 #include "experiments/claims.h"
 #include "experiments/manifest.h"
+#include "experiments/report_files.h"
 #include "experiments/run.h"
 #include "experiments/shared_folder.h"
 #include "experiments/stages.h"
@@ -56,6 +57,9 @@ struct worker {
     bool ending;             /* a signal arrived and was passed on */
 };
 
+/* What a trial's process says, for the one that started it. */
+static const char failed_in[] = "failed in ";
+
 /* ---- one trial in this process --------------------------------------------------------------------------- */
 
 bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, int threads,
@@ -70,6 +74,8 @@ bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, in
     if (done) {
         run_count_start(&run);
         done = run_stage(&run, stage, true, error);
+        if (!done && run.stage && error->kind != ERROR_INTERRUPTED)
+            log_line(NULL, "%s%s", failed_in, run.stage);
     }
     run_close(&run);
     free(shared);
@@ -349,16 +355,23 @@ static bool start_all(struct worker *worker, struct error *error)
 
 static void explain(struct task *task, int status)
 {
+    struct trial_outcome *outcome = &task->outcome;
     char line[1024];
+    trial_last_line(line, sizeof line, task->trial, failed_in);
+    *outcome->stage = '\0';
+    if (*line)
+        snprintf(outcome->stage, sizeof outcome->stage, "%.15s", line + strlen(failed_in));
+    else if (WIFSIGNALED(status))
+        trial_find_stage(outcome->stage, sizeof outcome->stage, task->trial);
     trial_last_line(line, sizeof line, task->trial, "idrec: ");
     if (WIFSIGNALED(status))
-        snprintf(task->outcome.reason, sizeof task->outcome.reason, "killed by signal %d (%s)%s",
-                 WTERMSIG(status), strsignal(WTERMSIG(status)),
+        snprintf(outcome->reason, sizeof outcome->reason, "killed by signal %d (%s)%s", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)),
                  WTERMSIG(status) == SIGKILL ? "; was there too little memory?" : "");
     else if (*line)
-        snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", line + strlen("idrec: "));
+        snprintf(outcome->reason, sizeof outcome->reason, "%s", line + strlen("idrec: "));
     else
-        snprintf(task->outcome.reason, sizeof task->outcome.reason, "ended with status %d; see %s/output.txt",
+        snprintf(outcome->reason, sizeof outcome->reason, "ended with status %d; see %s/output.txt",
                  WEXITSTATUS(status), task->trial->folder);
 }
 
@@ -382,6 +395,10 @@ static bool record_end(struct worker *worker, struct task *task, int status, str
     memcpy(task->outcome.signature, task->signature, sizeof task->signature);
     if (!task->outcome.done)
         explain(task, status);
+    /* Results that are there are those of an earlier attempt, perhaps of other settings. */
+    if (!task->outcome.done && !manifest_is_locked(task->trial->folder) &&
+        !report_files_remove(task->trial->folder, error))
+        return false;
     if (!trial_outcome_write(&task->outcome, task->trial, error))
         return false;
     task->state = task->outcome.done ? TRIAL_DONE : TRIAL_FAILED;
@@ -540,10 +557,22 @@ static bool set_start(struct worker *worker, struct error *error)
     return done;
 }
 
+/* Of workers that were killed. A trial that failed may be tried again by others, who agree on it by these claims. */
+static void tidy_claims(const struct worker *worker)
+{
+    for (int i = 0; i < worker->sweep->trial_count; i++) {
+        char *path = trial_claim_path(worker->sweep, &worker->sweep->trials[i]);
+        if (worker->tasks[i].state == TRIAL_DONE)
+            claim_forget(path);
+        free(path);
+    }
+}
+
 /* Where every trial has ended, what none of them holds is of no use to them. */
 static bool tidy(const struct worker *worker, struct error *error)
 {
     struct shared_amount removed;
+    tidy_claims(worker);
     char *folder = sweep_path(worker->sweep, "shared");
     const bool done = shared_folder_tidy(&removed, folder, error);
     if (done && removed.entries > 0)

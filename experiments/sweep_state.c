@@ -104,6 +104,7 @@ bool trial_outcome_read(struct trial_outcome *outcome, const struct sweep_trial 
     }
     copy_text(state, sizeof state, record, "state");
     copy_text(outcome->signature, sizeof outcome->signature, record, "signature");
+    copy_text(outcome->stage, sizeof outcome->stage, record, "stage");
     copy_text(outcome->reason, sizeof outcome->reason, record, "reason");
     outcome->done = strcmp(state, "done") == 0;
     outcome->seconds = json_number_value(json_object_get(record, "seconds"));
@@ -119,8 +120,10 @@ bool trial_outcome_write(const struct trial_outcome *outcome, const struct sweep
     json_t *record = json_pack("{s:s, s:s, s:f, s:I}", "state", outcome->done ? "done" : "failed",
                                "signature", outcome->signature, "seconds", outcome->seconds,
                                "peak_memory_bytes", (json_int_t)outcome->memory_bytes);
-    if (record && !outcome->done)
+    if (record && !outcome->done) {
+        json_object_set_new(record, "stage", json_string(outcome->stage));
         json_object_set_new(record, "reason", json_string(outcome->reason));
+    }
     char *text = record ? json_dumps(record, JSON_INDENT(1)) : NULL, *path = outcome_path(trial);
     const bool done = text
                           ? folder_create(trial->folder, error) && file_write(path, text, strlen(text), error)
@@ -154,16 +157,19 @@ void trial_last_line(char *line, size_t size, const struct sweep_trial *trial, c
     fclose(stream);
 }
 
-/* The last stage that has a record. */
-static void find_stage(char *stage, size_t size, const struct sweep_trial *trial)
+void trial_find_stage(char *stage, size_t size, const struct sweep_trial *trial)
 {
     struct manifest *manifest = NULL;
     struct error error = ERROR_INITIALIZER;
     if (!manifest_read(&manifest, trial->folder, &error))
         return;
-    for (int i = 0; i < STAGE_COUNT; i++)
-        if (manifest_stage(manifest, stages[i].name))
+    bool complete = true;
+    for (int i = 0; complete && i < STAGE_COUNT; i++) {
+        const json_t *record = manifest_stage(manifest, stages[i].name);
+        complete = !record || json_is_true(json_object_get(record, "complete"));
+        if (record)
             snprintf(stage, size, "%s", stages[i].name);
+    }
     manifest_close(manifest);
 }
 
@@ -185,7 +191,7 @@ void trial_status_read(struct trial_status *status, const struct sweep *sweep, i
     char *path = trial_claim_path(sweep, trial);
     json_t *owner = NULL;
     *status = (struct trial_status){0};
-    find_stage(status->stage, sizeof status->stage, trial);
+    trial_find_stage(status->stage, sizeof status->stage, trial);
     const bool running = claim_is_taken(path, &owner), ended = trial_outcome_read(&status->outcome, trial);
     if (running) {
         status->state = TRIAL_RUNNING;
@@ -193,6 +199,8 @@ void trial_status_read(struct trial_status *status, const struct sweep *sweep, i
         trial_last_line(status->progress, sizeof status->progress, trial, "");
     } else if (ended && (!signature || strcmp(signature, status->outcome.signature) == 0)) {
         status->state = status->outcome.done ? TRIAL_DONE : TRIAL_FAILED;
+        if (!status->outcome.done)
+            snprintf(status->stage, sizeof status->stage, "%s", status->outcome.stage);
     } else {
         status->state = *status->stage ? TRIAL_INTERRUPTED : TRIAL_WAITING;
     }

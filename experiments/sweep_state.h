@@ -1,6 +1,6 @@
 /*
  * sweep_state.h: how far a trial of a study is. STUDY/trials/NAME/trial.json is written when it ended: "done", or "failed"
- * with a reason; STUDY/claims/NAME.N tells who works on it; trials/NAME/output.txt has what it printed.
+ * with the stage and a reason; STUDY/claims/NAME.N tells who works on it; trials/NAME/output.txt has what it printed.
  */
 #ifndef IDREC_EXPERIMENTS_SWEEP_STATE_H
 #define IDREC_EXPERIMENTS_SWEEP_STATE_H
@@ -16,10 +16,10 @@ const char *trial_state_name(enum trial_state state);
 struct trial_outcome {
     bool done; /* false: failed */
     char signature[33];
-    char reason[1024];     /* of a failure */
-    double seconds;        /* of all attempts of this program, as a clock on the wall has them */
-    int64_t memory_bytes;  /* the largest peak of its processes */
-    struct timespec ended; /* by the clock of the folder's server; set by reading */
+    char stage[16], reason[1024]; /* of a failure; the stage is "" where none had begun */
+    double seconds;               /* of all attempts of this program, as a clock on the wall has them */
+    int64_t memory_bytes;         /* the largest peak of its processes */
+    struct timespec ended;        /* by the clock of the folder's server; set by reading */
 };
 
 /* 32 digits that change with the configuration of a trial and with its input files (their size and time). */
@@ -33,9 +33,12 @@ char *trial_claim_path(const struct sweep *sweep, const struct sweep_trial *tria
 /* The last line that the trial printed, of those that begin with `prefix`; "" where there is none. */
 void trial_last_line(char *line, size_t size, const struct sweep_trial *trial, const char *prefix);
 
+/* The first stage whose record is not complete, or else the last that has one; unchanged where there is none. */
+void trial_find_stage(char *stage, size_t size, const struct sweep_trial *trial);
+
 struct trial_status {
     enum trial_state state;
-    char stage[16];     /* the last that was begun */
+    char stage[16]; /* that is not complete, or the last that was begun; of a failure the one that failed */
     char progress[256]; /* what it printed last, while it runs */
     char owner[160];    /* "HOST, process N", while it runs */
     double elapsed;     /* seconds since its owner began, while it runs */
