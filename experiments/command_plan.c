@@ -110,7 +110,7 @@ static bool plan_one_trial(const struct plan_options *options, const struct swee
     const int trial = sweep_find(sweep, name);
     struct config *config;
     if (trial < 0)
-        return error_set(error, ERROR_USAGE, "--trial=%.200s: the study has no such trial", name);
+        return sweep_lacks_trial(sweep, name, error);
     return sweep_trial_config(&config, sweep, trial, error) && plan_run(options, config, json, error);
 }
 

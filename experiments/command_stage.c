@@ -49,8 +49,7 @@ static bool run_trial(const struct sweep *sweep, const struct invocation *invoca
     const int trial = sweep_find(sweep, name);
     int64_t threads = 0;
     if (trial < 0)
-        return error_set(error, ERROR_USAGE,
-                         "--trial=%.200s: the study has no such trial; `idrec status` lists them", name);
+        return sweep_lacks_trial(sweep, name, error);
     if (stage && stage_number(stage) < 0)
         return error_set(error, ERROR_USAGE, "--through=%.60s: no such stage", stage);
     return option_integer(invocation, OPTION_THREADS, 1, &threads, error) &&

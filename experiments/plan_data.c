@@ -4,6 +4,7 @@
 
 #include "core/file.h"
 #include "core/random.h"
+#include "experiments/manifest.h"
 #include "experiments/plan.h"
 #include "experiments/prepare.h"
 #include "experiments/stages.h"
@@ -127,15 +128,55 @@ static bool invent_dataset(struct plan_data_set *data, const struct plan *plan, 
 
 /* ---- data that are -------------------------------------------------------------------------------------- */
 
+/* Whether the settings by which a run's folder was prepared are those of the plan, files by their names. */
+static bool is_prepared_alike(const struct config *prepared, const struct config *planned)
+{
+    static const char *const files[] = {"data.path", "data.split.train", "data.split.validation",
+                                        "data.split.test"};
+    const struct stage *prepare = &stages[stage_number("prepare")];
+    bool same = true;
+    for (int i = 0; same && prepare->settings[i]; i++) {
+        char *text = config_canonical(prepared, prepare->settings[i]),
+             *wanted = config_canonical(planned, prepare->settings[i]);
+        same = strcmp(text, wanted) == 0;
+        free(text);
+        free(wanted);
+    }
+    for (size_t i = 0; same && i < sizeof files / sizeof *files; i++) {
+        char *path = config_data_path(prepared, files[i]), *wanted = config_data_path(planned, files[i]);
+        same = path && wanted ? strcmp(path, wanted) == 0 : path == wanted;
+        free(path);
+        free(wanted);
+    }
+    return same;
+}
+
+/* Whether the run's folder holds what `prepare` made of the plan's input, which may be gone since. */
+static bool is_prepared(const struct plan *plan)
+{
+    struct error ignored = ERROR_INITIALIZER;
+    struct manifest *manifest = NULL;
+    struct config *prepared = NULL;
+    char *path = run_path(&plan->run, "config.yaml");
+    const bool same = path_exists(path) && manifest_read(&manifest, plan->run.folder, &ignored) &&
+                      manifest_outputs_present(manifest, "prepare") &&
+                      config_load(&prepared, path, 0, NULL, &ignored) &&
+                      is_prepared_alike(prepared, plan->run.config);
+    config_free(prepared);
+    manifest_close(manifest);
+    free(path);
+    return same;
+}
+
 /* From the input, as `prepare` would; where that is not at hand, as the run's folder has it. */
 static bool read_dataset(struct plan_data_set *data, const struct plan *plan, struct error *error)
 {
-    struct error reason = ERROR_INITIALIZER, ignored = ERROR_INITIALIZER;
+    struct error reason = ERROR_INITIALIZER;
     data->has_data = true;
     snprintf(data->source, sizeof data->source, "read from the input");
     if (prepare_dataset(&data->dataset, &plan->run, &reason))
         return true;
-    if (!run_check_stage(plan->run.folder, "prepare", &ignored))
+    if (!is_prepared(plan))
         return error_set(error, reason.kind,
                          "%.1500s; or give the sizes: --users=N --items=N --interactions=N", reason.message);
     char *path = run_path(&plan->run, "dataset.h5");

@@ -79,9 +79,11 @@ static bool plan_trial(struct study_plan *study, int trial, const struct plan_op
     planned->trial = &study->sweep->trials[trial];
     bool done = sweep_trial_config(&config, study->sweep, trial, error);
     if (done) {
+        struct error reason = ERROR_INITIALIZER;
         find_chain(planned, config);
         done = plan_make(plan, config, options, study->memo,
-                         (struct plan_place){.trial = trial, .at_once = study->at_once}, error);
+                         (struct plan_place){.trial = trial, .at_once = study->at_once}, &reason) ||
+               error_set(error, reason.kind, "%.1700s (trial %.200s)", reason.message, planned->trial->name);
         if (done && trial == 0)
             keep_description(study, plan);
         planned->total = plan_total(plan);

@@ -242,6 +242,26 @@ static int count_alike(const struct sweep *sweep, const char *name)
     return count;
 }
 
+/* Two trials have one name: it was given twice, or they set the same. */
+static bool complain_of_twins(const struct sweep *sweep, const struct sweep_trial *trial, bool given,
+                              struct error *error)
+{
+    const bool listed = strcmp(config_string(sweep->config, "%s", list_key), "[]") != 0;
+    if (given)
+        return config_complain(sweep->config, list_key, error,
+                               "two trials have the name %s; name one of them differently", trial->name);
+    char *settings = describe(trial);
+    size_t length = strlen(settings);
+    for (size_t i = 0; i < length; i++)
+        if (settings[i] == '\n')
+            settings[i] = i + 1 < length ? ';' : '\0';
+    config_complain(sweep->config, listed ? list_key : grid_key, error,
+                    "two trials set the same%s%s; leave one out, or give each a name",
+                    *settings ? ": " : ", nothing", settings);
+    free(settings);
+    return false;
+}
+
 /* Names that a point was given stay; others that would be the same get a hash. */
 static bool name_trials(struct sweep *sweep, struct error *error)
 {
@@ -264,8 +284,7 @@ static bool name_trials(struct sweep *sweep, struct error *error)
     for (int i = 0; i < sweep->trial_count; i++) {
         struct sweep_trial *trial = &sweep->trials[i];
         if (count_alike(sweep, trial->name) > 1)
-            return config_complain(sweep->config, given[i] ? list_key : grid_key, error,
-                                   "two trials are %s; leave one out, or name it differently", trial->name);
+            return complain_of_twins(sweep, trial, given[i], error);
         trial->folder = sweep_path(sweep, "trials/%s", trial->name);
     }
     return true;
@@ -372,6 +391,17 @@ int sweep_find(const struct sweep *sweep, const char *name)
     return -1;
 }
 
+/* The reason, with the trial and where it is declared. */
+static bool complain_of_trial(const struct sweep_trial *trial, const struct error *reason,
+                              struct error *error)
+{
+    const struct config_setting *setting = trial->setting_count > 0 ? &trial->settings[0] : NULL;
+    if (setting && setting->file && setting->line > 0)
+        return error_set(error, reason->kind, "%.1400s (trial %.200s, declared at %.300s:%ld)",
+                         reason->message, trial->name, setting->file, setting->line);
+    return error_set(error, reason->kind, "%.1700s (trial %.200s)", reason->message, trial->name);
+}
+
 bool sweep_trial_config(struct config **config, const struct sweep *sweep, int trial, struct error *error)
 {
     enum { OWN = 7 };
@@ -395,9 +425,11 @@ bool sweep_trial_config(struct config **config, const struct sweep *sweep, int t
         for (size_t i = 0; i < count; i++)
             settings[i] = chosen->settings[i];
         memcpy(settings + count, own, sizeof own);
-        done = config_load_with(config, sweep->path, sweep->override_count, sweep->overrides,
-                                (int)count + OWN, settings, error) &&
-               check_config(*config, error);
+        struct error reason = ERROR_INITIALIZER;
+        done = (config_load_with(config, sweep->path, sweep->override_count, sweep->overrides,
+                                 (int)count + OWN, settings, &reason) &&
+                check_config(*config, &reason)) ||
+               complain_of_trial(chosen, &reason, error);
     }
     if (!done) {
         config_free(*config);
@@ -407,6 +439,18 @@ bool sweep_trial_config(struct config **config, const struct sweep *sweep, int t
     free(folder);
     free(settings);
     return done;
+}
+
+bool sweep_lacks_trial(const struct sweep *sweep, const char *name, struct error *error)
+{
+    return sweep->trial_count > 0
+               ? error_set(error, ERROR_USAGE,
+                           "--trial=%.200s: the study has no such trial; `idrec status` lists them", name)
+               : error_at(
+                     error, ERROR_USAGE, sweep->path, 0,
+                     "is no study and has no trials, also not %.200s: it has neither experiment.sweep nor "
+                     "experiment.sweep_list",
+                     name);
 }
 
 /* ---- settings ------------------------------------------------------------------------------------------ */

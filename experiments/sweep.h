@@ -43,7 +43,9 @@ void sweep_close(struct sweep *sweep);
 
 /* The number of the trial of that name, or -1. */
 int sweep_find(const struct sweep *sweep, const char *name);
-/* The configuration of a trial, checked: that of the study with what the trial sets, without the sweep. */
+/* The error of a trial that is asked for and not there. Returns false. */
+bool sweep_lacks_trial(const struct sweep *sweep, const char *name, struct error *error);
+/* The configuration of a trial, checked, and errors name the trial: that of the study with what the trial sets, without the sweep. */
 bool sweep_trial_config(struct config **config, const struct sweep *sweep, int trial, struct error *error);
 /* What a trial sets `key` to, as YAML; NULL: what the configuration of the study says. */
 const char *sweep_setting(const struct sweep_trial *trial, const char *key);
