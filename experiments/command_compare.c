@@ -8,8 +8,14 @@ enum { OPTION_ARM, OPTION_AGAINST_ARM, OPTION_METRIC, OPTION_RECOMMENDER, OPTION
 bool command_compare(const struct invocation *invocation, struct error *error)
 {
     const char *const *option = invocation->option;
-    const struct compare_request request = {.run_count = invocation->word_count,
-                                            .folders = invocation->words,
+    char *const twice[] = {invocation->words[0], invocation->words[0]};
+    const bool alone = invocation->word_count == 1;
+    if (alone && !(option[OPTION_ARM] && option[OPTION_AGAINST_ARM]))
+        return error_set(error, ERROR_USAGE,
+                         "one run is given; name another to compare it with, or two of its arms: --arm=ARM "
+                         "--against-arm=ARM");
+    const struct compare_request request = {.run_count = alone ? 2 : invocation->word_count,
+                                            .folders = alone ? twice : invocation->words,
                                             .arm = option[OPTION_ARM],
                                             .against_arm = option[OPTION_AGAINST_ARM],
                                             .metric = option[OPTION_METRIC],

@@ -188,7 +188,7 @@ const struct command commands[] = {
      "  idrec synthesize planted.inter --users=2000 --items=800 --seed=3",
      synthesize_options, 1, 1, command_synthesize},
     {"info", "Tell what a file or folder holds", "PATH",
-     "PATH: an HDF5 file, a safetensors file, a checkpoint's folder or a run's folder.\n\nExamples:\n"
+     "PATH: an HDF5 file, a safetensors file, or the folder of a checkpoint, a run or a study.\n\nExamples:\n"
      "  idrec info runs/quickstart\n  idrec info runs/quickstart/dataset.h5 --json",
      json_options, 1, 1, command_info},
     {"reproduce", "Run recipes of published figures and compare", "RECIPE ... [key.path=value ...]",
@@ -206,10 +206,11 @@ const struct command commands[] = {
      "  idrec reproduce configs/recommenders/*.yaml device=cuda\n\n"
      "Exit status 1: a figure was missed.",
      reproduce_options, 0, WORDS_MAXIMUM, command_reproduce},
-    {"compare", "Compare runs that were tested on the same interactions", "RUN RUN ...",
+    {"compare", "Compare runs that were tested on the same interactions", "RUN [RUN ...]",
      "RUN is the folder of a run whose training is done, or of a trial of a study (STUDY/trials/NAME). The "
      "others "
-     "are compared with the first: what their configurations differ in, then for each recommender and metric "
+     "are compared with the first, or two arms of one run with each other: what their configurations differ "
+     "in, then for each recommender and metric "
      "the "
      "means, the gain with its 95 % interval, the effect size and the corrected p, and what each run cost. "
      "Seeds "
@@ -221,9 +222,12 @@ const struct command commands[] = {
      "  idrec run my.yaml output=runs/a\n"
      "  idrec run my.yaml output=runs/b finetune.rank=16\n"
      "  idrec compare runs/a runs/b\n"
-     "  idrec compare runs/ranks/trials/rank=4 runs/ranks/trials/rank=8 --metric=ndcg@20\n"
-     "  idrec compare runs/plain runs/mine --arm=augmented --against-arm=original --json",
-     compare_options, 2, COMPARED_RUNS_MAXIMUM, command_compare},
+     "  idrec compare runs/ranks/trials/rank=4 runs/ranks/trials/rank=8 \\\n"
+     "      --metric=ndcg@20\n"
+     "  idrec compare runs/plain runs/mine --arm=augmented \\\n"
+     "      --against-arm=original --json\n"
+     "  idrec compare runs/mine --arm=augmented --against-arm=control.random",
+     compare_options, 1, COMPARED_RUNS_MAXIMUM, command_compare},
     {"tensorboard", "Write learning curves and metrics as files of TensorBoard", "RUN",
      "RUN is the folder of a run, which may be going on, or of a study. The files are in RUN/tensorboard/, "
      "of a study "

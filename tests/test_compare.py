@@ -194,6 +194,8 @@ def test_runs(folder, truth):
 def test_arms_of_one_run(folder):
     """The same comparison as in results.json."""
     result = compare(folder, "a", "a", "--arm=augmented", "--against-arm=original")
+    alone = compare(folder, "a", "--arm=augmented", "--against-arm=original")
+    check(alone == result, "a run that is named once")
     written = json.loads((folder / "a" / "results.json").read_text())["comparisons"]
     check(len(written) == len(result["comparisons"]) == 8, "as many comparisons")
     for one, other in zip(result["comparisons"], written):
@@ -268,13 +270,14 @@ def refused(folder, expected, words, *arguments):
 
 
 def test_usage(folder):
-    refused(folder, 2, ["RUN RUN"], "a")
+    refused(folder, 2, ["name another"], "a")
+    refused(folder, 2, ["name another"], "a", "--arm=augmented")
     refused(folder, 2, ["too many"], *["a"] * 27)
     refused(folder, 2, ["has no arm 'control.random'", "original, augmented"], "a", "b", "--arm=control.random")
     refused(folder, 2, ["has no ndcg@7", "recall@5"], "a", "b", "--metric=ndcg@7")
     refused(folder, 2, ["lightgcn"], "a", "b", "--recommender=lightgcn")
     refused(folder, 1, ["nowhere", "manifest.json"], "a", "nowhere")
-    refused(folder, 2, ["study/trials/NAME"], "study", "a")
+    refused(folder, 2, ["study/trials/NAME", "width=4, width=12"], "study", "a")
 
 
 def test_other_data(folder):
