@@ -120,6 +120,43 @@ static void write_lines(FILE *stream, const json_t *lines, const json_t *columns
     }
 }
 
+/* Puts the members of an object, "metrics." say, which any line has, behind the columns so far. */
+static bool order_members(json_t *columns, const json_t *found, const char *prefix)
+{
+    char *text = json_dumps(found, JSON_SORT_KEYS);
+    json_t *sorted = text ? json_loads(text, 0, NULL) : NULL, *empty;
+    const char *column;
+    bool done = sorted != NULL;
+    json_object_foreach(sorted, column, empty)
+    {
+        if (strncmp(column, prefix, strlen(prefix)) == 0)
+            done = json_object_set_new(columns, column, json_null()) == 0 && done;
+    }
+    json_decref(sorted);
+    free(text);
+    return done;
+}
+
+/* `columns`: those of `order`, then those that are left of `found`. A trial's name is no column of a run. */
+static bool order_columns(json_t *columns, const json_t *found, const char *const *order)
+{
+    bool done = columns != NULL;
+    for (int i = 0; done && order[i]; i++) {
+        const char *name = order[i];
+        if (strcmp(name, "trial") == 0 || strcmp(name, "against_trial") == 0) {
+            if (json_object_get(found, name))
+                done = json_object_set_new(columns, name, json_null()) == 0;
+        } else if (name[strlen(name) - 1] == '.') {
+            done = order_members(columns, found, name);
+        } else if (is_interval(name)) {
+            add_interval(columns, name, NULL);
+        } else {
+            done = json_object_set_new(columns, name, json_null()) == 0;
+        }
+    }
+    return done && json_object_update_missing(columns, (json_t *)found) == 0;
+}
+
 /* A null is a value as well: a column that has nothing else is not left out. */
 static bool flatten_all(json_t *lines, json_t *columns, const json_t *records)
 {
@@ -139,18 +176,19 @@ static bool flatten_all(json_t *lines, json_t *columns, const json_t *records)
     return done;
 }
 
-bool csv_write_records(const char *path, const json_t *records, struct error *error)
+bool csv_write_records(const char *path, const json_t *records, const char *const *order, struct error *error)
 {
-    json_t *lines = json_array(), *columns = json_object();
+    json_t *lines = json_array(), *found = json_object(), *columns = json_object();
     char *text = NULL;
     size_t length = 0;
     FILE *stream = open_memstream(&text, &length);
-    bool done = flatten_all(lines, columns, records) && stream != NULL;
+    bool done = flatten_all(lines, found, records) && order_columns(columns, found, order) && stream != NULL;
     if (done)
         write_lines(stream, lines, columns);
     done = (stream == NULL || fclose(stream) == 0) && done;
     done = done ? file_write(path, text, length, error) : error_memory(error, path, length, NULL);
     json_decref(lines);
+    json_decref(found);
     json_decref(columns);
     free(text);
     return done;

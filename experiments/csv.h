@@ -17,6 +17,10 @@ void csv_write_number(FILE *stream, const json_t *value);
 /* Writes an array of objects to `path`, a line each. A column is a key of any of them; a member of an object within is
  * "KEY.MEMBER". An interval, which is a key that ends in "ci95", has two columns, "KEY.low" and "KEY.high"; another array of
  * numbers one for each, "KEY.1", "KEY.2", ...; of other arrays nothing is written. */
-bool csv_write_records(const char *path, const json_t *records, struct error *error);
+/* The columns of `order`, which ends with NULL and names them as records do, "ci95" as well as "metrics.recall@20", come first,
+ * whether a record has them or not; "metrics." stands for all members of that object, in the order of their names; columns
+ * that it does not name follow. */
+bool csv_write_records(const char *path, const json_t *records, const char *const *order,
+                       struct error *error);
 
 #endif

@@ -12,7 +12,7 @@
  * and their first column stays. */
 static const char style[] =
     "html{-webkit-text-size-adjust:100%}"
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:74rem;margin:0 auto;padding:1rem;color:#1a1a1a;"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:90rem;margin:0 auto;padding:1rem;color:#1a1a1a;"
     "background:#fff;overflow-wrap:break-word}"
     "h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0 1rem}"
     "h2{font-size:1.25rem;margin:2.25rem 0 .75rem;border-bottom:1px solid #bbb}"
@@ -33,7 +33,7 @@ static const char style[] =
     "td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}"
     "td.text{white-space:normal;min-width:15rem}"
     "th:first-child,td:first-child{position:sticky;left:0;background:#fff;border-right:1px solid "
-    "#ddd;padding-left:0}"
+    "#ddd;padding-left:0;white-space:normal;overflow-wrap:break-word;min-width:11rem;max-width:26rem}"
     "ul.list{margin:.25rem 0 .75rem;padding-left:1.25rem}"
     "details{margin:.75rem 0}summary{cursor:pointer;color:#1f5fa8;padding:.3rem 0}"
     "figure{margin:1rem 0}figure svg{width:100%;max-width:36rem;height:auto;display:block}"
@@ -41,7 +41,7 @@ static const char style[] =
     "@media(max-width:40rem){body{padding:.75rem}th,td{padding:.3rem .45rem}"
     "th:first-child,td:first-child{max-width:36vw;min-width:7rem;white-space:normal;overflow-wrap:break-word}"
     "}"
-    "@media screen and (min-width:40rem){wbr{display:none}}"
+    "@media screen and (min-width:40rem){th:not(:first-child) wbr{display:none}}"
     "@media(min-width:52rem),print{figure{display:inline-block;width:48%;margin:1rem 1.5% 1rem "
     "0;vertical-align:top}}"
     "@media print{@page{size:A4;margin:14mm "
@@ -253,13 +253,20 @@ void document_fold_end(const struct document *document)
         fputs("</details>\n\n", document->stream);
 }
 
-/* A drawing whose anchors, and references to them, begin with its name, so that several can stand in a page. */
+/* A drawing whose anchors, and references to them, begin with its name, so that several can stand in a page; without the
+ * titles that a page shows under the pointer, which the key tells as well. */
 static void write_drawing(FILE *stream, const char *drawing, const char *name)
 {
+    static const char title[] = "<title>", title_end[] = "</title>";
     static const char *const places[] = {" id='", " id=\"", "href='#", "href=\"#", "url(#"};
     enum { PLACES = sizeof places / sizeof *places };
     while (*drawing != '\0') {
         int i = 0;
+        const char *end = strncmp(drawing, title, sizeof title - 1) == 0 ? strstr(drawing, title_end) : NULL;
+        if (end != NULL) {
+            drawing = end + sizeof title_end - 1;
+            continue;
+        }
         while (i < PLACES && strncmp(drawing, places[i], strlen(places[i])) != 0)
             i++;
         if (i == PLACES) {

@@ -3,12 +3,13 @@
 #include "core/file.h"
 #include "experiments/csv.h"
 #include "experiments/report.h"
+#include "experiments/table_columns.h"
 
 static bool write_table(const struct report *report, const char *name, const json_t *records,
-                        struct error *error)
+                        const char *const *order, struct error *error)
 {
     char *path = run_path(report->run, "tables/%s.csv", name);
-    const bool done = csv_write_records(path, records, error);
+    const bool done = csv_write_records(path, records, order, error);
     free(path);
     return done;
 }
@@ -38,10 +39,11 @@ bool report_tables_write(const struct report *report, struct error *error)
 {
     json_t *candidates = report_candidates(report->results);
     const bool done =
-        write_table(report, "runs", json_object_get(report->results, "runs"), error) &&
-        write_table(report, "comparisons", json_object_get(report->results, "comparisons"), error) &&
-        write_table(report, "selection", candidates, error) &&
-        write_table(report, "cost", json_object_get(report->results, "cost"), error);
+        write_table(report, "runs", json_object_get(report->results, "runs"), table_run_columns, error) &&
+        write_table(report, "comparisons", json_object_get(report->results, "comparisons"),
+                    table_comparison_columns, error) &&
+        write_table(report, "selection", candidates, table_selection_columns, error) &&
+        write_table(report, "cost", json_object_get(report->results, "cost"), table_cost_columns, error);
     json_decref(candidates);
     return done;
 }

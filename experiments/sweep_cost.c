@@ -42,7 +42,7 @@ void sweep_report_cost(const struct sweep_report *report, const struct document 
     table_cell(&table, "trial");
     for (int i = 0; i < report->recommender_count; i++) {
         table_cell(&table, "%s, seconds", report->recommenders[i]);
-        table_cell(&table, "gain");
+        table_cell(&table, "%s, gain", report->recommenders[i]);
     }
     for (int trial = 0; trial < report->sweep->trial_count; trial++) {
         if (strcmp(sweep_report_state(report, trial), "done") != 0)

@@ -5,14 +5,14 @@
 #include "core/file.h"
 #include "experiments/plot.h"
 #include "experiments/report_comparison.h"
-#include "experiments/sweep_report.h"
+#include "experiments/report_files.h"
+#include "experiments/sweep_plots.h"
 
 enum { ROW_HEIGHT = 24, LABEL_LENGTH = 28 };
 
 static const char colour[] = "#1f5fa8", pale[] = "#8a8a8a", other_colour[] = "#b4510f";
 
-/* The gain of the augmented arm of a trial; NULL: there is none. */
-static const json_t *gain_of(const struct sweep_report *report, int trial, const char *recommender)
+const json_t *sweep_plot_gain(const struct sweep_report *report, int trial, const char *recommender)
 {
     const json_t *comparison =
         sweep_report_comparison(report, trial, recommender, "augmented", "original", NULL);
@@ -25,7 +25,7 @@ static int *list_trials(const struct sweep_report *report, const char *recommend
     int *trials = malloc((size_t)report->sweep->trial_count * sizeof *trials);
     *count = 0;
     for (int i = 0; trials && i < report->sweep->trial_count; i++)
-        if (gain_of(report, i, recommender))
+        if (sweep_plot_gain(report, i, recommender))
             trials[(*count)++] = i;
     return trials;
 }
@@ -56,8 +56,7 @@ static void write_title(FILE *stream, const char *text)
     fputc('\n', stream);
 }
 
-/* Gain and the ends of its interval, in per cent; the gain twice where there is no interval. */
-static bool read_gain(double values[3], const json_t *comparison)
+bool sweep_plot_read_gain(double values[3], const json_t *comparison)
 {
     const json_t *interval = json_object_get(comparison, "ci95");
     const bool known = json_array_size(interval) == 2;
@@ -78,9 +77,9 @@ static void write_gains(FILE *stream, const struct sweep_report *report, const c
     for (int block = 0; block < 3; block++) {
         fprintf(stream, "$%s << END\n", blocks[block]);
         for (int row = 0; row < count; row++) {
-            const json_t *comparison = gain_of(report, trials[row], recommender);
+            const json_t *comparison = sweep_plot_gain(report, trials[row], recommender);
             double values[3];
-            const bool known = read_gain(values, comparison);
+            const bool known = sweep_plot_read_gain(values, comparison);
             low = fmin(low, values[1]);
             high = fmax(high, values[2]);
             if ((!known ? 2 : comparison_verdict(comparison) != 0 ? 0 : 1) == block)
@@ -111,92 +110,7 @@ static bool draw_gains(const struct sweep_report *report, const char *recommende
     return plot_end(&plot, found, error);
 }
 
-/* ---- gain by the value of a setting ---------------------------------------------------------------------- */
-
-/* The number that a trial sets the key to, or the only one of a list; NaN: none. */
-static double setting_value(const struct sweep_report *report, int trial, const char *key)
-{
-    const json_t *record = json_array_get(json_object_get(report->results, "trials"), (size_t)trial),
-                 *value = json_object_get(json_object_get(record, "settings"), key);
-    if (json_array_size(value) == 1)
-        value = json_array_get(value, 0);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-/* Whether at least three of the trials, or two, have different numbers, and their range. */
-static bool find_range(double range[2], const struct sweep_report *report, const int *trials, int count,
-                       const char *key)
-{
-    range[0] = INFINITY;
-    range[1] = -INFINITY;
-    for (int row = 0; row < count; row++) {
-        const double value = setting_value(report, trials[row], key);
-        range[0] = fmin(range[0], value);
-        range[1] = fmax(range[1], value);
-    }
-    return range[1] > range[0];
-}
-
-static bool draw_setting(const struct sweep_report *report, const char *recommender, const int *trials,
-                         int count, int key, bool *found, struct error *error)
-{
-    const char *name = report->sweep->keys[key];
-    double range[2];
-    struct plot plot;
-    if (!find_range(range, report, trials, count, name))
-        return true;
-    if (!plot_begin(&plot, report->sweep->folder, path_format("setting-%d-%s", key + 1, recommender), 320,
-                    error))
-        return false;
-    fputs("$gains << END\n", plot.stream);
-    for (int row = 0; row < count; row++) {
-        const double value = setting_value(report, trials[row], name);
-        double values[3];
-        read_gain(values, gain_of(report, trials[row], recommender));
-        if (!isnan(value))
-            fprintf(plot.stream, "%.9g %.6g %.6g %.6g\n", value, values[0], values[1], values[2]);
-    }
-    fputs("END\n", plot.stream);
-    write_title(plot.stream, recommender);
-    fputs("unset key\nset xlabel ", plot.stream);
-    plot_write_text(plot.stream, name);
-    fprintf(plot.stream,
-            "\nset ylabel 'gain in %s, per cent'\n%sset offsets graph 0.08, graph 0.08, 0, 0\n"
-            "set arrow from graph 0, first 0 to graph 1, first 0 nohead lc rgb '#444444'\n"
-            "plot $gains using 1:2:3:4:xtic(1) with yerrorbars pt 7 ps 0.8 lw 2 lc rgb '%s'\n",
-            report->metric, range[0] > 0 && range[1] / range[0] > 8 ? "set logscale x\n" : "", colour);
-    return plot_end(&plot, found, error);
-}
-
 /* ---- groups and popularity ------------------------------------------------------------------------------- */
-
-/* The record of the audit of a trial's arm, by the functions of the run's report. */
-static const json_t *audit_of(const struct sweep_report *report, int trial, const char *recommender,
-                              const char *arm)
-{
-    const struct run run = {.config = report->sweep->config};
-    const struct report own = {.run = &run, .results = report->trials[trial]};
-    return report_audit_fit(&own, recommender, arm);
-}
-
-static const json_t *groups_of(const struct sweep_report *report, int trial)
-{
-    const struct report own = {.results = report->trials[trial]};
-    return report_audit_groups(&own, "history");
-}
-
-/* Gain in recall of a group of users, in per cent; NaN: not known. */
-static double group_gain(const struct sweep_report *report, int trial, const char *recommender, size_t group)
-{
-    double recall[2];
-    static const char *const arms[] = {"augmented", "original"};
-    for (int i = 0; i < 2; i++) {
-        const json_t *entry = report_audit_entry(audit_of(report, trial, recommender, arms[i]), "history"),
-                     *value = json_array_get(json_object_get(entry, "recall"), group);
-        recall[i] = json_is_number(value) ? json_number_value(value) : NAN;
-    }
-    return recall[1] > 0 ? 100 * (recall[0] / recall[1] - 1) : NAN;
-}
 
 static double write_group_gains(FILE *stream, const struct sweep_report *report, const char *recommender,
                                 const int *trials, int count, const json_t *groups)
@@ -204,12 +118,12 @@ static double write_group_gains(FILE *stream, const struct sweep_report *report,
     double largest = 0;
     fputs("$gains << END\n", stream);
     for (int row = 0; row < count; row++) {
-        if (!json_equal(groups_of(report, trials[row]), groups))
+        if (!json_equal(sweep_report_groups(report, trials[row]), groups))
             fprintf(stream, "%.9g %d NaN \"(other groups)\"\n", ((double)json_array_size(groups) - 1) / 2,
                     row);
         for (size_t group = 0; group < json_array_size(groups); group++) {
-            const double gain = json_equal(groups_of(report, trials[row]), groups)
-                                    ? group_gain(report, trials[row], recommender, group)
+            const double gain = json_equal(sweep_report_groups(report, trials[row]), groups)
+                                    ? 100 * sweep_report_group_gain(report, trials[row], recommender, group)
                                     : NAN;
             if (isnan(gain))
                 continue;
@@ -225,7 +139,7 @@ static double write_group_gains(FILE *stream, const struct sweep_report *report,
 static bool draw_groups(const struct sweep_report *report, const char *recommender, const int *trials,
                         int count, bool *found, struct error *error)
 {
-    const json_t *groups = groups_of(report, trials[0]), *group;
+    const json_t *groups = sweep_report_groups(report, trials[0]), *group;
     size_t index;
     struct plot plot;
     if (json_array_size(groups) == 0)
@@ -250,8 +164,8 @@ static bool draw_groups(const struct sweep_report *report, const char *recommend
     fprintf(plot.stream,
             ")\nset xlabel 'train interactions of the user'\nunset key\nunset grid\nunset colorbox\n"
             "set cbrange [-%g:%g]\nset palette defined (-1 '#e08a4a', 0 '#ffffff', 1 '#6fa3dc')\n"
-            "plot $gains using 1:2:(0.5):(0.5):3 with boxxyerror fs solid noborder fc palette, "
-            "'' using 1:2:4 with labels\n",
+            "plot $gains using 1:2:(0.5):(0.5):3 with boxxyerror fs solid noborder fc palette title '', "
+            "'' using 1:2:4 with labels title ''\n",
             largest, largest);
     return plot_end(&plot, found, error);
 }
@@ -267,7 +181,7 @@ static bool write_exposure(FILE *stream, const struct sweep_report *report, cons
         double values[2];
         for (int i = 0; i < 2; i++) {
             const json_t *exposure =
-                json_object_get(audit_of(report, trials[row], recommender, arms[i]), "exposure");
+                json_object_get(sweep_report_audit(report, trials[row], recommender, arms[i]), "exposure");
             const json_t *value = json_object_get(json_object_get(exposure, measure), "mean");
             values[i] = json_is_number(value) ? json_number_value(value) : NAN;
         }
@@ -318,7 +232,7 @@ static bool draw_cost(const struct sweep_report *report, bool *found, struct err
         const char *recommender = report->recommenders[i];
         bool any = false;
         for (int trial = 0; trial < report->sweep->trial_count; trial++) {
-            const json_t *gain = gain_of(report, trial, recommender);
+            const json_t *gain = sweep_plot_gain(report, trial, recommender);
             if (gain == NULL || isnan(sweep_report_seconds(report, trial, recommender)))
                 continue;
             if (!any)
@@ -357,7 +271,7 @@ static bool draw_recommender(const struct sweep_report *report, const char *reco
                             draw_exposure(report, recommender, trials, count, "arp",
                                           "mean popularity of items shown", found, error)));
         for (int key = 0; done && *found && key < report->sweep->key_count; key++)
-            done = draw_setting(report, recommender, trials, count, key, found, error);
+            done = sweep_plots_draw_setting(report, recommender, trials, count, key, found, error);
     }
     free(trials);
     return done;
@@ -365,10 +279,8 @@ static bool draw_recommender(const struct sweep_report *report, const char *reco
 
 bool sweep_plots_draw(const struct sweep_report *report, bool *plotted, struct error *error)
 {
-    char *folder = sweep_path(report->sweep, "plots");
     *plotted = true;
-    bool done = path_remove(folder, error);
-    free(folder);
+    bool done = report_files_remove_plots(report->sweep->folder, error);
     for (int i = 0; done && *plotted && i < report->recommender_count; i++)
         done = draw_recommender(report, report->recommenders[i], plotted, error);
     return done && (!*plotted || draw_cost(report, plotted, error));

@@ -125,14 +125,24 @@ static void add_metric(struct table *table, const struct sweep_report *report, c
         table_cell(table, "%.4f", json_number_at(test, metric));
 }
 
-static void add_row(struct table *table, const struct sweep_report *report, const struct sweep_trial *trial,
-                    const json_t *entry)
+/* Most trials set it; others are told by the trials' names, as all are in LaTeX, whose pages are narrow. */
+static bool is_shown_key(const struct sweep_report *report, const struct document *document, int key)
+{
+    int set = 0;
+    for (int i = 0; i < report->sweep->trial_count; i++)
+        set += sweep_setting(&report->sweep->trials[i], report->sweep->keys[key]) != NULL;
+    return document->format != DOCUMENT_LATEX && 2 * set > report->sweep->trial_count;
+}
+
+static void add_row(struct table *table, const struct sweep_report *report, const struct document *document,
+                    const struct sweep_trial *trial, const json_t *entry)
 {
     const struct config *config = report->sweep->config;
     table_cell(table, "%s", trial->name);
     for (int i = 0; i < report->sweep->key_count; i++) {
         const char *value = sweep_setting(trial, report->sweep->keys[i]);
-        table_cell(table, "%s", value ? value : " ");
+        if (is_shown_key(report, document, i))
+            table_cell(table, "%s", value ? value : " ");
     }
     table_cell(table, "%s", json_text_at(entry, "arm"));
     table_cell(table, "%.0f", json_number_at(entry, "seeds"));
@@ -151,10 +161,13 @@ static void write_means(const struct sweep_report *report, const struct document
     const int metrics = (int)config_length(config, "evaluate.metrics");
     char name[96];
     snprintf(name, sizeof name, "trials-%s", recommender);
-    struct table table = {.name = name, .columns = 4 + report->sweep->key_count + metrics};
+    struct table table = {.name = name, .columns = 4 + metrics};
     table_cell(&table, "%s", recommender);
     for (int i = 0; i < report->sweep->key_count; i++)
-        table_cell(&table, "%s", report->sweep->keys[i]);
+        if (is_shown_key(report, document, i)) {
+            table_cell(&table, "%s", report->sweep->keys[i]);
+            table.columns++;
+        }
     table_cell(&table, "arm");
     table_cell(&table, "seeds");
     table_cell(&table, "validation %s", report->metric);
@@ -168,7 +181,7 @@ static void write_means(const struct sweep_report *report, const struct document
         json_array_foreach(json_object_get(trial, "recommenders"), number, entry)
         {
             if (strcmp(json_text_at(entry, "recommender"), recommender) == 0)
-                add_row(&table, report, &report->sweep->trials[index], entry);
+                add_row(&table, report, document, &report->sweep->trials[index], entry);
         }
     }
     document_table(document, &table);
@@ -181,32 +194,78 @@ const char *sweep_report_state(const struct sweep_report *report, int trial)
     return json_text_at(json_array_get(json_object_get(report->results, "trials"), (size_t)trial), "state");
 }
 
-/* Gain over the own original arm, and the difference from the reference, of the augmented arm. */
+/* A table, unless it has nothing but its head. */
+static void write_table(const struct document *document, struct table *table)
+{
+    if (table->count > table->columns)
+        document_table(document, table);
+    else
+        table_discard(table);
+}
+
+/* Columns of a comparison; in LaTeX, whose pages are narrow, the short ones. */
+static int comparison_columns(const struct document *document)
+{
+    return document->format == DOCUMENT_LATEX ? COMPARISON_SHORT_CELLS : COMPARISON_CELLS;
+}
+
+static void add_heads(struct table *table, const struct document *document, const char *metric)
+{
+    char head[64];
+    snprintf(head, sizeof head, "gain, %s", metric);
+    if (document->format == DOCUMENT_LATEX)
+        comparison_add_short_heads(table, head);
+    else
+        comparison_add_heads(table, metric);
+}
+
+static void add_cells(struct table *table, const struct document *document, const json_t *comparison)
+{
+    (document->format == DOCUMENT_LATEX ? comparison_add_short_cells : comparison_add_cells)(table,
+                                                                                             comparison);
+}
+
+/* Gain of the augmented arm over the own original arm. */
 static void write_gains(const struct sweep_report *report, const struct document *document,
                         const char *recommender)
 {
     char name[96];
     snprintf(name, sizeof name, "gains-%s", recommender);
-    struct table table = {.name = name, .columns = 1 + COMPARISON_CELLS + COMPARISON_SHORT_CELLS};
+    struct table table = {.name = name, .columns = 1 + comparison_columns(document)};
     table_cell(&table, "%s", recommender);
-    comparison_add_heads(&table, report->metric);
-    comparison_add_short_heads(&table, "from the reference");
+    add_heads(&table, document, report->metric);
     for (int i = 0; i < report->sweep->trial_count; i++) {
         const json_t *gain = sweep_report_comparison(report, i, recommender, "augmented", "original", NULL);
         if (gain == NULL)
             continue;
         table_cell(&table, "%s%s", report->sweep->trials[i].name,
                    i == report->sweep->reference ? " (reference)" : "");
-        comparison_add_cells(&table, gain);
-        comparison_add_short_cells(&table, i == report->sweep->reference
-                                               ? NULL
-                                               : sweep_report_comparison(report, i, recommender, "augmented",
-                                                                         "augmented", reference_of(report)));
+        add_cells(&table, document, gain);
+    }
+    write_table(document, &table);
+}
+
+/* The difference of the augmented arm from that of the reference. */
+static void write_differences(const struct sweep_report *report, const struct document *document,
+                              const char *recommender)
+{
+    char name[96];
+    snprintf(name, sizeof name, "differences-%s", recommender);
+    struct table table = {.name = name, .columns = 1 + comparison_columns(document)};
+    table_cell(&table, "%s, from the reference", recommender);
+    add_heads(&table, document, report->metric);
+    for (int i = 0; i < report->sweep->trial_count; i++) {
+        const json_t *difference =
+            sweep_report_comparison(report, i, recommender, "augmented", "augmented", reference_of(report));
+        if (difference == NULL || i == report->sweep->reference)
+            continue;
+        table_cell(&table, "%s", report->sweep->trials[i].name);
+        add_cells(&table, document, difference);
     }
     if (table.count > table.columns)
-        document_table(document, &table);
-    else
-        table_discard(&table);
+        document_paragraph(
+            document, "The augmented arm against that of the reference trial, %s:", reference_of(report));
+    write_table(document, &table);
 }
 
 /* Where the original arm is another in other trials. */
@@ -215,32 +274,30 @@ static void write_originals(const struct sweep_report *report, const struct docu
 {
     char name[96];
     snprintf(name, sizeof name, "originals-%s", recommender);
-    struct table table = {.name = name, .columns = 1 + COMPARISON_CELLS};
+    struct table table = {.name = name, .columns = 1 + comparison_columns(document)};
     table_cell(&table, "%s, original arm", recommender);
-    comparison_add_heads(&table, report->metric);
+    add_heads(&table, document, report->metric);
     for (int i = 0; i < report->sweep->trial_count; i++) {
         const json_t *difference =
             sweep_report_comparison(report, i, recommender, "original", "original", reference_of(report));
         if (difference == NULL || i == report->sweep->reference)
             continue;
         table_cell(&table, "%s", report->sweep->trials[i].name);
-        comparison_add_cells(&table, difference);
+        add_cells(&table, document, difference);
     }
-    if (table.count == table.columns) {
-        table_discard(&table);
-        return;
-    }
-    document_paragraph(document,
-                       "The original arm is another in these trials; against that of the reference:");
-    document_table(document, &table);
+    if (table.count > table.columns)
+        document_paragraph(document,
+                           "The original arm is another in these trials; against that of the reference:");
+    write_table(document, &table);
 }
 
 static void write_figure(const struct document *document, const char *kind, const char *recommender,
                          const char *caption)
 {
-    char path[160];
+    char path[160], text[512];
     snprintf(path, sizeof path, "plots/%s-%s.svg", kind, recommender);
-    document_figure(document, path, caption);
+    snprintf(text, sizeof text, "%s: %s", recommender, caption);
+    document_figure(document, path, text);
 }
 
 static void write_all_gains(const struct sweep_report *report, const struct document *document)
@@ -251,37 +308,21 @@ static void write_all_gains(const struct sweep_report *report, const struct docu
         document_heading(document, 3, "%s", recommender);
         write_figure(
             document, "gains", recommender,
-            "Gain of the augmented arm over the original arm of the same trial, on test, with its 95 % "
+            "gain of the augmented arm over the original arm of the same trial, on test, with its 95 % "
             "interval; hollow: nothing was adopted, or no interval is known.");
         write_gains(report, document, recommender);
+        write_differences(report, document, recommender);
         write_originals(report, document, recommender);
         sweep_report_notes(report, document, recommender);
         for (int key = 0; key < report->sweep->key_count; key++) {
-            char kind[32];
+            char kind[32], caption[256];
             snprintf(kind, sizeof kind, "setting-%d", key + 1);
-            write_figure(document, kind, recommender,
-                         "The gain by the value of a setting, with its 95 % interval.");
+            snprintf(
+                caption, sizeof caption,
+                "the gain by %.120s, with its 95 %% interval; lines join trials that are equal in all else.",
+                report->sweep->keys[key]);
+            write_figure(document, kind, recommender, caption);
         }
-    }
-}
-
-static void write_groups(const struct sweep_report *report, const struct document *document)
-{
-    document_heading(document, 2, "Groups and popularity");
-    document_paragraph(
-        document,
-        "Whom the gain goes to, and what the lists show: users by the number of their train interactions; "
-        "Gini "
-        "coefficient of the items' places in lists (lower: spread more evenly) and mean train popularity of "
-        "what is "
-        "shown, in the original and the augmented arm. All measures are in the reports of the trials.");
-    for (int i = 0; i < report->recommender_count; i++) {
-        write_figure(document, "groups", report->recommenders[i],
-                     "Gain in recall by the number of the user's train interactions, in per cent.");
-        write_figure(document, "gini", report->recommenders[i],
-                     "Gini coefficient of exposure, without and with synthetic rows.");
-        write_figure(document, "arp", report->recommenders[i],
-                     "Mean popularity of the items shown, without and with synthetic rows.");
     }
 }
 
@@ -442,12 +483,11 @@ static void write_trials(const struct sweep_report *report, const struct documen
 static void write_all_trials(const struct sweep_report *report, const struct document *document)
 {
     document_heading(document, 2, "Trials");
-    document_paragraph(
-        document,
-        "Means ± standard deviations over the seeds of a trial; where a key is left empty, the trial has "
-        "what "
-        "the configuration of the study says. \"best\" marks the trial that is best on validation, for each "
-        "arm: what is chosen by a look at test is better there than it is.");
+    document_paragraph(document, "Means ± standard deviations over the seeds of a trial; a column for each "
+                                 "key that most trials set. Where "
+                                 "it is left empty, the trial has what the configuration of the study says. "
+                                 "\"best\" marks the trial that is best on validation, for each "
+                                 "arm: what is chosen by a look at test is better there than it is.");
     document_fold_begin(document, "Means of every trial and arm");
     write_trials(report, document);
     document_fold_end(document);
@@ -464,7 +504,7 @@ static void write_report(const void *subject, const struct document *document)
     write_failures(report, document);
     if (json_object_size(report->comparisons) > 0) {
         write_all_gains(report, document);
-        write_groups(report, document);
+        sweep_report_write_groups(report, document);
         sweep_report_cost(report, document);
     }
     write_all_trials(report, document);
@@ -487,6 +527,67 @@ bool sweep_report_write(struct sweep_report *report, struct error *error)
     return done;
 }
 
+/* ---- what a terminal gets ---------------------------------------------------------------------------------- */
+
+enum { PRINTED_NAME = 48, PRINTED_RECOMMENDER = 24 };
+
+static void add_names(struct table *table, const struct sweep_report *report, int trial,
+                      const char *recommender)
+{
+    const char *name = report->sweep->trials[trial].name;
+    table_cell(table, "%.*s%s", PRINTED_NAME, name, strlen(name) > PRINTED_NAME ? "…" : "");
+    table_cell(table, "%.*s%s", PRINTED_RECOMMENDER, recommender,
+               strlen(recommender) > PRINTED_RECOMMENDER ? "…" : "");
+}
+
+/* Trial, recommender, gain, interval and p: within 120 columns. */
+static bool print_gains(const struct sweep_report *report, const struct document *document)
+{
+    char head[64];
+    struct table table = {.columns = 2 + COMPARISON_SHORT_CELLS};
+    table_cell(&table, "trial");
+    table_cell(&table, "recommender");
+    snprintf(head, sizeof head, "gain, %s", report->metric);
+    comparison_add_short_heads(&table, head);
+    for (int i = 0; i < report->recommender_count; i++)
+        for (int trial = 0; trial < report->sweep->trial_count; trial++) {
+            const char *recommender = report->recommenders[i];
+            const json_t *gain =
+                sweep_report_comparison(report, trial, recommender, "augmented", "original", NULL);
+            if (gain == NULL)
+                continue;
+            add_names(&table, report, trial, recommender);
+            comparison_add_short_cells(&table, gain);
+        }
+    const bool any = table.count > table.columns;
+    write_table(document, &table);
+    return any;
+}
+
+/* Of a study without augmented arms. */
+static void print_means(const struct sweep_report *report, const struct document *document)
+{
+    struct table table = {.columns = 4};
+    table_cell(&table, "trial");
+    table_cell(&table, "recommender");
+    table_cell(&table, "validation %s", report->metric);
+    table_cell(&table, "test");
+    for (int i = 0; i < report->recommender_count; i++)
+        for (int trial = 0; trial < report->sweep->trial_count; trial++) {
+            const json_t *entry = sweep_report_entry(report, trial, report->recommenders[i], "original");
+            if (entry == NULL)
+                continue;
+            add_names(&table, report, trial, report->recommenders[i]);
+            if (validation_of(report, entry) >= 0.0)
+                table_cell(&table, "%.4f%s", validation_of(report, entry),
+                           is_best(report, entry) ? " best" : "");
+            else
+                table_cell(&table, " ");
+            table_cell(&table, "%.4f", json_number_at(json_object_get(entry, "test"), report->metric));
+        }
+    write_table(document, &table);
+}
+
 bool sweep_report_print(struct sweep_report *report, FILE *stream, struct error *error)
 {
     bool incomplete = false;
@@ -496,10 +597,8 @@ bool sweep_report_print(struct sweep_report *report, FILE *stream, struct error 
                                 .incomplete = &incomplete};
     if (!prepare(report, error))
         return false;
-    write_trials(report, &document);
-    for (int i = 0; i < report->recommender_count; i++)
-        write_gains(report, &document, report->recommenders[i]);
-    write_failures(report, &document);
+    if (!print_gains(report, &document))
+        print_means(report, &document);
     fprintf(stream, "report: %s/report.html\n", report->sweep->folder);
     json_decref(report->comparisons);
     return !incomplete || error_memory(error, "the table of trials", 0, NULL);

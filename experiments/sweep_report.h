@@ -24,7 +24,7 @@ struct sweep_report {
 
 /* Of a report with its sweep, results and trials. */
 bool sweep_report_write(struct sweep_report *report, struct error *error);
-/* The table of the trials and the path of the report; needs no trials. */
+/* The table of gains, within 120 columns, and the path of the report; needs no trials. */
 bool sweep_report_print(struct sweep_report *report, FILE *stream, struct error *error);
 
 /* The entry of a trial's recommender in an arm in results.json, and a comparison of the leading metric; NULL: there is none.
@@ -44,6 +44,15 @@ void sweep_report_notes(const struct sweep_report *report, const struct document
                         const char *recommender);
 /* sweep_plots.c: draws plots/ *.svg; *plotted: false where there is no gnuplot, which is no error. */
 bool sweep_plots_draw(const struct sweep_report *report, bool *plotted, struct error *error);
+/* sweep_groups.c: the record of the audit of a trial's arm, the groups of users by history, the metric of which groups' gains
+ * are told, and the gain of the augmented arm in a group, a share; NaN: not known. */
+const json_t *sweep_report_audit(const struct sweep_report *report, int trial, const char *recommender,
+                                 const char *arm);
+const json_t *sweep_report_groups(const struct sweep_report *report, int trial);
+const char *sweep_report_group_metric(const struct sweep_report *report);
+double sweep_report_group_gain(const struct sweep_report *report, int trial, const char *recommender,
+                               size_t group);
+void sweep_report_write_groups(const struct sweep_report *report, const struct document *document);
 /* sweep_tables.c: tables/ *.csv, the trials' own tables joined. */
 bool sweep_tables_write(const struct sweep_report *report, struct error *error);
 /* sweep_cost.c: what the gain of each trial cost, as a table; the seconds of a trial's augmentation (efficiency.h), NaN where

@@ -39,8 +39,17 @@ static enum finding finding_of(const json_t *comparison)
     return json_number_value(json_array_get(interval, 1)) < 0 ? RATHER_WORSE : NO_DIFFERENCE;
 }
 
-/* Of more names than these the number is told. */
-enum { NAMED = 6 };
+/* Of more names than these, and one, the number is told. */
+enum { NAMED = 6, NAME_SIZE = 640 };
+
+/* Ends a list of `count` names, the first NAMED of which were written; `next` is the one behind them. */
+static void end_list(FILE *stream, int count, const char *next)
+{
+    if (count == NAMED + 1)
+        fprintf(stream, ", %s", next);
+    else if (count > NAMED)
+        fprintf(stream, " and %d more", count - NAMED);
+}
 
 /* "NAME (+1.23 %), NAME (+0.50 %) and 3 others" of each finding. */
 struct lists {
@@ -48,6 +57,7 @@ struct lists {
     char *texts[FINDING_COUNT];
     size_t lengths[FINDING_COUNT];
     int counts[FINDING_COUNT];
+    char next[FINDING_COUNT][NAME_SIZE]; /* behind the first NAMED */
 };
 
 static bool lists_open(struct lists *lists)
@@ -64,12 +74,14 @@ static bool lists_open(struct lists *lists)
 static void lists_add(struct lists *lists, const char *name, const json_t *comparison)
 {
     const enum finding finding = finding_of(comparison);
-    FILE *stream = lists->streams[finding];
-    if (lists->counts[finding]++ >= NAMED)
-        return;
-    fprintf(stream, "%s%s", lists->counts[finding] > 1 ? ", " : "", name);
+    const int before = lists->counts[finding]++;
+    char gain[32] = "";
     if (finding != UNTESTED && finding != SAME_RESULTS)
-        fprintf(stream, " (%+.2f %%)", 100 * json_number_at(comparison, "relative_gain"));
+        snprintf(gain, sizeof gain, " (%+.2f %%)", 100 * json_number_at(comparison, "relative_gain"));
+    if (before < NAMED)
+        fprintf(lists->streams[finding], "%s%s%s", before > 0 ? ", " : "", name, gain);
+    else if (before == NAMED)
+        snprintf(lists->next[finding], NAME_SIZE, "%.500s%s", name, gain);
 }
 
 /* Writes the subject and an item for each finding that there is, and closes the lists. */
@@ -77,8 +89,8 @@ static void lists_write(struct lists *lists, const struct document *document, co
 {
     bool any = false;
     for (int i = 0; i < FINDING_COUNT; i++) {
-        if (lists->counts[i] > NAMED)
-            fprintf(lists->streams[i], " and %d more", lists->counts[i] - NAMED);
+        if (lists->streams[i])
+            end_list(lists->streams[i], lists->counts[i], lists->next[i]);
         if (lists->streams[i] && fclose(lists->streams[i]) != 0)
             *document->incomplete = true;
         any = any || lists->counts[i] > 0;
@@ -161,21 +173,25 @@ struct names {
     char *text;
     size_t length;
     int count;
+    char next[NAME_SIZE]; /* behind the first NAMED */
 };
 
 static void names_add(struct names *names, const char *name, const char *controls)
 {
-    if (names->count++ >= NAMED || !names->stream)
-        return;
-    fprintf(names->stream, "%s%s", names->count > 1 ? ", " : "", name);
-    if (controls)
-        fprintf(names->stream, " (%s)", controls);
+    char text[NAME_SIZE];
+    const int before = names->count++;
+    snprintf(text, sizeof text, "%.250s%s%.300s%s", name, controls ? " (" : "", controls ? controls : "",
+             controls ? ")" : "");
+    if (before < NAMED && names->stream)
+        fprintf(names->stream, "%s%s", before > 0 ? ", " : "", text);
+    else if (before == NAMED)
+        memcpy(names->next, text, sizeof text);
 }
 
 static void names_write(struct names *names, const struct document *document, const char *head)
 {
-    if (names->stream && names->count > NAMED)
-        fprintf(names->stream, " and %d more", names->count - NAMED);
+    if (names->stream)
+        end_list(names->stream, names->count, names->next);
     if (!names->stream || fclose(names->stream) != 0)
         *document->incomplete = true;
     else if (names->count > 0)

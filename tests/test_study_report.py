@@ -115,6 +115,15 @@ def parsed(value):
     return {None: "", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
+COMPARISON_COLUMNS = """recommender arm against metric mean against_mean seeds users relative_gain ci95.low ci95.high difference
+difference_ci95.low difference_ci95.high effect_size effect_size_ci95.low effect_size_ci95.high p p_holm family p_seeds p_users
+flips deviation_seeds deviation_users detectable_difference detectable_relative_gain note""".split()
+
+
+def columns_of(path):
+    return path.read_text().splitlines()[0].split(",")
+
+
 def check_records(path, records):
     with path.open(newline="") as stream:
         lines = list(csv.DictReader(stream))
@@ -137,6 +146,12 @@ def check_records(path, records):
 def test_csv(study, results):
     tables = study / "tables"
     check_records(tables / "comparisons.csv", results["comparisons"])
+    check(columns_of(tables / "comparisons.csv") == ["trial", "against_trial", *COMPARISON_COLUMNS],
+          f"columns: {columns_of(tables / 'comparisons.csv')}")
+    check(columns_of(study / "trials" / "full" / "tables" / "comparisons.csv") == COMPARISON_COLUMNS, "columns of a run")
+    check(columns_of(tables / "runs.csv")[:11] == ["trial", "recommender", "arm", "seed", "epochs", "best_epoch", "seconds",
+          "metrics.ndcg@10", "metrics.ndcg@5", "metrics.recall@10", "metrics.recall@5"], "columns of fits")
+    check(columns_of(tables / "trials.csv")[:5] == ["trial", "state", "reference", "stage", "reason"], "columns of trials")
     own = {trial["trial"]: json.loads((study / trial["folder"] / "results.json").read_text())
            for trial in results["trials"] if trial["state"] == "done"}
     for name in ("runs", "cost"):
@@ -157,15 +172,18 @@ def check_latex(path):
     """Head, rules and rows of equal length; what LaTeX reserves is escaped; braces and mathematics are closed."""
     text = path.read_text()
     check(text.isascii(), f"{path.name}: characters that a plain document lacks")
-    body = re.fullmatch(r"% needs \\usepackage\{booktabs\}\n\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}\n\\toprule\n(.*)"
-                        r"\\bottomrule\n\\end\{tabular\}\n", text, re.DOTALL)
+    body = re.fullmatch(r"% needs \\usepackage\{booktabs\}\n\\begingroup\\\w+\\setlength\{\\tabcolsep\}\{3pt\}%\n\\begin\{tabular\}\{@\{\}((?:[lr]|p\{\d+pt\})+)@\{\}\}\n\\toprule\n(.*)"
+                        r"\\bottomrule\n\\end\{tabular\}%\n\\endgroup\n", text, re.DOTALL)
     check(body is not None, f"{path.name}: no table of booktabs")
     rows = [line for line in body.group(2).splitlines() if line != "\\midrule"]
     check(len(rows) > 1 and body.group(2).count("\\midrule") == 1, f"{path.name}: {len(rows)} rows")
+    heads = rows[0].removesuffix("\\\\").split(" & ")
+    check(len(set(heads)) == len(heads), f"{path.name}: columns of the same head: {heads}")
+    check(not re.search(r"(^|[ \]}])-\d", body.group(2), re.MULTILINE), f"{path.name}: a hyphen for a minus")
     for row in rows:
         check(row.endswith(" \\\\"), f"{path.name}: a row without its end: {row}")
         bare = re.sub(r"\\[{}$&#%_]", "", row.removesuffix("\\\\"))
-        check(bare.count("&") == len(body.group(1)) - 1, f"{path.name}: cells of {row}")
+        check(bare.count("&") == len(re.sub(r"\{\d+pt\}", "", body.group(1))) - 1, f"{path.name}: cells of {row}")
         check(bare.count("$") % 2 == 0 and bare.count("{") == bare.count("}"), f"{path.name}: not closed: {row}")
         check(not re.search(r"[#%_~^]", bare), f"{path.name}: not escaped: {row}")
         check(not re.match(r"\s*\[", bare), f"{path.name}: a row that begins like an argument of the one before")
@@ -179,12 +197,16 @@ def test_latex(study, scratch):
         check_latex(path)
     if shutil.which("pdflatex") is None:
         return
-    inputs = "\n\n".join(f"\\resizebox{{\\textwidth}}{{!}}{{\\input{{{path}}}}}" for path in paths)
-    (scratch / "all.tex").write_text("\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n"
+    inputs = "\n\n".join(f"\\typeout{{TABLE {path.name}}}\\noindent\\input{{{path}}}" for path in paths)
+    (scratch / "all.tex").write_text("\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
                                      f"{inputs}\n\\end{{document}}\n")
     result = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"], cwd=scratch,
                             capture_output=True, text=True, timeout=120)
     check(result.returncode == 0, f"pdflatex: {result.stdout[-600:]}")
+    for part in result.stdout.split("TABLE ")[1:]:
+        wide = re.search(r"Overfull \\hbox \(([\d.]+)pt", part)
+        own = re.match(r"(gains|differences|originals|trials|groups)-", part)
+        check(not (wide and own), f"wider than a page: {part[:30].split()[0]}: {wide and wide.group(1)} pt")
 
 
 # ---- report -------------------------------------------------------------------------------------------------
@@ -251,12 +273,21 @@ def test_report(study, results):
                 ("four-rows", "bpr_mf", "original", "recall@10"))
     row = next(line for line in text.splitlines() if line.startswith("| four-rows |"))
     check(f"{100 * gain['relative_gain']:+.2f} %" in row, f"the gain of a trial: {row}")
+    check("<title>" not in page.split("</head>")[1], "titles that a pointer shows")
+    groups = text.split("\n## Groups and popularity\n")[1].split("\n## ")[0]
+    check("| gain in recall@10, users with |" in groups and re.search(r"\| four-rows \|( [+-][\d.]+ % \|)+", groups),
+          f"no table of groups: {groups[:600]}")
     check("Protocol test_selected, in 1 of 12 trials" in text, "that a trial chose its epochs on test is not told")
     notes = text.split("\n## Gains\n")[1].split("\n### item_knn\n")[0]
     check(re.search(r"one of both chose its epochs on test:\W* on-test against full \(original\), on-test against full \(augmented\)\n", notes), f"a note is not told: {notes}")
     if shutil.which("gnuplot"):
         for name in ("gains-bpr_mf", "groups-bpr_mf", "gini-bpr_mf", "arp-item_knn", "cost"):
             check((study / "plots" / f"{name}.svg").exists() and (study / "plots" / f"{name}.gnuplot").exists(), f"no {name}")
+        setting = (study / "plots" / "setting-3-bpr_mf.gnuplot").read_text().split("<< END\n")[1].split("\nEND")[0]
+        points = [line.split()[0] for line in setting.splitlines() if re.match(r"\d", line)]
+        check(points == ["2", "4"], f"trials that are equal but for augment.per_user: {setting}")
+        check("bpr_mf: the gain by augment.per_user," in page, "a caption names the setting")
+        check(not list(study.glob("plots/*.messages")) and not list(study.glob("plots/*.part")), "what gnuplot leaves")
         check(page.count("<svg") == len(list(study.glob("plots/*.svg"))), "every plot is on the page")
     else:
         check("gnuplot is not installed" in text, "that plots are left out is told")
@@ -278,6 +309,9 @@ def main():
         result = idrec(folder, "run", "study.yaml", "output=one")
         check(result.returncode == 1 and "1 of 12 trials failed" in result.stderr, f"the study: {result.stderr[-800:]}")
         check("four-rows" in result.stdout, "the table of gains is printed")
+        widest = max(len(line) for line in result.stdout.splitlines())
+        check(widest <= 120 and "validation" not in result.stdout, f"the end on a terminal: {widest} columns")
+        check("warning" not in result.stderr and "gnuplot" not in result.stderr, f"what gnuplot says: {result.stderr}")
         study = folder / "one"
         results = json.loads((study / "results.json").read_text())
         test_against_reference(study, results, truth)

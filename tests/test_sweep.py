@@ -95,7 +95,7 @@ def test_results(folder):
         best = max(best, trial["recommenders"][1]["validation"]["recall@10"])
     report = (folder / "one" / "report.md").read_text()
     check(f"{best:.4f} best" in report, "the best on validation is marked")
-    check("| finetune.rank | recommenders[0].width | finetune.method | arm |" in report, "swept keys are columns")
+    check("| finetune.rank | recommenders[0].width | arm |" in report, "keys that most trials set are columns")
     check("</html>" in (folder / "one" / "report.html").read_text(), "report.html")
 
 
@@ -137,6 +137,53 @@ def test_failure(folder):
     check(result.returncode == 0 and result.stderr.count("begins") == 1, f"the second attempt: {result.stderr}")
 
 
+STALE = """\
+extends: base.yaml
+name: stale
+recommenders: [{model: MODEL}]
+experiment: {arms: [original, augmented], sweep_list: [{name: first, data.path: INPUT}, {name: second, augment.per_user: [3]}]}
+"""
+
+
+def test_stale(folder):
+    """What a trial that failed, or a recommender that is gone, left behind doesn't pass for results."""
+    path, study, first = folder / "stale.yaml", folder / "stale", folder / "stale" / "trials" / "first"
+    path.write_text(STALE.replace("MODEL", "item_knn").replace("INPUT", "data.inter"))
+    result = idrec(folder, "run", path, "output=stale")
+    check(result.returncode == 0, f"before: {result.stderr[-300:]}")
+    check((study / "tables" / "gains-item_knn.tex").exists() and (first / "report.html").exists(), "before")
+    (study / "tables" / "mine.txt").write_text("notes")
+    path.write_text(STALE.replace("MODEL", "popularity").replace("INPUT", "gone.inter"))
+    result = idrec(folder, "run", path, "output=stale")
+    check(result.returncode == 1 and "1 of 2 trials failed" in result.stderr, f"after: {result.stderr[-300:]}")
+    old = [str(one) for kind in ("tables", "plots") for one in (study / kind).iterdir() if "item_knn" in one.name]
+    check(not old and (study / "tables" / "mine.txt").exists(), f"tables and plots of a recommender that is gone: {old}")
+    left = [name for name in ("results.json", "report.md", "report.html") if (first / name).exists()]
+    left += [one.name for kind in ("tables", "plots") for one in (first / kind).glob("*")]
+    check(not left, f"results of other settings: {left}")
+    told = json.loads(idrec(folder, "status", path, "output=stale", "--json").stdout)["trials"][0]
+    check((told["state"], told["stage"]) == ("failed", "prepare"), f"status: {told}")
+    told = json.loads(idrec(folder, "info", first, "--json").stdout)["trial"]
+    check(told["state"] == "failed" and told["stage"] == "prepare" and "gone.inter" in told["reason"], f"info: {told}")
+    told = json.loads(idrec(folder, "info", study, "--json").stdout)
+    check(told["kind"] == "study" and told["trials"]["second"] == {"state": "done"}, f"info of the study: {told}")
+    curves = idrec(folder, "tensorboard", study)
+    check("first: failed, and is left out" in curves.stderr and not (first / "tensorboard").exists() and
+          (study / "trials" / "second" / "tensorboard").exists(), f"curves: {curves.stderr}")
+    for words in (("compare", first, study / "trials" / "second"), ("recommend", first, "--recommender=item_knn")):
+        result = idrec(folder, *words)
+        check(result.returncode == 1 and "failed in prepare" in result.stderr and "gone.inter" in result.stderr,
+              f"{words[0]}: {result.stderr}")
+    result = idrec(folder, "recommend", study, "--recommender=item_knn")
+    check(result.returncode == 2 and "is a study" in result.stderr and "first, second" in result.stderr,
+          f"recommend of a study: {result.stderr}")
+    result = idrec(folder, "plan", path, "output=stale", "--device-tflops=1", "device=cpu")
+    check(result.returncode != 0 and "gone.inter" in result.stderr and "(trial first)" in result.stderr,
+          f"a plan by the data of other settings: {result.stdout[:300]} {result.stderr}")
+    result = idrec(folder, "plan", "base.yaml", "--trial=first")
+    check(result.returncode == 2 and "is no study" in result.stderr, f"a trial of no study: {result.stderr}")
+
+
 def test_edited_attributes(folder):
     """Trials that group users by a file are done again when it was edited."""
     (folder / "edited.yaml").write_text(
@@ -157,10 +204,13 @@ def test_refusals(folder):
                           ("{finetune.rnk: [1]}", "is not a known key"),
                           ("{finetune.rank: [x]}", "is not a whole number"),
                           ("{output: [a, b]}", "belongs to the study"),
-                          ("{seed: [1, 1]}", "two trials are"),
+                          ("{seed: [1, 1]}", "two trials set the same: seed: 1;"),
+                          ("{seed: [1, 2], augment.per_user: [[2], [-2]]}", "(trial seed=1,per_user=-2"),
                           ("[1]", "a mapping of keys to lists of their values is expected")):
         result = idrec(folder, "run", "base.yaml", "output=refused", f"experiment.sweep={sweep}")
         check(result.returncode == 2 and reason in result.stderr, f"{sweep}: {result.returncode}, {result.stderr}")
+    result = idrec(folder, "plan", "base.yaml", "output=refused", "experiment.sweep={finetune.rank: [2, 0]}")
+    check(result.returncode == 2 and "(trial rank=0" in result.stderr, f"plan: {result.stderr}")
     check(not (folder / "refused").exists(), "what is refused leaves no folder")
     result = idrec(folder, "train", "study.yaml")
     check(result.returncode == 2 and "a study" in result.stderr, f"a stage of a study: {result.stderr}")
@@ -231,6 +281,8 @@ def test_killed_workers(folder, generator, longest=1.0):
         statuses, said = kill_two(folder, generator, longest)
     check(statuses == [-9, -9, 0, 0], f"workers end with {statuses}")
     check_done_once(study, said)
+    left = [path.name for path in (study / "claims").glob("[!.]*")]
+    check(not left, f"claims of workers that were killed: {left}")
     check(said.count("written by another worker") >= 1, f"both workers that live write the results: {said}")
     check((study / "results.json").read_bytes() == (folder / "one" / "results.json").read_bytes(), "results of the study")
     for name in TRIALS:
@@ -300,6 +352,7 @@ def main():
         test_single_run(folder)
         test_status(folder)
         test_failure(folder)
+        test_stale(folder)
         test_edited_attributes(folder)
         test_refusals(folder)
         test_memory(folder)
