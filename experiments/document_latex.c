@@ -164,7 +164,7 @@ static void write_head(FILE *stream, const struct table *table, int column)
     char *first = path_format("%.*s", (int)broken, head);
     fprintf(stream, "\\shortstack[%c]{", table_is_number_column(table, column) ? 'r' : 'l');
     write_cell(stream, first);
-    fputs("\\\\", stream);
+    fputs("\\\\ ", stream);
     write_cell(stream, head + broken + 1);
     fputc('}', stream);
     free(first);

@@ -3,8 +3,8 @@
 #include <stddef.h>
 
 const char *const table_run_columns[] = {
-    "trial",    "recommender", "arm",        "seed", "epochs",          "best_epoch", "seconds",
-    "metrics.", "validation.", "rows_added", "ties", "still_improving", NULL};
+    "trial",    "recommender", "arm",        "seed", "epochs",          "best_epoch",  "seconds",
+    "metrics.", "validation.", "rows_added", "ties", "still_improving", "copied_from", NULL};
 const char *const table_comparison_columns[] = {"trial",
                                                 "against_trial",
                                                 "recommender",
