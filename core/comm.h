@@ -46,6 +46,7 @@ struct communicator {
     double late_seconds;
     bool patient; /* long waits are expected, and nobody is named */
     bool ending;  /* all ranks have agreed to end: the others know of this rank's failure */
+    bool failing; /* this rank alone has failed: it waits for nobody when it leaves */
     struct comm_volume volume[COMM_KIND_COUNT];
     const struct comm_calls *calls;
     void *implementation;

@@ -37,7 +37,7 @@ bool cuda_describe_device(struct cuda_device_description *description, int index
 /* From here on the communicator's collectives take tensors of this backend too, by NCCL; the backend must stay open until
  * the communicator's leave_device. All ranks call it. */
 bool cuda_join_ranks(struct communicator *communicator, struct backend *backend, struct error *error);
-/* "NCCL from 2.28.3 on", or why there is none. */
+/* "NCCL 2.28.9", or why there is none. */
 void cuda_describe_ranks(char *text, size_t size);
 
 #ifdef __cplusplus

@@ -2,17 +2,15 @@
  * collectives.cu: what ranks exchange of a GPU's memory, by NCCL on the backend's stream: nothing waits for the host. The
  * ranks find each other by the communicator that they have.
  */
-#include <stdio.h>
-
-#include "cuda/backend.h"
-
-#ifdef IDREC_NCCL
 #include <dlfcn.h>
-#include <nccl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/backend.h"
+#include "cuda/collective_watch.h"
 #include "cuda/device.cuh"
+#include "cuda/nccl.h"
 
 extern "C" {
 #include "core/comm/comm_calls.h"
@@ -20,9 +18,13 @@ extern "C" {
 
 /* The library is loaded when ranks are joined: one process needs none. */
 #define NCCL_CALLS(X)                                                                                        \
+    X(GetVersion)                                                                                            \
     X(GetUniqueId)                                                                                           \
     X(CommInitRank)                                                                                          \
     X(CommDestroy)                                                                                           \
+    X(CommAbort)                                                                                             \
+    X(CommGetAsyncError)                                                                                     \
+    X(GetLastError)                                                                                          \
     X(AllReduce)                                                                                             \
     X(Reduce)                                                                                                \
     X(Broadcast)                                                                                             \
@@ -35,9 +37,51 @@ struct nccl_ranks {
     struct backend *backend;
     ncclComm_t ranks;
     void *library;
+    struct collective_watch *watch;
+    bool joined; /* read by the thread of the watch */
+    bool failed; /* nobody is waited for any more */
     NCCL_CALLS(DECLARE_CALL)
 };
 #undef DECLARE_CALL
+
+/* ---- the library -------------------------------------------------------------------------------------------- */
+
+/* Once loaded it stays: threads of its own may outlive what they worked for. NULL, or why it is not there. */
+static const char *open_library(struct nccl_ranks *ranks)
+{
+    ranks->library = dlopen(NCCL_LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    bool complete = ranks->library != nullptr;
+#define LOAD_CALL(call)                                                                                      \
+    if (complete)                                                                                            \
+        complete =                                                                                           \
+            (ranks->call = reinterpret_cast<decltype(ranks->call)>(dlsym(ranks->library, "nccl" #call))) !=  \
+            nullptr;
+    NCCL_CALLS(LOAD_CALL)
+#undef LOAD_CALL
+    return complete ? nullptr : dlerror();
+}
+
+static void close_library(struct nccl_ranks *ranks)
+{
+    if (ranks->library)
+        dlclose(ranks->library);
+}
+
+void cuda_describe_ranks(char *text, size_t size)
+{
+    struct nccl_ranks ranks = {};
+    int version = 0;
+    const char *missing = open_library(&ranks);
+    if (missing)
+        snprintf(text, size, "NCCL is not there: %s", missing);
+    else if (ranks.GetVersion(&version) == ncclSuccess)
+        snprintf(text, size, "NCCL %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
+    else
+        snprintf(text, size, "NCCL, which does not tell its version");
+    close_library(&ranks);
+}
+
+/* ---- ranks ---------------------------------------------------------------------------------------------------- */
 
 static struct nccl_ranks *ranks_of(const struct communicator *communicator)
 {
@@ -47,9 +91,26 @@ static struct nccl_ranks *ranks_of(const struct communicator *communicator)
 static bool check(const struct communicator *communicator, ncclResult_t result, const char *what,
                   struct error *error)
 {
-    return result == ncclSuccess || result == ncclInProgress ||
-           error_set(error, ERROR_RUN, "rank %d on %s: %s by NCCL: %s", communicator->rank,
-                     communicator->host, what, ranks_of(communicator)->GetErrorString(result));
+    struct nccl_ranks *ranks = ranks_of(communicator);
+    if (result == ncclSuccess || result == ncclInProgress)
+        return true;
+    const char *more = ranks->GetLastError(ranks->ranks);
+    ranks->failed = true;
+    return error_set(error, ERROR_RUN, "%s by NCCL: %s%s%.200s", what, ranks->GetErrorString(result),
+                     more && *more ? ": " : "", more ? more : "");
+}
+
+/* What NCCL has noticed by itself: a rank or a network that is gone. */
+static bool find_trouble(const struct communicator *communicator, char *text, size_t size)
+{
+    const struct nccl_ranks *ranks = ranks_of(communicator);
+    ncclResult_t result = ncclSuccess;
+    if (!__atomic_load_n(&ranks->joined, __ATOMIC_ACQUIRE) ||
+        ranks->CommGetAsyncError(ranks->ranks, &result) != ncclSuccess || result == ncclSuccess ||
+        result == ncclInProgress)
+        return false;
+    snprintf(text, size, "%s", ranks->GetErrorString(result));
+    return true;
 }
 
 static ncclDataType_t type_of(const struct tensor *x)
@@ -85,18 +146,20 @@ static bool all_reduce(struct communicator *communicator, struct tensor *x, enum
                        struct error *error)
 {
     const struct nccl_ranks *ranks = ranks_of(communicator);
-    return check(communicator,
-                 ranks->AllReduce(x->data, x->data, (size_t)tensor_count(x), type_of(x),
-                                  reduction == COMM_SUM ? ncclSum : ncclMax, ranks->ranks,
-                                  device_of(ranks->backend)->stream),
-                 "all-reduce", error);
+    collective_watch_begin(ranks->watch, "all-reduce");
+    const ncclResult_t result = ranks->AllReduce(x->data, x->data, (size_t)tensor_count(x), type_of(x),
+                                                 reduction == COMM_SUM ? ncclSum : ncclMax, ranks->ranks,
+                                                 device_of(ranks->backend)->stream);
+    collective_watch_end(ranks->watch);
+    return check(communicator, result, "all-reduce", error);
 }
 
 /* The parts differ in length by one, which ncclReduceScatter does not know: a reduction to each rank, all at once. */
 static bool reduce_scatter(struct communicator *communicator, struct tensor *x, struct error *error)
 {
     const struct nccl_ranks *ranks = ranks_of(communicator);
-    bool done = check(communicator, ranks_of(communicator)->GroupStart(), "reduce-scatter", error);
+    collective_watch_begin(ranks->watch, "reduce-scatter");
+    bool done = check(communicator, ranks->GroupStart(), "reduce-scatter", error);
     for (int rank = 0; done && rank < communicator->size; rank++) {
         const struct device_part part = part_of(communicator, x, rank);
         done = check(communicator,
@@ -104,7 +167,9 @@ static bool reduce_scatter(struct communicator *communicator, struct tensor *x, 
                                    device_of(ranks->backend)->stream),
                      "reduce-scatter", error);
     }
-    return check(communicator, ranks_of(communicator)->GroupEnd(), "reduce-scatter", error) && done;
+    done = check(communicator, ranks->GroupEnd(), "reduce-scatter", error) && done;
+    collective_watch_end(ranks->watch);
+    return done;
 }
 
 static bool broadcast_part(struct communicator *communicator, const struct tensor *x, struct device_part part,
@@ -119,25 +184,35 @@ static bool broadcast_part(struct communicator *communicator, const struct tenso
 
 static bool all_gather(struct communicator *communicator, struct tensor *x, struct error *error)
 {
-    bool done = check(communicator, ranks_of(communicator)->GroupStart(), "all-gather", error);
+    const struct nccl_ranks *ranks = ranks_of(communicator);
+    collective_watch_begin(ranks->watch, "all-gather");
+    bool done = check(communicator, ranks->GroupStart(), "all-gather", error);
     for (int rank = 0; done && rank < communicator->size; rank++)
         done = broadcast_part(communicator, x, part_of(communicator, x, rank), rank, "all-gather", error);
-    return check(communicator, ranks_of(communicator)->GroupEnd(), "all-gather", error) && done;
+    done = check(communicator, ranks->GroupEnd(), "all-gather", error) && done;
+    collective_watch_end(ranks->watch);
+    return done;
 }
 
 static bool broadcast(struct communicator *communicator, struct tensor *x, int root, struct error *error)
 {
-    return broadcast_part(communicator, x, {static_cast<char *>(x->data), (size_t)tensor_count(x)}, root,
-                          "broadcast", error);
+    const struct nccl_ranks *ranks = ranks_of(communicator);
+    const struct device_part whole = {static_cast<char *>(x->data), (size_t)tensor_count(x)};
+    collective_watch_begin(ranks->watch, "broadcast");
+    const bool done = broadcast_part(communicator, x, whole, root, "broadcast", error);
+    collective_watch_end(ranks->watch);
+    return done;
 }
 
 static void leave(struct communicator *communicator)
 {
     struct nccl_ranks *ranks = ranks_of(communicator);
-    if (ranks->ranks)
+    collective_watch_close(ranks->watch);
+    if (ranks->ranks && (ranks->failed || communicator->failing))
+        ranks->CommAbort(ranks->ranks);
+    else if (ranks->ranks)
         ranks->CommDestroy(ranks->ranks);
-    if (ranks->library)
-        dlclose(ranks->library);
+    close_library(ranks);
     free(ranks);
     communicator->device = nullptr;
     communicator->device_calls = nullptr;
@@ -162,21 +237,18 @@ static bool share_name(struct communicator *communicator, ncclUniqueId *name, st
     return true;
 }
 
-static bool load_library(const struct communicator *communicator, struct nccl_ranks *ranks,
-                         struct error *error)
+/* Returns when all ranks have come. */
+static bool join(struct communicator *communicator, ncclUniqueId name, struct error *error)
 {
-    static const char name[] = "libnccl.so.2";
-    ranks->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    bool complete = ranks->library != nullptr;
-#define LOAD_CALL(call)                                                                                      \
-    if (complete)                                                                                            \
-        complete =                                                                                           \
-            (ranks->call = reinterpret_cast<decltype(ranks->call)>(dlsym(ranks->library, "nccl" #call))) !=  \
-            nullptr;
-    NCCL_CALLS(LOAD_CALL)
-#undef LOAD_CALL
-    return complete || error_set(error, ERROR_RUN, "rank %d on %s: GPUs of several ranks need NCCL: %s",
-                                 communicator->rank, communicator->host, dlerror());
+    struct nccl_ranks *ranks = ranks_of(communicator);
+    collective_watch_begin(ranks->watch, "joining of ranks");
+    const ncclResult_t result =
+        ranks->CommInitRank(&ranks->ranks, communicator->size, name, communicator->rank);
+    collective_watch_end(ranks->watch);
+    if (result != ncclSuccess)
+        ranks->ranks = nullptr;
+    __atomic_store_n(&ranks->joined, result == ncclSuccess, __ATOMIC_RELEASE);
+    return check(communicator, result, "joining", error);
 }
 
 bool cuda_join_ranks(struct communicator *communicator, struct backend *backend, struct error *error)
@@ -188,32 +260,11 @@ bool cuda_join_ranks(struct communicator *communicator, struct backend *backend,
     ranks->backend = backend;
     communicator->device = ranks;
     communicator->device_calls = &nccl_calls;
-    return load_library(communicator, ranks, error) && share_name(communicator, &name, error) &&
-           cuda_check(backend, cudaSetDevice(device_of(backend)->index), "device") &&
-           check(communicator,
-                 ranks->CommInitRank(&ranks->ranks, communicator->size, name, communicator->rank), "joining",
-                 error);
+    const char *missing = open_library(ranks);
+    if (missing)
+        return error_set(error, ERROR_RUN, "GPUs of several ranks need NCCL: %s", missing);
+    if (!cuda_check(backend, cudaSetDevice(device_of(backend)->index), "device"))
+        return backend_check(backend, error);
+    ranks->watch = collective_watch_open(communicator, backend, find_trouble, error);
+    return ranks->watch && share_name(communicator, &name, error) && join(communicator, name, error);
 }
-
-void cuda_describe_ranks(char *text, size_t size)
-{
-    snprintf(text, size, "NCCL from %d.%d.%d on", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH);
-}
-
-#else
-
-bool cuda_join_ranks(struct communicator *communicator, struct backend *, struct error *error)
-{
-    return error_set(
-        error, ERROR_USAGE,
-        "rank %d on %s: GPUs of several ranks need NCCL, which this program was built without; install "
-        "libnccl-dev and build it again, or start one process",
-        communicator->rank, communicator->host);
-}
-
-void cuda_describe_ranks(char *text, size_t size)
-{
-    snprintf(text, size, "built without NCCL, which was not found");
-}
-
-#endif

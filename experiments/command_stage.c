@@ -22,6 +22,7 @@ bool command_stage(const struct invocation *invocation, struct error *error)
         done = report_print_table(&run, stdout, error);
     if (done && run_leads(&run) && tune)
         done = tuning_print(&run, stdout, error);
+    invocation->communicator->failing = !done;
     run_close(&run);
     return done;
 }
@@ -39,6 +40,7 @@ static bool run_experiment(const struct invocation *invocation, struct error *er
     run_count_start(&run);
     const bool done = run_stage(&run, "report", true, error) &&
                       (!run_leads(&run) || report_print_table(&run, stdout, error));
+    invocation->communicator->failing = !done;
     run_close(&run);
     return done;
 }

@@ -131,7 +131,7 @@ static void print_cuda(const json_t *cuda)
 
 static json_t *describe_ranks(void)
 {
-    char build[128], gpus[64];
+    char build[128], gpus[512];
     cuda_describe_ranks(gpus, sizeof gpus);
     return json_pack("{s:b, s:s, s:s}", "available", comm_is_built_in(), "build",
                      comm_build_description(build, sizeof build), "gpus", gpus);

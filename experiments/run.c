@@ -128,7 +128,9 @@ static bool open_from(struct run *run, struct communicator *communicator, struct
                cost_open(run, started, error);
     if (done)
         run->log = run_leads(run) ? log_open(run->folder) : log_open_silent();
-    else
+    if (!done && communicator)
+        communicator->failing = true;
+    if (!done)
         run_close(run);
     return done;
 }

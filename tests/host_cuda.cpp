@@ -583,17 +583,26 @@ static size_t memory_maximum()
     return (mebibytes ? strtoull(mebibytes, nullptr, 10) : 4096) << 20;
 }
 
+static std::atomic<int> chosen_device;
+
+static int device_count()
+{
+    const char *count = getenv("HOST_CUDA_GPUS");
+    return count ? atoi(count) : 1;
+}
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = 1;
+    *count = device_count();
     return has_fault("no-driver") || has_fault("old-driver") ? cudaErrorInsufficientDriver
            : has_fault("no-gpu")                             ? cudaErrorNoDevice
                                                              : cudaSuccess;
 }
 
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 {
-    *properties = {"emulated on the host", memory_maximum(), host_cuda::shared_maximum, 8, 0, 4, 0, 0, 0};
+    *properties = {
+        "emulated on the host", memory_maximum(), host_cuda::shared_maximum, 8, 0, 4, 0, 0, device};
     return cudaSuccess;
 }
 
@@ -602,9 +611,22 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, void (*)())
     return has_fault("no-machine-code") ? cudaErrorNoKernelImageForDevice : cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int)
+cudaError_t cudaSetDevice(int device)
 {
+    if (device < 0 || device >= device_count())
+        return cudaErrorInvalidValue;
+    chosen_device = device;
     return cudaSuccess;
+}
+
+int host_cuda_device(void)
+{
+    return chosen_device;
+}
+
+void host_cuda_work(void (*work)(void *), void *argument)
+{
+    host_cuda::run_on_device([=] { work(argument); });
 }
 
 cudaError_t cudaDriverGetVersion(int *version)

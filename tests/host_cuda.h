@@ -13,7 +13,7 @@
  * source that it changes before is reported.
  *
  * The environment describes the GPU: HOST_CUDA_MEMORY_MIB is its memory (4096), HOST_CUDA_FAULT what is wrong with it
- * (no-driver, old-driver, no-gpu or no-machine-code).
+ * (no-driver, old-driver, no-gpu or no-machine-code). HOST_CUDA_GPUS says how many of them there are (1).
  *
  * What it does not model: speed, registers, memory ordering between blocks, streams that run side by side.
  */
@@ -193,6 +193,7 @@ cudaError_t cudaFreeHost(void *memory);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventQuery(cudaEvent_t event); /* what a kernel does is done when it has been launched */
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaGetLastError();
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, int mode);
@@ -201,5 +202,12 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+
+/* ---- for libraries that stand in for NVIDIA's (stand_in_nccl.c) ------------------------------------------ */
+
+extern "C" {
+void host_cuda_work(void (*work)(void *), void *argument); /* run_on_device() */
+int host_cuda_device(void);                                /* of the last cudaSetDevice() */
+}
 
 #endif

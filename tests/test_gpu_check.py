@@ -20,7 +20,7 @@ from gpu import end_to_end, parts, place, runner  # noqa: E402
 
 EMULATED = BUILD / "emulated_gpu"
 IDREC_EMULATED = pathlib.Path(os.environ.get("IDREC_HOST_CUDA", BUILD / "tests" / "idrec_host_cuda"))
-NEED_GPU = {"operators", "sanitizer"}
+NEED_GPU = {"operators", "collectives", "sanitizer"}
 
 
 def gpu_check(output, *arguments, build=BUILD):

@@ -23,11 +23,14 @@ def need_gpu(context):
         raise NotMeasured("no GPU")
 
 
+COLLECTIVES = "test_cuda_collectives"
+
+
 # ---- correctness -------------------------------------------------------------------------------------------
 
 def operators(context):
     """Every CUDA test: the case list against the CPU, f32 and bf16, twice with the same bits."""
-    programs = context.place.programs("test_cuda_*")
+    programs = [path for path in context.place.programs("test_cuda_*") if path.name != COLLECTIVES]
     if not programs:
         raise Failed("there is no test_cuda_* program")
     all_of(*(functools.partial(run_cuda_test, context, program.name) for program in programs))
@@ -48,6 +51,17 @@ def describe_operators(context, name, output):
         if errors:
             context.figure(f"{name}, {storage}", f"{len(errors)} families, worst normalised square error {max(errors):.1e}",
                            aim="1e-10" if storage == "f32" else "1e-4")
+
+
+def collectives(context):
+    """NCCL on one GPU, as one rank; more than one: not measured."""
+    need_gpu(context)
+    output = context.program(COLLECTIVES)
+    found = re.findall(r"^(NCCL .*): collectives of 1 rank are right$", output, re.MULTILINE)
+    if not found:
+        raise Failed("the collectives of one rank are not told to be right", output)
+    context.figure("collectives of one rank", f"right, {found[0]}")
+    context.figure("collectives of several GPUs", "not measured")
 
 
 def sanitizer(context):
@@ -211,7 +225,7 @@ def ranking_alone(context):
 # ---- all of it ---------------------------------------------------------------------------------------------
 
 def all_parts():
-    return [Part("operators", 40, operators), Part("sanitizer", 80, sanitizer),
+    return [Part("operators", 40, operators), Part("collectives", 8, collectives), Part("sanitizer", 80, sanitizer),
             Part("end to end", 90, end_to_end.work), Part("stage costs", 5, end_to_end.stage_costs),
             Part("operator speed", 55, bench_operators), Part("recommenders", 60, recommenders),
             Part("fine-tuning", 100, language.finetuning), Part("generation", 100, language.generation)]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 
+NCCL = "libnccl.so.2"  # which the program loads when it needs it
 FOLDER = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -49,6 +50,9 @@ class Place:
                     self.missing_libraries.append(name)
                 elif name.startswith(("libcublas", "libcudart")):
                     self.cuda_libraries[name] = pathlib.Path(path)
+        path = find_library(NCCL, self.python)
+        if path and self.cuda_libraries:
+            self.cuda_libraries[NCCL] = path
 
 
 def needed_libraries(program, environment):

@@ -1,0 +1,146 @@
+"""Ranks with a GPU each, on emulated GPUs and a stand-in for NCCL (stand_in_nccl.c): a training by 2 and by 4 has the losses of
+one by one process, a gradient goes through NCCL, GPUs that are too few are refused, and what the library says is told.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+from checking import SOURCE, check, status
+from test_ranks import compare, curve
+
+IDREC = os.environ.get("IDREC_HOST_CUDA", str(SOURCE / "build/release/tests/idrec_host_cuda"))
+LIBRARY = os.environ.get("IDREC_STAND_IN_NCCL", str(SOURCE / "build/release/tests/stand_in_nccl"))
+MPIEXEC = os.environ.get("IDREC_MPIEXEC", "")
+CONFIG = """\
+name: ranks
+data: {path: data.inter}
+device: cuda
+threads: 1
+language_model: {layers: 1, width: 16, heads: 2, key_heads: 1}
+prompts: {random_cuts: 1, length: 32}
+pretrain: {steps: 12, tokens_per_batch: 256}
+finetune: {steps: 6, tokens_per_batch: 256, accumulate: 2, rank: 4}
+recommenders: [{model: popularity}]
+"""
+
+
+def idrec(folder, ranks, stage, output, *overrides, gpus=4, **environment):
+    start = [] if ranks == 1 else [MPIEXEC, "-n", str(ranks)]
+    words = [*start, IDREC, stage, "ranks.yaml", f"output={output}", *overrides]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "LD_LIBRARY_PATH": LIBRARY, "HOST_CUDA_GPUS": str(gpus), **environment})
+
+
+def train(folder, ranks, output, *overrides):
+    for stage in ("prepare", "pretrain", "finetune"):
+        started = time.monotonic()
+        result = idrec(folder, ranks, stage, output, *overrides)
+        check(result.returncode == 0, f"{output}: {stage}: {result.stderr[-800:]}")
+        print(f"{output}: {stage} by {ranks} in {time.monotonic() - started:.1f} s", flush=True)
+    return curve(folder / output)
+
+
+def test_losses(folder):
+    expected = train(folder, 1, "one")
+    check(len(expected) > 2, f"only {len(expected)} records")
+    for ranks in (2, 4):
+        compare(expected, train(folder, ranks, f"by{ranks}"), f"{ranks} ranks")
+        manifest = json.loads((folder / f"by{ranks}" / "manifest.json").read_text())
+        check(manifest["device"]["ranks"] == ranks, f"manifest: {manifest['device']}")
+        check("emulated" in manifest["device"]["description"], f"manifest: {manifest['device']}")
+
+
+def test_volume(folder):
+    """What a step sends: 2 (ranks - 1) / ranks of the gradient, and three numbers."""
+    log = (folder / "by4" / "log.txt").read_text()
+    line = next(line for line in log.splitlines() if "pretrain: 4 ranks" in line)
+    sent = int(line.split("all-reduce ")[1].split(" bytes")[0])
+    steps = int(line.split("ranks, ")[1].split(" steps")[0])
+    weights = (folder / "by4" / "language_model" / "base" / "model.safetensors").stat().st_size
+    check(0.8 < sent / (1.5 * steps * weights) < 1.1, f"{sent} bytes sent in {steps} steps of {weights} bytes: {line}")
+
+
+def refuse(result, name, *words, code=1):
+    check(result.returncode == code, f"{name}: status {result.returncode}, {result.stderr[-600:]}")
+    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
+    check(any(all(word in line for word in words) for line in lines), f"{name}: no {words} in {lines}")
+
+
+def test_refusals(folder):
+    refuse(idrec(folder, 4, "pretrain", "by4", gpus=2), "few GPUs", "there are 4 ranks on ", "but only 2 GPUs", code=2)
+    refuse(idrec(folder, 2, "pretrain", "by2", "device=cuda:1"), "one GPU", "device cuda:1 is one GPU", code=2)
+
+
+def test_faults(folder):
+    """A call that is refused at one rank ends all of them, with the words of the library; the next start goes on."""
+    more = ("pretrain.steps=20", "finetune.method=none")
+    check(idrec(folder, 1, "prepare", "broken", *more).returncode == 0, "broken: prepare")
+    for rank in (0, 1):
+        result = idrec(folder, 2, "pretrain", "broken", *more, STAND_IN_NCCL_FAULT=f"{rank}:fail:7")
+        refuse(result, f"rank {rank} fails", f"rank {rank} on ",
+               "all-reduce by NCCL: unhandled system error: refused on purpose")
+    result = idrec(folder, 2, "pretrain", "broken", *more)
+    check(result.returncode == 0, f"after a failure: {result.stderr[-600:]}")
+
+
+def test_waits(folder):
+    """A call that never ends, or that NCCL has lost a rank in, ends the job. The first is told while it lasts."""
+    more = ("pretrain.steps=20", "finetune.method=none")
+    check(idrec(folder, 1, "prepare", "waits", *more).returncode == 0, "waits: prepare")
+    for fault, words in (("1:hang:9", ("all-reduce between GPUs has not ended for ", "; all ranks end")),
+                         ("1:lost:9", ("rank 1 on ", "all-reduce between GPUs failed by NCCL: remote process exited"))):
+        started = time.monotonic()
+        result = idrec(folder, 2, "pretrain", "waits", *more, STAND_IN_NCCL_FAULT=fault,
+                       IDREC_GPU_SILENCE_SECONDS="3")
+        refuse(result, fault, *words)
+        check(time.monotonic() - started < 60, f"{fault}: ended after {time.monotonic() - started:.0f} s")
+    refuse(idrec(folder, 2, "pretrain", "waits", IDREC_GPU_SILENCE_SECONDS="soon"), "limit",
+           "IDREC_GPU_SILENCE_SECONDS is soon; it takes seconds", code=2)
+
+
+def test_library(folder):
+    """`idrec devices` names NCCL; an incomplete library is told."""
+    def ranks(library):
+        result = subprocess.run([IDREC, "devices", "--json"], capture_output=True, text=True,
+                                env={**os.environ, "LD_LIBRARY_PATH": library})
+        return json.loads(result.stdout)["ranks"]["gpus"]
+
+    check(ranks(LIBRARY) == "NCCL 2.28.99", f"devices: {ranks(LIBRARY)}")
+    empty = folder / "empty"
+    empty.mkdir()
+    subprocess.run(["gcc", "-shared", "-o", empty / "libnccl.so.2", "-x", "c", "/dev/null"], check=True)
+    check("NCCL is not there: " in ranks(str(empty)) and "ncclGetVersion" in ranks(str(empty)), f"devices: {ranks(str(empty))}")
+    refuse(idrec(folder, 2, "pretrain", "by2", LD_LIBRARY_PATH=str(empty)), "incomplete library",
+           "GPUs of several ranks need NCCL: ", "ncclGetVersion")
+
+
+def main():
+    if not MPIEXEC:
+        print("there is no mpirun, or the program was built without MPI")
+        return 77
+    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                      OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
+                      OMPI_MCA_btl_vader_single_copy_mechanism="none",
+                      OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "ranks.yaml").write_text(CONFIG)
+        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=60", "--items=40",
+                               "--interactions=10"], capture_output=True, text=True)
+        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        test_losses(folder)
+        test_volume(folder)
+        test_refusals(folder)
+        test_faults(folder)
+        test_waits(folder)
+        test_library(folder)
+    return status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
