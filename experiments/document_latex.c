@@ -119,7 +119,7 @@ static struct layout choose_layout(const struct table *table)
         const char *name;
         double digit; /* points */
     } sizes[] = {{"\\normalsize", 5.25}, {"\\small", 4.9}, {"\\footnotesize", 4.5}, {"\\scriptsize", 4.2}};
-    enum { COUNT = sizeof sizes / sizeof *sizes, PAGE_WIDTH = 345, GAP = 6, NARROWEST = 40 };
+    enum { COUNT = sizeof sizes / sizeof *sizes, PAGE_WIDTH = 342, GAP = 6, NARROWEST = 40 };
     int sum = 0, widest = -1;
     size_t i = 0;
     for (int column = 0; column < table->columns; column++) {
