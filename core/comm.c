@@ -6,9 +6,14 @@
 #include <unistd.h>
 
 #include "core/comm/comm_calls.h"
+#include "core/comm/watch.h"
 #include "core/file.h"
 
-enum { LATE_SECONDS = 30 };
+enum {
+    LATE_SECONDS = 30,
+    /* A launcher that does not end a job in this time is not waited for. */
+    ABORT_SECONDS = 5
+};
 
 const char *comm_kind_name(enum comm_kind kind)
 {
@@ -56,7 +61,8 @@ bool comm_open(struct communicator **communicator, struct error *error)
         .name = "one process", .size = 1, .local_size = 1, .late_seconds = LATE_SECONDS};
     gethostname(made->host, sizeof made->host - 1);
     *communicator = made;
-    return ranks == 1 || (mpi_communicator_open(made, error) && check_ranks(made, ranks, launcher, error));
+    return ranks == 1 || (mpi_communicator_open(made, error) && check_ranks(made, ranks, launcher, error) &&
+                          watch_open(made, error));
 }
 
 void comm_leave_device(struct communicator *communicator)
@@ -71,11 +77,17 @@ void comm_close(struct communicator *communicator)
         comm_leave_device(communicator);
     if (communicator && communicator->calls)
         communicator->calls->close(communicator);
+    if (communicator)
+        watch_close(communicator->watch);
     free(communicator);
 }
 
 void comm_abort(struct communicator *communicator, int status)
 {
+    if (communicator && communicator->calls) {
+        watch_tell_end(communicator->watch);
+        alarm(ABORT_SECONDS); /* SIGALRM ends this process, wherever it stands */
+    }
     fflush(NULL);
     if (communicator && communicator->calls)
         communicator->calls->end_job(communicator, status);

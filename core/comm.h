@@ -5,7 +5,8 @@
  * Every rank calls the same collectives in the same order. Sums are taken in the order of the ranks, element by element:
  * all ranks get the same bits, and every run with as many ranks gets them again, whoever came first.
  *
- * A rank that fails by itself ends the job with comm_abort(); the others need not find out.
+ * A rank that fails by itself ends the job with comm_abort(); the others need not find out. A rank that dies or stands still
+ * is found out by the others, which name it on stderr and end the job (core/comm/watch.h).
  */
 #ifndef IDREC_CORE_COMM_H
 #define IDREC_CORE_COMM_H
@@ -36,6 +37,7 @@ enum comm_reduction { COMM_SUM, COMM_MAXIMUM };
 
 struct comm_calls;
 struct device_comm_calls;
+struct watch;
 
 struct communicator {
     const char *name; /* "one process", "MPI" */
@@ -52,6 +54,7 @@ struct communicator {
     void *implementation;
     const struct device_comm_calls *device_calls; /* NULL: the ranks exchange host memory only */
     void *device;
+    struct watch *watch; /* of whether the other ranks are still there; NULL: nobody looks */
 };
 
 /* Opens the job that a launcher (Open MPI's mpirun, MPICH's, srun) has started this process in; without one, or where it

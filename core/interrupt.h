@@ -1,10 +1,10 @@
-/* interrupt.h: SIGINT and SIGTERM end a run at the next safe point, with its state saved. */
+/* interrupt.h: SIGINT, SIGTERM and SIGUSR1 (mpirun hands it on) end a run at the next safe point, with its state saved. */
 #ifndef IDREC_CORE_INTERRUPT_H
 #define IDREC_CORE_INTERRUPT_H
 
 #include "core/error.h"
 
-/* Installs the handlers. A second signal ends the process at once: what was saved last is kept. */
+/* The handlers. A second signal ends the process at once. A file beyond the limit of its size is an error, not a signal. */
 void interrupt_install(void);
 
 /* As if a signal had arrived here: it has arrived at another rank. */

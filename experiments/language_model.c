@@ -341,11 +341,13 @@ static bool train_packed(const struct language_training *training, struct run *r
     if (!language_prompts_tell(&training->prompts, run, &training->dataset, error) ||
         !training_fingerprint(&settings.fingerprint, training, run, error))
         return false;
-    char *folder = state_folder(training, run);
+    char *place = run_path(run, "language_model"), *folder = state_folder(training, run);
     settings.state_folder = folder;
     const bool trained =
+        (!run_leads(run) || folder_create(place, error)) &&
         trainer_run(&result, model, packer, validated ? &validator : NULL, &settings, run->log, error);
     free(folder);
+    free(place);
     cost->floating_point_operations += run->backend->counters.floating_point_operations - operations;
     if (!trained)
         return false;

@@ -18,9 +18,9 @@ static void print_help(void)
     printf("\n`idrec COMMAND --help` explains a command, with examples. To begin:\n"
            "  idrec synthesize runs/quickstart/data.inter\n"
            "  idrec run configs/quickstart.yaml\n\n"
-           "Exit status: 0 done, 1 the run failed, 2 bad usage or configuration, 130 interrupted (the state "
-           "is saved:\n"
-           "the same command goes on).\n");
+           "Exit status: 0 done, 1 the run failed, 2 bad usage or configuration, 75 one of several ranks was "
+           "lost,\n"
+           "130 interrupted (after these two the same command goes on from what was saved).\n");
 }
 
 static bool dispatch(struct communicator *communicator, int argc, char **argv, struct error *error)

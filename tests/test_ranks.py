@@ -1,10 +1,14 @@
 """Ranks of one job, started by mpirun: a training by 2 and by 4 has the losses of one by one process, the work is divided, a
 rank that is killed or fails ends the job, a signal saves the state, and any number of ranks goes on from it.
+`test_ranks.py --kills 10` kills any rank at so many random moments instead.
 """
 
+import argparse
 import json
 import os
 import pathlib
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -122,16 +126,16 @@ def start_long(folder, ranks, output, *overrides):
     check(idrec(folder, 1, "prepare", output, *overrides).returncode == 0, f"{output}: prepare")
     process = subprocess.Popen(command(ranks, "pretrain", output, *overrides), cwd=folder, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (folder / output / "metrics.jsonl").exists():
         time.sleep(0.02)
     return process, ranks_of(process.pid)
 
 
-def end_of(process):
+def end_of(process, longest=60):
     started = time.monotonic()
     try:
-        output = process.communicate(timeout=60)
+        output = process.communicate(timeout=longest)
     except subprocess.TimeoutExpired:
         process.kill()
         output = process.communicate()
@@ -150,6 +154,54 @@ def test_killed(folder, expected):
         check(f"rank {victim} " in text, f"{output}: the rank is not named in {text[-600:]}")
         found = train(folder, later, output, "finetune.method=none")
         compare({key: line for key, line in expected.items() if key[0] == "pretrain"}, found, output)
+
+
+def kill_once(folder, output, ranks, longest, draw):
+    """Starts a training by so many ranks and kills one of them; what is to be told, and whether it had ended before."""
+    process = subprocess.Popen(command(ranks, "pretrain", output, "finetune.method=none"), cwd=folder,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    processes = {}
+    while process.poll() is None and len(processes) < ranks:
+        processes = ranks_of(process.pid)
+        time.sleep(0.01)
+    victim, delay = draw.randrange(ranks), draw.uniform(0.0, longest)
+    try:
+        process.wait(timeout=delay)
+    except subprocess.TimeoutExpired:
+        os.kill(processes[victim], signal.SIGKILL)
+    seconds, code, text = end_of(process)
+    begun = re.search(r"going on after step \d+", text)
+    begun = begun.group() if begun else "from the beginning"
+    if code == 0:
+        return f"{ranks} ranks, {begun}: done", True
+    named = f"rank {victim} " in text
+    check(named and seconds < 30, f"{output}: rank {victim} of {ranks}: {seconds:.0f} s, {text[-600:]}")
+    return (f"{ranks} ranks, {begun}: rank {victim} killed {delay:.2f} s after its start, job ended "
+            f"{seconds:.1f} s later with status {code}, the rank {'' if named else 'not '}named"), False
+
+
+def kill_at_random(folder, kills):
+    """Any rank is killed at any moment, and other numbers of ranks go on, until the training is done; then another begins."""
+    draw = random.Random(kills)
+    check(idrec(folder, 1, "prepare", "one", "finetune.method=none").returncode == 0, "prepare")
+    started = time.monotonic()
+    check(idrec(folder, 1, "pretrain", "one", "finetune.method=none").returncode == 0, "pretrain")
+    longest, expected, run, killed, ranks = time.monotonic() - started, curve(folder / "one"), 0, 0, 2
+    while killed < kills:
+        run += 1
+        done = False
+        check(idrec(folder, 1, "prepare", f"run{run}", "finetune.method=none").returncode == 0, "prepare")
+        while not done:
+            ranks = draw.choice([number for number in (2, 3, 4) if number != ranks])
+            told, done = kill_once(folder, f"run{run}", ranks, longest if killed < kills else 1e9, draw)
+            killed += not done
+            print(f"training {run}: {told}", flush=True)
+        found = curve(folder / f"run{run}")
+        compare(expected, found, f"run{run}")
+        difference = max(abs(found[key]["loss"] / line["loss"] - 1) for key, line in expected.items() if "loss" in line)
+        print(f"training {run}: {max(key[1] for key in found)} steps, losses within {difference:.1e} of one process's "
+              "that was never killed", flush=True)
+    print(f"{killed} kills")
 
 
 def test_interrupted(folder, expected):
@@ -176,20 +228,31 @@ def test_failures(folder):
     check(whole.stdout and result.stdout == whole.stdout, f"info is not rank 0's alone: {result.stdout[-300:]}")
 
 
-def main():
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
+def prepare(folder):
+    """Ranks of this machine, as many as asked for, and what they train on."""
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                       OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
                       OMPI_MCA_btl_vader_single_copy_mechanism="none",
                       OMP_WAIT_POLICY="passive")
+    (folder / "ranks.yaml").write_text(CONFIG)
+    made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=300", "--items=200",
+                           "--interactions=15"], capture_output=True, text=True)
+    check(made.returncode == 0, f"synthesize: {made.stderr}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=0)
+    arguments = parser.parse_args()
+    if not MPIEXEC:
+        print("there is no mpirun, or the program was built without MPI")
+        return 77
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        (folder / "ranks.yaml").write_text(CONFIG)
-        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=300", "--items=200",
-                               "--interactions=15"], capture_output=True, text=True)
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        prepare(folder)
+        if arguments.kills:
+            kill_at_random(folder, arguments.kills)
+            return status()
         expected = test_losses(folder)
         test_kinds(folder)
         test_same_bits(folder)

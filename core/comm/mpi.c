@@ -160,8 +160,10 @@ static void mpi_close(struct communicator *communicator)
 
 static void mpi_end_job(struct communicator *communicator, int status)
 {
+    int finalized = 0;
     (void)communicator;
-    MPI_Abort(MPI_COMM_WORLD, status);
+    if (MPI_Finalized(&finalized) == MPI_SUCCESS && !finalized)
+        MPI_Abort(MPI_COMM_WORLD, status);
 }
 
 static const struct comm_calls mpi_calls = {

@@ -289,11 +289,25 @@ static bool write_state(struct transformer *model, const struct parameter *extra
     return written;
 }
 
+/* Where a file system is no longer mounted, there is still a folder that could be written to. */
+static bool check_place(const char *folder, struct error *error)
+{
+    const char *end = strrchr(folder, '/');
+    if (!end || end == folder)
+        return true;
+    char *place = path_format("%.*s", (int)(end - folder), folder);
+    const bool there =
+        path_exists(place) || error_system(error, place, "this folder is gone",
+                                           "bring it back, or see that its file system is mounted");
+    free(place);
+    return there;
+}
+
 bool checkpoint_save_state(struct transformer *model, const struct parameter *extra, int64_t extra_count,
                            const char *counters_json, const char *folder, struct error *error)
 {
     char *fresh;
-    if (!checkpoint_folder_begin(&fresh, folder, error))
+    if (!check_place(folder, error) || !checkpoint_folder_begin(&fresh, folder, error))
         return false;
     const bool saved = write_state(model, extra, extra_count, counters_json, fresh, error) &&
                        checkpoint_folder_commit(folder, error);

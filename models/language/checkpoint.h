@@ -33,7 +33,7 @@ bool checkpoint_load(struct transformer **model, struct backend *backend, const 
                      uint64_t seed, struct error *error);
 
 /* The whole state of training: every trained parameter with its moments, further named tensors (an average of
- * the weights, say), and counters as a flat JSON object of integers and numbers. */
+ * the weights, say), and counters as a flat JSON object of integers and numbers. It is an error if the place has gone. */
 bool checkpoint_save_state(struct transformer *model, const struct parameter *extra, int64_t extra_count,
                            const char *counters_json, const char *folder, struct error *error);
 /* The counters alone, malloc'ed: they tell whether the state fits the model before any weight changes. */
