@@ -68,16 +68,17 @@ bool command_run_config(const struct invocation *invocation, struct error *error
     bool done = true;
     if (!trial && (invocation->option[OPTION_THROUGH] || invocation->option[OPTION_THREADS]))
         done = error_set(error, ERROR_USAGE, "--through and --threads belong to --trial");
-    else if ((trial || sweep.trial_count > 0) && invocation->communicator->size > 1)
-        done = error_set(
-            error, ERROR_USAGE,
-            "%s: ranks do not divide a study; start `idrec run` several times without a launcher, and "
-            "the processes share the trials",
-            invocation->words[0]);
+    else if (trial && invocation->communicator->size > 1)
+        done =
+            error_set(error, ERROR_USAGE,
+                      "--trial=%.200s is done by one process; without --trial the ranks divide the trials of "
+                      "the study",
+                      invocation->option[OPTION_TRIAL]);
     else if (trial)
         done = run_trial(&sweep, invocation, error);
     else
-        done = sweep.trial_count > 0 ? sweep_run(&sweep, stdout, error) : run_experiment(invocation, error);
+        done = sweep.trial_count > 0 ? sweep_run(&sweep, invocation->communicator, stdout, error)
+                                     : run_experiment(invocation, error);
     sweep_close(&sweep);
     return done;
 }

@@ -122,8 +122,9 @@ const struct command commands[] = {
                "of processes, on all hosts that share the folder, may be given the same command: they divide "
                "the trials "
                "among themselves (docs/studies.md).\n\n"
-               "Ranks of one run train the language model together: mpirun -n 4 idrec run CONFIG "
-               "(docs/scaling.md).",
+               "Ranks of one run train the language model together, and divide generation and the fits of "
+               "recommenders; "
+               "those of a study divide its trials: mpirun -n 4 idrec run CONFIG (docs/scaling.md).",
      run_options, 1, WORDS_MAXIMUM, command_run_config},
     {"status", "Tell how far the trials of a study are, and why some failed", "STUDY [key.path=value ...]",
      "STUDY is the configuration of a study, or the folder of one. Times left are estimated from the trials "

@@ -9,6 +9,7 @@
 
 #include "core/file.h"
 #include "experiments/shared_stages.h"
+#include "experiments/turns.h"
 
 enum { PART_USERS = 512 };
 
@@ -55,7 +56,8 @@ static bool open_method(struct generation *generation, struct error *error)
     source.model = generation->model;
     if (!generator_open(&generation->generator, &source, error))
         return false;
-    generator_print_memory(generation->generator, stderr);
+    if (run_leads(generation->request->run))
+        generator_print_memory(generation->generator, stderr);
     return true;
 }
 
@@ -116,23 +118,44 @@ static bool make_part(struct generation *generation, int64_t first, int64_t user
     return done;
 }
 
-/* Makes the parts that are not there yet. */
-static bool make_parts(struct generation *generation, struct progress *progress, struct error *error)
+/* Unless it is there already. */
+static bool complete_part(struct generation *generation, int64_t part, int64_t count, struct error *error)
+{
+    char *path = part_path(generation, part);
+    const bool done = generated_exists(path, generation->fingerprint) ||
+                      ((generation->model || open_method(generation, error)) &&
+                       make_part(generation, part * PART_USERS, count, path, error));
+    free(path);
+    return done;
+}
+
+static bool take_parts(struct generation *generation, struct turns *turns, struct progress *progress,
+                       struct error *error)
 {
     const int64_t users = generation->request->source.train->rows;
-    for (int64_t part = 0; part < part_count(generation); part++) {
-        const int64_t first = part * PART_USERS;
-        const int64_t count = users - first < PART_USERS ? users - first : PART_USERS;
-        char *path = part_path(generation, part);
-        const bool done = generated_exists(path, generation->fingerprint) ||
-                          ((generation->model || open_method(generation, error)) &&
-                           make_part(generation, first, count, path, error));
-        free(path);
-        if (!done)
+    for (int64_t part;;) {
+        if (!turns_take(turns, &part, error))
             return false;
-        progress_update(progress, first + count, "%s", generation->origin.method);
+        if (part < 0)
+            return true;
+        const int64_t rest = users - part * PART_USERS, count = rest < PART_USERS ? rest : PART_USERS;
+        if (!complete_part(generation, part, count, error))
+            return false;
+        progress_update(progress, part * PART_USERS + count, "%s", generation->origin.method);
     }
-    return true;
+}
+
+/* The ranks take the parts in turns. */
+static bool make_parts(struct generation *generation, struct progress *progress, struct error *error)
+{
+    struct turns *turns;
+    bool done = turns_open(&turns, generation->request->run, true, part_count(generation), error);
+    if (done) {
+        done = take_parts(generation, turns, progress, error);
+        done = turns_end(turns, done, error);
+    }
+    turns_close(turns);
+    return done;
 }
 
 /* ---- merging ------------------------------------------------------------------------------------------ */
@@ -257,15 +280,32 @@ static bool make_anew(struct generation *generation, struct error *error)
     const bool done = make_parts(generation, progress, error);
     progress_finish(progress, done ? "%s, %s" : "stopped (%s, %s)", generation->origin.method,
                     request->settings);
-    return done && merge_parts(generation, request->path, error) && offer_shared(generation, error);
+    if (!done || !run_leads(request->run))
+        return done;
+    return merge_parts(generation, request->path, error) && offer_shared(generation, error);
+}
+
+/* Whether there is something to do. Rank 0 looks, and the others do as it says. */
+static bool find_missing(bool *missing, struct generation *generation, struct error *error)
+{
+    const struct run *const run = generation->request->run;
+    bool taken = true;
+    if (run_leads(run) && !generated_exists(generation->request->path, generation->fingerprint) &&
+        !take_shared(&taken, generation, error))
+        return false;
+    int64_t wanted = !taken;
+    const bool told = !run->communicator || comm_broadcast_integer(run->communicator, &wanted, 0, error);
+    *missing = wanted != 0;
+    return told;
 }
 
 static bool make_missing(struct generation *generation, struct error *error)
 {
-    bool taken;
-    if (generated_exists(generation->request->path, generation->fingerprint))
-        return true;
-    return take_shared(&taken, generation, error) && (taken || make_anew(generation, error));
+    const struct run *const run = generation->request->run;
+    bool missing;
+    return find_missing(&missing, generation, error) && (!missing || make_anew(generation, error)) &&
+           (!run_leads(run) || path_remove(generation->request->parts, error)) &&
+           run_wait_for_ranks(run, error);
 }
 
 bool generation_make(const struct generation_request *request, struct generated *made, struct error *error)
@@ -274,7 +314,7 @@ bool generation_make(const struct generation_request *request, struct generated 
     generation.origin = (struct generated_origin){generator_method_name(request->source.method),
                                                   request->settings, generation.fingerprint};
     const bool done = take_fingerprint(&generation, error) && make_missing(&generation, error) &&
-                      path_remove(request->parts, error) && generated_load(made, request->path, error);
+                      generated_load(made, request->path, error);
     generator_close(generation.generator);
     transformer_free(generation.model);
     return done;

@@ -1,6 +1,7 @@
 /*
  * generation.h: asking the language model of a run about every user. Users are done in parts of a fixed size, each of which
- * is a file as soon as it is done, so a killed run goes on at the next part.
+ * is a file as soon as it is done, so a killed run goes on at the next part. Ranks take parts in turns, and rank 0 merges
+ * them: what comes of it does not depend on the ranks.
  */
 #ifndef IDREC_EXPERIMENTS_GENERATION_H
 #define IDREC_EXPERIMENTS_GENERATION_H
@@ -21,7 +22,8 @@ struct generation_request {
     bool shared; /* with other trials of a study; the output of a stage is shared as a whole instead */
 };
 
-/* Makes a file as of generated.h, unless it is there and is of the same settings, data and model, and loads it. */
+/* Makes a file as of generated.h, unless it is there and is of the same settings, data and model, and loads it. All ranks call
+ * it, in a stage that is done by ranks. */
 bool generation_make(const struct generation_request *request, struct generated *made, struct error *error);
 
 #endif

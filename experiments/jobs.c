@@ -4,16 +4,17 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "core/interrupt.h"
 #include "core/store.h"
+#include "experiments/turns.h"
 
 enum { GPU_PARALLEL = 4 };
 
 struct queue {
     const struct run *run;
-    int64_t count, next, done;
-    int threads;        /* of a worker's backend */
-    size_t memory_peak; /* of all workers' backends */
+    struct turns *turns;
+    int64_t begun, done; /* by this rank */
+    int threads;         /* of a worker's backend */
+    size_t memory_peak;  /* of all workers' backends */
     job_function work;
     void *context;
     struct progress *progress;
@@ -22,12 +23,23 @@ struct queue {
     pthread_mutex_t lock;
 };
 
+static void note_failure(struct queue *queue, const struct error *error)
+{
+    if (queue->failed)
+        return;
+    queue->failed = true;
+    *queue->error = *error;
+}
+
 /* The next piece, or -1 when there is none or a piece has failed. */
 static int64_t queue_take(struct queue *queue)
 {
+    struct error error = ERROR_INITIALIZER;
+    int64_t index = -1;
     pthread_mutex_lock(&queue->lock);
-    bool stop = queue->failed || queue->next == queue->count || interrupt_requested();
-    int64_t index = stop ? -1 : queue->next++;
+    if (!queue->failed && !turns_take(queue->turns, &index, &error))
+        note_failure(queue, &error);
+    queue->begun += index >= 0;
     pthread_mutex_unlock(&queue->lock);
     return index;
 }
@@ -37,10 +49,9 @@ static void queue_report(struct queue *queue, bool done, const struct error *err
     pthread_mutex_lock(&queue->lock);
     if (done) {
         queue->done++;
-        progress_update(queue->progress, queue->done, NULL);
-    } else if (!queue->failed) {
-        queue->failed = true;
-        *queue->error = *error;
+        progress_update(queue->progress, turns_taken(queue->turns) - (queue->begun - queue->done), NULL);
+    } else {
+        note_failure(queue, error);
     }
     pthread_mutex_unlock(&queue->lock);
 }
@@ -96,24 +107,56 @@ static void run_workers(struct queue *queue, int parallel)
     free(threads);
 }
 
+/* Takes pieces until there are none. */
+static void queue_empty(struct queue *queue, int parallel)
+{
+    pthread_mutex_init(&queue->lock, NULL);
+    if (parallel <= 1 || !store_is_thread_safe())
+        queue_work(queue, queue->run->backend);
+    else
+        run_workers(queue, parallel);
+    pthread_mutex_destroy(&queue->lock);
+}
+
+/* What is to be done, and how it is told. */
+struct pieces {
+    int64_t count;
+    const char *stage, *unit;
+    bool by_ranks;
+};
+
+static bool run_pieces(struct queue *queue, const struct pieces *pieces, int parallel, struct error *error)
+{
+    const int64_t count = pieces->count;
+    if (count == 0)
+        return true;
+    bool done = turns_open(&queue->turns, queue->run, pieces->by_ranks, count, error);
+    if (done) {
+        queue->progress = progress_start(queue->run->log, pieces->stage, pieces->unit, count);
+        progress_update(queue->progress, 0, NULL);
+        queue_empty(queue, parallel < count ? parallel : (int)count);
+        done = turns_end(queue->turns, !queue->failed, error);
+        progress_finish(queue->progress, "%lld of %lld %s", (long long)(done ? count : queue->done),
+                        (long long)count, pieces->unit);
+    }
+    turns_close(queue->turns);
+    return done;
+}
+
 bool jobs_run(const struct run *run, int parallel, int64_t count, job_function work, void *context,
               const char *stage, const char *unit, struct error *error)
 {
-    struct queue queue = {.run = run, .count = count, .work = work, .context = context, .error = error};
-    if (count == 0)
-        return true;
-    queue.progress = progress_start(run->log, stage, unit, count);
-    progress_update(queue.progress, 0, NULL);
-    pthread_mutex_init(&queue.lock, NULL);
-    if (parallel > count)
-        parallel = (int)count;
-    if (parallel <= 1 || !store_is_thread_safe())
-        queue_work(&queue, run->backend);
-    else
-        run_workers(&queue, parallel);
-    pthread_mutex_destroy(&queue.lock);
-    progress_finish(queue.progress, "%lld of %lld %s", (long long)queue.done, (long long)count, unit);
-    return !queue.failed && (queue.done == count || interrupt_check(error));
+    struct queue queue = {.run = run, .work = work, .context = context, .error = error};
+    const struct pieces pieces = {.count = count, .stage = stage, .unit = unit};
+    return run_pieces(&queue, &pieces, parallel, error);
+}
+
+bool jobs_run_by_ranks(const struct run *run, int parallel, int64_t count, job_function work, void *context,
+                       const char *stage, const char *unit, struct error *error)
+{
+    struct queue queue = {.run = run, .work = work, .context = context, .error = error};
+    const struct pieces pieces = {.count = count, .stage = stage, .unit = unit, .by_ranks = true};
+    return run_pieces(&queue, &pieces, parallel, error);
 }
 
 int jobs_parallel(const struct run *run)
@@ -128,4 +171,11 @@ struct stage_cost jobs_cost(const struct run *run)
 {
     return (struct stage_cost){.floating_point_operations = run->backend->counters.floating_point_operations,
                                .at_once = jobs_parallel(run)};
+}
+
+bool jobs_cost_by_ranks(struct stage_cost *cost, const struct run *run, struct error *error)
+{
+    *cost = jobs_cost(run);
+    return !run->communicator ||
+           comm_sum_numbers(run->communicator, &cost->floating_point_operations, 1, error);
 }

@@ -31,6 +31,16 @@ bool run_leads(const struct run *run)
     return !run->communicator || run->communicator->rank == 0;
 }
 
+bool run_wait_for_ranks(const struct run *run, struct error *error)
+{
+    if (run_ranks(run) == 1)
+        return true;
+    run->communicator->patient = true;
+    const bool done = comm_barrier(run->communicator, error);
+    run->communicator->patient = false;
+    return done;
+}
+
 /* ---- opening and closing ------------------------------------------------------------------------------ */
 
 static bool write_config(const struct run *run, struct error *error)
@@ -253,6 +263,17 @@ static bool tell_ranks(const struct run *run, int64_t what, struct error *error)
     return run_ranks(run) == 1 || comm_broadcast_integer(run->communicator, &what, 0, error);
 }
 
+/* With what rank 0 has recorded of the stages before. */
+static bool take_part(struct run *run, const struct stage *stage, struct error *error)
+{
+    struct stage_cost cost = {0};
+    backend_reset_counters(run->backend);
+    const bool done = manifest_read(&run->manifest, run->folder, error) && stage->work(run, &cost, error);
+    manifest_close(run->manifest);
+    run->manifest = NULL;
+    return done;
+}
+
 /* A rank other than 0 takes part in a stage when it is called, and waits until rank 0 says that the stage is done: rank 0
  * may have much to do alone. */
 static bool follow(struct run *run, int number, struct error *error)
@@ -263,8 +284,7 @@ static bool follow(struct run *run, int number, struct error *error)
         run->communicator->patient = true;
         const bool told = comm_broadcast_integer(run->communicator, &what, 0, error);
         run->communicator->patient = false;
-        struct stage_cost cost = {0};
-        if (!told || (what == STAGE_BEGINS && !stage->work(run, &cost, error)))
+        if (!told || (what == STAGE_BEGINS && !take_part(run, stage, error)))
             return false;
     }
     return true;

@@ -30,7 +30,7 @@ struct run {
 };
 
 /* A configuration that declares a sweep is none of one experiment, and refused. All ranks open the run; rank 0 alone locks
- * the folder, writes and tells, and the others have neither a manifest nor a log that anyone sees. */
+ * the folder and tells. The others have no log that anyone sees, and a manifest, to read, while they work on a stage. */
 bool run_open(struct run *run, struct communicator *communicator, const char *config_path, int override_count,
               char *const *overrides, struct error *error);
 /* The same with a configuration that is loaded and checked, which the run owns from here on, even when it fails. threads 0:
@@ -39,6 +39,8 @@ bool run_open_config(struct run *run, struct communicator *communicator, struct 
                      const char *shared, struct error *error);
 /* Whether this rank is the one that writes. */
 bool run_leads(const struct run *run);
+/* Returns when all ranks have called it, in a stage that they do together. */
+bool run_wait_for_ranks(const struct run *run, struct error *error);
 void run_close(struct run *run);
 /* The process does nothing but this run: its start counts among the costs. */
 void run_count_start(struct run *run);

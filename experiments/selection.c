@@ -195,6 +195,8 @@ static bool write_selection(const struct study *study, int contestant, json_t *r
     json_object_set_new(record, "chosen", json_string(chosen));
     json_object_set_new(record, "controls", json_string(control));
     json_object_set_new(record, "reason", json_string(reason));
+    if (!run_leads(study->run))
+        return true;
     char *text = json_dumps(record, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     char *path = run_path(study->run, "%s/%s/selection.json", study->fits_folder,
                           study->contestants[contestant].label);

@@ -48,6 +48,8 @@ struct task {
 
 struct worker {
     const struct sweep *sweep;
+    struct communicator *communicator;
+    int gpu;            /* the only one that its trials see; -1: they see what this process sees */
     struct task *tasks; /* [sweep->trial_count] */
     int threads, at_once;
     struct sweep_memory *memory;
@@ -244,8 +246,22 @@ static void free_words(char **words)
     free(words);
 }
 
+/* Leaves one GPU of those that this process sees. */
+static void hide_other_gpus(int gpu)
+{
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    char *list = path_format("%s", visible ? visible : ""), *rest = list;
+    const char *name = strsep(&rest, ",");
+    for (int i = 0; i < gpu && name; i++)
+        name = strsep(&rest, ",");
+    char *number = path_format("%d", gpu);
+    setenv("CUDA_VISIBLE_DEVICES", visible && name ? name : number, 1);
+    free(number);
+    free(list);
+}
+
 /* Becomes the trial's process: it ends when this one does, and a terminal's interrupt reaches this one alone. */
-static _Noreturn void become(char *const *words, int output, pid_t parent)
+static _Noreturn void become(char *const *words, int output, pid_t parent, int gpu)
 {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -254,6 +270,8 @@ static _Noreturn void become(char *const *words, int output, pid_t parent)
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
     comm_leave_environment();
+    if (gpu >= 0)
+        hide_other_gpus(gpu);
     execv("/proc/self/exe", words);
     _exit(127);
 }
@@ -270,7 +288,7 @@ static bool start_process(struct worker *worker, struct task *task, int threads,
         const pid_t parent = getpid();
         task->process = fork();
         if (task->process == 0)
-            become(words, output, parent);
+            become(words, output, parent, worker->gpu);
         done = task->process > 0 || error_system(error, task->trial->name, "cannot start a process", NULL);
         free_words(words);
         close(output);
@@ -530,13 +548,39 @@ int sweep_trials_at_once(const struct config *config)
     return is_on_gpu(config) ? 1 : study_threads(config);
 }
 
+/* A rank has its part of the machine. */
+static bool take_part_of_machine(struct worker *worker, struct error *error)
+{
+    struct communicator *const communicator = worker->communicator;
+    const struct config *config = worker->sweep->config;
+    const char *device = config_string(config, "device");
+    struct error ignored = ERROR_INITIALIZER;
+    char name[16];
+    const int gpus = strcmp(device, "cpu") == 0 ? 0 : cuda_device_count(&ignored);
+    if (communicator->size == 1)
+        return true;
+    if (!comm_device(communicator, device, gpus, name, error))
+        return false;
+    if (strncmp(name, "cuda:", 5) == 0 && strncmp(device, "cuda:", 5) != 0)
+        worker->gpu = atoi(name + 5);
+    if (config_integer(config, "threads") == 0)
+        worker->threads = comm_threads(communicator, omp_get_max_threads());
+    if (config_integer(config, "experiment.trials_at_once") == 0 && worker->at_once > worker->threads)
+        worker->at_once = worker->threads;
+    return true;
+}
+
 static bool set_budget(struct worker *worker, struct error *error)
 {
     const struct config *config = worker->sweep->config;
     worker->threads = study_threads(config);
     worker->at_once = sweep_trials_at_once(config);
+    if (!take_part_of_machine(worker, error))
+        return false;
     const int threads = worker->threads > worker->at_once ? worker->threads / worker->at_once : 1;
-    const double bytes = config_number(config, "experiment.trials_memory") * 1e9;
+    double bytes = config_number(config, "experiment.trials_memory") * 1e9;
+    if (bytes == 0.0 && worker->communicator->local_size > 1)
+        bytes = (double)available_memory_bytes() / worker->communicator->local_size;
     return sweep_memory_open(&worker->memory, worker->sweep, (int64_t)bytes, is_on_gpu(config) ? 0 : threads,
                              error);
 }
@@ -586,7 +630,7 @@ static bool report(const struct worker *worker, FILE *stream, struct error *erro
 {
     const int failed = count_ended(worker, TRIAL_FAILED);
     if (!sweep_results_write(worker->sweep, &worker->started, error) ||
-        !sweep_results_print(worker->sweep, stream, error))
+        (worker->communicator->rank == 0 && !sweep_results_print(worker->sweep, stream, error)))
         return false;
     return failed == 0 ||
            error_set(error, ERROR_RUN,
@@ -595,17 +639,41 @@ static bool report(const struct worker *worker, FILE *stream, struct error *erro
                      failed, worker->sweep->trial_count);
 }
 
-bool sweep_run(const struct sweep *sweep, FILE *stream, struct error *error)
+static bool prepare(struct worker *worker, struct error *error)
 {
-    struct worker worker = {.sweep = sweep, .looked = -LOOK_SECONDS, .refused = -LOOK_SECONDS};
-    char *claims = sweep_path(sweep, "claims");
-    worker.tasks = calloc((size_t)sweep->trial_count, sizeof *worker.tasks);
-    bool done = (worker.tasks || error_memory(error, "the trials of a study", 0, NULL)) &&
-                set_budget(&worker, error) && folder_create(claims, error) &&
-                sweep_config_write(sweep, error) && set_start(&worker, error) &&
-                describe_tasks(&worker, error) && work(&worker, error) && tidy(&worker, error) &&
-                report(&worker, stream, error);
+    char *claims = sweep_path(worker->sweep, "claims");
+    worker->tasks = calloc((size_t)worker->sweep->trial_count, sizeof *worker->tasks);
+    const bool done = (worker->tasks || error_memory(error, "the trials of a study", 0, NULL)) &&
+                      set_budget(worker, error) && folder_create(claims, error) &&
+                      sweep_config_write(worker->sweep, error) && set_start(worker, error) &&
+                      describe_tasks(worker, error);
     free(claims);
+    return done;
+}
+
+/* A rank that has nothing left to do, or saved its state after a signal, must not end those that are at work: they have
+ * the results to write, or their own state. */
+static bool wait_for_others(const struct worker *worker, struct error *error)
+{
+    struct communicator *const communicator = worker->communicator;
+    communicator->patient = true;
+    const bool done = comm_barrier(communicator, error);
+    communicator->patient = false;
+    return done;
+}
+
+bool sweep_run(const struct sweep *sweep, struct communicator *communicator, FILE *stream,
+               struct error *error)
+{
+    struct worker worker = {.sweep = sweep,
+                            .communicator = communicator,
+                            .gpu = -1,
+                            .looked = -LOOK_SECONDS,
+                            .refused = -LOOK_SECONDS};
+    const bool worked = prepare(&worker, error) && work(&worker, error);
+    bool done = worked && tidy(&worker, error) && report(&worker, stream, error);
+    if (worked || error->kind == ERROR_INTERRUPTED)
+        done = wait_for_others(&worker, error) && done;
     end_processes(&worker);
     sweep_memory_close(worker.memory);
     return done;

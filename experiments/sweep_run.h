@@ -7,12 +7,17 @@
 
 #include <stdio.h>
 
+#include "core/comm.h"
 #include "experiments/sweep.h"
 
-/* Runs what is not done and not under way elsewhere, waits for what is, writes the results of the study and prints their
+/* The ranks of a job are such processes, each with an equal part of its machine's threads and free memory, and on GPUs with the
+ * one of its number there; they wait for each other at the end only, and rank 0 prints.
+ *
+ * Runs what is not done and not under way elsewhere, waits for what is, writes the results of the study and prints their
  * table. A trial that failed before is tried again, once. Trials that fail do not end the others: they are told at the end,
  * as ERROR_RUN. */
-bool sweep_run(const struct sweep *sweep, FILE *stream, struct error *error);
+bool sweep_run(const struct sweep *sweep, struct communicator *communicator, FILE *stream,
+               struct error *error);
 
 /* Runs one trial in this process up to a stage. threads 0: as many as its configuration says. */
 bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, int threads,

@@ -216,7 +216,9 @@ static bool do_fit(void *context, int64_t index, struct backend *backend, struct
 static bool do_plan(struct plan *plan, const char *unit, struct error *error)
 {
     const struct run *run = plan->study->run;
-    return jobs_run(run, jobs_parallel(run), plan->count, do_fit, plan, "train", unit, error);
+    return plan->study->candidates_only
+               ? jobs_run(run, jobs_parallel(run), plan->count, do_fit, plan, "train", unit, error)
+               : jobs_run_by_ranks(run, jobs_parallel(run), plan->count, do_fit, plan, "train", unit, error);
 }
 
 /* Copies one arm's results from the first seed, or from the original arm, where they are the same. */
@@ -240,7 +242,7 @@ static bool copy_arm(const struct plan *plan, int contestant, enum arm arm, uint
     return !is_copy(study, contestant, arm, seed) || fit_copy(&task, &source, error);
 }
 
-static bool copy_results(const struct plan *plan, int first_arm, int arm_count, struct error *error)
+static bool copy_all(const struct plan *plan, int first_arm, int arm_count, struct error *error)
 {
     const struct study *study = plan->study;
     for (int contestant = 0; contestant < study->contestant_count; contestant++)
@@ -249,6 +251,13 @@ static bool copy_results(const struct plan *plan, int first_arm, int arm_count, 
                 if (!copy_arm(plan, contestant, study->arms[a], study->first_seed + (uint64_t)s, error))
                     return false;
     return true;
+}
+
+/* By one rank, for all. */
+static bool copy_results(const struct plan *plan, int first_arm, int arm_count, struct error *error)
+{
+    const struct run *run = plan->study->run;
+    return (!run_leads(run) || copy_all(plan, first_arm, arm_count, error)) && run_wait_for_ranks(run, error);
 }
 
 static bool select_choices(struct plan *plan, struct error *error)
@@ -278,7 +287,8 @@ static bool do_all(struct plan *plan, struct error *error)
     return language_rankings_plan(plan->folders, plan->study, error) && plan_selection(plan, error) &&
            do_plan(plan, "fits", error) && copy_results(plan, 0, 1, error) &&
            (!chooses(plan->study) || train_arms(plan, error)) &&
-           fit_folders_remove_others(plan->folders, plan->study->run, plan->study->fits_folder, error);
+           (!run_leads(plan->study->run) ||
+            fit_folders_remove_others(plan->folders, plan->study->run, plan->study->fits_folder, error));
 }
 
 static bool train_all(const struct study *study, struct error *error)
@@ -392,5 +402,5 @@ bool stage_train(struct run *run, struct stage_cost *cost, struct error *error)
                 language_rankings_make(&study, error) && train_all(&study, error);
     study_close(&study);
     *cost = jobs_cost(run);
-    return done;
+    return done && jobs_cost_by_ranks(cost, run, error);
 }

@@ -1,0 +1,186 @@
+"""Generation and recommenders by the ranks of one job: 1, 2 and 4 of them give the same files, and so do jobs that were
+killed or interrupted and gone on with by another number of ranks. A study by ranks is that of one process.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from checking import IDREC, check, status
+from test_kill import differences
+from test_ranks import MPIEXEC, command, end_of, idrec, ranks_of
+
+# Generation has five parts, the last of them short.
+USERS = 2100
+CONFIG = """\
+name: ranks
+seed: 3
+data: {path: data.inter}
+device: cpu
+threads: 1
+language_model: {layers: 1, width: 16, heads: 2}
+prompts: {random_cuts: 1}
+pretrain: {epochs: 1}
+finetune: {epochs: 1, rank: 2}
+generate: {contexts: 1, samples: 2, max_items: 5}
+augment: {use: [positives], per_user: [1, 3], select_seeds: 2}
+recommenders: [{model: bpr_mf, width: 8, epochs: 3}, {model: item_knn}, {model: language_model, ranked_items: 20, contexts: 1}]
+experiment: {arms: [original, augmented, control.popularity, control.itemknn, control.generator], seeds: 2}
+evaluate: {k: [10]}
+"""
+STUDY = """\
+extends: ranks.yaml
+name: study
+recommenders: [{model: bpr_mf, width: 8, epochs: 2}]
+augment: {select: fixed, per_user: [1]}
+experiment:
+  arms: [original, augmented]
+  seeds: 1
+  sweep:
+    generate.max_items: [2, 3]
+    recommenders[0].width: [4, 8]
+"""
+TRAINED = "trained"  # the folder whose language model all runs begin with
+
+
+def run(folder, ranks, what, output, *overrides):
+    result = idrec(folder, ranks, what, output, *overrides)
+    check(result.returncode == 0, f"{output}: {what} by {ranks}: {result.stderr[-1500:]}")
+    return result
+
+
+def test_numbers(folder):
+    for stage in ("prepare", "pretrain", "finetune"):
+        run(folder, 1, stage, TRAINED)
+    for ranks in (1, 2, 4):
+        output = f"by{ranks}"
+        shutil.copytree(folder / TRAINED, folder / output)
+        run(folder, ranks, "run", output)
+        found = differences(folder / "by1", folder / output)
+        check(not found, f"{ranks} ranks: {found}")
+        check(not (folder / output / ".turns").exists(), f"{ranks} ranks leave their turns behind")
+    counts = json.loads((folder / "by1" / "results.json").read_text())["generation"]
+    check(counts["requested"] > 0 and counts["valid"] > 0, f"nothing is generated: {counts}")
+
+
+def test_divided(folder):
+    """Other ranks do fits as well, and what they compute counts."""
+    costs = [{row["stage"]: row for row in json.loads((folder / output / "results.json").read_text())["cost"]}
+             for output in ("by1", "by2")]
+    for stage in ("generate", "train"):
+        one, two = (cost[stage]["flops"] for cost in costs)
+        check(one > 0 and abs(two / one - 1) < 0.05, f"{stage}: {two} operations by 2 ranks, {one} by one")
+    log = (folder / "by4" / "log.txt").read_text()
+    told = log.count(", seed ")
+    alone = (folder / "by1" / "log.txt").read_text().count(", seed ")
+    check(told < alone, f"rank 0 of 4 tells of {told} fits, one process of {alone}")
+
+
+def begin(folder, ranks, stage, output, began):
+    """Starts a stage, and waits until `began` says so: its process and those of its ranks."""
+    process = subprocess.Popen(command(ranks, stage, output), cwd=folder, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not began(folder / output) and process.poll() is None:
+        time.sleep(0.005)
+    return process, ranks_of(process.pid)
+
+
+def has_part(output):
+    return any((output / "generated_parts").glob("*.h5"))
+
+
+def has_fit(output):
+    return any((output / "recommenders").rglob("metrics.json"))
+
+
+def test_killed(folder):
+    """SIGKILL of a rank, once during generation and once during the fits; others go on."""
+    shutil.copytree(folder / TRAINED, folder / "killed")
+    for stage, began, ranks, later, victim in (("generate", has_part, 4, 2, 1), ("train", has_fit, 2, 4, 0)):
+        process, processes = begin(folder, ranks, stage, "killed", began)
+        os.kill(processes.get(victim, process.pid), signal.SIGKILL)
+        seconds, code, text = end_of(process)
+        check(code != 0 and seconds < 30, f"{stage}: ended after {seconds:.0f} s with status {code}: {text[-600:]}")
+        run(folder, later, stage, "killed")
+        if stage == "generate":
+            run(folder, 1, "augment", "killed")
+    run(folder, 1, "run", "killed")
+    found = differences(folder / "by1", folder / "killed")
+    check(not found, f"killed: {found}")
+
+
+def test_interrupted(folder):
+    """A signal to one rank ends all of them with status 130."""
+    shutil.copytree(folder / TRAINED, folder / "interrupted")
+    process, processes = begin(folder, 2, "generate", "interrupted", has_part)
+    os.kill(processes.get(1, process.pid), signal.SIGTERM)
+    _, code, text = end_of(process)
+    check(code == 130, f"interrupted: status {code}: {text[-600:]}")
+    check(text.count("interrupted; what was finished is kept") == 1, f"interrupted: {text[-600:]}")
+    run(folder, 4, "run", "interrupted")
+    found = differences(folder / "by1", folder / "interrupted")
+    check(not found, f"interrupted: {found}")
+
+
+def study(folder, ranks, output, *words):
+    words = [IDREC, "run", "study.yaml", f"output={output}", *words]
+    return subprocess.run([MPIEXEC, "-n", str(ranks), *words] if ranks > 1 else words, cwd=folder, text=True,
+                          capture_output=True, timeout=500)
+
+
+def test_study(folder):
+    """Each trial is done by one rank, and the table is printed once."""
+    one, two = study(folder, 1, "study1"), study(folder, 2, "study2")
+    check(one.returncode == 0 and two.returncode == 0, f"study: {one.stderr[-600:]} {two.stderr[-1500:]}")
+    check(one.stdout and two.stdout == one.stdout.replace("study1", "study2"), f"study: {two.stdout[-600:]}")
+    check(two.stderr.count(": done in ") == 4, f"study: {two.stderr[-1500:]}")
+    for trial in sorted(path.name for path in (folder / "study1" / "trials").iterdir()):
+        found = differences(folder / "study1" / "trials" / trial, folder / "study2" / "trials" / trial)
+        check(not found, f"study, {trial}: {found}")
+    refused = study(folder, 2, "study2", "--trial=max_items=2,width=4")
+    check(refused.returncode == 2 and "is done by one process" in refused.stderr, f"trial: {refused.stderr[-600:]}")
+
+
+def test_failed_study(folder):
+    """A trial that fails is told once, when the others are done."""
+    result = study(folder, 2, "failed", "experiment.sweep_list=[{name: broken, recommenders[0].learning_rate: 1.0e+30}]")
+    check(result.returncode == 1, f"failed study: status {result.returncode}: {result.stderr[-1500:]}")
+    check(result.stderr.count("1 of 5 trials failed") == 1, f"failed study: {result.stderr[-1500:]}")
+    check(result.stderr.count(": done in ") == 4, f"failed study: {result.stderr[-1500:]}")
+
+
+def main():
+    if not MPIEXEC:
+        print("there is no mpirun, or the program was built without MPI")
+        return 77
+    if shutil.which("h5diff") is None:
+        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
+        return 77
+    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                      OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
+                      OMPI_MCA_btl_vader_single_copy_mechanism="none", OMP_WAIT_POLICY="passive")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "ranks.yaml").write_text(CONFIG)
+        (folder / "study.yaml").write_text(STUDY)
+        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", f"--users={USERS}", "--items=60",
+                               "--interactions=10"], capture_output=True, text=True)
+        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        test_numbers(folder)
+        test_divided(folder)
+        test_killed(folder)
+        test_interrupted(folder)
+        test_study(folder)
+        test_failed_study(folder)
+    return status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
