@@ -4,9 +4,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/file.h"
 #include "experiments/jobs.h"
+#include "experiments/turns.h"
 #include "models/recommenders/settings.h"
 
 /* ---- the trials --------------------------------------------------------------------------------------- */
@@ -95,13 +97,7 @@ char *search_folder(const struct search *search)
 
 /* ---- several at a time -------------------------------------------------------------------------------- */
 
-struct pool {
-    struct search *searches;
-    int count;
-    struct error failed; /* the first error */
-    pthread_mutex_t lock;
-    pthread_cond_t scored;
-};
+enum { LISTEN_NANOSECONDS = 100000000 };
 
 /* One training from a rung to the next. */
 struct training {
@@ -109,19 +105,124 @@ struct training {
     int trial, rung;
 };
 
-/* Waits for a training that can begin. As there is one left for every piece, and the next one can begin at the latest when
- * nothing is under way, only an error ends the waiting without. */
-static bool take(struct pool *pool, struct training *training, struct error *error)
+/* Every rank follows all searches, does the trainings that it takes, and hears what comes of the others. */
+struct pool {
+    struct search *searches;
+    int count;
+    struct turns *turns;
+    struct training *
+        others; /* [all trainings]: those that other ranks have taken, and whose results are not known here */
+    int other_count;
+    struct error failed; /* the first error */
+    pthread_mutex_t lock;
+    pthread_cond_t scored;
+};
+
+static int64_t number_of(const struct pool *pool, const struct training *training)
+{
+    const int64_t search = training->search - pool->searches;
+    return (search * training->search->trial_count + training->trial) * RUNGS_MAXIMUM + training->rung;
+}
+
+/* The next training that can begin and that no other rank has. */
+static bool take_free(struct pool *pool, struct training *training)
+{
+    bool taken = false;
+    for (int s = 0; s < pool->count; s++) {
+        training->search = &pool->searches[s];
+        while (!taken && halving_take(&training->search->halving, &training->trial, &training->rung)) {
+            if (!turns_take_piece(pool->turns, number_of(pool, training), &taken, &pool->failed))
+                return false;
+            if (!taken)
+                pool->others[pool->other_count++] = *training;
+        }
+        if (taken)
+            return true;
+    }
+    return false;
+}
+
+static bool say(const struct pool *pool, const struct training *training, const struct trial_result *result,
+                struct error *error)
+{
+    json_t *said = json_pack("{s:I, s:I, s:f, s:f, s:s}", "epochs", (json_int_t)result->epochs, "best_epoch",
+                             (json_int_t)result->best_epoch, "score", result->score, "seconds",
+                             result->seconds, "failure", result->failure);
+    char *text = json_dumps(said, JSON_REAL_PRECISION(17));
+    const bool done = text ? turns_say(pool->turns, number_of(pool, training), text, error)
+                           : error_memory(error, "the result of a trial", 0, NULL);
+    free(text);
+    json_decref(said);
+    return done;
+}
+
+static bool parse_result(struct trial_result *result, const char *text, struct error *error)
+{
+    json_int_t epochs, best_epoch;
+    const char *failure;
+    json_t *said = json_loads(text, 0, NULL);
+    const bool done =
+        said && json_unpack(said, "{s:I, s:I, s:f, s:f, s:s}", "epochs", &epochs, "best_epoch", &best_epoch,
+                            "score", &result->score, "seconds", &result->seconds, "failure", &failure) == 0;
+    if (done) {
+        result->epochs = epochs;
+        result->best_epoch = best_epoch;
+        snprintf(result->failure, sizeof result->failure, "%s", failure);
+    }
+    json_decref(said);
+    return done ||
+           error_set(error, ERROR_RUN, "what another rank says of a trial cannot be read: %.100s", text);
+}
+
+/* The result of a training that another rank has done. */
+static bool hear(struct pool *pool, struct training *training, struct trial_result *result)
+{
+    char *text = NULL;
+    int place = 0;
+    while (place < pool->other_count && !text) {
+        if (!turns_hear(pool->turns, number_of(pool, &pool->others[place]), &text, &pool->failed))
+            return false;
+        place += text == NULL;
+    }
+    if (!text)
+        return false;
+    *training = pool->others[place];
+    pool->others[place] = pool->others[--pool->other_count];
+    const bool heard = parse_result(result, text, &pool->failed);
+    free(text);
+    return heard;
+}
+
+/* Until something has changed here, or may have at another rank. */
+static void wait_for_change(struct pool *pool)
+{
+    struct timespec until;
+    if (pool->other_count == 0) {
+        pthread_cond_wait(&pool->scored, &pool->lock);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += LISTEN_NANOSECONDS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&pool->scored, &pool->lock, &until);
+    turns_check(pool->turns, &pool->failed);
+}
+
+/* Waits for a training that can begin, or for the result of one of another rank: then *known. As there is one left for every
+ * piece, and the next one can begin at the latest when nothing is under way, only an error ends the waiting without. */
+static bool take(struct pool *pool, struct training *training, bool *known, struct trial_result *result,
+                 struct error *error)
 {
     pthread_mutex_lock(&pool->lock);
     bool found = false;
+    *known = false;
     while (!found && pool->failed.kind == ERROR_NONE) {
-        for (int s = 0; !found && s < pool->count; s++) {
-            training->search = &pool->searches[s];
-            found = halving_take(&pool->searches[s].halving, &training->trial, &training->rung);
-        }
-        if (!found)
-            pthread_cond_wait(&pool->scored, &pool->lock);
+        found = take_free(pool, training);
+        *known = !found && pool->failed.kind == ERROR_NONE && hear(pool, training, result);
+        found = found || *known;
+        if (!found && pool->failed.kind == ERROR_NONE)
+            wait_for_change(pool);
     }
     if (!found)
         *error = pool->failed;
@@ -169,7 +270,7 @@ static bool record(struct pool *pool, const struct training *training, const str
         trial->scores[training->rung] = *result->failure ? -INFINITY : result->score;
         trial->seconds[training->rung] = result->seconds;
         halving_score(&search->halving, training->trial, training->rung, trial->scores[training->rung]);
-        done = drop_checkpoints(search, training, error);
+        done = !run_leads(search->study->run) || drop_checkpoints(search, training, error);
     }
     if (!done && pool->failed.kind == ERROR_NONE)
         pool->failed = *error;
@@ -212,10 +313,26 @@ static bool do_training(void *context, int64_t index, struct backend *backend, s
     struct pool *pool = context;
     struct training training;
     struct trial_result result;
-    if (!take(pool, &training, error))
+    bool known;
+    if (!take(pool, &training, &known, &result, error))
         return false;
-    const bool done = train(&result, &training, backend, error);
+    const bool done = known || (train(&result, &training, backend, error) &&
+                                (!turns_are_shared(pool->turns) || say(pool, &training, &result, error)));
     return record(pool, &training, &result, done, error);
+}
+
+static bool pool_run(struct pool *pool, int64_t trainings, const struct run *run, struct error *error)
+{
+    pool->others = calloc((size_t)trainings, sizeof *pool->others);
+    bool done = pool->others || error_memory(error, "trials", (size_t)trainings * sizeof *pool->others, NULL);
+    done = done && turns_open(&pool->turns, run, true, trainings, error);
+    if (done) {
+        done = jobs_run(run, jobs_parallel(run), trainings, do_training, pool, "tune", "trainings", error);
+        done = turns_end(pool->turns, done, error);
+    }
+    turns_close(pool->turns);
+    free(pool->others);
+    return done;
 }
 
 bool search_run(struct search *searches, int count, const struct run *run, struct error *error)
@@ -224,10 +341,11 @@ bool search_run(struct search *searches, int count, const struct run *run, struc
     int64_t trainings = 0;
     for (int s = 0; s < count; s++)
         trainings += halving_training_count(&searches[s].halving);
+    if (trainings == 0)
+        return true;
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.scored, NULL);
-    const bool done =
-        jobs_run(run, jobs_parallel(run), trainings, do_training, &pool, "tune", "trainings", error);
+    const bool done = pool_run(&pool, trainings, run, error);
     pthread_cond_destroy(&pool.scored);
     pthread_mutex_destroy(&pool.lock);
     return done;

@@ -64,6 +64,7 @@ const struct stage stages[STAGE_COUNT] = {
               .work = stage_tune,
               .shared = true,
               .by_device = true,
+              .by_ranks = true,
               .reads = READS(PREPARE) | READS(AUGMENT),
               .settings = {"seed", "augment", "recommenders", "experiment.arms", "evaluate", "tune.space",
                            "tune.method", "tune.trials", "tune.reduction", "tune.first_epochs",

@@ -216,9 +216,7 @@ static bool do_fit(void *context, int64_t index, struct backend *backend, struct
 static bool do_plan(struct plan *plan, const char *unit, struct error *error)
 {
     const struct run *run = plan->study->run;
-    return plan->study->candidates_only
-               ? jobs_run(run, jobs_parallel(run), plan->count, do_fit, plan, "train", unit, error)
-               : jobs_run_by_ranks(run, jobs_parallel(run), plan->count, do_fit, plan, "train", unit, error);
+    return jobs_run_by_ranks(run, jobs_parallel(run), plan->count, do_fit, plan, "train", unit, error);
 }
 
 /* Copies one arm's results from the first seed, or from the original arm, where they are the same. */
@@ -321,7 +319,8 @@ bool train_candidates(struct selection *selections, const struct study *study, s
     }
     done = done && plan_selection(&plan, error) && do_plan(&plan, "fits of candidates", error) &&
            select_choices(&plan, error) &&
-           fit_folders_remove_others(plan.folders, study->run, study->fits_folder, error);
+           (!run_leads(study->run) ||
+            fit_folders_remove_others(plan.folders, study->run, study->fits_folder, error));
     free(plan.fits);
     json_decref(plan.folders);
     return done;

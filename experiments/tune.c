@@ -84,14 +84,15 @@ static void close_searches(struct tune *tune)
     tune->search_count = 0;
 }
 
-/* Does the searches that were added, and writes what they found. */
+/* Does the searches that were added, and writes what they found, for all ranks to read. */
 static bool do_searches(struct tune *tune, struct error *error)
 {
-    bool done = search_run(tune->searches, tune->search_count, tune->study.run, error);
-    for (int i = 0; done && i < tune->search_count; i++)
+    const struct run *run = tune->study.run;
+    bool done = search_run(tune->searches, tune->search_count, run, error);
+    for (int i = 0; done && run_leads(run) && i < tune->search_count; i++)
         done = tuning_save(&tune->searches[i], &tune->settings, error);
     close_searches(tune);
-    return done;
+    return done && run_wait_for_ranks(run, error);
 }
 
 static void say_what_is_searched(const struct tune *tune, int contestant)
@@ -134,7 +135,7 @@ static bool tune_arm(struct tune *tune, int contestant, enum arm arm, struct err
 {
     if (!arm_adds_nothing(arm, &tune->selections[contestant]))
         return add_search(tune, contestant, arm, error);
-    return tuning_share(&tune->study, contestant, arm, error) &&
+    return (!run_leads(tune->study.run) || tuning_share(&tune->study, contestant, arm, error)) &&
            plan_folders(tune, contestant, arm, true, error);
 }
 
@@ -153,6 +154,8 @@ static bool tune_other_arms(struct tune *tune, struct error *error)
 
 static bool remove_candidates(const struct run *run, struct error *error)
 {
+    if (!run_leads(run))
+        return true;
     char *path = run_path(run, "tune_candidates");
     const bool done = path_remove(path, error);
     free(path);
@@ -166,7 +169,7 @@ static bool tune_all(struct tune *tune, struct error *error)
     char *folder = run_path(run, "tune");
     const bool done = folder_create(folder, error) && tune_originals(tune, error) &&
                       (others ? tune_other_arms(tune, error) : remove_candidates(run, error)) &&
-                      fit_folders_remove_others(tune->folders, run, "tune", error);
+                      (!run_leads(run) || fit_folders_remove_others(tune->folders, run, "tune", error));
     free(folder);
     return done;
 }
@@ -213,5 +216,5 @@ bool stage_tune(struct run *run, struct stage_cost *cost, struct error *error)
     const bool done = tune_open(&tune, run, error) && tune_all(&tune, error);
     tune_close(&tune);
     *cost = jobs_cost(run);
-    return done;
+    return done && jobs_cost_by_ranks(cost, run, error);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "core/file.h"
@@ -113,6 +114,48 @@ bool turns_take(struct turns *turns, int64_t *index, struct error *error)
     turns->own += taken;
     *index = taken ? *index : -1;
     return done;
+}
+
+bool turns_take_piece(struct turns *turns, int64_t index, bool *taken, struct error *error)
+{
+    *taken = !turns->communicator;
+    const bool done = *taken || take_file(turns, index, taken, error);
+    turns->own += *taken;
+    turns->next++;
+    return done;
+}
+
+bool turns_check(const struct turns *turns, struct error *error)
+{
+    return !must_stop(turns) || interrupt_check(error);
+}
+
+static char *word_path(const struct turns *turns, int64_t index)
+{
+    return path_format("%s/%lld.said", turns->folder, (long long)index);
+}
+
+bool turns_say(const struct turns *turns, int64_t index, const char *text, struct error *error)
+{
+    char *path = word_path(turns, index);
+    const bool done = file_write(path, text, strlen(text), error);
+    free(path);
+    return done;
+}
+
+bool turns_hear(const struct turns *turns, int64_t index, char **text, struct error *error)
+{
+    char *path = word_path(turns, index);
+    size_t length;
+    *text = NULL;
+    const bool done = !path_exists(path) || file_read(path, text, &length, error);
+    free(path);
+    return done;
+}
+
+bool turns_are_shared(const struct turns *turns)
+{
+    return turns->communicator != NULL;
 }
 
 /* What all ranks have to say at the end. */

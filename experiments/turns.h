@@ -16,6 +16,15 @@ bool turns_open(struct turns **turns, const struct run *run, bool by_ranks, int6
                 struct error *error);
 /* *index: the next piece, or -1: all are taken, or a signal has come to some rank. By one thread at a time. */
 bool turns_take(struct turns *turns, int64_t *index, struct error *error);
+/* Takes piece `index` out of turn, unless another rank has it: then *taken is false. Each rank asks for every piece once. */
+bool turns_take_piece(struct turns *turns, int64_t index, bool *taken, struct error *error);
+/* Sets *error and returns false when a signal has come to some rank. */
+bool turns_check(const struct turns *turns, struct error *error);
+/* What the rank that took a piece has to say of it to the others, once; *text: malloc'ed, NULL: nothing yet. Not where the
+ * caller is alone. */
+bool turns_say(const struct turns *turns, int64_t index, const char *text, struct error *error);
+bool turns_hear(const struct turns *turns, int64_t index, char **text, struct error *error);
+bool turns_are_shared(const struct turns *turns);
 /* How many pieces are known to have been taken, by any rank. */
 int64_t turns_taken(const struct turns *turns);
 /* `done`: this rank has done what it took, else `error` is set. All ranks call it, but those that fail by another error than a

@@ -1,4 +1,4 @@
-"""Generation and recommenders by the ranks of one job: 1, 2 and 4 of them give the same files, and so do jobs that were
+"""Generation, recommenders and searches by the ranks of one job: 1, 2 and 4 of them give the same files, and so do jobs that were
 killed or interrupted and gone on with by another number of ranks. A study by ranks is that of one process.
 """
 
@@ -13,7 +13,7 @@ import tempfile
 import time
 
 from checking import IDREC, check, status
-from test_kill import differences
+from test_kill import differences, without_measured
 from test_ranks import MPIEXEC, command, end_of, idrec, ranks_of
 
 # Generation has three parts, the last of them short.
@@ -34,6 +34,9 @@ recommenders: [{model: bpr_mf, width: 8, epochs: 3}, {model: item_knn}, {model: 
 experiment: {arms: [original, augmented, control.itemknn, control.generator], seeds: 2}
 evaluate: {k: [10], resamples: 100}
 """
+TUNE = ["tune={trials: 9, first_epochs: 1, reduction: 3, arms: [original, augmented], space: ["
+        "{key: learning_rate, low: 1.0e-4, high: 1.0e-1, scale: log}, {key: neighbors, low: 2, high: 40, scale: log}]}",
+        "recommenders[0].epochs=9", "recommenders[0].evaluate_every=1"]
 STUDY = """\
 extends: ranks.yaml
 name: study
@@ -87,6 +90,32 @@ def test_divided(folder):
     check(told < alone, f"rank 0 of 4 tells of {told} fits, one process of {alone}")
 
 
+def found_by(output):
+    """All files that a search ends with, without what measures time."""
+    files = {}
+    for path in sorted((output / "tune").rglob("*")):
+        if path.name == "trials.tsv":
+            lines = [line.split("\t") for line in path.read_text().splitlines()]
+            files[path.relative_to(output)] = [line[:4] + line[5:] for line in lines]
+        elif path.name == "tuning.json":
+            files[path.relative_to(output)] = without_measured(json.loads(path.read_text()))
+        elif path.name == "best.yaml":
+            files[path.relative_to(output)] = path.read_text()
+    return files
+
+
+def test_tune(folder):
+    """Successive halving follows from the scores alone, whichever rank has trained what."""
+    for ranks in (1, 2, 4):
+        shutil.copytree(folder / "by1", folder / f"tuned{ranks}")
+        run(folder, ranks, "tune", f"tuned{ranks}", *TUNE)
+    expected = found_by(folder / "tuned1")
+    check(len(expected) == 12, f"tune: {sorted(map(str, expected))}")
+    for ranks in (2, 4):
+        found = found_by(folder / f"tuned{ranks}")
+        check(found == expected, f"tune by {ranks}: {[str(name) for name in expected if found.get(name) != expected[name]]}")
+
+
 def begin(folder, ranks, stage, output, began):
     """Starts a stage, and waits until `began` says so: its process and those of its ranks."""
     process = subprocess.Popen(command(ranks, stage, output), cwd=folder, stdout=subprocess.PIPE,
@@ -102,7 +131,7 @@ def has_part(output):
 
 
 def has_fit(output):
-    return any((output / "recommenders").rglob("metrics.json"))
+    return any((output / "recommenders" / "bpr_mf").glob("*/*/metrics.json"))
 
 
 def test_killed(folder):
@@ -180,6 +209,7 @@ def main():
         check(made.returncode == 0, f"synthesize: {made.stderr}")
         test_numbers(folder)
         test_divided(folder)
+        test_tune(folder)
         test_killed(folder)
         test_interrupted(folder)
         test_study(folder)
