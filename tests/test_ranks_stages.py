@@ -13,7 +13,7 @@ import tempfile
 import time
 
 from checking import IDREC, check, status
-from test_kill import differences, without_measured
+from test_kill import differences, shapes, without_measured
 from test_ranks import MPIEXEC, command, end_of, idrec, ranks_of
 
 # Generation has three parts, the last of them short.
@@ -34,6 +34,8 @@ recommenders: [{model: bpr_mf, width: 8, epochs: 3}, {model: item_knn}, {model: 
 experiment: {arms: [original, augmented, control.itemknn, control.generator], seeds: 2}
 evaluate: {k: [10], resamples: 100}
 """
+# Generation that takes a while.
+LONG = ["generate.method=sampling", "generate.contexts=4", "generate.samples=16", "generate.max_items=20"]
 TUNE = ["tune={trials: 9, first_epochs: 1, reduction: 3, arms: [original, augmented], space: ["
         "{key: learning_rate, low: 1.0e-4, high: 1.0e-1, scale: log}, {key: neighbors, low: 2, high: 40, scale: log}]}",
         "recommenders[0].epochs=9", "recommenders[0].evaluate_every=1"]
@@ -110,15 +112,16 @@ def test_tune(folder):
         shutil.copytree(folder / "by1", folder / f"tuned{ranks}")
         run(folder, ranks, "tune", f"tuned{ranks}", *TUNE)
     expected = found_by(folder / "tuned1")
-    check(len(expected) == 12, f"tune: {sorted(map(str, expected))}")
+    for arm in ("original", "augmented"):
+        check(pathlib.Path(f"tune/bpr_mf/{arm}/trials.tsv") in expected, f"tune: {sorted(map(str, expected))}")
     for ranks in (2, 4):
         found = found_by(folder / f"tuned{ranks}")
         check(found == expected, f"tune by {ranks}: {[str(name) for name in expected if found.get(name) != expected[name]]}")
 
 
-def begin(folder, ranks, stage, output, began):
+def begin(folder, ranks, stage, output, began, *overrides):
     """Starts a stage, and waits until `began` says so: its process and those of its ranks."""
-    process = subprocess.Popen(command(ranks, stage, output), cwd=folder, stdout=subprocess.PIPE,
+    process = subprocess.Popen(command(ranks, stage, output, *overrides), cwd=folder, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not began(folder / output) and process.poll() is None:
@@ -134,33 +137,47 @@ def has_fit(output):
     return any((output / "recommenders" / "bpr_mf").glob("*/*/metrics.json"))
 
 
-def test_killed(folder):
-    """SIGKILL of a rank, once during generation and once during the fits; others go on."""
+def kill(folder, ranks, stage, output, began, victim, *overrides):
+    process, processes = begin(folder, ranks, stage, output, began, *overrides)
+    os.kill(processes.get(victim, process.pid), signal.SIGKILL)
+    seconds, code, text = end_of(process)
+    check(code != 0 and seconds < 30, f"{output}: {stage} ended after {seconds:.0f} s with status {code}: {text[-600:]}")
+
+
+def test_killed_fits(folder):
+    """SIGKILL of a rank; then more ranks go on."""
     shutil.copytree(folder / TRAINED, folder / "killed")
-    for stage, began, ranks, later, victim in (("generate", has_part, 4, 2, 1), ("train", has_fit, 2, 4, 0)):
-        process, processes = begin(folder, ranks, stage, "killed", began)
-        os.kill(processes.get(victim, process.pid), signal.SIGKILL)
-        seconds, code, text = end_of(process)
-        check(code != 0 and seconds < 30, f"{stage}: ended after {seconds:.0f} s with status {code}: {text[-600:]}")
-        run(folder, later, stage, "killed")
-        if stage == "generate":
-            run(folder, 1, "augment", "killed")
-    finish(folder, 1, "killed")
+    for stage in ("generate", "augment"):
+        run(folder, 1, stage, "killed")
+    kill(folder, 2, "train", "killed", has_fit, 0)
+    finish(folder, 4, "killed")
     found = differences(folder / "by1", folder / "killed")
     check(not found, f"killed: {found}")
 
 
-def test_interrupted(folder):
-    """A signal to one rank ends all of them with status 130."""
-    shutil.copytree(folder / TRAINED, folder / "interrupted")
-    process, processes = begin(folder, 2, "generate", "interrupted", has_part)
+def check_generated(folder, output):
+    one, other = folder / "long1" / "generated.h5", folder / output / "generated.h5"
+    compared = subprocess.run(["h5diff", one, other], capture_output=True, text=True)
+    check(compared.returncode == 0 and shapes(one) == shapes(other), f"{output}: generated.h5: {compared.stdout[:300]}")
+
+
+def test_ended_generation(folder):
+    """SIGKILL of a rank, and a signal to one, which ends all of them with status 130; then another number of ranks goes on."""
+    for output in ("long1", "long_killed", "long_interrupted"):
+        shutil.copytree(folder / TRAINED, folder / output)
+    run(folder, 1, "generate", "long1", *LONG)
+    kill(folder, 4, "generate", "long_killed", has_part, 1, *LONG)
+    run(folder, 2, "generate", "long_killed", *LONG)
+    check_generated(folder, "long_killed")
+    process, processes = begin(folder, 2, "generate", "long_interrupted", has_part, *LONG)
     os.kill(processes.get(1, process.pid), signal.SIGTERM)
     _, code, text = end_of(process)
     check(code == 130, f"interrupted: status {code}: {text[-600:]}")
     check(text.count("interrupted; what was finished is kept") == 1, f"interrupted: {text[-600:]}")
-    finish(folder, 4, "interrupted")
-    found = differences(folder / "by1", folder / "interrupted")
-    check(not found, f"interrupted: {found}")
+    parts = list((folder / "long_interrupted" / "generated_parts").glob("*.h5"))
+    check(parts, "interrupted: no part is kept")
+    run(folder, 4, "generate", "long_interrupted", *LONG)
+    check_generated(folder, "long_interrupted")
 
 
 def study(folder, ranks, output, *words):
@@ -184,7 +201,7 @@ def test_study(folder):
 
 def test_failed_study(folder):
     """A trial that fails is told once, when the others are done."""
-    result = study(folder, 2, "failed", "experiment.sweep_list=[{name: broken, recommenders[0].learning_rate: 1.0e+30}]")
+    result = study(folder, 2, "failed", "experiment.sweep_list=[{name: broken, data.path: missing.inter}]")
     check(result.returncode == 1, f"failed study: status {result.returncode}: {result.stderr[-1500:]}")
     check(result.stderr.count("1 of 5 trials failed") == 1, f"failed study: {result.stderr[-1500:]}")
     check(result.stderr.count(": done in ") == 4, f"failed study: {result.stderr[-1500:]}")
@@ -210,8 +227,8 @@ def main():
         test_numbers(folder)
         test_divided(folder)
         test_tune(folder)
-        test_killed(folder)
-        test_interrupted(folder)
+        test_killed_fits(folder)
+        test_ended_generation(folder)
         test_study(folder)
         test_failed_study(folder)
     return status()
