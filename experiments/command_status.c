@@ -8,6 +8,7 @@
 #include "experiments/document.h"
 #include "experiments/shared_folder.h"
 #include "experiments/sweep.h"
+#include "experiments/sweep_expect.h"
 #include "experiments/sweep_state.h"
 
 enum { STATE_COUNT = TRIAL_FAILED + 1 };
@@ -19,6 +20,7 @@ struct study_status {
     int count[STATE_COUNT];
     double left; /* seconds; -1: not known, for no trial has ended */
     struct shared_amount shared, unused;
+    struct sweep_expectation comparisons; /* with_configs */
 };
 
 /* From the mean time of trials that are done; those that run now go on running side by side. */
@@ -82,7 +84,7 @@ static bool open_study(struct study_status *status, const struct invocation *inv
     free(shared);
     if (done)
         estimate(status);
-    return done;
+    return done && (!status->with_configs || sweep_expect(&status->comparisons, &status->sweep, error));
 }
 
 /* ---- printing ------------------------------------------------------------------------------------------ */
@@ -105,6 +107,18 @@ static void print_shared(const struct study_status *status)
         printf("; no trial uses %lld of them, %.1f MB, which go when the study ends",
                (long long)status->unused.entries, (double)status->unused.bytes / 1e6);
     putchar('\n');
+}
+
+static void print_equal(const struct study_status *status)
+{
+    const json_t *equal;
+    size_t index;
+    json_array_foreach(status->comparisons.equal, index, equal)
+    {
+        char *warning = sweep_expect_warning(equal);
+        printf("%s\n", warning);
+        free(warning);
+    }
 }
 
 static void print_text(const struct study_status *status)
@@ -135,6 +149,7 @@ static void print_text(const struct study_status *status)
                status->left < 120.0 ? "s" : "min");
     putchar('\n');
     print_shared(status);
+    print_equal(status);
 }
 
 static json_t *trial_json(const struct sweep_trial *trial, const struct trial_status *status)
@@ -170,6 +185,8 @@ static void print_json(const struct study_status *status)
                                   "bytes", (json_int_t)status->shared.bytes, "unused_entries",
                                   (json_int_t)status->unused.entries, "unused_bytes",
                                   (json_int_t)status->unused.bytes));
+    if (status->with_configs)
+        json_object_set(all, "equal_trials", status->comparisons.equal);
     json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(all);
@@ -184,6 +201,7 @@ bool command_status(const struct invocation *invocation, struct error *error)
     else if (done)
         print_text(&status);
     free(status.trials);
+    sweep_expectation_free(&status.comparisons);
     sweep_close(&status.sweep);
     return done;
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "core/resampling.h"
 #include "core/statistics.h"
@@ -138,6 +139,18 @@ static const char *note_on(const struct compared *compared, const struct tests *
     return NULL;
 }
 
+/* Of all values of both arms. */
+static json_t *fingerprint_json(const struct compared *compared)
+{
+    const size_t bytes = (size_t)(compared->seeds * compared->users) * sizeof(double);
+    const XXH128_hash_t value = XXH3_128bits(compared->values, bytes),
+                        against = XXH3_128bits(compared->against, bytes);
+    const uint64_t all[] = {value.high64, value.low64, against.high64, against.low64,
+                            (uint64_t)compared->seeds};
+    const XXH128_hash_t hash = XXH3_128bits(all, sizeof all);
+    return json_sprintf("%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+}
+
 static bool add_tests(json_t *record, const struct compared *compared, const struct margins *margins,
                       const struct comparison_settings *settings, struct error *error)
 {
@@ -164,6 +177,7 @@ static bool add_tests(json_t *record, const struct compared *compared, const str
     json_object_set_new(record, "p_users", number_or_null(tests.p_users));
     json_object_set_new(record, "p", number_or_null(tests.p));
     json_object_set_new(record, "flips", json_integer((json_int_t)tests.flips));
+    json_object_set_new(record, "fingerprint", fingerprint_json(compared));
     const char *note = note_on(compared, &tests);
     if (note)
         json_object_set_new(record, "note", json_string(note));
@@ -222,6 +236,8 @@ static void add_detectable(json_t *record, int64_t family)
                         number_or_null(difference / number_at(record, "against_mean")));
 }
 
+static const char flips_note[] = "too few signs were drawn for ";
+
 /* The signs that were drawn bound p from below: times the family it may be too much for any difference. */
 static bool add_flips_note(json_t *record, int64_t family, struct error *error)
 {
@@ -229,34 +245,92 @@ static bool add_flips_note(json_t *record, int64_t family, struct error *error)
     if (!(flips > 0 && number_at(record, "p_users") <= least && least * (double)family >= SIGNIFICANCE))
         return true;
     const char *note = json_string_value(json_object_get(record, "note"));
-    json_t *text = json_sprintf("%s%stoo few signs were drawn for %lld comparisons; raise evaluate.flips",
-                                note ? note : "", note ? "; " : "", (long long)family);
+    json_t *text = json_sprintf("%s%s%s%lld comparisons; raise evaluate.flips", note ? note : "",
+                                note ? "; " : "", flips_note, (long long)family);
     return json_object_set_new(record, "note", text) == 0 || error_memory(error, "a note", 0, NULL);
 }
 
+void comparison_forget_family(json_t *record)
+{
+    const char *note = json_string_value(json_object_get(record, "note"));
+    const char *end = note ? strstr(note, flips_note) : NULL;
+    json_object_del(record, "family");
+    json_object_del(record, "p_holm");
+    json_object_del(record, "detectable_difference");
+    json_object_del(record, "detectable_relative_gain");
+    if (end == note && note)
+        json_object_del(record, "note");
+    else if (end)
+        json_object_set_new(record, "note", json_stringn(note, (size_t)(end - note) - strlen("; ")));
+}
+
+/* Of every comparison, [count]. */
+struct correction {
+    double *p, *corrected; /* NaN: it is not counted */
+    size_t *firsts;        /* the first of those that are the same, whose correction it takes */
+};
+
+/* Counts a comparison, unless it is a copy of an earlier one of its family: that has the larger p of both then. */
+static void count_comparison(struct correction *correction, json_t *seen, const json_t *comparison,
+                             size_t number)
+{
+    double *const p = correction->p;
+    const char *fingerprint = json_string_value(json_object_get(comparison, "fingerprint"));
+    p[number] = number_at(comparison, "p");
+    correction->firsts[number] = number;
+    if (isnan(p[number]) || !fingerprint)
+        return;
+    const json_t *earlier = json_object_get(seen, fingerprint);
+    if (!earlier) {
+        json_object_set_new(seen, fingerprint, json_integer((json_int_t)number));
+        return;
+    }
+    const size_t first = (size_t)json_integer_value(earlier);
+    p[first] = fmax(p[first], p[number]);
+    p[number] = NAN;
+    correction->firsts[number] = first;
+}
+
+/* *family: the size of the family of the comparison at `first`. False: an earlier one is of it, too. */
+static bool count_family(int64_t *family, struct correction *correction, const json_t *comparisons,
+                         const char *key, size_t first)
+{
+    const char *name = family_of(json_array_get(comparisons, first), key);
+    const size_t count = json_array_size(comparisons);
+    json_t *seen = json_object();
+    bool is_new = true;
+    *family = 0;
+    for (size_t i = 0; is_new && i < count; i++) {
+        const json_t *comparison = json_array_get(comparisons, i);
+        const bool same = strcmp(family_of(comparison, key), name) == 0;
+        is_new = !same || i >= first;
+        correction->p[i] = NAN;
+        if (same)
+            count_comparison(correction, seen, comparison, i);
+        *family += !isnan(correction->p[i]);
+    }
+    json_decref(seen);
+    return is_new;
+}
+
 /* Corrects the family of the comparison at `first`, unless an earlier one is of it. */
-static bool correct_family(json_t *comparisons, const char *key, size_t first, double *p, double *corrected,
+static bool correct_family(json_t *comparisons, const char *key, size_t first, struct correction *correction,
                            struct error *error)
 {
     const char *name = family_of(json_array_get(comparisons, first), key);
     const size_t count = json_array_size(comparisons);
-    int64_t family = 0;
-    for (size_t i = 0; i < count; i++) {
-        const json_t *comparison = json_array_get(comparisons, i);
-        const bool same = strcmp(family_of(comparison, key), name) == 0;
-        if (same && i < first)
-            return true;
-        p[i] = same ? number_at(comparison, "p") : NAN;
-        family += !isnan(p[i]);
-    }
-    holm_correction(p, (int64_t)count, corrected);
+    int64_t family;
+    if (!count_family(&family, correction, comparisons, key, first))
+        return true;
+    holm_correction(correction->p, (int64_t)count, correction->corrected);
     bool done = true;
     for (size_t i = 0; done && i < count; i++) {
         json_t *comparison = json_array_get(comparisons, i);
         if (strcmp(family_of(comparison, key), name) != 0)
             continue;
         json_object_set_new(comparison, "family", json_integer((json_int_t)family));
-        json_object_set_new(comparison, "p_holm", number_or_null(corrected[i]));
+        json_object_set_new(comparison, "p_holm",
+                            number_or_null(correction->corrected[correction->firsts[i]]));
         add_detectable(comparison, family);
         done = add_flips_note(comparison, family, error);
     }
@@ -266,11 +340,23 @@ static bool correct_family(json_t *comparisons, const char *key, size_t first, d
 bool comparisons_correct(json_t *comparisons, const char *key, struct error *error)
 {
     const size_t count = json_array_size(comparisons);
-    double *p = malloc((count + 1) * sizeof *p), *corrected = malloc((count + 1) * sizeof *corrected);
-    bool done = (p && corrected) || error_memory(error, "p values", count * 2 * sizeof *p, NULL);
+    struct correction correction = {.p = malloc((count + 1) * sizeof(double)),
+                                    .corrected = malloc((count + 1) * sizeof(double)),
+                                    .firsts = malloc((count + 1) * sizeof(size_t))};
+    bool done = (correction.p && correction.corrected && correction.firsts) ||
+                error_memory(error, "p values", count * 3 * sizeof(double), NULL);
     for (size_t i = 0; done && i < count; i++)
-        done = correct_family(comparisons, key, i, p, corrected, error);
-    free(p);
-    free(corrected);
+        done = correct_family(comparisons, key, i, &correction, error);
+    free(correction.p);
+    free(correction.corrected);
+    free(correction.firsts);
     return done;
+}
+
+double comparison_needed_deviations(int64_t family, int64_t seeds)
+{
+    if (seeds < 2 || family < 1)
+        return NAN;
+    return student_quantile_two_sided(SIGNIFICANCE / (double)family, (double)(seeds - 1)) /
+           sqrt((double)seeds);
 }

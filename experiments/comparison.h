@@ -16,7 +16,9 @@
  *   p                   the larger of both: that there is a difference is claimed for other seeds and for other users, so both
  *                       must say so (an intersection-union test: Berger, 1982)
  *   flips               random signs drawn for p_users; 0: all ways were tried
- *   family, p_holm      the comparisons that are corrected together by Holm's method, and p corrected for them
+ *   fingerprint         32 digits that are the same where all values of both arms are: the same fits held against each other
+ *   family, p_holm      the comparisons that are corrected together by Holm's method, and p corrected for them; of those with
+ *                       the same fingerprint one is counted, that with the largest p, and all have its p_holm
  *   detectable_difference, detectable_relative_gain
  *                       the smallest that would be found with 80 % chance at 5 % / family, given the deviations: by the t-test
  *                       over the seeds, and over the users, the larger of both
@@ -51,8 +53,13 @@ struct comparison_settings comparison_settings_read(const struct config *config,
 bool comparison_add(json_t *record, const struct compared *compared,
                     const struct comparison_settings *settings, struct error *error);
 
-/* Adds those to every record of the array. A family is the records whose `key` is the same and that have a p; its size is
- * `family` of all with that key. */
+/* Adds those to every record of the array. A family is the records whose `key` is the same and that have a p, copies of an
+ * earlier one left out; its size is `family` of all with that key. */
 bool comparisons_correct(json_t *comparisons, const char *key, struct error *error);
+/* Takes the correction from a record, to be corrected in another family. */
+void comparison_forget_family(json_t *record);
+/* How many standard deviations of the seeds' differences the mean difference must be for the first comparison of a family to
+ * be significant in the t-test over the seeds; NaN below two seeds. */
+double comparison_needed_deviations(int64_t family, int64_t seeds);
 
 #endif

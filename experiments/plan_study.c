@@ -171,7 +171,7 @@ bool study_plan_make(struct study_plan *study, const struct sweep *sweep, const 
     study->trials = calloc(count, sizeof *study->trials);
     bool done =
         (study->trials || error_memory(error, "the plan of a study", count * sizeof *study->trials, NULL)) &&
-        plan_memo_open(&study->memo, true, error);
+        plan_memo_open(&study->memo, true, error) && sweep_expect(&study->comparisons, sweep, error);
     for (int i = 0; done && i < study->trial_count; i++)
         done = plan_trial(study, i, options, error);
     if (done)
@@ -185,6 +185,7 @@ void study_plan_free(struct study_plan *study)
         free(study->trials[i].stages);
     free(study->trials);
     plan_memo_close(study->memo);
+    sweep_expectation_free(&study->comparisons);
     *study = (struct study_plan){.trial_count = 0};
 }
 

@@ -9,6 +9,7 @@
 #include "experiments/plan_schedule.h"
 #include "experiments/stages.h"
 #include "experiments/sweep.h"
+#include "experiments/sweep_expect.h"
 
 /* Of one trial: what it does itself. */
 struct planned_trial {
@@ -37,6 +38,7 @@ struct study_plan {
     struct plan_range work, saved; /* seconds that trials take one after another; that taking saves */
     int64_t stages_taken, fits, fits_taken;
     double memory, disk, passing; /* memory: of those that run at a time, at most */
+    struct sweep_expectation comparisons;
 };
 
 bool study_plan_make(struct study_plan *study, const struct sweep *sweep, const struct plan_options *options,

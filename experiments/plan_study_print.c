@@ -123,6 +123,7 @@ void study_plan_print(const struct study_plan *study, FILE *stream)
     print_common(study, stream);
     print_expensive(study, stream);
     print_excess(study, stream);
+    sweep_expect_print(&study->comparisons, stream);
     if (plan_is_wide(study->seconds))
         fprintf(stream, "from %s, as early stopping goes\n", plan_range_text(time, study->seconds));
     fprintf(stream, "about %s%s with %d trial%s at a time, %s of memory, %s of disk\n",
@@ -177,10 +178,11 @@ json_t *study_plan_json(const struct study_plan *study)
         (json_int_t)study->fits_taken, "memory_bytes", study->memory, "fits_memory",
         study->memory_available <= 0 || study->memory <= study->memory_available, "disk_bytes", study->disk,
         "passing_bytes", study->passing, "most_expensive", expensive_json(study));
-    return json_pack("{s:s, s:s, s:s, s:{s:I, s:I, s:I, s:s}, s:f, s:i, s:o, s:o}", "name",
+    return json_pack("{s:s, s:s, s:s, s:{s:I, s:I, s:I, s:s}, s:f, s:i, s:o, s:o, s:o}", "name",
                      config_string(study->sweep->config, "name"), "device", study->device, "basis",
                      study->measured ? "measured" : "assumed", "data", "users", (json_int_t)study->users,
                      "items", (json_int_t)study->items, "train", (json_int_t)study->rows, "source",
                      study->source, "memory_available_bytes", study->memory_available, "trials_at_once",
-                     study->at_once, "trials", trials, "total", total);
+                     study->at_once, "trials", trials, "total", total, "comparisons",
+                     sweep_expect_json(&study->comparisons));
 }

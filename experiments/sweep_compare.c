@@ -11,9 +11,51 @@
 #include "experiments/name_index.h"
 #include "experiments/report.h"
 
+/* ---- families ------------------------------------------------------------------------------------------- */
+
+const char *question_name(enum question question)
+{
+    static const char *const names[QUESTION_COUNT] = {"original", "controls", "reference"};
+    return names[question];
+}
+
+static bool ask(json_t *record, enum question question, struct error *error)
+{
+    json_t *name = json_sprintf("%s, %s", json_text_at(record, "metric"), question_name(question));
+    return (json_object_set_new(record, "question", json_string(question_name(question))) == 0 &&
+            json_object_set_new(record, "family_name", name) == 0) ||
+           error_memory(error, "a comparison", 0, NULL);
+}
+
+/* Every family once, in the order of its first comparison. */
+static bool list_families(json_t *results, struct error *error)
+{
+    json_t *families = json_array(), *known = json_object(), *comparison;
+    size_t index;
+    bool done = families && known;
+    json_array_foreach(json_object_get(results, "comparisons"), index, comparison)
+    {
+        const char *name = json_text_at(comparison, "family_name");
+        json_t *family = json_object_get(known, name);
+        if (!family) {
+            family =
+                json_pack("{s:s, s:s, s:s, s:O, s:i}", "name", name, "question",
+                          json_text_at(comparison, "question"), "metric", json_text_at(comparison, "metric"),
+                          "size", json_object_get(comparison, "family"), "comparisons", 0);
+            done = done && family && json_array_append_new(families, family) == 0 &&
+                   json_object_set(known, name, family) == 0;
+        }
+        json_object_set_new(family, "comparisons",
+                            json_integer((json_int_t)json_number_at(family, "comparisons") + 1));
+    }
+    json_decref(known);
+    json_object_set_new(results, "families", families);
+    return done || error_memory(error, "the families of comparisons", 0, NULL);
+}
+
 /* ---- of one trial -------------------------------------------------------------------------------------- */
 
-/* The comparisons of the augmented arm that the trial made itself; p_holm is corrected for the trial alone. */
+/* The comparisons of the augmented arm that the trial made itself, which it corrected for itself alone. */
 static bool take_over(json_t *comparisons, const char *trial, const json_t *results, struct error *error)
 {
     const json_t *comparison;
@@ -25,8 +67,11 @@ static bool take_over(json_t *comparisons, const char *trial, const json_t *resu
         json_t *record = json_pack("{s:s, s:s}", "trial", trial, "against_trial", trial);
         if (record == NULL || json_object_update(record, (json_t *)comparison) != 0)
             return error_memory(error, "a comparison", 0, NULL);
-        json_object_del(record, "p_holm");
         json_array_append_new(comparisons, record);
+        comparison_forget_family(record);
+        const bool original = strcmp(json_text_at(comparison, "against"), arm_name(ARM_ORIGINAL)) == 0;
+        if (!ask(record, original ? QUESTION_ORIGINAL : QUESTION_CONTROLS, error))
+            return false;
     }
     return true;
 }
@@ -206,7 +251,7 @@ static bool compare_serie(json_t *comparisons, const struct arms_of_trials *pair
         return false;
     if (same)
         json_object_set_new(record, "note", json_string("every user has the same values in both trials"));
-    return add_rules(record, pair, error);
+    return ask(record, QUESTION_REFERENCE, error) && add_rules(record, pair, error);
 }
 
 static bool compare_pair(json_t *comparisons, struct arms_of_trials *pair, struct error *error)
@@ -321,5 +366,5 @@ bool sweep_compare(json_t *results, const struct sweep *sweep, json_t *const *tr
         done = trial_results[i] == NULL ||
                take_over(comparisons, sweep->trials[i].name, trial_results[i], error);
     return done && compare_trials(results, sweep, trial_results, error) &&
-           comparisons_correct(comparisons, "metric", error);
+           comparisons_correct(comparisons, "family_name", error) && list_families(results, error);
 }

@@ -25,6 +25,7 @@
 #include "experiments/run.h"
 #include "experiments/shared_folder.h"
 #include "experiments/stages.h"
+#include "experiments/sweep_expect.h"
 #include "experiments/sweep_memory.h"
 #include "experiments/sweep_results.h"
 #include "experiments/sweep_state.h"
@@ -71,8 +72,9 @@ bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, in
     struct run run = {0};
     if (!sweep_trial_config(&config, sweep, trial, error))
         return false;
-    char *shared = sweep_path(sweep, "shared");
-    bool done = run_open_config(&run, NULL, config, threads, shared, error);
+    char *shared = sweep_path(sweep, "shared"), *of_study = sweep_path(sweep, "config.yaml");
+    bool done = run_open_config(&run, NULL, config, threads, shared, error) &&
+                (path_exists(of_study) || sweep_config_write(sweep, error));
     if (done) {
         run_count_start(&run);
         done = run_stage(&run, stage, true, error);
@@ -80,6 +82,7 @@ bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, in
             log_line(NULL, "%s%s", failed_in, run.stage);
     }
     run_close(&run);
+    free(of_study);
     free(shared);
     return done;
 }
@@ -639,6 +642,24 @@ static bool report(const struct worker *worker, FILE *stream, struct error *erro
                      failed, worker->sweep->trial_count);
 }
 
+/* Trials that do the same work under several names. */
+static bool warn_of_equal_trials(const struct sweep *sweep, struct error *error)
+{
+    struct sweep_expectation comparisons;
+    const json_t *equal;
+    size_t index;
+    if (!sweep_expect(&comparisons, sweep, error))
+        return false;
+    json_array_foreach(comparisons.equal, index, equal)
+    {
+        char *warning = sweep_expect_warning(equal);
+        log_line(NULL, "%s", warning);
+        free(warning);
+    }
+    sweep_expectation_free(&comparisons);
+    return true;
+}
+
 static bool prepare(struct worker *worker, struct error *error)
 {
     char *claims = sweep_path(worker->sweep, "claims");
@@ -646,7 +667,7 @@ static bool prepare(struct worker *worker, struct error *error)
     const bool done = (worker->tasks || error_memory(error, "the trials of a study", 0, NULL)) &&
                       set_budget(worker, error) && folder_create(claims, error) &&
                       sweep_config_write(worker->sweep, error) && set_start(worker, error) &&
-                      describe_tasks(worker, error);
+                      describe_tasks(worker, error) && warn_of_equal_trials(worker->sweep, error);
     free(claims);
     return done;
 }

@@ -3,6 +3,7 @@ become; what does not fit is told; sizes, shapes and rates can be given instead 
 """
 
 import json
+import math
 import pathlib
 import re
 import subprocess
@@ -156,6 +157,46 @@ def test_study(folder):
     check(total["stages_taken"] == 4 * len(SHARED) - (len(shared) - fits), f"stages: {total}, {shared}")
     used = bytes_on_disk(folder / "runs" / "study")
     check(near(total["disk_bytes"], used, 0.25), f"disk {total['disk_bytes']}, {used}")
+    check_comparisons(folder, whole["comparisons"])
+
+
+def check_comparisons(folder, planned):
+    """Of bpr_mf four augmented arms, of the others, which the width does not concern, two; and no more in the study."""
+    check(planned["families"] == {"original": 4 + 2 + 2, "controls": 0, "reference": 3 + 1 + 1 + 1}, f"comparisons: {planned}")
+    check(planned["seeds"] == 2 and planned["equal_trials"] == [], f"comparisons: {planned}")
+    families = json.loads((folder / "runs" / "study" / "results.json").read_text())["families"]
+    check(families, "no families in results.json")
+    for family in families:
+        counted = planned["families"][family["question"]]
+        check(0 < family["size"] <= counted < family["comparisons"], f"planned {planned}, found {family}")
+
+
+def two_sided(t, freedom, steps=20000):
+    """P(|T| >= t) by Simpson's rule over the density of Student's t, from 0 to t."""
+    density = lambda x: (1 + x * x / freedom) ** (-(freedom + 1) / 2)
+    constant = math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2) / math.sqrt(freedom * math.pi)
+    width = t / steps
+    inner = sum(density(place * width) * (1 if place in (0, steps) else 4 if place % 2 else 2) for place in range(steps + 1))
+    return 1 - 2 * constant * inner * width / 3
+
+
+def test_needed_seeds(folder):
+    """How far apart arms must be; and trials that are the same under two names."""
+    for seeds in (5, 10):
+        planned = plan(folder, "study.yaml", *ASSUMED, f"experiment.seeds={seeds}")[0]["comparisons"]
+        for question, size in (("original", 8), ("reference", 6)):
+            needed = planned["needed_deviations"][question]
+            p = two_sided(needed * math.sqrt(seeds), seeds - 1)
+            check(near(p, 0.05 / size, 1e-6), f"{question}, {seeds} seeds: {needed} deviations have p {p}")
+        check(planned["needed_deviations"]["controls"] is None, f"no controls: {planned}")
+    printed = idrec(folder, "plan", "study.yaml", *ASSUMED, "experiment.seeds=5").stdout
+    check(re.search(r"^comparisons of a metric, at most: 8 against the original arm, 6 against the reference; from 5 seeds "
+                    r"the first of each must reach 2\.4, 2\.2 standard deviations", printed, re.M), printed)
+    equal = ["study.yaml", "experiment.sweep_list=[{name: a}, {name: b, finetune.rank: 8}, {name: c, finetune.rank: 4}]"]
+    told = plan(folder, *equal, *ASSUMED)[0]["comparisons"]["equal_trials"]
+    check(told == [["width=8,contexts=2", "a", "b"]], f"equal trials: {told}")
+    for command in (["plan", *equal, *ASSUMED], ["status", *equal]):
+        check("width=8,contexts=2, a, b: equal configurations" in idrec(folder, *command).stdout, f"{command[0]} doesn't warn of equal trials")
 
 
 def test_study_side_by_side(folder):
@@ -266,6 +307,7 @@ def main():
         test_fits(folder)
         test_study(folder)
         test_study_side_by_side(folder)
+        test_needed_seeds(folder)
         test_memory(folder)
         test_given(folder)
         test_large(folder)

@@ -356,8 +356,10 @@ static void test_too_few_flips(void **state)
     static double a[SEEDS * USERS], b[SEEDS * USERS];
     make_arms(a, b, 5);
     json_t *clear = compare(a, b, SEEDS, false, false), *records = json_array();
-    for (int i = 0; i < FAMILY; i++)
+    for (int i = 0; i < FAMILY; i++) {
         json_array_append_new(records, json_deep_copy(clear));
+        json_object_set_new(json_array_get(records, (size_t)i), "fingerprint", json_sprintf("%d", i));
+    }
     json_object_set_new(json_array_get(records, 1), "p_users", json_real(0.5));
     struct error error = ERROR_INITIALIZER;
     assert_true(comparisons_correct(records, "metric", &error));
@@ -366,6 +368,31 @@ static void test_too_few_flips(void **state)
     assert_null(json_object_get(json_array_get(records, 1), "note"));
     json_decref(records);
     json_decref(clear);
+}
+
+/* The same fits held against each other count once; a copy with another p, from other draws, has the larger of both. */
+static void test_copies(void **state)
+{
+    (void)state;
+    static double a[SEEDS * USERS], b[SEEDS * USERS];
+    make_arms(a, b, 6);
+    json_t *records = json_array();
+    json_array_append_new(records, compare(a, b, SEEDS, false, false));
+    json_array_append_new(records, compare(a, b, SEEDS, false, false));
+    json_array_append_new(records, compare(b, a, SEEDS, false, false));
+    const double p = number(json_array_get(records, 0), "p");
+    json_object_set_new(json_array_get(records, 1), "p", json_real(3 * p));
+    struct error error = ERROR_INITIALIZER;
+    assert_true(comparisons_correct(records, "metric", &error));
+    for (size_t i = 0; i < 3; i++)
+        assert_close(number(json_array_get(records, i), "family"), 2, 0);
+    assert_close(number(json_array_get(records, 2), "p_holm"), 2 * p, 1e-12);
+    assert_close(number(json_array_get(records, 0), "p_holm"), 3 * p, 1e-12);
+    assert_close(number(json_array_get(records, 1), "p_holm"), 3 * p, 1e-12);
+    comparison_forget_family(json_array_get(records, 0));
+    assert_null(json_object_get(json_array_get(records, 0), "p_holm"));
+    assert_non_null(json_object_get(json_array_get(records, 0), "p"));
+    json_decref(records);
 }
 
 int main(void)
@@ -381,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_no_comparison),
         cmocka_unit_test(test_without_spread_over_seeds),
         cmocka_unit_test(test_too_few_flips),
+        cmocka_unit_test(test_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
