@@ -152,6 +152,20 @@ static void print_recommender(const json_t *result, const struct document *docum
     }
 }
 
+/* Metrics may differ in how many of their comparisons have a test. */
+static double largest_family(const json_t *result)
+{
+    const json_t *comparison;
+    size_t index;
+    double largest = 0;
+    json_array_foreach(json_object_get(result, "comparisons"), index, comparison)
+    {
+        if (json_number_at(comparison, "family") > largest)
+            largest = json_number_at(comparison, "family");
+    }
+    return largest;
+}
+
 static void print_comparisons(const json_t *result, const struct document *document)
 {
     const json_t *comparison;
@@ -168,8 +182,11 @@ static void print_comparisons(const json_t *result, const struct document *docum
         document,
         "Gains are those of the mean, relative to run A; seeds and users are paired. The effect size is "
         "Cohen's d over users. p must hold for other seeds and other users alike, and is corrected by "
-        "Holm's method for all comparisons of one metric above. Detectable is the smallest gain that "
-        "so many seeds and users would show with 80 %% chance. More in docs/statistics.md.");
+        "Holm's method for all comparisons of one metric above, %.0f, and for no others: the report of a "
+        "run or a study corrects for its own, so that its verdict can be another. Detectable is the "
+        "smallest gain that so many seeds and users would show with 80 %% chance. More in "
+        "docs/statistics.md.",
+        largest_family(result));
     json_array_foreach(json_object_get(result, "left_out"), index, comparison)
     {
         document_paragraph(document, "Not compared: %s of %c: %s.", json_text_at(comparison, "recommender"),

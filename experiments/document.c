@@ -228,6 +228,41 @@ void document_list_item(const struct document *document, const char *name, const
     fputs(html ? "</li>\n" : "\n", document->stream);
 }
 
+/* What has a meaning of its own in an address, or in Markdown, goes by its number. */
+static void write_address(FILE *stream, const char *file)
+{
+    for (; *file != '\0'; file++)
+        if (isalnum((unsigned char)*file) || strchr("/._-=,+", *file) != NULL)
+            fputc(*file, stream);
+        else
+            fprintf(stream, "%%%02X", (unsigned)(unsigned char)*file);
+}
+
+void document_list_link(const struct document *document, const char *name, const char *file, const char *text)
+{
+    if (document->format == DOCUMENT_LATEX)
+        return;
+    const bool html = document->format == DOCUMENT_HTML, markdown = document->format == DOCUMENT_MARKDOWN;
+    if (!html && !markdown) {
+        document_list_item(document, name, text);
+        return;
+    }
+    fputs(html ? "<li><a href=\"" : "- [", document->stream);
+    if (markdown) {
+        for (const char *letter = name; *letter != '\0'; letter++)
+            fprintf(document->stream, strchr("[]", *letter) != NULL ? "\\%c" : "%c", *letter);
+        fputs("](", document->stream);
+    }
+    write_address(document->stream, file);
+    fputs(html ? "\">" : ") ", document->stream);
+    if (html) {
+        write_html(document->stream, name);
+        fputs("</a> ", document->stream);
+    }
+    write_text(document, text);
+    fputs(html ? "</li>\n" : "\n", document->stream);
+}
+
 void document_list_end(const struct document *document)
 {
     if (document->format != DOCUMENT_LATEX)

@@ -37,6 +37,9 @@ void document_paragraph(const struct document *document, const char *format, ...
 /* A list, whose items each have a name that stands out. */
 void document_list_begin(const struct document *document);
 void document_list_item(const struct document *document, const char *name, const char *text);
+/* The same with a name that leads to a file, relative to the document's folder. */
+void document_list_link(const struct document *document, const char *name, const char *file,
+                        const char *text);
 void document_list_end(const struct document *document);
 /* What comes between both can be opened and closed by the reader, where the format has that. */
 void document_fold_begin(const struct document *document, const char *summary);

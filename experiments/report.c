@@ -61,6 +61,7 @@ static void write_arms(const struct report *report, const struct document *docum
                        const char *const *recommenders, int count)
 {
     document_heading(document, 2, "Verdict");
+    report_trial_verdict(report, document);
     for (int i = 0; i < count; i++)
         report_verdict(report, document, recommenders[i]);
     document_heading(document, 2, "Arms");
@@ -111,7 +112,8 @@ static void write_reading_help(const struct document *document)
 static void write_report(const void *subject, const struct document *document)
 {
     const struct report *report = subject;
-    document_begin(document, config_string(report->run->config, "name"));
+    report_title(report, document);
+    report_trial(report, document);
     write_what_was_run(report, document);
     write_recommenders(report, document);
     report_settings(report, document);
@@ -132,8 +134,9 @@ bool stage_report(struct run *run, struct stage_cost *cost, struct error *error)
     *cost = (struct stage_cost){0};
     struct report report;
     bool done =
-        report_open(&report, run, error) && plots_draw(&report, &report.plotted, error) &&
-        audit_tables_write(&report, error) && report_tables_write(&report, error) &&
+        report_open(&report, run, error) && report_find_study(&report, error) &&
+        plots_draw(&report, &report.plotted, error) && audit_tables_write(&report, error) &&
+        report_tables_write(&report, error) &&
         document_save(run->folder, "report.md", DOCUMENT_MARKDOWN, write_report, &report, error) &&
         document_save(run->folder, "tables/*.tex", DOCUMENT_LATEX, write_report, &report, error) &&
         document_save(run->folder, "report.html", DOCUMENT_HTML, write_report, &report, error) &&

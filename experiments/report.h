@@ -8,6 +8,7 @@
 #include "experiments/document.h"
 #include "experiments/fits.h"
 #include "experiments/run.h"
+#include "experiments/sweep.h"
 
 /* results.json, and which metric leads: augment.select_metric at select_k where it was evaluated, else the
  * first of evaluate.metrics at the largest cut. */
@@ -16,6 +17,8 @@ struct report {
     json_t *results;
     char metric[METRIC_NAME_SIZE];
     bool plotted;
+    struct sweep *study; /* whose trial the run is; NULL: of none */
+    int trial;
 };
 /* The metric that leads. */
 void report_leading_metric(char metric[METRIC_NAME_SIZE], const struct config *config);
@@ -25,6 +28,15 @@ void report_close(struct report *report);
 
 /* Prints the table of arms of every recommender and the path of the report. */
 bool report_print_table(const struct run *run, FILE *stream, struct error *error);
+
+/* report_study.c: finds the study of a run in STUDY/trials/NAME; the title of its report; which trial it is and what that sets;
+ * and that the study's verdict stands above its own. Nothing where it is of no study. */
+bool report_find_study(struct report *report, struct error *error);
+void report_title(const struct report *report, const struct document *document);
+void report_trial(const struct report *report, const struct document *document);
+void report_trial_verdict(const struct report *report, const struct document *document);
+/* What the configuration of a study says for trials that set nothing else: {"finetune.rank": "8", ...}; a new reference. */
+json_t *report_settings_of_study(const struct sweep *study);
 
 /* Parts of the report (report_*.c). */
 void report_arms(const struct report *report, const struct document *document, const char *recommender);

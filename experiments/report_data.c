@@ -77,6 +77,10 @@ void report_close(struct report *report)
 {
     json_decref(report->results);
     report->results = NULL;
+    if (report->study)
+        sweep_close(report->study);
+    free(report->study);
+    report->study = NULL;
 }
 
 void report_rules(const struct report *report, char rules[REPORT_RULES_SIZE])

@@ -58,6 +58,64 @@ const json_t *sweep_report_comparison(const struct sweep_report *report, int tri
     return json_object_get(report->comparisons, key);
 }
 
+int sweep_report_family(const struct sweep_report *report, enum question question)
+{
+    const json_t *family;
+    size_t index;
+    json_array_foreach(json_object_get(report->results, "families"), index, family)
+    {
+        if (strcmp(json_text_at(family, "metric"), report->metric) == 0 &&
+            strcmp(json_text_at(family, "question"), question_name(question)) == 0)
+            return (int)json_number_at(family, "size");
+    }
+    return 0;
+}
+
+const char *sweep_report_control(const char *arm)
+{
+    static const char prefix[] = "control.";
+    return strncmp(arm, prefix, strlen(prefix)) == 0 ? arm + strlen(prefix) : arm;
+}
+
+const json_t *sweep_report_strongest_control(const struct sweep_report *report, int trial,
+                                             const char *recommender)
+{
+    const json_t *strongest = NULL;
+    for (int arm = ARM_AUGMENTED + 1; arm < ARM_COUNT; arm++) {
+        const json_t *comparison =
+            sweep_report_comparison(report, trial, recommender, "augmented", arm_name((enum arm)arm), NULL);
+        if (comparison && (!strongest || json_number_at(comparison, "against_mean") >
+                                             json_number_at(strongest, "against_mean")))
+            strongest = comparison;
+    }
+    return strongest;
+}
+
+const char *sweep_report_adopted(const struct sweep_report *report, int trial, const char *recommender)
+{
+    const json_t *selection;
+    size_t index;
+    if (!report->trials)
+        return NULL;
+    json_array_foreach(json_object_get(report->trials[trial], "selection"), index, selection)
+    {
+        if (strcmp(json_text_at(selection, "recommender"), recommender) == 0 &&
+            strcmp(json_text_at(selection, "select"), "validation") == 0)
+            return json_text_at(selection, "chosen");
+    }
+    return NULL;
+}
+
+bool sweep_report_is_augmented(const struct sweep_report *report)
+{
+    for (int trial = 0; trial < report->sweep->trial_count; trial++)
+        for (int i = 0; i < report->recommender_count; i++)
+            if (sweep_report_comparison(report, trial, report->recommenders[i], "augmented", "original",
+                                        NULL))
+                return true;
+    return false;
+}
+
 /* Every recommender of any trial, once. */
 static void find_recommenders(struct sweep_report *report)
 {
@@ -225,15 +283,77 @@ static void add_cells(struct table *table, const struct document *document, cons
                                                                                              comparison);
 }
 
-/* Gain of the augmented arm over the own original arm. */
+static void add_strongest(struct table *table, const json_t *strongest)
+{
+    table_cell(table, "%s", strongest ? sweep_report_control(json_text_at(strongest, "against")) : " ");
+    comparison_add_short_cells(table, strongest);
+}
+
+static bool has_controls(const struct sweep_report *report, const char *recommender)
+{
+    for (int i = 0; i < report->sweep->trial_count; i++)
+        if (sweep_report_strongest_control(report, i, recommender))
+            return true;
+    return false;
+}
+
+/* Columns of the strongest control beside those of the gain; LaTeX, whose pages are narrow, has a table of its own for it. */
+static int control_columns(const struct sweep_report *report, const struct document *document,
+                           const char *recommender)
+{
+    const bool wide = document->format == DOCUMENT_HTML || document->format == DOCUMENT_MARKDOWN;
+    return wide && has_controls(report, recommender) ? 1 + COMPARISON_SHORT_CELLS : 0;
+}
+
+static void add_strongest_heads(struct table *table)
+{
+    table_cell(table, "strongest control");
+    comparison_add_short_heads(table, "gain over it");
+}
+
+static void write_strongest_controls(const struct sweep_report *report, const struct document *document,
+                                     const char *recommender)
+{
+    char name[96];
+    snprintf(name, sizeof name, "controls-%s", recommender);
+    struct table table = {.name = name, .columns = 2 + COMPARISON_SHORT_CELLS};
+    table_cell(&table, "%s, %s", recommender, report->metric);
+    add_strongest_heads(&table);
+    for (int i = 0; i < report->sweep->trial_count; i++) {
+        const json_t *strongest = sweep_report_strongest_control(report, i, recommender);
+        if (strongest == NULL)
+            continue;
+        table_cell(&table, "%s", report->sweep->trials[i].name);
+        add_strongest(&table, strongest);
+    }
+    write_table(document, &table);
+}
+
+/* What the p of the table are corrected for. */
+static void write_families(const struct sweep_report *report, const struct document *document, bool controls)
+{
+    char text[256] = "";
+    if (controls)
+        snprintf(text, sizeof text, "; from a control for %d with controls",
+                 sweep_report_family(report, QUESTION_CONTROLS));
+    document_paragraph(document,
+                       "Corrected together are all comparisons of the study that ask the same: p of the gain "
+                       "for %d of %s with original arms%s.",
+                       sweep_report_family(report, QUESTION_ORIGINAL), report->metric, text);
+}
+
+/* Gain of the augmented arm over the own original arm, and over the strongest control. */
 static void write_gains(const struct sweep_report *report, const struct document *document,
                         const char *recommender)
 {
     char name[96];
+    const int controls = control_columns(report, document, recommender);
     snprintf(name, sizeof name, "gains-%s", recommender);
-    struct table table = {.name = name, .columns = 1 + comparison_columns(document)};
+    struct table table = {.name = name, .columns = 1 + comparison_columns(document) + controls};
     table_cell(&table, "%s", recommender);
     add_heads(&table, document, report->metric);
+    if (controls > 0)
+        add_strongest_heads(&table);
     for (int i = 0; i < report->sweep->trial_count; i++) {
         const json_t *gain = sweep_report_comparison(report, i, recommender, "augmented", "original", NULL);
         if (gain == NULL)
@@ -241,8 +361,15 @@ static void write_gains(const struct sweep_report *report, const struct document
         table_cell(&table, "%s%s", report->sweep->trials[i].name,
                    i == report->sweep->reference ? " (reference)" : "");
         add_cells(&table, document, gain);
+        if (controls > 0)
+            add_strongest(&table, sweep_report_strongest_control(report, i, recommender));
     }
+    const bool any = table.count > table.columns;
     write_table(document, &table);
+    if (any && document->format != DOCUMENT_TEXT)
+        write_families(report, document, controls > 0);
+    if (document->format == DOCUMENT_LATEX)
+        write_strongest_controls(report, document, recommender);
 }
 
 /* The difference of the augmented arm from that of the reference. */
@@ -264,7 +391,10 @@ static void write_differences(const struct sweep_report *report, const struct do
     }
     if (table.count > table.columns)
         document_paragraph(
-            document, "The augmented arm against that of the reference trial, %s:", reference_of(report));
+            document,
+            "The augmented arm against that of the reference trial, %s; p is corrected for the %d "
+            "comparisons of %s with the reference:",
+            reference_of(report), sweep_report_family(report, QUESTION_REFERENCE), report->metric);
     write_table(document, &table);
 }
 
@@ -287,7 +417,11 @@ static void write_originals(const struct sweep_report *report, const struct docu
     }
     if (table.count > table.columns)
         document_paragraph(document,
-                           "The original arm is another in these trials; against that of the reference:");
+                           "The original arm%s against that of the reference, %s; p is corrected for the "
+                           "%d comparisons of %s with the reference:",
+                           sweep_report_is_augmented(report) ? ", which is another in these trials," : "",
+                           reference_of(report), sweep_report_family(report, QUESTION_REFERENCE),
+                           report->metric);
     write_table(document, &table);
 }
 
@@ -300,29 +434,33 @@ static void write_figure(const struct document *document, const char *kind, cons
     document_figure(document, path, text);
 }
 
+static void write_recommender_gains(const struct sweep_report *report, const struct document *document,
+                                    const char *recommender)
+{
+    write_figure(document, "gains", recommender,
+                 "gain of the augmented arm over the original arm of the same trial, on test, with its 95 % "
+                 "interval; hollow: nothing was adopted, or no interval is known.");
+    write_gains(report, document, recommender);
+    write_differences(report, document, recommender);
+    write_originals(report, document, recommender);
+    sweep_report_notes(report, document, recommender);
+    for (int key = 0; key < report->sweep->key_count; key++) {
+        char kind[32], caption[256];
+        snprintf(kind, sizeof kind, "setting-%d", key + 1);
+        snprintf(caption, sizeof caption,
+                 "the gain by %.120s, with its 95 %% interval; lines join trials that are equal in all else.",
+                 report->sweep->keys[key]);
+        write_figure(document, kind, recommender, caption);
+    }
+}
+
 static void write_all_gains(const struct sweep_report *report, const struct document *document)
 {
-    document_heading(document, 2, "Gains");
+    document_heading(document, 2, "%s",
+                     sweep_report_is_augmented(report) ? "Gains" : "Against the reference");
     for (int i = 0; i < report->recommender_count; i++) {
-        const char *recommender = report->recommenders[i];
-        document_heading(document, 3, "%s", recommender);
-        write_figure(
-            document, "gains", recommender,
-            "gain of the augmented arm over the original arm of the same trial, on test, with its 95 % "
-            "interval; hollow: nothing was adopted, or no interval is known.");
-        write_gains(report, document, recommender);
-        write_differences(report, document, recommender);
-        write_originals(report, document, recommender);
-        sweep_report_notes(report, document, recommender);
-        for (int key = 0; key < report->sweep->key_count; key++) {
-            char kind[32], caption[256];
-            snprintf(kind, sizeof kind, "setting-%d", key + 1);
-            snprintf(
-                caption, sizeof caption,
-                "the gain by %.120s, with its 95 %% interval; lines join trials that are equal in all else.",
-                report->sweep->keys[key]);
-            write_figure(document, kind, recommender, caption);
-        }
+        document_heading(document, 3, "%s", report->recommenders[i]);
+        write_recommender_gains(report, document, report->recommenders[i]);
     }
 }
 
@@ -372,64 +510,6 @@ static void write_failures(const struct sweep_report *report, const struct docum
 
 /* ---- the whole ------------------------------------------------------------------------------------------- */
 
-static int count_done(const struct sweep_report *report)
-{
-    int count = 0;
-    for (int i = 0; i < report->sweep->trial_count; i++)
-        count += strcmp(sweep_report_state(report, i), "done") == 0;
-    return count;
-}
-
-/* What the trials set a key to, each value once, as far as there is room. */
-static void list_values(char text[512], const struct sweep_report *report, const char *key)
-{
-    int length = 0;
-    text[0] = '\0';
-    for (int i = 0; i < report->sweep->trial_count && length < 400; i++) {
-        const char *value = sweep_setting(&report->sweep->trials[i], key);
-        bool known = value == NULL;
-        for (int before = 0; before < i && !known; before++) {
-            const char *other = sweep_setting(&report->sweep->trials[before], key);
-            known = other && strcmp(other, value) == 0;
-        }
-        if (!known)
-            length +=
-                snprintf(text + length, (size_t)(512 - length), "%s%.80s", length > 0 ? "; " : "", value);
-    }
-}
-
-static void add_line(struct table *table, const char *what, const char *value)
-{
-    table_cell(table, "%s", what);
-    table_cell(table, "%s", value);
-}
-
-static void write_subject(const struct sweep_report *report, const struct document *document)
-{
-    const struct sweep *sweep = report->sweep;
-    struct table table = {.name = "study", .columns = 2};
-    char text[512];
-    table_cell(&table, "study");
-    table_cell(&table, "%s", config_string(sweep->config, "name"));
-    snprintf(text, sizeof text, "%d, of which %d done", sweep->trial_count, count_done(report));
-    add_line(&table, "trials", text);
-    add_line(&table, "reference trial", reference_of(report));
-    int length = 0;
-    text[0] = '\0';
-    for (int i = 0; i < report->recommender_count && length < 400; i++)
-        length += snprintf(text + length, sizeof text - (size_t)length, "%s%s", i > 0 ? ", " : "",
-                           report->recommenders[i]);
-    add_line(&table, "recommenders", text);
-    snprintf(text, sizeof text, "%lld", (long long)config_integer(sweep->config, "experiment.seeds"));
-    add_line(&table, "seeds an arm", text);
-    add_line(&table, "metric that leads", report->metric);
-    for (int i = 0; i < sweep->key_count; i++) {
-        list_values(text, report, sweep->keys[i]);
-        add_line(&table, sweep->keys[i], text);
-    }
-    document_table(document, &table);
-}
-
 static int count_test_selected(const struct sweep *sweep)
 {
     static const char key[] = "evaluate.protocol";
@@ -444,9 +524,9 @@ static int count_test_selected(const struct sweep *sweep)
 static void write_introduction(const struct sweep_report *report, const struct document *document)
 {
     document_paragraph(document,
-                       "A study of %d trials. Each is a run of its own, with its report in "
-                       "trials/NAME/report.html; figures are on test, "
-                       "means over all users with test items and over the seeds.",
+                       "A study of %d trials. Each is a run of its own, whose report stands in the list of "
+                       "trials; figures are on test, means over all users with test items and over the "
+                       "seeds.",
                        report->sweep->trial_count);
     const int test_selected = count_test_selected(report->sweep);
     if (test_selected > 0)
@@ -457,21 +537,24 @@ static void write_introduction(const struct sweep_report *report, const struct d
             test_selected, report->sweep->trial_count);
 }
 
-static void write_reading_help(const struct document *document)
+static void write_reading_help(const struct sweep_report *report, const struct document *document)
 {
     document_heading(document, 2, "How to read this");
     document_paragraph(
         document,
-        "The gain is that of the augmented arm over the original arm of the same trial. Its 95 %% "
-        "interval is for other seeds and other users: what a paired bootstrap over both or Student's "
-        "interval over the seeds holds. p is the larger of a paired t-test over the seeds and a "
-        "randomisation test over the users, corrected by Holm's method for all comparisons of the metric "
-        "in the whole study. The effect size is Cohen's d of the users' paired differences. Detectable is "
-        "the smallest gain that so many seeds and users would have shown: a smaller one can be there and "
-        "not be seen. A difference is called clear only where there are at least five seeds, the whole "
-        "interval lies on one side of zero, and the corrected p is below 0.05. Seeds are those of the "
-        "recommenders: the synthetic rows of a trial are those of one language model, and another training "
-        "of it would have given others.");
+        "%s Its 95 %% interval is for other seeds and other users: what a paired bootstrap over both or "
+        "Student's interval over the seeds holds. p is the larger of a paired t-test over the seeds and a "
+        "randomisation test over the users, corrected by Holm's method for all comparisons of the metric in "
+        "the study that ask the same question: whether augmented arms are better than their original ones, "
+        "than controls, or than the reference trial. Comparisons of the same fits count once. The effect "
+        "size is Cohen's d of the users' paired differences. Detectable is the smallest gain that so many "
+        "seeds and users would have shown: a smaller one can be there and not be seen. A difference is "
+        "called clear only where there are at least five seeds, the whole interval lies on one side of zero, "
+        "and the corrected p is below 0.05. Seeds are those of the recommenders: the synthetic rows of a "
+        "trial are those of one language model, and another training of it would have given others.",
+        sweep_report_is_augmented(report)
+            ? "The gain is that of the augmented arm over the original arm of the same trial."
+            : "The gain is that over the original arm of the reference trial.");
 }
 
 static void write_trials(const struct sweep_report *report, const struct document *document)
@@ -488,6 +571,7 @@ static void write_all_trials(const struct sweep_report *report, const struct doc
                                  "it is left empty, the trial has what the configuration of the study says. "
                                  "\"best\" marks the trial that is best on validation, for each "
                                  "arm: what is chosen by a look at test is better there than it is.");
+    sweep_report_links(report, document);
     document_fold_begin(document, "Means of every trial and arm");
     write_trials(report, document);
     document_fold_end(document);
@@ -500,10 +584,11 @@ static void write_report(const void *subject, const struct document *document)
     write_introduction(report, document);
     sweep_report_verdict(report, document);
     document_heading(document, 2, "What was run");
-    write_subject(report, document);
+    sweep_report_settings(report, document);
     write_failures(report, document);
-    if (json_object_size(report->comparisons) > 0) {
+    if (json_object_size(report->comparisons) > 0)
         write_all_gains(report, document);
+    if (sweep_report_is_augmented(report)) {
         sweep_report_write_groups(report, document);
         sweep_report_cost(report, document);
     }
@@ -511,7 +596,7 @@ static void write_report(const void *subject, const struct document *document)
     write_not_compared(report, document);
     if (!report->plotted)
         document_paragraph(document, "Plots were left out: gnuplot is not installed.");
-    write_reading_help(document);
+    write_reading_help(report, document);
     document_end(document);
 }
 

@@ -9,6 +9,7 @@
 
 #include "experiments/report.h"
 #include "experiments/sweep.h"
+#include "experiments/sweep_compare.h"
 
 struct sweep_report {
     const struct sweep *sweep;
@@ -34,11 +35,26 @@ const json_t *sweep_report_entry(const struct sweep_report *report, int trial, c
 const json_t *sweep_report_comparison(const struct sweep_report *report, int trial, const char *recommender,
                                       const char *arm, const char *against, const char *against_trial);
 
+/* How many comparisons of the leading metric are corrected together. */
+int sweep_report_family(const struct sweep_report *report, enum question question);
+/* The comparison of a trial's augmented arm with the control that has the highest mean; NULL: there is none. */
+const json_t *sweep_report_strongest_control(const struct sweep_report *report, int trial,
+                                             const char *recommender);
+/* "popularity" of "control.popularity". */
+const char *sweep_report_control(const char *arm);
+/* What a trial adopted on validation, "none" for nothing; NULL: it did not choose on validation. */
+const char *sweep_report_adopted(const struct sweep_report *report, int trial, const char *recommender);
+/* Whether any trial has an augmented arm. */
+bool sweep_report_is_augmented(const struct sweep_report *report);
+
 /* "done", "failed" or "missing". */
 const char *sweep_report_state(const struct sweep_report *report, int trial);
 
 /* sweep_verdict.c: what the comparisons say, in words. */
 void sweep_report_verdict(const struct sweep_report *report, const struct document *document);
+/* sweep_settings.c: the study, its trials, what they set, and their reports. */
+void sweep_report_settings(const struct sweep_report *report, const struct document *document);
+void sweep_report_links(const struct sweep_report *report, const struct document *document);
 /* sweep_notes.c: what has to be known of a recommender's comparisons, each note once with the trials that it is about. */
 void sweep_report_notes(const struct sweep_report *report, const struct document *document,
                         const char *recommender);

@@ -11,6 +11,7 @@ enum finding {
     RATHER_BETTER,
     RATHER_WORSE,
     NO_DIFFERENCE,
+    NOTHING_ADOPTED,
     SAME_RESULTS,
     UNTESTED,
     FINDING_COUNT
@@ -21,6 +22,8 @@ static const char *const finding_names[FINDING_COUNT] = {"Clearly better:",
                                                          "Better by the interval alone:",
                                                          "Worse by the interval alone:",
                                                          "No difference was shown:",
+                                                         "Nothing was adopted on validation, so that "
+                                                         "augmented equals original:",
                                                          "The very same results:",
                                                          "Nothing can be said:"};
 
@@ -42,13 +45,13 @@ static enum finding finding_of(const json_t *comparison)
 /* Of more names than these, and one, the number is told. */
 enum { NAMED = 6, NAME_SIZE = 640 };
 
-/* Ends a list of `count` names, the first NAMED of which were written; `next` is the one behind them. */
-static void end_list(FILE *stream, int count, const char *next)
+/* Ends a list of `count` names of which so many were written; `next` is another one. */
+static void end_list(FILE *stream, int count, int named, const char *next)
 {
-    if (count == NAMED + 1)
+    if (count == named + 1)
         fprintf(stream, ", %s", next);
-    else if (count > NAMED)
-        fprintf(stream, " and %d more", count - NAMED);
+    else if (count > named)
+        fprintf(stream, " and %d more", count - named);
 }
 
 /* "NAME (+1.23 %), NAME (+0.50 %) and 3 others" of each finding. */
@@ -56,8 +59,8 @@ struct lists {
     FILE *streams[FINDING_COUNT];
     char *texts[FINDING_COUNT];
     size_t lengths[FINDING_COUNT];
-    int counts[FINDING_COUNT];
-    char next[FINDING_COUNT][NAME_SIZE]; /* behind the first NAMED */
+    int counts[FINDING_COUNT], named[FINDING_COUNT];
+    char next[FINDING_COUNT][NAME_SIZE]; /* one that is not */
 };
 
 static bool lists_open(struct lists *lists)
@@ -71,17 +74,21 @@ static bool lists_open(struct lists *lists)
     return done;
 }
 
-static void lists_add(struct lists *lists, const char *name, const json_t *comparison)
+/* `remark`: what else is to be known of it, or ""; always: it is named whatever their number. */
+static void lists_add(struct lists *lists, enum finding finding, const char *name, const json_t *comparison,
+                      const char *remark, bool always)
 {
-    const enum finding finding = finding_of(comparison);
-    const int before = lists->counts[finding]++;
-    char gain[32] = "";
-    if (finding != UNTESTED && finding != SAME_RESULTS)
-        snprintf(gain, sizeof gain, " (%+.2f %%)", 100 * json_number_at(comparison, "relative_gain"));
-    if (before < NAMED)
-        fprintf(lists->streams[finding], "%s%s%s", before > 0 ? ", " : "", name, gain);
-    else if (before == NAMED)
-        snprintf(lists->next[finding], NAME_SIZE, "%.500s%s", name, gain);
+    const bool told = finding != UNTESTED && finding != SAME_RESULTS && finding != NOTHING_ADOPTED;
+    char text[NAME_SIZE], gain[32] = "";
+    if (told)
+        snprintf(gain, sizeof gain, "%+.2f %%", 100 * json_number_at(comparison, "relative_gain"));
+    snprintf(text, sizeof text, "%.160s%s%s%s%.256s%s", name, *gain || *remark ? " (" : "", gain,
+             *gain && *remark ? "; " : "", remark, *gain || *remark ? ")" : "");
+    lists->counts[finding]++;
+    if (lists->named[finding] < NAMED || always)
+        fprintf(lists->streams[finding], "%s%s", lists->named[finding]++ > 0 ? ", " : "", text);
+    else
+        memcpy(lists->next[finding], text, sizeof text);
 }
 
 /* Writes the subject and an item for each finding that there is, and closes the lists. */
@@ -90,7 +97,7 @@ static void lists_write(struct lists *lists, const struct document *document, co
     bool any = false;
     for (int i = 0; i < FINDING_COUNT; i++) {
         if (lists->streams[i])
-            end_list(lists->streams[i], lists->counts[i], lists->next[i]);
+            end_list(lists->streams[i], lists->counts[i], lists->named[i], lists->next[i]);
         if (lists->streams[i] && fclose(lists->streams[i]) != 0)
             *document->incomplete = true;
         any = any || lists->counts[i] > 0;
@@ -108,20 +115,56 @@ static void lists_write(struct lists *lists, const struct document *document, co
         document_list_end(document);
 }
 
+/* How a trial's original arm is worse than the reference's; NULL: it is not, or is the same. */
+static const json_t *broken_original(const struct sweep_report *report, int trial, const char *recommender)
+{
+    const char *reference = report->sweep->trials[report->sweep->reference].name;
+    const json_t *comparison =
+        trial == report->sweep->reference
+            ? NULL
+            : sweep_report_comparison(report, trial, recommender, "original", "original", reference);
+    const enum finding finding = comparison ? finding_of(comparison) : NO_DIFFERENCE;
+    return finding == CLEARLY_WORSE || finding == RATHER_WORSE ? comparison : NULL;
+}
+
+enum { REMARK_SIZE = 256 };
+
+/* What was adopted, and over what. */
+static void write_remark(char remark[REMARK_SIZE], const char *adopted, const json_t *broken)
+{
+    int length = 0;
+    remark[0] = '\0';
+    if (adopted && strcmp(adopted, "none") != 0)
+        length = snprintf(remark, REMARK_SIZE, "%s adopted", adopted);
+    if (broken)
+        snprintf(remark + length, (size_t)(REMARK_SIZE - length),
+                 "%sWARNING: its original arm is %s than the reference's, by %.2f %%", length > 0 ? "; " : "",
+                 finding_of(broken) == CLEARLY_WORSE ? "clearly worse" : "worse by the interval alone",
+                 -100 * json_number_at(broken, "relative_gain"));
+}
+
 /* The augmented arm of every trial against its own original one. */
 static void judge_augmentation(const struct sweep_report *report, const struct document *document,
                                const char *recommender)
 {
     struct lists lists;
-    if (!lists_open(&lists))
-        *document->incomplete = true;
-    else
-        for (int i = 0; i < report->sweep->trial_count; i++) {
-            const json_t *comparison =
-                sweep_report_comparison(report, i, recommender, "augmented", "original", NULL);
-            if (comparison)
-                lists_add(&lists, report->sweep->trials[i].name, comparison);
-        }
+    const bool opened = lists_open(&lists);
+    *document->incomplete = *document->incomplete || !opened;
+    for (int i = 0; opened && i < report->sweep->trial_count; i++) {
+        char remark[REMARK_SIZE];
+        const json_t *comparison =
+            sweep_report_comparison(report, i, recommender, "augmented", "original", NULL);
+        if (comparison == NULL)
+            continue;
+        const char *adopted = sweep_report_adopted(report, i, recommender);
+        enum finding finding = finding_of(comparison);
+        if (finding == SAME_RESULTS && adopted && strcmp(adopted, "none") == 0)
+            finding = NOTHING_ADOPTED;
+        const bool gains = json_number_at(comparison, "relative_gain") > 0;
+        const json_t *broken = gains ? broken_original(report, i, recommender) : NULL;
+        write_remark(remark, adopted, broken);
+        lists_add(&lists, finding, report->sweep->trials[i].name, comparison, remark, broken != NULL);
+    }
     lists_write(&lists, document, "The augmented arm against the original data of the same trial:");
 }
 
@@ -141,102 +184,117 @@ static void judge_ablations(const struct sweep_report *report, const struct docu
                     ? NULL
                     : sweep_report_comparison(report, i, recommender, arm, arm, reference);
             if (comparison)
-                lists_add(&lists, report->sweep->trials[i].name, comparison);
+                lists_add(&lists, finding_of(comparison), report->sweep->trials[i].name, comparison, "",
+                          false);
         }
     snprintf(subject, sizeof subject, "The %s arm against that of the reference trial, %s:", arm, reference);
     lists_write(&lists, document, subject);
 }
 
-/* The controls that a trial's augmented arm doesn't clearly beat; their number. */
-static int list_unbeaten(FILE *stream, const struct sweep_report *report, int trial, const char *recommender,
-                         int *controls)
+/* ---- controls -------------------------------------------------------------------------------------------- */
+
+enum against_control {
+    CONTROL_CLEARLY_BEATEN,
+    CONTROL_RATHER_BEATEN,
+    CONTROL_BEHIND,
+    CONTROL_AHEAD,
+    CONTROL_RATHER_BETTER,
+    CONTROL_CLEARLY_BETTER,
+    CONTROL_SAME,
+    CONTROL_UNTESTED,
+    AGAINST_CONTROL_COUNT
+};
+
+static const char *const control_heads[AGAINST_CONTROL_COUNT] = {
+    "Clearly better than the control:",
+    "Better by the interval alone:",
+    "No difference was shown, and the control is not ahead:",
+    "A control is AHEAD, but no difference was shown:",
+    "Worse than the control by the interval alone:",
+    "Clearly worse than the control:",
+    "The very same results:",
+    "Nothing can be said:"};
+
+static enum against_control against_control(const json_t *comparison)
+{
+    switch (finding_of(comparison)) {
+    case CLEARLY_BETTER:
+        return CONTROL_CLEARLY_BEATEN;
+    case CLEARLY_WORSE:
+        return CONTROL_CLEARLY_BETTER;
+    case RATHER_BETTER:
+        return CONTROL_RATHER_BEATEN;
+    case RATHER_WORSE:
+        return CONTROL_RATHER_BETTER;
+    case NO_DIFFERENCE:
+        return json_number_at(comparison, "difference") < 0 ? CONTROL_AHEAD : CONTROL_BEHIND;
+    case NOTHING_ADOPTED:
+    case SAME_RESULTS:
+        return CONTROL_SAME;
+    case UNTESTED:
+    case FINDING_COUNT:
+        break;
+    }
+    return CONTROL_UNTESTED;
+}
+
+/* "item_knn: NAME (-1.20 %), NAME (-0.30 %) and 2 more": the trials with a finding against one control; their number. */
+static int list_trials_against(FILE *stream, const struct sweep_report *report, const char *recommender,
+                               enum arm control, enum against_control finding, const char *separator)
 {
     int count = 0;
-    *controls = 0;
-    for (int arm = 0; arm < ARM_COUNT; arm++) {
-        const char *name = arm_name((enum arm)arm);
+    for (int i = 0; i < report->sweep->trial_count; i++) {
         const json_t *comparison =
-            sweep_report_comparison(report, trial, recommender, "augmented", name, NULL);
-        if (comparison == NULL || arm == ARM_ORIGINAL)
+            sweep_report_comparison(report, i, recommender, "augmented", arm_name(control), NULL);
+        if (comparison == NULL || against_control(comparison) != finding || count++ >= NAMED)
             continue;
-        ++*controls;
-        if (comparison_verdict(comparison) <= 0)
-            fprintf(stream, "%s%s", count++ > 0 ? ", " : "",
-                    strncmp(name, "control.", 8) == 0 ? name + 8 : name);
+        if (count == 1)
+            fprintf(stream, "%s%s: ", separator, sweep_report_control(arm_name(control)));
+        fprintf(stream, "%s%s", count > 1 ? ", " : "", report->sweep->trials[i].name);
+        if (finding != CONTROL_SAME && finding != CONTROL_UNTESTED)
+            fprintf(stream, " (%+.2f %%)", 100 * json_number_at(comparison, "relative_gain"));
     }
+    if (count > NAMED)
+        fprintf(stream, " and %d more", count - NAMED);
     return count;
 }
 
-/* "NAME", or "NAME (CONTROLS)", of at most NAMED. */
-struct names {
-    FILE *stream;
-    char *text;
-    size_t length;
-    int count;
-    char next[NAME_SIZE]; /* behind the first NAMED */
-};
-
-static void names_add(struct names *names, const char *name, const char *controls)
-{
-    char text[NAME_SIZE];
-    const int before = names->count++;
-    snprintf(text, sizeof text, "%.250s%s%.300s%s", name, controls ? " (" : "", controls ? controls : "",
-             controls ? ")" : "");
-    if (before < NAMED && names->stream)
-        fprintf(names->stream, "%s%s", before > 0 ? ", " : "", text);
-    else if (before == NAMED)
-        memcpy(names->next, text, sizeof text);
-}
-
-static void names_write(struct names *names, const struct document *document, const char *head)
-{
-    if (names->stream)
-        end_list(names->stream, names->count, names->next);
-    if (!names->stream || fclose(names->stream) != 0)
-        *document->incomplete = true;
-    else if (names->count > 0)
-        document_list_item(document, head, names->text);
-    free(names->text);
-}
-
-/* Puts a trial among those that clearly beat all, some, or none of the controls. */
-static void judge_trial(struct names groups[3], const struct sweep_report *report, int trial,
-                        const char *recommender)
+/* An item of the findings of one kind, of each control; *began: the list was begun. */
+static void judge_finding(const struct sweep_report *report, const struct document *document,
+                          const char *recommender, enum against_control finding, bool *began)
 {
     char *text = NULL;
     size_t length = 0;
-    int controls = 0;
+    int count = 0;
     FILE *stream = open_memstream(&text, &length);
-    const int unbeaten = stream ? list_unbeaten(stream, report, trial, recommender, &controls) : 0;
-    if (stream)
-        fclose(stream);
-    const int group = unbeaten == 0 ? 0 : unbeaten < controls ? 1 : 2;
-    if (controls > 0)
-        names_add(&groups[group], report->sweep->trials[trial].name, group == 1 ? text : NULL);
+    for (int arm = ARM_AUGMENTED + 1; stream && arm < ARM_COUNT; arm++)
+        count +=
+            list_trials_against(stream, report, recommender, (enum arm)arm, finding, count > 0 ? "; " : "");
+    if (!stream || fclose(stream) != 0) {
+        *document->incomplete = true;
+    } else if (count > 0) {
+        if (!*began) {
+            document_paragraph(document, "The augmented arm against the controls, which add as many rows of "
+                                         "another source:");
+            document_list_begin(document);
+        }
+        *began = true;
+        document_list_item(document, control_heads[finding], text);
+    }
     free(text);
 }
 
 static void judge_controls(const struct sweep_report *report, const struct document *document,
                            const char *recommender)
 {
-    static const char *const heads[] = {
-        "All are clearly beaten:", "Not clearly beaten (which):", "None is clearly beaten:"};
-    struct names groups[3] = {0};
-    for (int i = 0; i < 3; i++)
-        groups[i].stream = open_memstream(&groups[i].text, &groups[i].length);
-    for (int i = 0; i < report->sweep->trial_count; i++)
-        judge_trial(groups, report, i, recommender);
-    const bool any = groups[0].count + groups[1].count + groups[2].count > 0;
-    if (any) {
-        document_paragraph(
-            document, "The augmented arm against the controls, which add as many rows of another source:");
-        document_list_begin(document);
-    }
-    for (int i = 0; i < 3; i++)
-        names_write(&groups[i], document, heads[i]);
-    if (any)
+    bool began = false;
+    for (int i = 0; i < AGAINST_CONTROL_COUNT; i++)
+        judge_finding(report, document, recommender, (enum against_control)i, &began);
+    if (began)
         document_list_end(document);
 }
+
+/* ---- the whole ------------------------------------------------------------------------------------------- */
 
 static void write_seeds(const struct sweep_report *report, const struct document *document)
 {
@@ -265,49 +323,105 @@ static void tally_add(struct tally *tally, const json_t *comparison)
     tally->worse += verdict < 0;
 }
 
-/* A trial counts as beating the controls when it beats each of them. */
-static void tally_controls(struct tally *tally, const struct sweep_report *report, int trial,
+/* Cases of a trial and a recommender against its controls. */
+struct control_tally {
+    int count, all_beaten, ahead, better; /* a control is ahead; is better by the whole interval */
+    bool controls[ARM_COUNT];
+};
+
+static void tally_controls(struct control_tally *tally, const struct sweep_report *report, int trial,
                            const char *recommender)
 {
     struct tally one = {0};
-    for (int arm = 0; arm < ARM_COUNT; arm++)
-        if (arm != ARM_ORIGINAL)
-            tally_add(&one, sweep_report_comparison(report, trial, recommender, "augmented",
-                                                    arm_name((enum arm)arm), NULL));
+    bool ahead = false, better = false;
+    for (int arm = ARM_AUGMENTED + 1; arm < ARM_COUNT; arm++) {
+        const json_t *comparison =
+            sweep_report_comparison(report, trial, recommender, "augmented", arm_name((enum arm)arm), NULL);
+        if (comparison == NULL)
+            continue;
+        const enum against_control finding = against_control(comparison);
+        tally_add(&one, comparison);
+        tally->controls[arm] = true;
+        ahead = ahead || json_number_at(comparison, "difference") < 0;
+        better = better || finding == CONTROL_RATHER_BETTER || finding == CONTROL_CLEARLY_BETTER;
+    }
     tally->count += one.count > 0;
-    tally->better += one.count > 0 && one.better == one.count;
+    tally->all_beaten += one.count > 0 && one.better == one.count;
+    tally->ahead += ahead;
+    tally->better += better;
 }
 
-static void write_summary(const struct sweep_report *report, const struct document *document)
+static void write_controls_summary(const struct control_tally *tally, const struct document *document)
 {
-    const char *reference = report->sweep->trials[report->sweep->reference].name;
-    struct tally gains = {0}, controls = {0}, ablations = {0};
+    char names[256] = "";
+    int length = 0;
+    if (tally->count == 0)
+        return;
+    for (int arm = 0; arm < ARM_COUNT && length < (int)sizeof names - 32; arm++)
+        if (tally->controls[arm])
+            length += snprintf(names + length, sizeof names - (size_t)length, "%s%s", length > 0 ? ", " : "",
+                               sweep_report_control(arm_name((enum arm)arm)));
+    document_paragraph(document,
+                       "They clearly beat every control (%s) in %d of %d cases; in %d a control is ahead of "
+                       "them, in %d of these by its whole interval. Where a control is not clearly beaten, a "
+                       "gain, if there is one, is not shown to be the language model's.",
+                       names, tally->all_beaten, tally->count, tally->ahead, tally->better);
+}
+
+static void write_gains_summary(const struct sweep_report *report, const struct document *document)
+{
+    struct tally gains = {0};
+    int broken = 0;
     for (int i = 0; i < report->recommender_count; i++)
         for (int trial = 0; trial < report->sweep->trial_count; trial++) {
             const char *recommender = report->recommenders[i];
-            tally_add(&gains,
-                      sweep_report_comparison(report, trial, recommender, "augmented", "original", NULL));
-            tally_controls(&controls, report, trial, recommender);
-            if (trial != report->sweep->reference)
-                tally_add(&ablations, sweep_report_comparison(report, trial, recommender, "augmented",
-                                                              "augmented", reference));
+            const json_t *gain =
+                sweep_report_comparison(report, trial, recommender, "augmented", "original", NULL);
+            tally_add(&gains, gain);
+            broken += comparison_verdict(gain) > 0 && broken_original(report, trial, recommender) != NULL;
         }
     document_paragraph(
         document,
         "By %s on test, a case being a recommender in a trial: synthetic rows are clearly better than none "
         "in %d of %d cases and clearly worse in %d.",
         report->metric, gains.better, gains.count, gains.worse);
-    if (controls.count > 0)
-        document_paragraph(document,
-                           "They clearly beat every control in %d of %d cases: elsewhere a gain, if there is "
-                           "one, is not shown to be the language model's.",
-                           controls.better, controls.count);
-    if (ablations.count > 0)
+    if (broken > 0)
         document_paragraph(
             document,
-            "Against the reference trial, %s, what the trials change is clearly better in %d of %d cases "
-            "and clearly worse in %d.",
-            reference, ablations.better, ablations.count, ablations.worse);
+            "WARNING: in %d of the %d where they are better the trial's original arm is itself "
+            "worse than the reference's: a gain over a broken original shows little.",
+            broken, gains.better);
+}
+
+static void write_ablations_summary(const struct sweep_report *report, const struct document *document,
+                                    const char *arm)
+{
+    const char *reference = report->sweep->trials[report->sweep->reference].name;
+    struct tally tally = {0};
+    for (int i = 0; i < report->recommender_count; i++)
+        for (int trial = 0; trial < report->sweep->trial_count; trial++)
+            if (trial != report->sweep->reference)
+                tally_add(&tally, sweep_report_comparison(report, trial, report->recommenders[i], arm, arm,
+                                                          reference));
+    if (tally.count > 0)
+        document_paragraph(document,
+                           "Against the reference trial, %s, the %s arm is clearly better in %d of %d cases "
+                           "and clearly worse in %d, by %s.",
+                           reference, arm, tally.better, tally.count, tally.worse, report->metric);
+}
+
+static void write_summary(const struct sweep_report *report, const struct document *document)
+{
+    if (sweep_report_is_augmented(report)) {
+        struct control_tally controls = {0};
+        for (int i = 0; i < report->recommender_count; i++)
+            for (int trial = 0; trial < report->sweep->trial_count; trial++)
+                tally_controls(&controls, report, trial, report->recommenders[i]);
+        write_gains_summary(report, document);
+        write_controls_summary(&controls, document);
+        write_ablations_summary(report, document, "augmented");
+    }
+    write_ablations_summary(report, document, "original");
 }
 
 void sweep_report_verdict(const struct sweep_report *report, const struct document *document)

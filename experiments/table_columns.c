@@ -32,6 +32,7 @@ const char *const table_comparison_columns[] = {"trial",
                                                 "detectable_difference",
                                                 "detectable_relative_gain",
                                                 "note",
+                                                "fingerprint",
                                                 NULL};
 const char *const table_selection_columns[] = {
     "trial",        "recommender",        "metric", "choice", "chosen",         "use", "amount",

@@ -15,13 +15,13 @@ import sys
 import tempfile
 
 from checking import check, status
-from test_compare import check_families, idrec, make_data, near, user_values
+from test_compare import idrec, make_data, near, user_values
 
 STUDY = """\
 extends: base.yaml
 name: study
 experiment:
-  arms: [original, augmented, control.random]
+  arms: [original, augmented, control.random, control.popularity]
   reference: full
   sweep_list:
   - {name: untuned, finetune.method: none}
@@ -35,7 +35,16 @@ experiment:
   - {name: late-seeds, seed: 7}
   - {name: other-test, data.split.test: other/test.tsv}
   - {name: one-recommender, recommenders: [{model: bpr_mf, width: 8, epochs: 6}]}
+  - {name: noise, data.split.train: noise/train.tsv}
   - {name: lost, data.split.train: missing.tsv}
+"""
+ORIGINALS = """\
+extends: base.yaml
+name: originals
+experiment:
+  arms: [original]
+  sweep_list: [{name: plain}, {name: wide, "recommenders[0].width": 12}, {name: again, finetune.rank: 8},
+               {name: few, experiment.seeds: 2}]
 """
 REASONS = {("bare", "bpr_mf"): "no augmented arm", ("bare", "item_knn"): "no augmented arm",
            ("five-seeds", "bpr_mf"): "another number of seeds", ("five-seeds", "item_knn"): "another number of seeds",
@@ -45,8 +54,23 @@ REASONS = {("bare", "bpr_mf"): "no augmented arm", ("bare", "item_knn"): "no aug
 # A trial that has the original arm of the reference is not held against it, unless it has no other.
 PAIRED = {("untuned", "augmented"), ("four-rows", "augmented"), ("wide-100", "augmented"), ("wide-100", "original"),
           ("one-recommender", "augmented"), ("bare", "original"), ("chosen", "augmented"), ("on-test", "augmented"),
-          ("on-test", "original")}
+          ("on-test", "original"), ("noise", "augmented"), ("noise", "original")}
 FAMILY = {"p_holm", "family", "detectable_difference", "detectable_relative_gain"}
+STUDY_ALONE = {"trial", "against_trial", "question", "family_name"}
+
+
+def add_noise(folder, generator):
+    """A train part of the same users and items, in the same order, whose other pairs are drawn at random."""
+    parts = {part: [tuple(line.split("\t")) for line in (folder / "plain" / f"{part}.tsv").read_text().splitlines()]
+             for part in ("train", "validation", "test")}
+    seen, pairs = {}, dict.fromkeys(parts["validation"] + parts["test"])
+    others = len(pairs)
+    for user, item in parts["train"]:
+        if item in seen:
+            item = generator.choice([other for other in seen if (user, other) not in pairs])
+        seen[item] = pairs[user, item] = None
+    (folder / "noise").mkdir()
+    (folder / "noise" / "train.tsv").write_text("".join(f"{user}\t{item}\n" for user, item in list(pairs)[others:]))
 
 
 # ---- comparisons --------------------------------------------------------------------------------------------
@@ -91,12 +115,72 @@ def test_own(study, results):
             continue
         own = [one for one in json.loads((study / trial["folder"] / "results.json").read_text())["comparisons"]
                if one["arm"] == "augmented"]
-        taken = [{key: value for key, value in one.items() if key not in ("trial", "against_trial")}
+        taken = [{key: value for key, value in one.items() if key not in STUDY_ALONE}
                  for one in results["comparisons"] if one["trial"] == one["against_trial"] == trial["trial"]]
         rest = [[{key: value for key, value in one.items() if key not in FAMILY} for one in each] for each in (own, taken)]
         check(rest[0] == rest[1], f"{trial['trial']}: its own comparisons")
         count += len(taken)
-    check(count == 10 * 2 * 4 * 2 - 8, f"{count} comparisons within trials")
+    check(count == 11 * 2 * 4 * 3 - 12, f"{count} comparisons within trials")
+
+
+def question_of(comparison):
+    if comparison["trial"] != comparison["against_trial"]:
+        return "reference"
+    return "original" if comparison["against"] == "original" else "controls"
+
+
+def fits_of(study, trial, recommender, arm, truth, metric):
+    """All values of all seeds, as one tuple."""
+    name, cut = metric.split("@")
+    place = study / "trials" / trial / "recommenders" / recommender / arm
+    return tuple(tuple(sorted(user_values(fit, truth, name, int(cut)).items())) for fit in sorted(place.glob("seed-*")))
+
+
+def truth_of(folder, part):
+    truth = {}
+    for line in (folder / part / "test.tsv").read_text().splitlines():
+        user, item = line.split("\t")
+        truth.setdefault(user, set()).add(item)
+    return truth
+
+
+def test_families(study, results, folder):
+    """Three questions a metric; comparisons whose values are the same on both sides count once, by the lists themselves."""
+    truths = {part: truth_of(folder, part) for part in ("plain", "other")}
+    families, values = {}, {}
+
+    def arm_values(trial, comparison, arm):
+        key = (trial, comparison["recommender"], arm, comparison["metric"])
+        if key not in values:
+            truth = truths["other" if trial == "other-test" else "plain"]
+            values[key] = fits_of(study, trial, comparison["recommender"], arm, truth, comparison["metric"])
+        return values[key]
+
+    for comparison in results["comparisons"]:
+        check(comparison["question"] == question_of(comparison), f"question: {comparison}")
+        check(comparison["family_name"] == f"{comparison['metric']}, {comparison['question']}", f"family: {comparison}")
+        family = families.setdefault(comparison["family_name"], {})
+        if comparison["p"] is None:
+            check(comparison["p_holm"] is None, f"p of Holm without a p: {comparison}")
+            continue
+        sides = (arm_values(comparison["trial"], comparison, comparison["arm"]),
+                 arm_values(comparison["against_trial"], comparison, comparison["against"]))
+        family.setdefault(sides, []).append(comparison)
+    copies = 0
+    for name, family in families.items():
+        largest = 0.0
+        ordered = sorted(family.values(), key=lambda alike: max(one["p"] for one in alike))
+        for place, alike in enumerate(ordered):
+            copies += len(alike) - 1
+            largest = max(largest, min(1.0, max(one["p"] for one in alike) * (len(ordered) - place)))
+            for one in alike:
+                near(one["p_holm"], largest, f"{name}, {one['trial']}: p of Holm")
+                check(one["family"] == len(ordered), f"{name}: a family of {one['family']}, not {len(ordered)}")
+    check(copies > 0, "no comparison is there twice: nothing is tested")
+    listed = {family["name"]: (family["size"], family["comparisons"]) for family in results["families"]}
+    check(listed == {name: (len(family), sum(one["family_name"] == name for one in results["comparisons"]))
+                     for name, family in families.items()}, f"families: {listed}")
+    check({family["question"] for family in results["families"]} == {"original", "controls", "reference"}, "questions")
 
 
 def test_reasons(results):
@@ -117,7 +201,7 @@ def parsed(value):
 
 COMPARISON_COLUMNS = """recommender arm against metric mean against_mean seeds users relative_gain ci95.low ci95.high difference
 difference_ci95.low difference_ci95.high effect_size effect_size_ci95.low effect_size_ci95.high p p_holm family p_seeds p_users
-flips deviation_seeds deviation_users detectable_difference detectable_relative_gain note""".split()
+flips deviation_seeds deviation_users detectable_difference detectable_relative_gain note fingerprint""".split()
 
 
 def columns_of(path):
@@ -146,7 +230,8 @@ def check_records(path, records):
 def test_csv(study, results):
     tables = study / "tables"
     check_records(tables / "comparisons.csv", results["comparisons"])
-    check(columns_of(tables / "comparisons.csv") == ["trial", "against_trial", *COMPARISON_COLUMNS],
+    check(columns_of(tables / "comparisons.csv") == ["trial", "against_trial", *COMPARISON_COLUMNS, "question",
+                                                      "family_name"],
           f"columns: {columns_of(tables / 'comparisons.csv')}")
     check(columns_of(study / "trials" / "full" / "tables" / "comparisons.csv") == COMPARISON_COLUMNS, "columns of a run")
     fits = columns_of(tables / "runs.csv")
@@ -252,7 +337,8 @@ def test_page(path, sections):
     text = path.read_text()
     page = Page(text)
     check(not page.open, f"{path}: not closed: {page.open}")
-    check(not page.outer, f"{path}: leans on {page.outer}")
+    check(all((path.parent / name).resolve().is_file() for name in page.outer), f"{path}: leads nowhere: {page.outer}")
+    check(all(name.endswith("report.html") for name in page.outer), f"{path}: leans on {page.outer}")
     check(len(set(page.ids)) == len(page.ids), f"{path}: anchors that occur twice")
     check(set(page.references) <= {f"#{name}" for name in page.ids}, f"{path}: references to nothing")
     check([name for name in sections if f"#{name}" not in page.references] == [], f"{path}: {page.references}")
@@ -280,7 +366,7 @@ def test_report(study, results):
     groups = text.split("\n## Groups and popularity\n")[1].split("\n## ")[0]
     check("| gain in recall@10, users with |" in groups and re.search(r"\| four-rows \|( [+-][\d.]+ % \|)+", groups),
           f"no table of groups: {groups[:600]}")
-    check("Protocol test_selected, in 1 of 12 trials" in text, "that a trial chose its epochs on test is not told")
+    check("Protocol test_selected, in 1 of 13 trials" in text, "that a trial chose its epochs on test is not told")
     notes = text.split("\n## Gains\n")[1].split("\n### item_knn\n")[0]
     check(re.search(r"one of both chose its epochs on test:\W* on-test against full \(original\), on-test against full \(augmented\)\n", notes), f"a note is not told: {notes}")
     if shutil.which("gnuplot"):
@@ -296,6 +382,100 @@ def test_report(study, results):
         check("gnuplot is not installed" in text, "that plots are left out is told")
 
 
+def section_of(text, heading, level=2):
+    """What stands below a heading, up to the next of its level."""
+    mark = "#" * level
+    return re.split(rf"\n#{{1,{level}}} ", text.split(f"\n{mark} {heading}\n")[1])[0]
+
+
+def test_verdict(study, results):
+    """Controls by their names, the strongest in the table of gains, what was adopted, and gains over a broken original arm."""
+    text = (study / "report.md").read_text()
+    verdict, gains = section_of(text, "Verdict"), section_of(text, "Gains")
+    own = json.loads((study / "trials" / "chosen" / "results.json").read_text())["selection"]
+    leading = {(one["trial"], one["recommender"], one["arm"], one["against"], one["against_trial"]): one
+               for one in results["comparisons"] if one["metric"] == "recall@10"}
+    check("every control (random, popularity)" in verdict, f"the controls' names: {verdict[:1500]}")
+    warned = 0
+    for recommender in ("bpr_mf", "item_knn"):
+        part, table = section_of(verdict, recommender, 3), section_of(gains, recommender, 3)
+        lines = {line.split("**")[1]: line for line in part.splitlines() if line.startswith("- **")}
+        for control in ("random", "popularity"):
+            for trial in [trial["trial"] for trial in results["trials"]]:
+                one = leading.get((trial, recommender, "augmented", f"control.{control}", trial))
+                if one is None or one["ci95"] is None:
+                    continue
+                head = ("Better by the interval alone:" if one["ci95"][0] > 0 else
+                        "Worse than the control by the interval alone:" if one["ci95"][1] < 0 else
+                        "A control is AHEAD, but no difference was shown:" if one["difference"] < 0 else
+                        "No difference was shown, and the control is not ahead:")
+                named = [place for place in part.split("against the controls")[1].splitlines() if place.startswith(f"- **{head}")]
+                listed = re.search(rf"{control}: ([^;]*)", named[0] if named else "")
+                check(listed and (f"{trial} ({100 * one['relative_gain']:+.2f} %)" in listed[1] or " more" in listed[1]),
+                      f"{trial} against {control}: {head} {named}")
+        for trial in [trial["trial"] for trial in results["trials"]]:
+            against = [leading[key] for key in leading if key[:3] == (trial, recommender, "augmented") and "control" in key[3]]
+            if not against:
+                continue
+            strongest = max(against, key=lambda one: one["against_mean"])
+            row = next(line for line in table.splitlines() if re.match(rf"\| {trial}( \(reference\))? \|", line))
+            cells = [cell.strip() for cell in row.split("|")[1:-1]]
+            check(cells[6] == strongest["against"].removeprefix("control.") and
+                  cells[7] == f"{100 * strongest['relative_gain']:+.2f} %", f"the strongest control: {row}")
+        chosen = next(one["chosen"] for one in own if one["recommender"] == recommender)
+        if chosen == "none":
+            check("chosen" in lines.get("Nothing was adopted on validation, so that augmented equals original:", ""), f"{lines}")
+        else:
+            check(f"chosen (" in part and f"; {chosen} adopted)" in part, f"{chosen} was adopted: {part}")
+        for trial in [trial["trial"] for trial in results["trials"]]:
+            gain = leading.get((trial, recommender, "augmented", "original", trial))
+            original = leading.get((trial, recommender, "original", "original", "full"))
+            broken = bool(gain and original and original["ci95"] and original["ci95"][1] < 0 and gain["relative_gain"] > 0)
+            found = re.search(rf"[ ,]{trial} \([^)]*WARNING: its original arm is worse by the interval alone", part)
+            check(bool(found) == broken, f"{trial}, {recommender}: warned {found}, broken {broken}: {part}")
+            warned += broken
+    check(warned > 0, "no original arm is broken: nothing is tested")
+    sizes = {family["name"]: family["size"] for family in results["families"]}
+    check(f"p of the gain for {sizes['recall@10, original']} of recall@10 with original arms; from a control for "
+          f"{sizes['recall@10, controls']} with controls." in gains and
+          f"p is corrected for the {sizes['recall@10, reference']} comparisons of recall@10 with the reference" in gains,
+          "the families' sizes stand at the tables")
+    check("controls-bpr_mf.tex" in {path.name for path in study.glob("tables/*.tex")}, "the strongest controls as LaTeX")
+
+
+def test_trial_report(study):
+    """Which trial it is, what it sets, where the study's verdict is; and the study leads to it."""
+    text = (study / "trials" / "wide-100" / "report.md").read_text()
+    check(text.startswith("# study: trial wide-100\n"), f"title: {text[:60]}")
+    check("This is the trial wide-100 of the study study." in text and "| recommenders[0].width | 12 | 8 |" in text,
+          "what the trial sets")
+    check("the study's verdict stands" in section_of(text, "Verdict"), "whose verdict stands")
+    whole = (study / "report.md").read_text()
+    check("- [wide-100](trials/wide-100/report.html) recommenders[0].width 12\n" in whole, "the study leads to its trials")
+    ran = section_of(whole, "What was run")
+    check("| recommenders[0].width | 12; elsewhere 8 |" in ran and "| seeds an arm | 3; 2 in five-seeds |" in ran and
+          "| seed | 7; elsewhere 1 |" in ran, f"what was run: {ran}")
+
+
+def test_originals(folder):
+    """A study of original arms alone is one of its trials against the reference, and has nothing to say of synthetic rows."""
+    (folder / "originals.yaml").write_text(ORIGINALS)
+    result = idrec(folder, "run", "originals.yaml", "output=originals")
+    check(result.returncode == 0, f"original arms alone: {result.stderr[-800:]}")
+    check("plain, again: equal configurations" in result.stderr, f"equal trials: {result.stderr}")
+    text = (folder / "originals" / "report.md").read_text()
+    results = json.loads((folder / "originals" / "results.json").read_text())
+    for phrase in ("of 0 cases", "\n## Groups and popularity\n", "\n## Cost\n", "\n## Gains\n", "synthetic rows are"):
+        check(phrase not in text, f"original arms alone: {phrase!r}")
+    main_part = section_of(text, "Against the reference")
+    one = next(one for one in results["comparisons"] if (one["trial"], one["recommender"], one["metric"]) ==
+               ("wide", "bpr_mf", "recall@10"))
+    row = next(line for line in main_part.splitlines() if line.startswith("| wide |"))
+    check(f"{100 * one['relative_gain']:+.2f} %" in row, f"the trial against the reference: {row}")
+    check("the original arm is clearly better in" in section_of(text, "Verdict"), "the verdict on original arms")
+    check({family["question"] for family in results["families"]} == {"reference"}, f"families: {results['families']}")
+
+
 def test_refusals(folder):
     for value, reason in (("nobody", "is no trial of the study"), ("[full]", "")):
         result = idrec(folder, "run", "study.yaml", "output=refused", f"experiment.reference={value}")
@@ -308,9 +488,10 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         truth = make_data(folder, random.Random(5))
+        add_noise(folder, random.Random(1))
         (folder / "study.yaml").write_text(STUDY)
         result = idrec(folder, "run", "study.yaml", "output=one")
-        check(result.returncode == 1 and "1 of 12 trials failed" in result.stderr, f"the study: {result.stderr[-800:]}")
+        check(result.returncode == 1 and "1 of 13 trials failed" in result.stderr, f"the study: {result.stderr[-800:]}")
         check("four-rows" in result.stdout, "the table of gains is printed")
         widest = max(len(line) for line in result.stdout.splitlines())
         check(widest <= 120 and "validation" not in result.stdout, f"the end on a terminal: {widest} columns")
@@ -319,11 +500,14 @@ def main():
         results = json.loads((study / "results.json").read_text())
         test_against_reference(study, results, truth)
         test_own(study, results)
-        check_families(results)
+        test_families(study, results, folder)
         test_reasons(results)
         test_csv(study, results)
         test_latex(study, folder)
         test_report(study, results)
+        test_verdict(study, results)
+        test_trial_report(study)
+        test_originals(folder)
         test_refusals(folder)
     return status()
 
