@@ -12,7 +12,7 @@
 enum {
     LATE_SECONDS = 30,
     /* A launcher that does not end a job in this time is not waited for. */
-    ABORT_SECONDS = 5
+    ABORT_SECONDS = 4
 };
 
 const char *comm_kind_name(enum comm_kind kind)

@@ -25,9 +25,9 @@ enum word {
 enum { MILLISECONDS = 1000, BEATS_A_LIMIT = 20 };
 
 /* The launcher has so long to end the job, and to say what signal a rank died of, before ranks end by themselves. */
-static const double launcher_seconds = 5.0, patience_seconds = 10.0;
+static const double launcher_seconds = 5.0, patience_seconds = 3.0;
 /* When rank 0 is gone all others see it: they speak up one after another, and the first ends the job. */
-static const double turn_seconds = 2.0;
+static const double turn_seconds = 1.0;
 enum { TURNS = 5 };
 
 struct peer {
