@@ -15,8 +15,10 @@
 #include "core/error.h"
 #include "core/tensor.h"
 
+struct communicator;
 struct csr_tensor;
 struct graph_calls;
+struct trace;
 /* One function pointer an operator; defined in core/operators.h, which only backends include. */
 struct operators;
 
@@ -43,6 +45,8 @@ struct backend {
      * but neither with the CPU's precision nor with the same bits in each run. Off, unless the caller sets it. */
     bool fast;
     bool counts_only; /* computes nothing; see counting.h */
+    struct communicator *communicator; /* whose ranks train together; NULL: one process; borrowed */
+    struct trace *trace;               /* of what is computed; NULL: none is wanted; borrowed */
 
     /* 256-byte aligned; NULL when there is not enough. */
     void *(*allocate)(struct backend *backend, size_t bytes);

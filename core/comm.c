@@ -73,8 +73,10 @@ void comm_leave_device(struct communicator *communicator)
 
 void comm_close(struct communicator *communicator)
 {
-    if (communicator)
+    if (communicator) {
+        background_close(communicator);
         comm_leave_device(communicator);
+    }
     if (communicator && communicator->calls)
         communicator->calls->close(communicator);
     if (communicator)
@@ -251,6 +253,14 @@ bool comm_broadcast_integer(struct communicator *communicator, int64_t *number, 
 {
     struct tensor x = tensor_1d(number, DTYPE_I64, DEVICE_CPU, 1);
     return comm_broadcast(communicator, &x, root, error);
+}
+
+int64_t comm_bytes_sent(const struct communicator *communicator)
+{
+    int64_t sum = 0;
+    for (int kind = 0; kind < COMM_KIND_COUNT; kind++)
+        sum += communicator->volume[kind].bytes_sent;
+    return sum;
 }
 
 char *comm_describe_volume(const struct communicator *communicator)

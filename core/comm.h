@@ -35,8 +35,10 @@ struct comm_volume {
 
 enum comm_reduction { COMM_SUM, COMM_MAXIMUM };
 
+struct comm_background;
 struct comm_calls;
 struct device_comm_calls;
+struct trace;
 struct watch;
 
 struct communicator {
@@ -50,6 +52,8 @@ struct communicator {
     bool ending;  /* all ranks have agreed to end: the others know of this rank's failure */
     bool failing; /* this rank alone has failed: it waits for nobody when it leaves */
     struct comm_volume volume[COMM_KIND_COUNT];
+    struct trace *trace;                /* of the exchanges; NULL: none is wanted; borrowed */
+    struct comm_background *background; /* what goes on beside the caller; NULL: nothing ever has */
     const struct comm_calls *calls;
     void *implementation;
     const struct device_comm_calls *device_calls; /* NULL: the ranks exchange host memory only */
@@ -89,6 +93,12 @@ bool comm_all_reduce(struct communicator *communicator, struct tensor *x, enum c
  * its other parts are not defined afterwards. */
 int64_t comm_part(const struct communicator *communicator, int64_t length, int rank);
 bool comm_reduce_scatter(struct communicator *communicator, struct tensor *x, struct error *error);
+/* The same beside the caller, who is to touch none of x and to call no other collective until comm_finish() has returned:
+ * true when all that was begun is done. In host memory a thread exchanges, where MPI permits that, else this call does; on
+ * a GPU it is queued. */
+bool comm_begin_reduce_scatter(struct communicator *communicator, const struct tensor *x,
+                               struct error *error);
+bool comm_finish(struct communicator *communicator, struct error *error);
 /* Every part of x comes from its rank. */
 bool comm_all_gather(struct communicator *communicator, struct tensor *x, struct error *error);
 bool comm_broadcast(struct communicator *communicator, struct tensor *x, int root, struct error *error);
@@ -112,7 +122,9 @@ bool comm_device(struct communicator *communicator, const char *device, int gpus
 /* The threads of this rank where the configuration leaves the choice: the processors that it may use, divided by the ranks
  * of the machine where the launcher has not bound it to some of them. */
 int comm_threads(const struct communicator *communicator, int available);
-/* Bytes sent so far, by kind, on one line; malloc'ed. */
+/* Bytes sent so far. */
+int64_t comm_bytes_sent(const struct communicator *communicator);
+/* The same by kind, on one line; malloc'ed. */
 char *comm_describe_volume(const struct communicator *communicator);
 
 #endif

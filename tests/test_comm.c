@@ -156,6 +156,42 @@ static void reduce_scatter_sums_the_own_part(void **state)
     for_each(reduce_and_scatter);
 }
 
+/* More than wait at once, of many lengths, while the caller does something else. */
+static void sums_go_on_beside_the_caller(void **state)
+{
+    enum { COUNT = 150 };
+    struct tensor x[COUNT];
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            x[i] = make(DTYPE_F32, 1 + i * i * 7);
+            ASSERT_DONE(comm_begin_reduce_scatter(communicator, &x[i], &error));
+        }
+        usleep(20000 * (useconds_t)communicator->rank);
+        ASSERT_DONE(comm_finish(communicator, &error));
+        for (int i = 0; i < COUNT; i++) {
+            const int64_t length = tensor_count(&x[i]);
+            for (int64_t j = comm_part(communicator, length, communicator->rank);
+                 j < comm_part(communicator, length, communicator->rank + 1); j++)
+                assert_int_equal(get(&x[i], j), sum_of(j));
+            drop(&x[i]);
+        }
+    }
+}
+
+/* What fails there is told when it is waited for. */
+static void a_failure_beside_the_caller_is_told(void **state)
+{
+    struct error error = ERROR_INITIALIZER;
+    uint16_t halves[2] = {0};
+    struct tensor x = tensor_1d(halves, DTYPE_BF16, DEVICE_CPU, 2);
+    (void)state;
+    if (communicator->size == 1)
+        return;
+    assert_false(comm_begin_reduce_scatter(communicator, &x, &error) && comm_finish(communicator, &error));
+    assert_non_null(strstr(error.message, "is not possible"));
+}
+
 static void gather(enum dtype dtype, int64_t length)
 {
     struct tensor x = make(dtype, length);
@@ -396,6 +432,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(all_reduce_sums_and_finds_the_largest),
         cmocka_unit_test(reduce_scatter_sums_the_own_part),
         cmocka_unit_test(all_gather_brings_every_part),
+        cmocka_unit_test(sums_go_on_beside_the_caller),
         cmocka_unit_test(broadcast_comes_from_any_root),
         cmocka_unit_test(messages_go_from_rank_to_rank),
         cmocka_unit_test(sums_are_in_the_order_of_the_ranks),
@@ -408,6 +445,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(gpus_that_a_launcher_divided_are_taken_so),
         cmocka_unit_test(more_ranks_than_gpus_are_refused),
         cmocka_unit_test(a_failure_names_rank_and_host),
+        cmocka_unit_test(a_failure_beside_the_caller_is_told),
     };
     struct error error = ERROR_INITIALIZER;
     if (!comm_open(&communicator, &error)) {

@@ -16,6 +16,7 @@ struct message {
 #define MESSAGE_BYTES_MAXIMUM ((size_t)1 << 28)
 
 struct comm_calls {
+    bool threaded; /* another thread may call it while the first one does not */
     /* Sends and receives all of them at once, and waits until all are done. Two messages between the same ranks arrive in
      * the order in which they are listed. The error names the rank and host that something is wrong with. */
     bool (*exchange)(struct communicator *communicator, const struct message *sends, int send_count,
@@ -45,6 +46,11 @@ bool mpi_is_built_in(void);
 
 /* Ranks of the job that the environment tells of; 1: none. *launcher is its name. */
 int launcher_ranks(const char **launcher);
+
+/* ---- background.c ---------------------------------------------------------------------------------------- */
+
+/* Ends the thread. */
+void background_close(struct communicator *communicator);
 
 /* ---- exchange.c: over host memory; more than one rank; *sent += bytes sent ------------------------------------- */
 

@@ -168,6 +168,11 @@ static void mpi_end_job(struct communicator *communicator, int status)
 
 static const struct comm_calls mpi_calls = {
     .exchange = mpi_exchange, .host_of = mpi_host_of, .end_job = mpi_end_job, .close = mpi_close};
+static const struct comm_calls threaded_mpi_calls = {.threaded = true,
+                                                     .exchange = mpi_exchange,
+                                                     .host_of = mpi_host_of,
+                                                     .end_job = mpi_end_job,
+                                                     .close = mpi_close};
 
 /* Ranks of this machine are those that share memory with this one. */
 static bool find_neighbours(struct communicator *communicator)
@@ -201,13 +206,13 @@ bool mpi_communicator_open(struct communicator *communicator, struct error *erro
     struct mpi *mpi = calloc(1, sizeof *mpi);
     if (!mpi)
         return error_memory(error, "the ranks of the job", sizeof *mpi, NULL);
-    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
         free(mpi);
         return error_set(error, ERROR_RUN, "%s: MPI does not start", communicator->host);
     }
     communicator->name = "MPI";
     communicator->implementation = mpi;
-    communicator->calls = &mpi_calls;
+    communicator->calls = provided >= MPI_THREAD_SERIALIZED ? &threaded_mpi_calls : &mpi_calls;
     return find_ranks(communicator, error);
 }
 
