@@ -8,6 +8,9 @@
 #include "experiments/sweep_run.h"
 #include "experiments/tuning.h"
 
+/* Of the commands that train a language model, at the same place; the other stages have no options. */
+enum { OPTION_TRACE, OPTION_TRIAL, OPTION_THROUGH, OPTION_THREADS };
+
 bool command_stage(const struct invocation *invocation, struct error *error)
 {
     const char *name = invocation->command->name;
@@ -17,7 +20,8 @@ bool command_stage(const struct invocation *invocation, struct error *error)
                   invocation->words + 1, error))
         return false;
     run_count_start(&run);
-    bool done = run_stage(&run, name, tune, error);
+    bool done =
+        run_open_trace(&run, invocation->option[OPTION_TRACE], error) && run_stage(&run, name, tune, error);
     if (done && run_leads(&run) && strcmp(name, "report") == 0)
         done = report_print_table(&run, stdout, error);
     if (done && run_leads(&run) && tune)
@@ -29,8 +33,6 @@ bool command_stage(const struct invocation *invocation, struct error *error)
 
 /* ---- run: everything, of an experiment or of a study ----------------------------------------------------- */
 
-enum { OPTION_TRIAL, OPTION_THROUGH, OPTION_THREADS };
-
 static bool run_experiment(const struct invocation *invocation, struct error *error)
 {
     struct run run;
@@ -38,7 +40,8 @@ static bool run_experiment(const struct invocation *invocation, struct error *er
                   (char *const *)invocation->words + 1, error))
         return false;
     run_count_start(&run);
-    const bool done = run_stage(&run, "report", true, error) &&
+    const bool done = run_open_trace(&run, invocation->option[OPTION_TRACE], error) &&
+                      run_stage(&run, "report", true, error) &&
                       (!run_leads(&run) || report_print_table(&run, stdout, error));
     invocation->communicator->failing = !done;
     run_close(&run);
@@ -68,6 +71,8 @@ bool command_run_config(const struct invocation *invocation, struct error *error
     bool done = true;
     if (!trial && (invocation->option[OPTION_THROUGH] || invocation->option[OPTION_THREADS]))
         done = error_set(error, ERROR_USAGE, "--through and --threads belong to --trial");
+    else if ((trial || sweep.trial_count > 0) && invocation->option[OPTION_TRACE])
+        done = error_set(error, ERROR_USAGE, "--trace is of one run; the trials of a study are not traced");
     else if (trial && invocation->communicator->size > 1)
         done =
             error_set(error, ERROR_USAGE,

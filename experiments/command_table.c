@@ -11,10 +11,17 @@ static const struct argp_option config_options[] = {
      0},
     {0}};
 static const struct argp_option json_options[] = {{"json", OPTION_FIRST + 0, NULL, 0, "Print JSON", 0}, {0}};
+#define TRACE                                                                                                \
+    {                                                                                                        \
+        "trace", OPTION_FIRST + 0, "FILE", 0,                                                                \
+            "Write what the first steps of each training do, for chrome://tracing and Perfetto", 0           \
+    }
+static const struct argp_option trace_options[] = {TRACE, {0}};
 static const struct argp_option run_options[] = {
-    {"trial", OPTION_FIRST + 0, "NAME", 0, "Of a study: this trial alone, in this process", 0},
-    {"through", OPTION_FIRST + 1, "STAGE", 0, "With --trial: the last stage (default report)", 0},
-    {"threads", OPTION_FIRST + 2, "N", 0, "With --trial: CPU threads (default: as the configuration says)",
+    TRACE,
+    {"trial", OPTION_FIRST + 1, "NAME", 0, "Of a study: this trial alone, in this process", 0},
+    {"through", OPTION_FIRST + 2, "STAGE", 0, "With --trial: the last stage (default report)", 0},
+    {"threads", OPTION_FIRST + 3, "N", 0, "With --trial: CPU threads (default: as the configuration says)",
      0},
     {0}};
 static const struct argp_option reproduce_options[] = {
@@ -98,13 +105,13 @@ static const struct argp_option synthesize_options[] = {
     {0}};
 
 /* Every single stage is called alike. */
-#define STAGE(name, does, example)                                                                           \
+#define STAGE(name, does, options, example)                                                                  \
     {                                                                                                        \
         name, does, "CONFIG [key.path=value ...]",                                                           \
             OVERRIDES "  idrec " name " " example                                                            \
                       "\n\nThe stage is skipped when its results are there and belong "                      \
                       "to the same settings. The stages before it must be done; `idrec run` does them all.", \
-            NULL, 1, WORDS_MAXIMUM, command_stage                                                            \
+            options, 1, WORDS_MAXIMUM, command_stage                                                         \
     }
 
 const struct command commands[] = {
@@ -147,14 +154,15 @@ const struct command commands[] = {
      "once. What does not fit is told with the setting to lower. docs/planning.md "
      "explains each figure.",
      plan_options, 1, WORDS_MAXIMUM, command_plan},
-    STAGE("prepare", "Read, filter and split the interactions",
+    STAGE("prepare", "Read, filter and split the interactions", NULL,
           "configs/datasets/ml-100k.yaml data.k_core=10"),
-    STAGE("pretrain", "Train the base language model",
+    STAGE("pretrain", "Train the base language model", trace_options,
           "configs/datasets/ml-100k.yaml language_model.width=128"),
-    STAGE("finetune", "Fine-tune it on prompts", "configs/datasets/ml-100k.yaml finetune.rank=16"),
-    STAGE("generate", "Generate interactions for every user",
+    STAGE("finetune", "Fine-tune it on prompts", trace_options,
+          "configs/datasets/ml-100k.yaml finetune.rank=16"),
+    STAGE("generate", "Generate interactions for every user", NULL,
           "configs/datasets/ml-100k.yaml generate.max_items=50"),
-    STAGE("augment", "Filter what was generated", "configs/datasets/ml-100k.yaml augment.weight=0.5"),
+    STAGE("augment", "Filter what was generated", NULL, "configs/datasets/ml-100k.yaml augment.weight=0.5"),
     {"tune", "Search for better settings of the recommenders", "CONFIG [key.path=value ...]",
      OVERRIDES
      "  idrec tune configs/tune-ml-100k.yaml\n"
@@ -175,10 +183,10 @@ const struct command commands[] = {
      "for it. A search that was stopped goes on where it was; its result is the same, and with any "
      "experiment.parallel. docs/tuning.md has an example from beginning to end.",
      NULL, 1, WORDS_MAXIMUM, command_stage},
-    STAGE("train", "Train the recommenders on every arm",
+    STAGE("train", "Train the recommenders on every arm", NULL,
           "configs/datasets/ml-100k.yaml experiment.seeds=10"),
-    STAGE("evaluate", "Compare the arms: results.json", "configs/datasets/ml-100k.yaml"),
-    STAGE("report", "Write report.md, report.html and plots", "configs/datasets/ml-100k.yaml"),
+    STAGE("evaluate", "Compare the arms: results.json", NULL, "configs/datasets/ml-100k.yaml"),
+    STAGE("report", "Write report.md, report.html and plots", NULL, "configs/datasets/ml-100k.yaml"),
     {"config", "Print the resolved configuration, every default filled in", "CONFIG [key.path=value ...]",
      "Examples:\n  idrec config configs/quickstart.yaml seed=2\n  idrec config --reference > "
      "docs/configuration.md",

@@ -302,6 +302,8 @@ static void tell_volume(const struct language_training *training, const struct r
     if (!training->communicator || training->communicator->size == 1)
         return;
     char *volume = comm_describe_volume(training->communicator);
+    log_line(run->log, "%s: rank 0 has sent %.0f bytes a step; the model of docs/scaling.md says %.0f",
+             training->stage, result->step_bytes, result->step_bytes_expected);
     log_line(run->log, "%s: %d ranks, %lld steps; rank 0 has sent %s", training->stage,
              training->communicator->size, (long long)result->steps, volume);
     free(volume);

@@ -10,6 +10,7 @@
 
 #include "core/file.h"
 #include "core/store.h"
+#include "core/trace.h"
 #include "cuda/backend.h"
 #include "experiments/check.h"
 #include "experiments/check_language.h"
@@ -119,6 +120,8 @@ static bool open_backend(struct run *run, int threads, struct error *error)
             threads = comm_threads(communicator, omp_get_max_threads());
     }
     run->backend = backend_open(device, threads, error);
+    if (run->backend && run_ranks(run) > 1)
+        run->backend->communicator = communicator;
     if (run->backend)
         run->backend->fast = run->backend->device == DEVICE_CUDA && config_boolean(run->config, "fast");
     return run->backend && (run_ranks(run) == 1 || run->backend->device == DEVICE_CPU ||
@@ -169,13 +172,26 @@ bool run_open_config(struct run *run, struct communicator *communicator, struct 
     return open_from(run, communicator, config, threads, shared, clock_seconds(), error);
 }
 
+bool run_open_trace(struct run *run, const char *path, struct error *error)
+{
+    if (path && !trace_open(&run->trace, path, error))
+        return false;
+    run->backend->trace = run->trace;
+    if (run->communicator)
+        run->communicator->trace = run->trace;
+    return true;
+}
+
 void run_close(struct run *run)
 {
-    if (run->communicator)
+    if (run->communicator) {
         comm_leave_device(run->communicator);
+        run->communicator->trace = NULL;
+    }
     if (run->backend)
         backend_close(run->backend);
     run->backend = NULL;
+    trace_close(run->trace);
     cost_close(run);
     log_close(run->log);
     manifest_close(run->manifest);

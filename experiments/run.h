@@ -27,6 +27,7 @@ struct run {
     bool worked;                       /* on some stage */
     const char *stage;                 /* that is looked at or worked on; NULL: none yet */
     struct communicator *communicator; /* NULL: one process; borrowed */
+    struct trace *trace;               /* of its trainings; NULL: none is wanted */
 };
 
 /* A configuration that declares a sweep is none of one experiment, and refused. All ranks open the run; rank 0 alone locks
@@ -37,6 +38,8 @@ bool run_open(struct run *run, struct communicator *communicator, const char *co
  * as many as the configuration says. `shared` is copied and may be NULL. */
 bool run_open_config(struct run *run, struct communicator *communicator, struct config *config, int threads,
                      const char *shared, struct error *error);
+/* The first steps of each training are to be traced in the file (core/trace.h); NULL: they are not. */
+bool run_open_trace(struct run *run, const char *path, struct error *error);
 /* Whether this rank is the one that writes. */
 bool run_leads(const struct run *run);
 /* Returns when all ranks have called it, in a stage that they do together. */

@@ -1,5 +1,6 @@
-"""Ranks of one job, started by mpirun: a training by 2 and by 4 has the losses of one by one process, the work is divided, a
-rank that is killed or fails ends the job, a signal saves the state, and any number of ranks goes on from it.
+"""Ranks of one job, started by mpirun: a training by 2 and by 4 has the losses of one by one process, the work and the
+optimizer's state are divided, gradients are summed beside the backward pass, a rank that is killed or fails ends the job, a
+signal saves the state, and any number of ranks goes on from it.
 `test_ranks.py --kills 10` kills any rank at so many random moments instead.
 """
 
@@ -97,13 +98,67 @@ def test_same_bits(folder):
 
 
 def test_volume(folder):
-    """What a step sends: 2 (ranks - 1) / ranks of the gradient, and three numbers."""
-    log = (folder / "by2" / "log.txt").read_text()
-    line = next(line for line in log.splitlines() if "pretrain: 2 ranks" in line)
-    sent = int(line.split("all-reduce ")[1].split(" bytes")[0])
-    steps = int(line.split("ranks, ")[1].split(" steps")[0])
-    weights = (folder / "by2" / "language_model" / "base" / "model.safetensors").stat().st_size
-    check(abs(sent / (steps * weights) - 1) < 0.05, f"{sent} bytes sent in {steps} steps of {weights} bytes: {line}")
+    """What a step sends, counted and by the model: (ranks - 1) / ranks of the gradients and of the weights."""
+    for ranks in (2, 4):
+        log = (folder / f"by{ranks}" / "log.txt").read_text()
+        line = next(line for line in log.splitlines() if "pretrain: rank 0 has sent" in line)
+        counted, told = (int(line.split(before)[1].split()[0]) for before in ("has sent ", "scaling.md says "))
+        weights = (folder / f"by{ranks}" / "language_model" / "base" / "model.safetensors").stat().st_size
+        expected = 2 * (ranks - 1) / ranks * weights
+        check(abs(counted / expected - 1) < 0.05, f"{ranks} ranks: {counted} bytes a step of {weights}: {line}")
+        check(abs(counted / told - 1) < 0.001, f"{ranks} ranks: the model is wrong: {line}")
+        check(f"pretrain: {ranks} ranks" in log and "reduce-scatter" in log, f"{ranks} ranks: {log[-600:]}")
+
+
+def optimizer_mebibytes(folder, ranks):
+    """As the table of the memory tells before the training begins."""
+    result = idrec(folder, ranks, "pretrain", f"memory{ranks}", "pretrain.epochs=1", "language_model.width=128")
+    check(result.returncode == 0, f"memory, {ranks} ranks: {result.stderr[-600:]}")
+    return float(next(line for line in result.stderr.splitlines() if "optimizer  " in line).split("optimizer")[1]
+                 .split()[0])
+
+
+def test_memory(folder):
+    """Each of two ranks keeps half of the moments."""
+    for ranks in (1, 2):
+        check(idrec(folder, 1, "prepare", f"memory{ranks}").returncode == 0, "memory: prepare")
+    whole, half = (optimizer_mebibytes(folder, ranks) for ranks in (1, 2))
+    check(whole > 1 and abs(2 * half - whole) <= 0.15, f"moments: {half} MiB of {whole} at each of 2 ranks")
+
+
+def overlap(spans, rank):
+    """Seconds in which a rank sums gradients while it computes the backward pass."""
+    own = [span for span in spans if span["pid"] == rank]
+    computed = [span for span in own if span["name"].startswith("backward, layer")]
+    sums = [span for span in own if span["name"] == "reduce-scatter"]
+    check(computed and sums, f"rank {rank}: {sorted({span['name'] for span in own})}")
+    return sum(max(0, min(a["ts"] + a["dur"], b["ts"] + b["dur"]) - max(a["ts"], b["ts"]))
+               for a in computed for b in sums) * 1e-6
+
+
+def test_trace(folder):
+    """A file that Chrome reads: both ranks, the bytes, and sums beside the backward pass."""
+    model = ["language_model.layers=6", "language_model.width=128", "pretrain.tokens_per_batch=2000"]
+    check(idrec(folder, 1, "prepare", "traced").returncode == 0, "trace: prepare")
+    result = idrec(folder, 2, "pretrain", "traced", "pretrain.steps=6", *model, "--trace=trace.json")
+    check(result.returncode == 0, f"trace: {result.stderr[-600:]}")
+    events = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    spans = [event for event in events if event["ph"] == "X"]
+    check({span["pid"] for span in spans} == {0, 1}, "trace: not both ranks")
+    check(all(span["ts"] >= 0 and span["dur"] >= 0 for span in spans), "trace: times before its beginning")
+    steps = [span for span in spans if span["name"].startswith("step ") and span["pid"] == 1]
+    check(len(steps) == 4, f"trace: {len(steps)} steps of rank 1")
+    names = {span["name"] for span in spans if span["pid"] == 0}
+    wanted = {"forward", "loss and its backward", "backward, layer 0", "backward, layer 5", "backward, embedding",
+              "reduce-scatter", "all-gather", "wait for gradients", "update"}
+    check(wanted <= names, f"trace: {sorted(wanted - names)} are missing")
+    check(all(span["args"]["bytes"] > 0 for span in spans if span["name"] == "reduce-scatter"), "trace: no bytes")
+    for rank in (0, 1):
+        seconds = overlap(spans, rank)
+        check(seconds > 0, f"trace: rank {rank} sums nothing while it computes")
+        print(f"rank {rank}: {1e3 * seconds:.1f} ms of the sums of 4 steps beside the backward pass")
+    refused = idrec(folder, 1, "pretrain", "traced", *model, "--trace=nowhere/trace.json")
+    check(refused.returncode == 2 and "folder of the trace" in refused.stderr, f"trace: {refused.stderr[-300:]}")
 
 
 def ranks_of(launcher):
@@ -257,6 +312,8 @@ def main():
         test_kinds(folder)
         test_same_bits(folder)
         test_volume(folder)
+        test_memory(folder)
+        test_trace(folder)
         test_killed(folder, expected)
         test_interrupted(folder, expected)
         test_failures(folder)

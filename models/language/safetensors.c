@@ -292,7 +292,10 @@ bool safetensors_read(const struct safetensors *file, const char *name, struct b
         return error_memory(error, name, bytes, NULL);
     safetensors_values(values, entry, 0, entry->count);
     struct error reason = ERROR_INITIALIZER;
-    const bool uploaded = tensor_upload_rounded(backend, tensor, values, &reason);
+    const bool on_host = tensor->device == DEVICE_CPU && tensor->dtype == DTYPE_REAL;
+    if (on_host)
+        memcpy(tensor->data, values, bytes);
+    const bool uploaded = on_host || tensor_upload_rounded(backend, tensor, values, &reason);
     free(values);
     return uploaded || error_at(error, ERROR_RUN, file->path, 0, "tensor '%s': %s", name, reason.message);
 }

@@ -151,8 +151,11 @@ static bool write_tensors(const char *path, struct backend *backend, const struc
     struct safetensors_writer *writer = NULL;
     bool written = safetensors_writer_open(&writer, path, entries, count, error);
     for (int64_t index = 0; written && index < count; index++) {
-        tensor_download(backend, buffer, &tensors[index].tensor);
-        written = safetensors_writer_append(writer, buffer, entries[index].bytes, error);
+        const bool on_host = tensors[index].tensor.device == DEVICE_CPU;
+        if (!on_host)
+            tensor_download(backend, buffer, &tensors[index].tensor);
+        written = safetensors_writer_append(writer, on_host ? tensors[index].tensor.data : buffer,
+                                            entries[index].bytes, error);
     }
     written = written && safetensors_writer_commit(writer, error);
     safetensors_writer_close(writer);

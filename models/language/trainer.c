@@ -9,7 +9,9 @@
 
 #include "core/file.h"
 #include "core/interrupt.h"
+#include "core/trace.h"
 #include "models/language/checkpoint.h"
+#include "models/language/shares.h"
 
 /* Where a training stands; all of it is in the state on disk. */
 struct position {
@@ -45,17 +47,13 @@ struct trainer {
     const struct trainer_settings *settings;
     struct log *log;
     struct position at;
-    struct parameter **trained; /* [trained_count], the model's */
-    int64_t trained_count;
     struct arena arena;
-    /* [kept_count]: the average if there is one, then the best weights if validated */
-    struct parameter *kept;
-    int64_t kept_count;
-    struct parameter *average, *best; /* parts of `kept`, or NULL */
-    double saved_at;                  /* clock_seconds() */
-    double rate_since;                /* clock_seconds() from which on the rate of the next record counts */
-    int64_t rate_tokens;              /* tokens at that time */
-    double own_loss;                  /* of this rank, not yet in the sums of `at` */
+    struct tensor average, best;          /* kept lists (shares.h); rank 0: there is none */
+    int64_t bytes_counted, steps_counted; /* sent in steps since the start */
+    double saved_at;                      /* clock_seconds() */
+    double rate_since;   /* clock_seconds() from which on the rate of the next record counts */
+    int64_t rate_tokens; /* tokens at that time */
+    double own_loss;     /* of this rank, not yet in the sums of `at` */
     struct awaited_loss awaited[BATCHES_UNDER_WAY]; /* oldest first, as many as batches are under way */
 };
 
@@ -82,15 +80,6 @@ static bool share_values(struct trainer *trainer, struct error *error)
         return false;
     transformer_values_changed(trainer->model);
     return true;
-}
-
-static bool sum_gradients(struct trainer *trainer, struct error *error)
-{
-    struct tensor gradients = transformer_trained_gradients(trainer->model);
-
-    return rank_count(trainer) == 1 ||
-           ((trainer->backend->device != DEVICE_CPU || backend_synchronize(trainer->backend, error)) &&
-            comm_all_reduce(trainer->settings->communicator, &gradients, COMM_SUM, error));
 }
 
 /* Brings the losses of all ranks together, and sums `count` more numbers. */
@@ -126,48 +115,43 @@ static bool agree(struct trainer *trainer, bool *stop, bool *save, struct error 
 
 static void lay_out_copies(struct trainer *trainer)
 {
-    for (int64_t i = 0; i < trainer->kept_count; i++) {
-        const struct parameter *source = trainer->trained[i % trainer->trained_count];
-        struct parameter *copy = &trainer->kept[i];
-        const bool average = trainer->average && i < trainer->trained_count;
+    const int64_t kept = shares_kept(trainer->model);
 
-        copy->value = arena_tensor_1d(&trainer->arena, source->value.dtype, tensor_count(&source->value));
-        snprintf(copy->name, sizeof copy->name, "%s.%.100s", average ? "average" : "best", source->name);
-    }
+    if (trainer->settings->average > 0)
+        trainer->average = arena_tensor_1d(&trainer->arena, DTYPE_REAL, kept);
+    if (trainer->validator)
+        trainer->best = arena_tensor_1d(&trainer->arena, DTYPE_REAL, kept);
 }
 
-static void copy_weights(struct trainer *trainer, struct parameter *to, bool into_model)
+static void keep_weights(const struct trainer *trainer, struct tensor *copy)
 {
-    for (int64_t i = 0; i < trainer->trained_count; i++) {
-        struct tensor *value = &trainer->trained[i]->value;
-        struct tensor *target = into_model ? value : &to[i].value,
-                      *source = into_model ? &to[i].value : value;
-        trainer->backend->copy(trainer->backend, target->data, source->data, tensor_bytes(value));
-    }
-    if (into_model)
-        transformer_values_changed(trainer->model);
+    const struct tensor values = transformer_trained_values(trainer->model);
+
+    shares_take(trainer->model, copy, &values);
+}
+
+static bool restore_weights(const struct trainer *trainer, const struct tensor *copy, struct error *error)
+{
+    struct tensor values = transformer_trained_values(trainer->model);
+
+    shares_put(trainer->model, &values, copy);
+    if (!shares_gather(trainer->model, &values, error))
+        return false;
+    transformer_values_changed(trainer->model);
+    return true;
 }
 
 static bool make_copies(struct trainer *trainer, struct error *error)
 {
-    const int64_t count = trainer->trained_count;
-
-    trainer->kept_count = (trainer->settings->average > 0 ? count : 0) + (trainer->validator ? count : 0);
-    trainer->kept = calloc((size_t)trainer->kept_count + 1, sizeof *trainer->kept);
-    if (!trainer->kept)
-        return error_memory(error, "the list of weights", (size_t)trainer->kept_count * sizeof *trainer->kept,
-                            NULL);
-    trainer->average = trainer->settings->average > 0 ? trainer->kept : NULL;
-    trainer->best = trainer->validator ? trainer->kept + (trainer->average ? count : 0) : NULL;
     trainer->arena = arena_measure(trainer->backend, "weight copies");
     lay_out_copies(trainer);
     if (!arena_reserve(&trainer->arena, 0, "lower language_model.width", error))
         return false;
     lay_out_copies(trainer);
-    if (trainer->average)
-        copy_weights(trainer, trainer->average, false);
-    if (trainer->best)
-        copy_weights(trainer, trainer->best, false);
+    if (trainer->average.rank > 0)
+        keep_weights(trainer, &trainer->average);
+    if (trainer->best.rank > 0)
+        keep_weights(trainer, &trainer->best);
     return true;
 }
 
@@ -177,33 +161,35 @@ static void update_average(struct trainer *trainer)
 {
     const double step = (double)trainer->at.step;
     const double decay = fmin(trainer->settings->average, (1 + step) / (10 + step));
+    const struct tensor values = transformer_trained_values(trainer->model);
 
-    for (int64_t i = 0; trainer->average && i < trainer->trained_count; i++) {
-        struct tensor *value = &trainer->trained[i]->value;
-        const struct tensor flat = tensor_1d(value->data, value->dtype, value->device, tensor_count(value));
-        op_axpby(trainer->backend, &trainer->average[i].value, (float)(1 - decay), &flat, (float)decay);
-    }
+    if (trainer->average.rank > 0)
+        shares_add(trainer->model, &trainer->average, (float)(1 - decay), &values, (float)decay);
 }
 
 /* Puts the average into the model and the weights into the gradients, which are zero between steps and have
- * just the right size; `back` undoes it. */
-static void exchange_average(struct trainer *trainer, bool back)
+ * just the right size; take_average_out() undoes it. */
+static bool put_average_in(struct trainer *trainer, struct error *error)
 {
-    struct backend *backend = trainer->backend;
+    const struct tensor values = transformer_trained_values(trainer->model),
+                        gradients = transformer_trained_gradients(trainer->model);
 
-    for (int64_t i = 0; trainer->average && i < trainer->trained_count; i++) {
-        struct parameter *parameter = trainer->trained[i];
-        const size_t bytes = tensor_bytes(&parameter->value);
-        if (back) {
-            backend->copy(backend, parameter->value.data, parameter->gradient.data, bytes);
-            tensor_zero(backend, &parameter->gradient);
-        } else {
-            backend->copy(backend, parameter->gradient.data, parameter->value.data, bytes);
-            backend->copy(backend, parameter->value.data, trainer->average[i].value.data, bytes);
-        }
-    }
-    if (trainer->average)
-        transformer_values_changed(trainer->model);
+    if (trainer->average.rank == 0)
+        return true;
+    trainer->backend->copy(trainer->backend, gradients.data, values.data, tensor_bytes(&values));
+    return restore_weights(trainer, &trainer->average, error);
+}
+
+static void take_average_out(struct trainer *trainer)
+{
+    const struct tensor values = transformer_trained_values(trainer->model);
+    struct tensor gradients = transformer_trained_gradients(trainer->model);
+
+    if (trainer->average.rank == 0)
+        return;
+    trainer->backend->copy(trainer->backend, values.data, gradients.data, tensor_bytes(&values));
+    tensor_zero(trainer->backend, &gradients);
+    transformer_values_changed(trainer->model);
 }
 
 /* ---- losses ------------------------------------------------------------------------------------------- */
@@ -270,20 +256,85 @@ static bool settle_losses(struct trainer *trainer, struct error *error)
     return take_losses(trainer, 0, error) && share_losses(trainer, &own, 0, error);
 }
 
-/* All ranks call it, and rank 0 writes. */
-static bool save_state(struct trainer *trainer, struct error *error)
+/* What a state holds besides the counters, whole: the moments, which the model's parameters get, and the copies by
+ * parameter, first the average and then the best. */
+struct state_lists {
+    struct whole_moments moments;
+    struct whole_list average, best;
+    struct parameter *copies; /* [copy_count] */
+    int64_t copy_count;
+};
+
+static void list_copies(const struct trainer *trainer, struct state_lists *lists, const struct tensor *whole,
+                        const char *name)
 {
-    if (!settle_losses(trainer, error))
+    int64_t count = 0;
+    const struct parameter *const parameters = transformer_parameters(trainer->model, &count);
+
+    for (int64_t i = 0; whole->rank > 0 && i < count; i++) {
+        if (!parameters[i].trained)
+            continue;
+        struct parameter *const copy = &lists->copies[lists->copy_count++];
+        copy->value = shares_part(trainer->model, whole, &parameters[i]);
+        snprintf(copy->name, sizeof copy->name, "%s.%.100s", name, parameters[i].name);
+    }
+}
+
+static bool open_lists(struct trainer *trainer, struct state_lists *lists, bool to_write, struct error *error)
+{
+    bool (*const make)(const struct transformer *, struct whole_list *, const struct tensor *,
+                       struct error *) = to_write ? shares_collect : shares_expect;
+    int64_t count = 0;
+
+    transformer_parameters(trainer->model, &count);
+    *lists = (struct state_lists){.copies = calloc(2 * (size_t)count + 1, sizeof *lists->copies)};
+    if (!lists->copies)
+        return error_memory(error, "the list of weights", 2 * (size_t)count * sizeof *lists->copies, NULL);
+    if (!shares_show_moments(trainer->model, &lists->moments, to_write, error) ||
+        (trainer->average.rank > 0 && !make(trainer->model, &lists->average, &trainer->average, error)) ||
+        (trainer->best.rank > 0 && !make(trainer->model, &lists->best, &trainer->best, error)))
         return false;
-    if (rank_of(trainer) > 0)
-        return true;
+    list_copies(trainer, lists, &lists->average.tensor, "average");
+    list_copies(trainer, lists, &lists->best.tensor, "best");
+    return true;
+}
+
+/* `read`: this rank keeps its part of what was read. */
+static void close_lists(struct trainer *trainer, struct state_lists *lists, bool read)
+{
+    shares_hide_moments(trainer->model, &lists->moments, read);
+    if (read && trainer->average.rank > 0)
+        shares_deal(trainer->model, &trainer->average, &lists->average);
+    if (read && trainer->best.rank > 0)
+        shares_deal(trainer->model, &trainer->best, &lists->best);
+    shares_release(&lists->average);
+    shares_release(&lists->best);
+    free(lists->copies);
+}
+
+static bool write_state(struct trainer *trainer, const struct state_lists *lists, struct error *error)
+{
     json_t *counters = position_to_json(&trainer->at, trainer->settings->fingerprint);
     char *text = json_dumps(counters, JSON_REAL_PRECISION(17));
-    const bool saved = text ? checkpoint_save_state(trainer->model, trainer->kept, trainer->kept_count, text,
+    const bool saved = text ? checkpoint_save_state(trainer->model, lists->copies, lists->copy_count, text,
                                                     trainer->settings->state_folder, error)
                             : error_memory(error, "the state of training", 1024, NULL);
     free(text);
     json_decref(counters);
+    return saved;
+}
+
+/* All ranks call it, and rank 0 writes. */
+static bool save_state(struct trainer *trainer, struct error *error)
+{
+    struct state_lists lists;
+    bool saved = settle_losses(trainer, error);
+
+    if (!saved)
+        return false;
+    saved = open_lists(trainer, &lists, true, error) &&
+            (rank_of(trainer) > 0 || write_state(trainer, &lists, error));
+    close_lists(trainer, &lists, false);
     trainer->saved_at = clock_seconds();
     return saved;
 }
@@ -333,6 +384,16 @@ static bool read_position(struct position *at, uint64_t *fingerprint, const char
                     "the counters of this state of training are damaged; remove the folder to start anew");
 }
 
+static bool read_lists(struct trainer *trainer, const char *folder, struct error *error)
+{
+    struct state_lists lists;
+    const bool read = open_lists(trainer, &lists, false, error) &&
+                      checkpoint_load_state(trainer->model, lists.copies, lists.copy_count, folder, error);
+
+    close_lists(trainer, &lists, read);
+    return read;
+}
+
 /* Continues from the state on disk if there is one of this very training. */
 static bool load_state(struct trainer *trainer, struct error *error)
 {
@@ -349,7 +410,7 @@ static bool load_state(struct trainer *trainer, struct error *error)
                  "%s: starting anew, the state of training is of another configuration or data set", stage);
         return true;
     }
-    if (!checkpoint_load_state(trainer->model, trainer->kept, trainer->kept_count, folder, error))
+    if (!read_lists(trainer, folder, error))
         return false;
     trainer->at = at;
     log_line(trainer->log, "%s: going on after step %lld (epoch %lld, batch %lld)", stage, (long long)at.step,
@@ -406,8 +467,9 @@ static bool log_steps(struct trainer *trainer, double learning_rate, struct erro
     return true;
 }
 
-/* Adds the gradients of what this rank has of the next batch, one of `batches` of the step. */
-static bool add_batch(struct trainer *trainer, struct packer_run run, int64_t batches, struct error *error)
+/* Adds the gradients of what this rank has of the next batch, one of `batches` of the step, perhaps the last. */
+static bool add_batch(struct trainer *trainer, struct packer_run run, int64_t batches, bool last,
+                      struct error *error)
 {
     const struct trainer_settings *settings = trainer->settings;
     const struct position *at = &trainer->at;
@@ -417,6 +479,7 @@ static bool add_batch(struct trainer *trainer, struct packer_run run, int64_t ba
         return false;
     if (batch.sequences == 0)
         return true;
+    batch.last = last;
     if (!transformer_accumulate(trainer->model, &batch, settings->dropout, settings->seed,
                                 (uint64_t)at->draws, NULL, error))
         return false;
@@ -439,7 +502,7 @@ static bool train_step(struct trainer *trainer, struct error *error)
         packer_divide(trainer->packer, at->batch, batches, rank_of(trainer), rank_count(trainer));
 
     while (at->batch < end) {
-        if (!add_batch(trainer, run, batches, error))
+        if (!add_batch(trainer, run, batches, at->batch + 1 == end, error))
             return false;
         at->tokens += packer_batch_tokens(trainer->packer, at->batch);
         at->batch++;
@@ -448,8 +511,6 @@ static bool train_step(struct trainer *trainer, struct error *error)
         if (!take_losses(trainer, ahead, error))
             return false;
     }
-    if (!sum_gradients(trainer, error))
-        return false;
     const struct adamw adamw = {.learning_rate = (float)rate,
                                 .beta1 = (float)settings->beta1,
                                 .beta2 = (float)settings->beta2,
@@ -462,6 +523,31 @@ static bool train_step(struct trainer *trainer, struct error *error)
     update_average(trainer);
     at->finished = settings->steps_maximum > 0 && at->step >= settings->steps_maximum;
     return log_steps(trainer, rate, error);
+}
+
+/* A step whose bytes are counted, and which may be traced. */
+static bool traced_step(struct trainer *trainer, struct error *error)
+{
+    struct communicator *communicator = trainer->settings->communicator;
+    struct trace *trace = trainer->backend->trace;
+    const int64_t before = communicator ? comm_bytes_sent(communicator) : 0;
+    const double begun = clock_seconds();
+
+    if (!train_step(trainer, error))
+        return false;
+    trainer->bytes_counted += communicator ? comm_bytes_sent(communicator) - before : 0;
+    trainer->steps_counted++;
+    trace_add(trace, TRACE_COMPUTES, begun, -1, "step %lld", (long long)trainer->at.step);
+    return !trace_end_step(trace) || trace_write(trace, communicator, error);
+}
+
+/* The model of docs/scaling.md. */
+static double expected_bytes(const struct trainer *trainer)
+{
+    const struct tensor gradients = transformer_trained_gradients(trainer->model);
+    const double ranks = rank_count(trainer);
+
+    return 2 * (ranks - 1) / ranks * (double)tensor_bytes(&gradients) + (ranks - 1) * sizeof(double);
 }
 
 /* No rank ends before the state is written. */
@@ -544,8 +630,7 @@ static bool validate_epoch(struct trainer *trainer, struct error *error)
     struct position *at = &trainer->at;
     struct validation now;
 
-    exchange_average(trainer, false);
-    if (!validate(&now, trainer->validator, trainer->model, error))
+    if (!put_average_in(trainer, error) || !validate(&now, trainer->validator, trainer->model, error))
         return false;
     if (!isfinite(now.loss))
         return error_set(error, ERROR_RUN,
@@ -556,9 +641,9 @@ static bool validate_epoch(struct trainer *trainer, struct error *error)
         at->best = now;
         at->best_epoch = at->epoch;
         at->since_best = 0;
-        copy_weights(trainer, trainer->best, false);
+        keep_weights(trainer, &trainer->best);
     }
-    exchange_average(trainer, true);
+    take_average_out(trainer);
     if (trainer->settings->patience > 0 && at->since_best >= trainer->settings->patience)
         at->finished = 1;
     log_epoch(trainer, &now);
@@ -614,7 +699,7 @@ static bool train_epochs(struct trainer *trainer, struct error *error)
         packer_begin_epoch(trainer->packer, at->epoch);
         begin_rate(trainer);
         while (fine && !at->finished && at->batch < packer_batch_count(trainer->packer)) {
-            fine = train_step(trainer, error) && save_when_due(trainer, error);
+            fine = traced_step(trainer, error) && save_when_due(trainer, error);
             progress_update(progress, at->tokens, "epoch %lld, loss %.4f", (long long)at->epoch + 1,
                             known_loss(trainer));
         }
@@ -625,17 +710,17 @@ static bool train_epochs(struct trainer *trainer, struct error *error)
     return fine;
 }
 
-static bool list_trained(struct trainer *trainer, struct error *error)
+/* A training of fewer steps than are traced is traced to its end. */
+static bool train_traced(struct trainer *trainer, struct error *error)
 {
-    int64_t count = 0;
-    struct parameter *parameters = transformer_parameters(trainer->model, &count);
+    struct trace *trace = trainer->backend->trace;
 
-    trainer->trained = calloc((size_t)count + 1, sizeof *trainer->trained);
-    if (!trainer->trained)
-        return error_memory(error, "the list of weights", (size_t)count * sizeof *trainer->trained, NULL);
-    for (int64_t i = 0; i < count; i++)
-        if (parameters[i].trained)
-            trainer->trained[trainer->trained_count++] = &parameters[i];
+    trace_begin_steps(trace);
+    if (!train_epochs(trainer, error))
+        return false;
+    while (trace_is_on(trace))
+        if (trace_end_step(trace) && !trace_write(trace, trainer->settings->communicator, error))
+            return false;
     return true;
 }
 
@@ -657,6 +742,14 @@ static bool check_sequences(const struct packer *packer, const char *stage, stru
                      stage);
 }
 
+/* The best ones by validation, or else the average if there is one. */
+static bool take_final_weights(struct trainer *trainer, struct error *error)
+{
+    if (trainer->at.best_epoch >= 0)
+        return restore_weights(trainer, &trainer->best, error);
+    return trainer->average.rank == 0 || restore_weights(trainer, &trainer->average, error);
+}
+
 bool trainer_run(struct trainer_result *result, struct transformer *model, struct packer *packer,
                  const struct validator *validator, const struct trainer_settings *settings, struct log *log,
                  struct error *error)
@@ -670,22 +763,19 @@ bool trainer_run(struct trainer_result *result, struct transformer *model, struc
                               .at = {.best_epoch = -1},
                               .saved_at = clock_seconds()};
     const bool fine = check_sequences(packer, settings->stage, error) &&
-                      check_selection(validator, settings, error) && list_trained(&trainer, error) &&
+                      check_selection(validator, settings, error) && share_values(&trainer, error) &&
                       make_copies(&trainer, error) && load_state(&trainer, error) &&
-                      share_values(&trainer, error) && train_epochs(&trainer, error);
+                      train_traced(&trainer, error) && take_final_weights(&trainer, error);
+    const double steps = trainer.steps_counted > 0 ? (double)trainer.steps_counted : 1;
 
-    if (fine && trainer.at.best_epoch >= 0)
-        copy_weights(&trainer, trainer.best, true);
-    else if (fine && trainer.average)
-        copy_weights(&trainer, trainer.average, true);
     *result = (struct trainer_result){.epochs = trainer.at.epoch,
                                       .steps = trainer.at.step,
                                       .tokens = trainer.at.tokens,
                                       .best_epoch = trainer.at.best_epoch,
                                       .train_loss = trainer.at.train_loss,
+                                      .step_bytes = (double)trainer.bytes_counted / steps,
+                                      .step_bytes_expected = expected_bytes(&trainer),
                                       .best = trainer.at.best};
     arena_release(&trainer.arena);
-    free(trainer.kept);
-    free(trainer.trained);
     return backend_synchronize(trainer.backend, error) && fine;
 }

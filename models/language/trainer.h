@@ -4,8 +4,8 @@
  * with early stopping, and a state on disk from which a killed run goes on bit for bit.
  *
  * Ranks divide the sequences of every step, and sum gradients and losses, so that a training has the same steps with any
- * number of them, up to the rounding of sums. All hold the whole model and its optimizer; rank 0 writes. A state can be gone
- * on from with another number of ranks.
+ * number of them, up to the rounding of sums. All hold the whole model, and each its share of the optimizer's state
+ * (shares.h); rank 0 writes. A state can be gone on from with another number of ranks.
  */
 #ifndef IDREC_MODELS_LANGUAGE_TRAINER_H
 #define IDREC_MODELS_LANGUAGE_TRAINER_H
@@ -35,7 +35,7 @@ struct trainer_settings {
     int64_t patience;       /* validations without a better one until the end; 0: all epochs */
     double checkpoint_seconds;
     const char *state_folder;
-    struct communicator *communicator; /* NULL: one process */
+    struct communicator *communicator; /* that of the model's backend; NULL: one process */
     uint64_t fingerprint; /* of all that the training depends on: a state with another one is not used */
     uint64_t seed;
 };
@@ -44,6 +44,9 @@ struct trainer_result {
     int64_t epochs, steps, tokens; /* tokens of all ranks */
     int64_t best_epoch;            /* 0: the weights given; -1: no validation */
     double train_loss;             /* of the last epoch */
+    /* What this rank has sent in a step, on average, and what it is to send: (ranks - 1) / ranks of the gradients, as much of
+     * the values, 4 bytes a weight, and a number, the gradient's norm, to every other rank. */
+    double step_bytes, step_bytes_expected;
     struct validation best;
 };
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/comm.h"
 #include "models/language/transformer_state.h"
 
 #define ADVICE_WEIGHTS "lower language_model.width or language_model.layers"
@@ -191,7 +192,9 @@ static bool measure_parameters(struct transformer *model, struct error *error)
     model->weights.layer = calloc(layers, sizeof *model->weights.layer);
     model->gradients.layer = calloc(layers, sizeof *model->gradients.layer);
     model->activations.layer = calloc(layers, sizeof *model->activations.layer);
-    if (!model->weights.layer || !model->gradients.layer || !model->activations.layer)
+    model->trained.buckets = calloc(layers + 2, sizeof *model->trained.buckets);
+    if (!model->weights.layer || !model->gradients.layer || !model->activations.layer ||
+        !model->trained.buckets)
         return error_memory(error, "the list of layers", layers * sizeof *model->weights.layer,
                             ADVICE_WEIGHTS);
     transformer_lay_out_parameters(model);
@@ -250,7 +253,8 @@ bool transformer_measure(struct transformer **model, struct backend *backend,
     made->sequences_maximum = sequences_maximum;
     made->weights_arena = arena_measure(backend, "weights");
     made->gradients_arena = arena_measure(backend, "gradients");
-    made->optimizer_arena = arena_measure(backend, "optimizer");
+    made->optimizer_arena =
+        arena_measure(backend, transformer_is_shared(made) ? "its optimizer" : "optimizer");
     made->inputs_arena = arena_measure(backend, "batch");
     made->activations_arena = arena_measure(backend, "activations");
     made->scratch_arena = arena_measure(backend, "scratch");
@@ -287,6 +291,9 @@ void transformer_free(struct transformer *model)
 {
     if (!model)
         return;
+    struct error ignored = ERROR_INITIALIZER; /* what has begun ends before the memory goes */
+    if (transformer_is_shared(model))
+        comm_finish(model->backend->communicator, &ignored);
     transformer_release_slots(model);
     arena_release(&model->weights_arena);
     arena_release(&model->gradients_arena);
@@ -297,6 +304,7 @@ void transformer_free(struct transformer *model)
     free(model->weights.layer);
     free(model->gradients.layer);
     free(model->activations.layer);
+    free(model->trained.buckets);
     free(model->parameters);
     free(model);
 }

@@ -102,7 +102,8 @@ struct parameter {
     char name[112];
     struct tensor value;   /* f32 when trained; may be quantised when frozen */
     struct tensor working; /* what passes read: `value`, its bf16 copy, or its rows in a table */
-    struct tensor gradient, first_moment, second_moment; /* rank 0 when frozen */
+    struct tensor gradient, first_moment,
+        second_moment;     /* rank 0 when frozen; moments also when ranks share them */
     bool trained, decayed; /* decayed: weight decay applies (matrices, not norms and biases) */
     bool added; /* an adapter's rows of new tokens, the last ones of a table that passes read as a whole */
 };
@@ -162,6 +163,7 @@ struct batch {
     const int32_t *target;   /* [tokens], or NULL */
     const int64_t *target_starts; /* [tokens + 1], or NULL */
     const int32_t *target_items;
+    bool last; /* of a step: ranks may sum a gradient as soon as this batch has added its part to it */
     bool exclude_shown;  /* a position's softmax leaves out the tokens of its sequence up to it */
     const float *weight; /* [tokens]: of each position's loss, 0: not counted (and not computed) */
 };
@@ -187,13 +189,13 @@ bool transformer_loss(struct transformer *model, const struct batch *batch, doub
 bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows,
                         int64_t row_count, float *logits, struct error *error);
 
-/* All trained parameters, one after another with zeros between: their values and their gradients [count], for ranks to
- * exchange. transformer_values_changed() is to follow a change of the values. */
+/* All trained parameters, one after another with zeros between: their values and their gradients [count].
+ * transformer_values_changed() is to follow a change of the values. Ranks share the state of the optimizer (shares.h). */
 struct tensor transformer_trained_values(const struct transformer *model);
 struct tensor transformer_trained_gradients(const struct transformer *model);
 
-/* One optimizer step over the trained parameters, then gradients are zero. Clips by global norm; *norm (may
- * be NULL) is the norm before clipping. A gradient that is not finite is an error: of this call, or, when batches are
+/* One optimizer step over the trained parameters, with the sum of the gradients of all ranks, then gradients are zero. All
+ * ranks call it. Clips by global norm; *norm (may be NULL) is the norm before clipping. A gradient that is not finite is an error: of this call, or, when batches are
  * under way and norm is NULL, of transformer_take_loss() for the last of them. */
 bool transformer_step(struct transformer *model, struct adamw settings, double clip_norm, double *norm,
                       struct error *error);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/comm.h"
 #include "core/quantize.h"
 #include "models/language/transformer_state.h"
 
@@ -48,8 +49,10 @@ static void take_trained(struct transformer *model, struct parameter *parameter,
     parameter->working =
         trained->working.rank > 0 ? part(&trained->working, offset, rows, columns) : parameter->value;
     parameter->gradient = part(&trained->gradient, offset, rows, columns);
-    parameter->first_moment = part(&trained->first_moment, offset, rows, columns);
-    parameter->second_moment = part(&trained->second_moment, offset, rows, columns);
+    if (!transformer_is_shared(model)) {
+        parameter->first_moment = part(&trained->first_moment, offset, rows, columns);
+        parameter->second_moment = part(&trained->second_moment, offset, rows, columns);
+    }
     trained->count += transformer_trained_room(model->backend, &parameter->value);
 }
 
@@ -206,9 +209,26 @@ static void lay_out_trained(struct transformer *model)
     if (model->settings.precision == PRECISION_BF16)
         trained->working = arena_tensor_1d(&model->weights_arena, DTYPE_BF16, count);
     trained->gradient = arena_tensor_1d(&model->gradients_arena, DTYPE_REAL, count);
-    trained->first_moment = arena_tensor_1d(&model->optimizer_arena, DTYPE_REAL, count);
-    trained->second_moment = arena_tensor_1d(&model->optimizer_arena, DTYPE_REAL, count);
-    trained->count = 0;
+    trained->first_moment = arena_tensor_1d(&model->optimizer_arena, DTYPE_REAL, trained->kept);
+    trained->second_moment = arena_tensor_1d(&model->optimizer_arena, DTYPE_REAL, trained->kept);
+    trained->count = trained->kept = trained->bucket_count = 0;
+}
+
+void transformer_end_bucket(struct transformer *model)
+{
+    struct trained_parameters *const trained = &model->trained;
+    const struct trained_bucket *const before = trained->buckets + trained->bucket_count - 1;
+    const int64_t first = trained->bucket_count > 0 ? before->first + before->count : 0;
+    struct trained_bucket bucket = {first, trained->count - first, first, trained->count - first,
+                                    trained->kept};
+    if (transformer_is_shared(model)) {
+        const struct communicator *const ranks = model->backend->communicator;
+        const int64_t begin = comm_part(ranks, bucket.count, ranks->rank);
+        bucket.own = first + begin;
+        bucket.own_count = comm_part(ranks, bucket.count, ranks->rank + 1) - begin;
+    }
+    trained->buckets[trained->bucket_count++] = bucket;
+    trained->kept += bucket.own_count;
 }
 
 void transformer_lay_out_parameters(struct transformer *model)
@@ -219,8 +239,11 @@ void transformer_lay_out_parameters(struct transformer *model)
     model->parameter_count = 0;
     lay_out_trained(model);
     add_table(model, &weights->embedding, &gradients->embedding, "model.embed_tokens");
-    for (int64_t layer = 0; layer < settings->layers; layer++)
+    transformer_end_bucket(model);
+    for (int64_t layer = 0; layer < settings->layers; layer++) {
         add_layer(model, layer);
+        transformer_end_bucket(model);
+    }
     add_parameter(model, &weights->output_norm, &gradients->output_norm, base, settings->width, 0,
                   "model.norm.weight");
     if (settings->tied) {
@@ -229,6 +252,7 @@ void transformer_lay_out_parameters(struct transformer *model)
     } else {
         add_table(model, &weights->output, &gradients->output, "lm_head");
     }
+    transformer_end_bucket(model);
     model->frequencies = arena_tensor_1d(&model->weights_arena, DTYPE_REAL, (settings->head_width + 1) / 2);
     model->square_sum = arena_tensor_1d(&model->optimizer_arena, DTYPE_F64, 1);
     model->clip_scale = arena_tensor_1d(&model->optimizer_arena, DTYPE_F32, 1);

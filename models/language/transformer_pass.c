@@ -1,5 +1,7 @@
 #include <stdlib.h>
 
+#include "core/file.h"
+#include "core/trace.h"
 #include "models/language/transformer_state.h"
 
 /* ---- passes ------------------------------------------------------------------------------------------- */
@@ -26,21 +28,57 @@ static void forward(struct transformer *model, const struct layer_pass *pass)
         forward_layer(model, pass, layer);
 }
 
-/* From the gradient of the last layer's output in d_x down to the embedding. */
-static void backward(struct transformer *model, const struct layer_pass *pass)
+/* A span of the trace, up to where all that is queued is done. */
+static void trace_pass(const struct transformer *model, double begun, const char *what, int64_t layer)
+{
+    if (!trace_is_on(model->backend->trace))
+        return;
+    model->backend->wait(model->backend);
+    if (layer < 0)
+        trace_add(model->backend->trace, TRACE_COMPUTES, begun, -1, "%s", what);
+    else
+        trace_add(model->backend->trace, TRACE_COMPUTES, begun, -1, "%s, layer %lld", what, (long long)layer);
+}
+
+/* From the gradient of the last layer's output in d_x down to the embedding. In the last batch of a step
+ * the ranks begin to sum what is complete. */
+static bool backward(struct transformer *model, const struct layer_pass *pass, bool last_of_step,
+                     struct error *error)
 {
     struct batch_activations *const batch = &model->activations;
     const int64_t last = model->settings.layers - 1;
     const bool embedding_trained = model->gradients.embedding.rank > 0;
+    if (last_of_step && !transformer_begin_sums(model, model->settings.layers + 1, error))
+        return false;
     for (int64_t layer = last; layer >= 0; layer--) {
+        const double begun = clock_seconds();
         if (model->settings.recompute && layer < last)
             forward_layer(model, pass, layer);
         layer_backward(pass, layer, &batch->layer[layer], &model->scratch, &model->inputs.positions,
                        &model->inputs.starts, &batch->d_x, layer > 0 || embedding_trained);
+        trace_pass(model, begun, "backward", layer);
+        if (last_of_step && !transformer_begin_sums(model, layer + 1, error))
+            return false;
     }
+    const double begun = clock_seconds();
     if (embedding_trained)
         model_embed_backward(pass, &batch->d_x,
                              transformer_trains_added(model) ? &model->inputs.added : &model->inputs.tokens);
+    trace_pass(model, begun, "backward, embedding", -1);
+    return !last_of_step || transformer_begin_sums(model, 0, error);
+}
+
+/* Forward, losses and backward of a batch that has been sent. */
+static bool pass_batch(struct transformer *model, const struct layer_pass *pass, const struct batch *batch,
+                       struct error *error)
+{
+    const double begun = clock_seconds();
+    forward(model, pass);
+    trace_pass(model, begun, "forward", -1);
+    const double passed = clock_seconds();
+    loss_run(model, pass, batch, &model->activations.last, &model->activations.d_x);
+    trace_pass(model, passed, "loss and its backward", -1);
+    return backward(model, pass, batch->last, error);
 }
 
 /* Adds the losses of all batches under way. */
@@ -72,11 +110,8 @@ bool transformer_accumulate(struct transformer *model, const struct batch *batch
     struct batch_slot *const slot = transformer_send_batch(model, batch, error);
     if (!slot)
         return false;
-    if (slot->counted > 0) {
-        forward(model, &pass);
-        loss_run(model, &pass, batch, &model->activations.last, &model->activations.d_x);
-        backward(model, &pass);
-    }
+    if (slot->counted > 0 && !pass_batch(model, &pass, batch, error))
+        return false;
     transformer_return_losses(model, slot);
     return sum ? take_losses(model, sum, error) : backend_check(model->backend, error);
 }

@@ -9,8 +9,20 @@
  * all of them is one operator call. */
 enum { TRAINED_ALIGNMENT = 128 };
 struct trained_parameters {
-    int64_t count;                                                       /* elements, with the room between */
-    struct tensor value, working, gradient, first_moment, second_moment; /* [count]; working rank 0 in f32 */
+    int64_t count;                             /* elements, with the room between */
+    struct tensor value, working, gradient;    /* [count]; working rank 0 in f32 */
+    struct tensor first_moment, second_moment; /* [kept]: one process keeps all */
+    /* In the order of the list: the embedding, each layer, the rest. */
+    struct trained_bucket *buckets;
+    int64_t bucket_count, kept;
+    int64_t begun; /* buckets, from the last one on, whose gradients the ranks have begun to sum */
+};
+
+/* What ranks exchange at a time. Each updates its part of every bucket, and keeps its moments. */
+struct trained_bucket {
+    int64_t first, count;   /* elements of the list */
+    int64_t own, own_count; /* those of this rank, as elements of the list */
+    int64_t kept;           /* where they are among those that this rank keeps */
 };
 
 /* What a batch brings to the device, in one copy. */
@@ -95,6 +107,15 @@ bool transformer_initialize_parameters(struct transformer *model, uint64_t seed,
 int64_t transformer_table_rows(const struct backend *backend, int64_t rows);
 /* Elements that a trained parameter takes with the room behind it. */
 int64_t transformer_trained_room(const struct backend *backend, const struct tensor *value);
+
+/* Ends a bucket with the parameters that have been laid out since the last one. */
+void transformer_end_bucket(struct transformer *model);
+/* Whether other ranks train the same model. */
+bool transformer_is_shared(const struct transformer *model);
+/* The gradients of a bucket, and of those behind it, are complete: begins to sum them over the ranks. */
+bool transformer_begin_sums(struct transformer *model, int64_t bucket, struct error *error);
+/* Waits until this rank has the sums of its parts. */
+bool transformer_finish_sums(struct transformer *model, struct error *error);
 
 /* Lays out everything that a batch needs besides its inputs, over the arenas of activations and scratch. */
 void transformer_lay_out_batch(struct transformer *model, int64_t tokens);
