@@ -44,7 +44,7 @@ struct backend {
     /* A GPU's matrix products may round f32 operands to TF32 (10 bits after the point) and add up in any order: faster,
      * but neither with the CPU's precision nor with the same bits in each run. Off, unless the caller sets it. */
     bool fast;
-    bool counts_only; /* computes nothing; see counting.h */
+    bool counts_only;                  /* computes nothing; see counting.h */
     struct communicator *communicator; /* whose ranks train together; NULL: one process; borrowed */
     struct trace *trace;               /* of what is computed; NULL: none is wanted; borrowed */
 
