@@ -238,6 +238,11 @@ static void write_address(FILE *stream, const char *file)
             fprintf(stream, "%%%02X", (unsigned)(unsigned char)*file);
 }
 
+const char *document_report_name(const struct document *document)
+{
+    return document->format == DOCUMENT_MARKDOWN ? "report.md" : "report.html";
+}
+
 void document_list_link(const struct document *document, const char *name, const char *file, const char *text)
 {
     if (document->format == DOCUMENT_LATEX)

@@ -40,6 +40,8 @@ void document_list_item(const struct document *document, const char *name, const
 /* The same with a name that leads to a file, relative to the document's folder. */
 void document_list_link(const struct document *document, const char *name, const char *file,
                         const char *text);
+/* "report.html", or "report.md" from Markdown: reports lead to others of their format. */
+const char *document_report_name(const struct document *document);
 void document_list_end(const struct document *document);
 /* What comes between both can be opened and closed by the reader, where the format has that. */
 void document_fold_begin(const struct document *document, const char *summary);

@@ -102,8 +102,10 @@ void report_trial(const struct report *report, const struct document *document)
                                                 : "It sets nothing: the study's configuration as written.");
     write_settings(report, document);
     document_list_begin(document);
-    document_list_link(document, "The report of the study", "../../report.html",
+    char *file = path_format("../../%s", document_report_name(document));
+    document_list_link(document, "The report of the study", file,
                        "(when all trials have ended) holds the trials against each other.");
+    free(file);
     document_list_end(document);
 }
 

@@ -113,7 +113,8 @@ void sweep_report_links(const struct sweep_report *report, const struct document
         if (strcmp(sweep_report_state(report, i), "done") != 0)
             continue;
         const struct sweep_trial *trial = &report->sweep->trials[i];
-        char *file = path_format("trials/%s/report.html", trial->name), *text = describe_trial(trial);
+        char *file = path_format("trials/%s/%s", trial->name, document_report_name(document));
+        char *text = describe_trial(trial);
         document_list_link(document, trial->name, file, text);
         free(text);
         free(file);

@@ -14,7 +14,7 @@ bool train_candidates(struct selection *selections, const struct study *study, s
 struct expected_fit {
     int contestant;
     enum arm arm;
-    int choice;   /* on trial, an index of study->choices; -1: none is */
+    int choice; /* on trial, an index of study->choices; -1: none is */
     uint64_t seed;
     bool certain; /* false: only where a choice is adopted */
 };

@@ -451,7 +451,7 @@ def test_trial_report(study):
           "what the trial sets")
     check("the study's verdict stands" in section_of(text, "Verdict"), "whose verdict stands")
     whole = (study / "report.md").read_text()
-    check("- [wide-100](trials/wide-100/report.html) recommenders[0].width 12\n" in whole, "the study leads to its trials")
+    check("- [wide-100](trials/wide-100/report.md) recommenders[0].width 12\n" in whole, "the study leads to its trials")
     ran = section_of(whole, "What was run")
     check("| recommenders[0].width | 12; elsewhere 8 |" in ran and "| seeds an arm | 3; 2 in five-seeds |" in ran and
           "| seed | 7; elsewhere 1 |" in ran, f"what was run: {ran}")
