@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/comm/comm_calls.h"
+#include "core/comm/sockets.h"
 #include "core/comm/watch.h"
 #include "core/file.h"
 
@@ -43,7 +44,9 @@ static bool refuse_ranks(int ranks, const char *launcher, struct error *error)
     return error_set(
         error, ERROR_USAGE,
         "%s has started %d processes, and this program cannot work as ranks of one job: %s; start it "
-        "alone, or build it where MPI is installed",
+        "alone, build it where MPI is installed, or set " RANKS_FOLDER_VARIABLE
+        " to a folder that all ranks see, with "
+        "srun",
         launcher, ranks, build);
 }
 
@@ -51,8 +54,9 @@ bool comm_open(struct communicator **communicator, struct error *error)
 {
     const char *launcher = NULL;
     const int ranks = launcher_ranks(&launcher);
+    const bool meet = getenv(RANKS_FOLDER_VARIABLE) != NULL;
     *communicator = NULL;
-    if (ranks > 1 && !mpi_is_built_in())
+    if (ranks > 1 && !meet && !mpi_is_built_in())
         return refuse_ranks(ranks, launcher, error);
     struct communicator *made = calloc(1, sizeof *made);
     if (!made)
@@ -61,8 +65,12 @@ bool comm_open(struct communicator **communicator, struct error *error)
         .name = "one process", .size = 1, .local_size = 1, .late_seconds = LATE_SECONDS};
     gethostname(made->host, sizeof made->host - 1);
     *communicator = made;
-    return ranks == 1 || (mpi_communicator_open(made, error) && check_ranks(made, ranks, launcher, error) &&
-                          watch_open(made, error));
+    if (ranks == 1)
+        return true;
+    const bool joined = meet
+                            ? socket_communicator_open(made, ranks, error)
+                            : mpi_communicator_open(made, error) && check_ranks(made, ranks, launcher, error);
+    return joined && watch_open(made, error);
 }
 
 void comm_leave_device(struct communicator *communicator)

@@ -42,7 +42,7 @@ struct trace;
 struct watch;
 
 struct communicator {
-    const char *name; /* "one process", "MPI" */
+    const char *name; /* "one process", "MPI", "TCP" */
     int rank, size;
     int local_rank, local_size; /* among the ranks of this machine */
     char host[64];              /* the machine of this rank */
@@ -62,8 +62,9 @@ struct communicator {
 };
 
 /* Opens the job that a launcher (Open MPI's mpirun, MPICH's, srun) has started this process in; without one, or where it
- * has started no other, a communicator of one process. Ranks of a program that was built without MPI are refused. After a
- * failure the communicator may be there for comm_abort(). */
+ * has started no other, a communicator of one process. Where IDREC_RANKS_FOLDER names a folder, ranks that srun has started
+ * need no MPI (core/comm/sockets.h); else those of a program that was built without MPI are refused. After a failure the
+ * communicator may be there for comm_abort(). */
 bool comm_open(struct communicator **communicator, struct error *error);
 /* All ranks close, or comm_abort() ends them. NULL is fine. */
 void comm_close(struct communicator *communicator);

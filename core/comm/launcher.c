@@ -30,8 +30,8 @@ void comm_leave_environment(void)
 {
     /* The variables that MPI itself looks at would make a child join in its parent's place. */
     extern char **environ;
-    static const char *const prefixes[] = {"OMPI_COMM_WORLD_", "PMI_", "PMIX_",
-                                           "SLURM_PROCID=", "SLURM_STEP_"};
+    static const char *const prefixes[] = {"OMPI_COMM_WORLD_", "PMI_",        "PMIX_",
+                                           "SLURM_PROCID=",    "SLURM_STEP_", "IDREC_RANKS_FOLDER="};
     for (char **variable = environ; *variable;) {
         char name[128];
         bool removed = false;

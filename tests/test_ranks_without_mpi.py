@@ -1,0 +1,108 @@
+"""Ranks without MPI: processes with Slurm's variables find each other by files in a folder. Collectives over TCP, trainings on the
+CPU and on emulated GPUs whose losses are those of one process, a rank that is killed, one that does not come.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from checking import IDREC, check, status
+from test_host_cuda_ranks import CONFIG, IDREC as IDREC_HOST_CUDA, LIBRARY
+from test_ranks import compare, curve
+
+TEST_COMM = pathlib.Path(IDREC_HOST_CUDA).parent / "test_comm"
+
+
+def start(folder, ranks, words, job="1", only=None, **environment):
+    """The processes that srun would start."""
+    def one(rank):
+        variables = {"IDREC_RANKS_FOLDER": str(folder / "meeting"), "SLURM_PROCID": str(rank), "SLURM_JOB_ID": job,
+                     "SLURM_STEP_NUM_TASKS": str(ranks), "LD_LIBRARY_PATH": LIBRARY, "HOST_CUDA_GPUS": "4"}
+        return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env={**os.environ, **variables, **environment})
+
+    (folder / "meeting").mkdir(exist_ok=True)
+    return [one(rank) for rank in range(ranks) if only is None or rank in only]
+
+
+def end(processes, seconds=300):
+    """Statuses and stderr of all."""
+    try:
+        told = [process.communicate(timeout=seconds)[1] for process in processes]
+    except subprocess.TimeoutExpired:
+        for process in processes:
+            process.kill()
+        told = [process.communicate()[1] for process in processes]
+    return [process.returncode for process in processes], "".join(told)
+
+
+def test_collectives(folder):
+    for ranks in (2, 4):
+        statuses, told = end(start(folder, ranks, [TEST_COMM, str(ranks)], job=f"comm{ranks}"))
+        check(statuses == [0] * ranks, f"test_comm by {ranks}: {statuses} {told[-1500:]}")
+    check(not list((folder / "meeting").iterdir()), "files of a meeting are left")
+
+
+def train(folder, program, ranks, output, *overrides):
+    for stage in ("prepare", "pretrain", "finetune"):
+        words = [program, stage, "ranks.yaml", f"output={output}", *overrides]
+        if ranks == 1:
+            result = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+            statuses, told = [result.returncode], result.stderr
+        else:
+            statuses, told = end(start(folder, ranks, words, job=f"{output}-{stage}"))
+        check(statuses == [0] * ranks, f"{output}: {stage}: {statuses} {told[-800:]}")
+    return curve(folder / output)
+
+
+def test_losses(folder):
+    cpu = train(folder, IDREC, 1, "cpu1", "device=cpu")
+    compare(cpu, train(folder, IDREC, 4, "cpu4", "device=cpu"), "4 ranks on the CPU")
+    gpu = train(folder, IDREC_HOST_CUDA, 1, "gpu1")
+    compare(gpu, train(folder, IDREC_HOST_CUDA, 2, "gpu2"), "2 ranks with emulated GPUs")
+
+
+def test_killed(folder):
+    words = [IDREC, "pretrain", "ranks.yaml", "output=killed", "device=cpu", "pretrain.steps=100000"]
+    prepared = subprocess.run([IDREC, "prepare", *words[2:]], cwd=folder, capture_output=True, text=True)
+    check(prepared.returncode == 0, f"killed: prepare: {prepared.stderr[-300:]}")
+    processes = start(folder, 2, words, job="killed")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (folder / "killed" / "metrics.jsonl").exists():
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGKILL)
+    started = time.monotonic()
+    statuses, told = end(processes, 60)
+    check(statuses[0] == 1 and time.monotonic() - started < 30, f"killed: {statuses} after {time.monotonic() - started:.0f} s")
+    check("rank 1 on " in told, f"killed: the rank is not named in {told[-600:]}")
+
+
+def test_refusals(folder):
+    result = subprocess.run([IDREC, "devices"], capture_output=True, text=True,
+                            env={**os.environ, "IDREC_RANKS_FOLDER": str(folder), "OMPI_COMM_WORLD_SIZE": "2"})
+    check(result.returncode == 2 and "SLURM_PROCID is not set" in result.stderr, f"no Slurm: {result.stderr[-300:]}")
+    statuses, told = end(start(folder, 2, [IDREC, "devices"], IDREC_RANKS_FOLDER="/proc/nowhere"))
+    check(statuses == [1, 1] and "/proc/nowhere" in told, f"no folder: {statuses} {told[-300:]}")
+
+
+def main():
+    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "ranks.yaml").write_text(CONFIG)
+        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=60", "--items=40",
+                               "--interactions=10"], capture_output=True, text=True)
+        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        test_collectives(folder)
+        test_losses(folder)
+        test_killed(folder)
+        test_refusals(folder)
+    return status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
