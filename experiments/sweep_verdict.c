@@ -22,7 +22,8 @@ static const char *const finding_names[FINDING_COUNT] = {"Clearly better:",
                                                          "Better by the interval alone:",
                                                          "Worse by the interval alone:",
                                                          "No difference was shown:",
-                                                         "Nothing was adopted on validation:",
+                                                         ("Nothing was adopted on validation, so that "
+                                                          "augmented equals original:"),
                                                          "The very same results:",
                                                          "Nothing can be said:"};
 
