@@ -128,8 +128,7 @@ static void print_text(const struct study_status *status)
     bool incomplete = false;
     const struct document document = {
         .stream = stdout, .format = DOCUMENT_TEXT, .folder = status->sweep.folder, .incomplete = &incomplete};
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        table_cell(&table, "%s", head[i]);
+    table_cells(&table, head, sizeof head / sizeof *head);
     for (int i = 0; i < status->sweep.trial_count; i++) {
         const struct trial_status *trial = &status->trials[i];
         const double seconds = trial->state == TRIAL_RUNNING ? trial->elapsed : trial->outcome.seconds;

@@ -19,10 +19,9 @@ static char letter_of(const json_t *result, const char *folder)
 
 static void print_runs(const json_t *result, const struct document *document)
 {
-    struct table table = {.columns = 3};
-    table_cell(&table, "run");
-    table_cell(&table, "folder");
-    table_cell(&table, "seeds");
+    static const char *const head[] = {"run", "folder", "seeds"};
+    struct table table = {.columns = sizeof head / sizeof *head};
+    table_cells(&table, head, sizeof head / sizeof *head);
     const json_t *run;
     size_t index;
     json_array_foreach(json_object_get(result, "runs"), index, run)
@@ -133,8 +132,7 @@ static void print_recommender(const json_t *result, const struct document *docum
     const json_t *comparisons = json_object_get(result, "comparisons"), *comparison;
     size_t index;
     document_heading(document, 2, "%s", recommender);
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        table_cell(&table, "%s", head[i]);
+    table_cells(&table, head, sizeof head / sizeof *head);
     comparison_add_heads(&table, NULL);
     table_cell(&table, "seeds");
     json_array_foreach(comparisons, index, comparison)

@@ -359,6 +359,12 @@ void table_cell(struct table *table, const char *format, ...)
     va_end(arguments);
 }
 
+void table_cells(struct table *table, const char *const *texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        table_cell(table, "%s", texts[i]);
+}
+
 /* "12", "+1.5 %", "[-0.2, 0.1]", "< 0.001", "5 of 30": a number with few words. */
 static bool is_number(const char *cell)
 {
@@ -450,6 +456,11 @@ void table_discard(struct table *table)
     *table = (struct table){.name = table->name, .columns = table->columns};
 }
 
+bool table_is_empty(const struct table *table)
+{
+    return table->count <= table->columns;
+}
+
 /* The name of a file is part of tables/NAME.tex. */
 static void save_as_latex(const struct document *document, const struct table *table)
 {
@@ -482,6 +493,14 @@ void document_table(const struct document *document, struct table *table)
     }
     fputs(html ? "</table></div>\n" : latex ? "" : "\n", document->stream);
     table_discard(table);
+}
+
+void document_table_if_any(const struct document *document, struct table *table)
+{
+    if (table_is_empty(table))
+        table_discard(table);
+    else
+        document_table(document, table);
 }
 
 /* The page with the list of its sections behind the title, where there are several. */

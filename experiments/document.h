@@ -58,10 +58,15 @@ struct table {
     bool incomplete; /* there was no memory for a cell */
 };
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void table_cells(struct table *table, const char *const *texts, size_t count);
 /* Writes the table and frees its cells. Columns of numbers stand to the right. */
 void document_table(const struct document *document, struct table *table);
 /* Whether most cells of a column below its head are numbers, such as "+1.5 %" or "[-0.2, 0.1]"; empty ones don't count. */
 bool table_is_number_column(const struct table *table, int column);
 void table_discard(struct table *table);
+/* Whether there is nothing but the head. */
+bool table_is_empty(const struct table *table);
+/* The same as document_table(), but an empty table is left out. */
+void document_table_if_any(const struct document *document, struct table *table);
 
 #endif

@@ -54,8 +54,7 @@ static struct cost_columns find_columns(const json_t *rows)
 static void add_head(struct table *table, struct cost_columns columns)
 {
     static const char *const head[] = {"stage", "time", "device", "tokens/s", "GFLOP/s", "peak memory, MiB"};
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        table_cell(table, "%s", head[i]);
+    table_cells(table, head, sizeof head / sizeof *head);
     if (columns.device_memory)
         table_cell(table, "of the GPU, MiB");
     if (columns.energy)
@@ -263,8 +262,7 @@ static void write_gains(const struct report *report, const struct document *docu
                        "Gain a %s is one divided "
                        "by the other, no forecast; results.json has it per hour.",
                        report->metric, unit.name);
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        table_cell(&table, "%s", head[i]);
+    table_cells(&table, head, sizeof head / sizeof *head);
     table_cell(&table, "gain a %s", unit.name);
     table_cell(&table, "relative");
     json_array_foreach(efficiency, index, entry) add_gain(&table, entry, report->metric, unit);
@@ -318,8 +316,7 @@ static void write_tuning(const struct document *document, const json_t *efficien
         "that the search had found when it had taken as long as augmentation did (one seed). Beside it what "
         "the choice saw, with the tuned settings: the mean over its seeds without and with augmentation.",
         json_text_at(json_object_get(first, "tuning"), "metric"));
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        table_cell(&table, "%s", head[i]);
+    table_cells(&table, head, sizeof head / sizeof *head);
     json_array_foreach(efficiency, index, entry)
     {
         if (json_has(entry, "tuning"))

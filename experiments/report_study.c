@@ -85,10 +85,7 @@ static void write_settings(const struct report *report, const struct document *d
                                                              : "otherwise");
     }
     json_decref(values);
-    if (trial->setting_count > 0)
-        document_table(document, &table);
-    else
-        table_discard(&table);
+    document_table_if_any(document, &table);
 }
 
 void report_trial(const struct report *report, const struct document *document)

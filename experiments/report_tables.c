@@ -84,8 +84,7 @@ static void truth_table(const struct report *report, const struct document *docu
     struct table table = {.name = "truth", .columns = 5};
     static const char *const head[] = {"recommender", "rows", "synthetic", "control.random",
                                        "control.popularity"};
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        table_cell(&table, "%s", head[i]);
+    table_cells(&table, head, sizeof head / sizeof *head);
     json_array_foreach(truth, index, entry)
     {
         table_cell(&table, "%s: %s", json_text_at(entry, "recommender"), json_text_at(entry, "choice"));

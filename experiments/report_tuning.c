@@ -91,8 +91,7 @@ void report_tuning(const struct report *report, const struct document *document)
         "The first trial is the configuration as written.",
         metric);
     write_budget(report, document, tuning);
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        table_cell(&table, "%s", head[i]);
+    table_cells(&table, head, sizeof head / sizeof *head);
     table_cell(&table, "%s as written", metric);
     table_cell(&table, "of the best");
     table_cell(&table, "best settings, with which it trained");

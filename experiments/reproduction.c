@@ -227,8 +227,7 @@ static void print_figures(const json_t *records, const char *const *head, int co
                           const struct document *document)
 {
     struct table table = {.columns = columns};
-    for (int i = 0; i < columns; i++)
-        table_cell(&table, "%s", head[i]);
+    table_cells(&table, head, (size_t)columns);
     const json_t *record, *figure;
     size_t index, place;
     json_array_foreach(records, index, record)

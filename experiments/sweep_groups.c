@@ -78,19 +78,7 @@ static void write_table(const struct sweep_report *report, const struct document
         if (sweep_report_audit(report, i, recommender, "augmented") &&
             sweep_report_audit(report, i, recommender, "original"))
             add_gains(&table, report, i, recommender, groups);
-    if (table.count > table.columns)
-        document_table(document, &table);
-    else
-        table_discard(&table);
-}
-
-static void write_figure(const struct document *document, const char *kind, const char *recommender,
-                         const char *caption)
-{
-    char path[160], text[256];
-    snprintf(path, sizeof path, "plots/%s-%s.svg", kind, recommender);
-    snprintf(text, sizeof text, "%s: %s", recommender, caption);
-    document_figure(document, path, text);
+    document_table_if_any(document, &table);
 }
 
 void sweep_report_write_groups(const struct sweep_report *report, const struct document *document)
@@ -111,10 +99,10 @@ void sweep_report_write_groups(const struct sweep_report *report, const struct d
         const char *recommender = report->recommenders[i];
         document_heading(document, 3, "%s", recommender);
         write_table(report, document, recommender);
-        write_figure(document, "groups", recommender, gains);
-        write_figure(document, "gini", recommender,
-                     "Gini coefficient of exposure, without and with synthetic rows.");
-        write_figure(document, "arp", recommender,
-                     "mean popularity of the items shown, without and with synthetic rows.");
+        sweep_report_figure(document, "groups", recommender, gains);
+        sweep_report_figure(document, "gini", recommender,
+                            "Gini coefficient of exposure, without and with synthetic rows.");
+        sweep_report_figure(document, "arp", recommender,
+                            "mean popularity of the items shown, without and with synthetic rows.");
     }
 }

@@ -49,11 +49,18 @@ static void write_rows(FILE *stream, const struct sweep_report *report, const in
             (14.0 + 7.0 * (double)longest) / PLOT_WIDTH);
 }
 
-static void write_title(FILE *stream, const char *text)
+/* A drawing that has a row for each trial and is `height` higher than those. */
+static bool begin_rows(struct plot *plot, const struct sweep_report *report, const char *kind,
+                       const char *recommender, const int *trials, int count, int height, struct error *error)
 {
-    fputs("set title ", stream);
-    plot_write_text(stream, text);
-    fputc('\n', stream);
+    if (!plot_begin(plot, report->sweep->folder, path_format("%s-%s", kind, recommender),
+                    height + ROW_HEIGHT * count, error))
+        return false;
+    fputs("set title ", plot->stream);
+    plot_write_text(plot->stream, recommender);
+    fputc('\n', plot->stream);
+    write_rows(plot->stream, report, trials, count);
+    return true;
 }
 
 bool sweep_plot_read_gain(double values[3], const json_t *comparison)
@@ -94,12 +101,9 @@ static bool draw_gains(const struct sweep_report *report, const char *recommende
                        int count, bool *found, struct error *error)
 {
     struct plot plot;
-    if (!plot_begin(&plot, report->sweep->folder, path_format("gains-%s", recommender),
-                    130 + ROW_HEIGHT * count, error))
+    if (!begin_rows(&plot, report, "gains", recommender, trials, count, 130, error))
         return false;
     write_gains(plot.stream, report, recommender, trials, count);
-    write_title(plot.stream, recommender);
-    write_rows(plot.stream, report, trials, count);
     fprintf(plot.stream,
             "set xlabel 'gain in %s on test, per cent'\nset arrow from 0, graph 0 to 0, graph 1 nohead lc "
             "rgb '#444444'\n"
@@ -144,16 +148,13 @@ static bool draw_groups(const struct sweep_report *report, const char *recommend
     struct plot plot;
     if (json_array_size(groups) == 0)
         return true;
-    if (!plot_begin(&plot, report->sweep->folder, path_format("groups-%s", recommender),
-                    120 + ROW_HEIGHT * count, error))
+    if (!begin_rows(&plot, report, "groups", recommender, trials, count, 120, error))
         return false;
     const double largest = write_group_gains(plot.stream, report, recommender, trials, count, groups);
     if (largest == 0) {
         plot_discard(&plot);
         return true;
     }
-    write_title(plot.stream, recommender);
-    write_rows(plot.stream, report, trials, count);
     fprintf(plot.stream, "set xrange [-0.5:%zu.5]\nset xtics (", json_array_size(groups) - 1);
     json_array_foreach(groups, index, group)
     {
@@ -201,15 +202,12 @@ static bool draw_exposure(const struct sweep_report *report, const char *recomme
                           int count, const char *measure, const char *label, bool *found, struct error *error)
 {
     struct plot plot;
-    if (!plot_begin(&plot, report->sweep->folder, path_format("%s-%s", measure, recommender),
-                    130 + ROW_HEIGHT * count, error))
+    if (!begin_rows(&plot, report, measure, recommender, trials, count, 130, error))
         return false;
     if (!write_exposure(plot.stream, report, recommender, trials, count, measure)) {
         plot_discard(&plot);
         return true;
     }
-    write_title(plot.stream, recommender);
-    write_rows(plot.stream, report, trials, count);
     fprintf(plot.stream,
             "set xlabel '%s'\n"
             "plot $arms using 1:2:($3-$1):(0) with vectors nohead lw 2 lc rgb '#bbbbbb' notitle, "

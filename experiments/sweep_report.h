@@ -25,9 +25,14 @@ struct sweep_report {
 
 /* Of a report with its sweep, results and trials. */
 bool sweep_report_write(struct sweep_report *report, struct error *error);
-/* The table of gains, within 120 columns, and the path of the report; needs no trials. */
+/* plots/KIND-RECOMMENDER.svg, where there is one. */
+void sweep_report_figure(const struct document *document, const char *kind, const char *recommender,
+                         const char *caption);
+/* sweep_print.c: the table of gains, within 120 columns, and the path of the report; needs no trials. */
 bool sweep_report_print(struct sweep_report *report, FILE *stream, struct error *error);
 
+/* sweep_lookup.c: fills what follows from the sweep and the results; report->comparisons is the caller's to release. */
+bool sweep_report_prepare(struct sweep_report *report, struct error *error);
 /* The entry of a trial's recommender in an arm in results.json, and a comparison of the leading metric; NULL: there is none.
  * `against_trial` NULL: the trial itself. */
 const json_t *sweep_report_entry(const struct sweep_report *report, int trial, const char *recommender,
@@ -52,6 +57,15 @@ const char *sweep_report_state(const struct sweep_report *report, int trial);
 
 /* sweep_verdict.c: what the comparisons say, in words. */
 void sweep_report_verdict(const struct sweep_report *report, const struct document *document);
+/* sweep_gains.c: gains over the own original arm and the strongest control, and differences from the reference. */
+void sweep_report_write_gains(const struct sweep_report *report, const struct document *document);
+/* sweep_means.c: the trials' reports, and the means of every trial and arm; an entry's mean on validation as a cell, with "best"
+ * where no other trial's is higher. */
+void sweep_report_write_trials(const struct sweep_report *report, const struct document *document);
+void sweep_report_add_validation(struct table *table, const struct sweep_report *report, const json_t *entry);
+/* sweep_missing.c: trials that failed, and what could not be held against the reference. */
+void sweep_report_write_failures(const struct sweep_report *report, const struct document *document);
+void sweep_report_write_not_compared(const struct sweep_report *report, const struct document *document);
 /* sweep_settings.c: the study, its trials, what they set, and their reports. */
 void sweep_report_settings(const struct sweep_report *report, const struct document *document);
 void sweep_report_links(const struct sweep_report *report, const struct document *document);
