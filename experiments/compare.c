@@ -97,13 +97,11 @@ static bool compare_serie(const struct comparing *comparing, struct duel *duel, 
     const struct study *study = &duel->members[0]->study, *base = &duel->members[1]->study;
     gather(duel, 0, compared_run_serie(study, metric));
     gather(duel, 1, compared_run_serie(base, metric));
-    const size_t bytes = (size_t)(duel->seeds * base->test_count) * sizeof(double);
     const struct compared compared = {
         .values = duel->gathered[0],
         .against = duel->gathered[1],
         .seeds = duel->seeds,
         .users = base->test_count,
-        .copied = memcmp(duel->gathered[0], duel->gathered[1], bytes) == 0,
         .deterministic = contestant_is_deterministic(&study->contestants[duel->contestants[0]]) &&
                          contestant_is_deterministic(&base->contestants[duel->contestants[1]])};
     const struct comparison_settings settings = comparison_settings_read(base->config, base->first_seed);
@@ -113,11 +111,7 @@ static bool compare_serie(const struct comparing *comparing, struct duel *duel, 
     if (!record)
         return error_memory(error, "a comparison", 0, NULL);
     json_array_append_new(json_object_get(comparing->result, "comparisons"), record);
-    const bool done = comparison_add(record, &compared, &settings, error);
-    if (done && compared.copied)
-        json_object_set_new(record, "note",
-                            json_string("every user has the same value in both: nothing to test"));
-    return done;
+    return comparison_add(record, &compared, &settings, error);
 }
 
 static bool compare_series(const struct comparing *comparing, struct duel *duel, struct error *error)

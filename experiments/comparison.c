@@ -124,10 +124,17 @@ static void join_with_seeds(struct bootstrap_interval *interval, const struct te
         widen(interval->effect_size, center, reach, tests->deviation_users);
 }
 
-static const char *note_on(const struct compared *compared, const struct tests *tests)
+/* As where nothing was adopted, or rows are kept out of the negatives of a recommender that has none. */
+static bool has_same_results(const struct compared *compared)
 {
-    if (compared->copied)
-        return "nothing was adopted: the arms are the same";
+    return memcmp(compared->values, compared->against,
+                  (size_t)(compared->seeds * compared->users) * sizeof(double)) == 0;
+}
+
+static const char *note_on(const struct compared *compared, const struct tests *tests, bool same)
+{
+    if (same)
+        return "the same results: nothing to test";
     if (compared->seeds < 2)
         return "one seed: no comparison can be stated";
     if (isnan(tests->p_seeds) && compared->deterministic)
@@ -157,7 +164,8 @@ static bool add_tests(json_t *record, const struct compared *compared, const str
     struct bootstrap_interval interval = {{NAN, NAN}, {NAN, NAN}, {NAN, NAN}};
     struct tests tests = {NAN, NAN, NAN, NAN, NAN, 0};
     double effect = NAN;
-    if (!compared->copied && compared->seeds > 1) {
+    const bool same = has_same_results(compared);
+    if (!same && compared->seeds > 1) {
         effect = paired_effect_size(margins->users[0], margins->users[1], compared->users);
         if (!run_tests(&tests, compared, margins, settings, error))
             return false;
@@ -178,7 +186,8 @@ static bool add_tests(json_t *record, const struct compared *compared, const str
     json_object_set_new(record, "p", number_or_null(tests.p));
     json_object_set_new(record, "flips", json_integer((json_int_t)tests.flips));
     json_object_set_new(record, "fingerprint", fingerprint_json(compared));
-    const char *note = note_on(compared, &tests);
+    json_object_set_new(record, "same_results", json_boolean(same));
+    const char *note = note_on(compared, &tests, same);
     if (note)
         json_object_set_new(record, "note", json_string(note));
     return true;

@@ -17,13 +17,14 @@
  *                       must say so (an intersection-union test: Berger, 1982)
  *   flips               random signs drawn for p_users; 0: all ways were tried
  *   fingerprint         32 digits that are the same where all values of both arms are: the same fits held against each other
+ *   same_results        whether both arms have the same value for every seed and user: there is nothing to test
  *   family, p_holm      the comparisons that are corrected together by Holm's method, and p corrected for them; of those with
  *                       the same fingerprint one is counted, that with the largest p, and all have its p_holm
  *   detectable_difference, detectable_relative_gain
  *                       the smallest that would be found with 80 % chance at 5 % / family, given the deviations: by the t-test
  *                       over the seeds, and over the users, the larger of both
  *
- * Nothing but the means is stated from a single seed, or where an arm is a copy of the other; `note` says why.
+ * Nothing but the means is stated from a single seed or of the same results; `note` says why. Neither counts in a family.
  */
 #ifndef IDREC_EXPERIMENTS_COMPARISON_H
 #define IDREC_EXPERIMENTS_COMPARISON_H
@@ -39,7 +40,6 @@
 struct compared {
     const double *values /* [seeds, users] */, *against /* [seeds, users] */;
     int64_t seeds, users;
-    bool copied;        /* one is a copy of the other */
     bool deterministic; /* of a recommender that is the same whatever the seed, as long as its rows are */
 };
 

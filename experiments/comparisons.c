@@ -35,13 +35,12 @@ static bool compare_serie(json_t *comparisons, const struct arm_pair *pair, stru
     const struct study *study = pair->study;
     const struct user_values *values = pair->values;
     const int *arms = pair->arms;
-    const struct compared compared = {
-        .values = pair->gathered[0],
-        .against = pair->gathered[1],
-        .seeds = study->seeds,
-        .users = values->users,
-        .copied = values->copied[arms[0]] && (arms[1] == 0 || values->copied[arms[1]]),
-        .deterministic = contestant_is_deterministic(&study->contestants[pair->contestant])};
+    const struct compared compared = {.values = pair->gathered[0],
+                                      .against = pair->gathered[1],
+                                      .seeds = study->seeds,
+                                      .users = values->users,
+                                      .deterministic =
+                                          contestant_is_deterministic(&study->contestants[pair->contestant])};
     const struct comparison_settings settings =
         comparison_settings_read(study->run->config, study->first_seed);
     for (int side = 0; side < 2; side++)

@@ -12,7 +12,6 @@
 struct user_values {
     int64_t series, users;
     double *value;
-    bool copied[ARM_COUNT]; /* the arm's results are those of the original arm */
 };
 
 /* The series of the configuration: metrics of evaluate.metrics, each at every cut. */

@@ -15,8 +15,7 @@ static bool read_interval(double interval[2], const json_t *comparison, const ch
 
 bool comparison_is_same(const json_t *comparison)
 {
-    return json_has(comparison, "difference") && json_number_at(comparison, "difference") == 0 &&
-           !json_has(comparison, "ci95");
+    return json_is_true(json_object_get(comparison, "same_results"));
 }
 
 static bool has_one_seed(const json_t *comparison)
@@ -116,11 +115,13 @@ const char *comparison_verb(const json_t *comparison)
     double interval[2];
     const bool known = read_interval(interval, comparison, "ci95"), worse = known && interval[1] < 0;
     const int verdict = comparison_verdict(comparison);
+    if (comparison_is_same(comparison))
+        return "is the same as";
     if (json_number_at(comparison, "seeds") < FEWEST_SEEDS)
         return worse ? "seems to do worse than (too few seeds to be sure)"
                      : "cannot be said to beat (too few seeds)";
     if (!known)
-        return comparison_is_same(comparison) ? "is the same as" : "cannot be said to beat (no interval)";
+        return "cannot be said to beat (no interval)";
     if (!json_has(comparison, "p_holm"))
         return worse ? "does worse, over users, than (no test over seeds)"
                      : "cannot be said to beat (no test over seeds)";

@@ -222,7 +222,7 @@ static bool add_rules(json_t *record, const struct arms_of_trials *pair, struct 
 }
 
 static bool compare_serie(json_t *comparisons, const struct arms_of_trials *pair, struct serie serie,
-                          int64_t place, bool same, struct error *error)
+                          int64_t place, struct error *error)
 {
     const struct study *study = &pair->side->study;
     const struct contestant *contestant = &study->contestants[pair->contestants[0]],
@@ -232,7 +232,6 @@ static bool compare_serie(json_t *comparisons, const struct arms_of_trials *pair
                                       .against = pair->gathered[1],
                                       .seeds = study->seeds,
                                       .users = study->test_count,
-                                      .copied = same,
                                       .deterministic = contestant_is_deterministic(contestant) &&
                                                        contestant_is_deterministic(other)};
     char metric[METRIC_NAME_SIZE];
@@ -247,11 +246,8 @@ static bool compare_serie(json_t *comparisons, const struct arms_of_trials *pair
                        pair->arms[0], place);
     user_values_gather(pair->gathered[1], &pair->reference->values[pair->contestants[1]], study->seeds,
                        pair->arms[1], place);
-    if (!comparison_add(record, &compared, &pair->settings, error))
-        return false;
-    if (same)
-        json_object_set_new(record, "note", json_string("every user has the same values in both trials"));
-    return ask(record, QUESTION_REFERENCE, error) && add_rules(record, pair, error);
+    return comparison_add(record, &compared, &pair->settings, error) &&
+           ask(record, QUESTION_REFERENCE, error) && add_rules(record, pair, error);
 }
 
 static bool compare_pair(json_t *comparisons, struct arms_of_trials *pair, struct error *error)
@@ -260,15 +256,14 @@ static bool compare_pair(json_t *comparisons, struct arms_of_trials *pair, struc
     const struct study *study = &pair->side->study;
     const int64_t count = series_of(series, study);
     const size_t bytes = (size_t)(study->seeds * study->test_count + 1) * sizeof(double);
-    const bool same = is_same_throughout(pair);
-    if (same && pair->arms[0] == 0 && augmented_arm(pair->side, pair->contestants[0]))
+    if (pair->arms[0] == 0 && augmented_arm(pair->side, pair->contestants[0]) && is_same_throughout(pair))
         return true;
     for (int side = 0; side < 2; side++)
         pair->gathered[side] = malloc(bytes);
     bool done = (pair->gathered[0] && pair->gathered[1]) ||
                 error_memory(error, "paired metrics of two trials", bytes, NULL);
     for (int64_t s = 0; done && s < count; s++)
-        done = interrupt_check(error) && compare_serie(comparisons, pair, series[s], s, same, error);
+        done = interrupt_check(error) && compare_serie(comparisons, pair, series[s], s, error);
     free(pair->gathered[0]);
     free(pair->gathered[1]);
     return done;

@@ -33,6 +33,7 @@ const char *const table_comparison_columns[] = {"trial",
                                                 "detectable_relative_gain",
                                                 "note",
                                                 "fingerprint",
+                                                "same_results",
                                                 NULL};
 const char *const table_selection_columns[] = {
     "trial",        "recommender",        "metric", "choice", "chosen",         "use", "amount",

@@ -67,24 +67,6 @@ static bool load_fit(double *target, const struct study *study, const struct nam
     return done;
 }
 
-/* An arm for which nothing was adopted carries the original arm's results. */
-static bool find_copies(struct user_values *values, const struct study *study, int contestant,
-                        struct error *error)
-{
-    char prefix[64];
-    int length = snprintf(prefix, sizeof prefix, "%s/", arm_name(ARM_ORIGINAL));
-    for (int a = 1; a < study->arm_count; a++) {
-        json_t *metrics;
-        if (!fit_metrics_load(&metrics, study, contestant, arm_name(study->arms[a]), study->first_seed,
-                              error))
-            return false;
-        const char *source = json_string_value(json_object_get(metrics, "copied_from"));
-        values->copied[a] = source != NULL && strncmp(source, prefix, (size_t)length) == 0;
-        json_decref(metrics);
-    }
-    return true;
-}
-
 bool user_values_load(struct user_values *values, const struct study *study, const struct name_index *items,
                       int contestant, struct error *error)
 {
@@ -95,9 +77,8 @@ bool user_values_load(struct user_values *values, const struct study *study, con
     size_t scratch_bytes = (size_t)(METRIC_COUNT * study->cut_count * values->users) * sizeof(double);
     values->value = malloc(bytes);
     double *scratch = malloc(scratch_bytes);
-    bool done = values->value && scratch
-                    ? find_copies(values, study, contestant, error)
-                    : error_memory(error, "metrics of users", bytes, "lower experiment.seeds or evaluate.k");
+    bool done = (values->value && scratch) ||
+                error_memory(error, "metrics of users", bytes, "lower experiment.seeds or evaluate.k");
     for (int a = 0; done && a < study->arm_count; a++)
         for (int64_t s = 0; done && s < study->seeds; s++)
             done = load_fit(values->value + (a * study->seeds + s) * fit_size, study, items, contestant,

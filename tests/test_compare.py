@@ -203,8 +203,26 @@ def test_arms_of_one_run(folder):
     result = compare(folder, "a", "a", "--metric=recall@10", "--recommender=bpr_mf")
     check(len(result["comparisons"]) == 1, "one metric of one recommender")
     one = result["comparisons"][0]
-    check(one["p"] is None and one["ci95"] is None and one["difference"] == 0 and "same value" in one["note"],
+    check(one["p"] is None and one["ci95"] is None and one["difference"] == 0 and "the same results" in one["note"],
           f"a run and itself: {one}")
+
+
+def test_same_results(folder):
+    """Rows that are only kept out of the negatives change nothing of a recommender that has none: nothing is tested, in a
+    run and between runs, and the family is that of the others."""
+    run(folder, "base.yaml", "negatives", "augment.use=[exclude_from_negatives]")
+    results = json.loads((folder / "negatives" / "results.json").read_text())["comparisons"]
+    both = compare(folder, "a", "negatives", "--arm=original", "--against-arm=augmented")["comparisons"]
+    for comparisons, same in ((results, {"item_knn"}), (both, set())):
+        check({one["recommender"] for one in comparisons if one["same_results"]} == same, f"the same results: {same}")
+    for one in results:
+        knn = one["recommender"] == "item_knn"
+        check((one["p"] is None) == (one["detectable_difference"] is None) == knn and one["family"] == 1,
+              f"nothing to test: {one}")
+        check(not knn or (one["note"] == "the same results: nothing to test" and one["relative_gain"] == 0), f"note: {one}")
+    report = (folder / "negatives" / "report.md").read_text()
+    check("item_knn: on test it is the same as the original data" in report and "same results" in report,
+          "the report of the same results")
 
 
 def test_other_order(folder, truth):
@@ -327,6 +345,7 @@ def main():
         truth = make_data(folder, random.Random(7))
         test_runs(folder, truth)
         test_arms_of_one_run(folder)
+        test_same_results(folder)
         test_other_order(folder, truth)
         test_one_seed(folder, truth)
         test_other_train(folder, truth)

@@ -276,14 +276,10 @@ static void test_bootstrap_over_nothing(void **state)
 }
 
 /* The record of one comparison, outside any family. */
-static json_t *compare(const double *a, const double *b, int64_t seeds, bool copied, bool deterministic)
+static json_t *compare(const double *a, const double *b, int64_t seeds, bool deterministic)
 {
-    const struct compared compared = {.values = a,
-                                      .against = b,
-                                      .seeds = seeds,
-                                      .users = USERS,
-                                      .copied = copied,
-                                      .deterministic = deterministic};
+    const struct compared compared = {
+        .values = a, .against = b, .seeds = seeds, .users = USERS, .deterministic = deterministic};
     const struct comparison_settings settings = {.resamples = 100, .flips = 1000, .seed = 1};
     struct error error = ERROR_INITIALIZER;
     json_t *record = json_pack("{s:s}", "metric", "recall@20");
@@ -298,29 +294,38 @@ static void assert_note(const json_t *record, const char *beginning)
     assert_memory_equal(note, beginning, strlen(beginning));
 }
 
-/* What has no test has no p, no interval, no part in the family, and a note. */
+/* What has no test has no p, no interval, no part in the family, and a note. The same results have none even where a
+ * recommender would stand on its users alone. */
 static void test_no_comparison(void **state)
 {
     (void)state;
     static double a[SEEDS * USERS], b[SEEDS * USERS];
     make_arms(a, b, 3);
     json_t *records = json_array();
-    json_array_append_new(records, compare(a, b, 1, false, false));
-    json_array_append_new(records, compare(a, a, SEEDS, true, false));
-    json_array_append_new(records, compare(a, b, SEEDS, false, false));
-    json_array_append_new(records, compare(b, a, SEEDS, false, false));
+    json_array_append_new(records, compare(a, b, 1, false));
+    json_array_append_new(records, compare(a, a, SEEDS, false));
+    json_array_append_new(records, compare(a, b, SEEDS, false));
+    json_array_append_new(records, compare(b, a, SEEDS, false));
+    json_array_append_new(records, compare(b, b, SEEDS, true));
+    json_array_append_new(records, compare(b, b, 1, false));
     struct error error = ERROR_INITIALIZER;
     assert_true(comparisons_correct(records, "metric", &error));
     assert_note(json_array_get(records, 0), "one seed");
-    assert_note(json_array_get(records, 1), "nothing was adopted");
+    static const size_t same[] = {1, 4, 5}, other[] = {0, 2, 3};
+    for (size_t i = 0; i < 3; i++) {
+        assert_note(json_array_get(records, same[i]), "the same results: nothing to test");
+        assert_true(json_is_true(json_object_get(json_array_get(records, same[i]), "same_results")));
+        assert_true(json_is_false(json_object_get(json_array_get(records, other[i]), "same_results")));
+    }
     static const char *const fields[] = {
         "p", "p_seeds", "p_users", "p_holm", "ci95", "effect_size_ci95", "detectable_difference"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         assert_true(json_is_null(json_object_get(json_array_get(records, 0), fields[i])));
-        assert_true(json_is_null(json_object_get(json_array_get(records, 1), fields[i])));
+        for (size_t j = 0; j < 3; j++)
+            assert_true(json_is_null(json_object_get(json_array_get(records, same[j]), fields[i])));
         assert_false(json_is_null(json_object_get(json_array_get(records, 2), fields[i])));
     }
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < json_array_size(records); i++)
         assert_int_equal(json_integer_value(json_object_get(json_array_get(records, i), "family")), 2);
     assert_close(number(json_array_get(records, 2), "p_holm"), 2 * number(json_array_get(records, 2), "p"),
                  1e-12);
@@ -337,7 +342,7 @@ static void test_without_spread_over_seeds(void **state)
         memcpy(a + s * USERS, a, USERS * sizeof *a);
         memcpy(b + s * USERS, b, USERS * sizeof *b);
     }
-    json_t *record = compare(a, b, SEEDS, false, true), *other = compare(a, b, SEEDS, false, false);
+    json_t *record = compare(a, b, SEEDS, true), *other = compare(a, b, SEEDS, false);
     assert_true(json_is_null(json_object_get(record, "p_seeds")));
     assert_close(number(record, "p"), number(record, "p_users"), 0);
     assert_true(number(record, "p") < 0.01);
@@ -355,7 +360,7 @@ static void test_too_few_flips(void **state)
     enum { FAMILY = 60 };
     static double a[SEEDS * USERS], b[SEEDS * USERS];
     make_arms(a, b, 5);
-    json_t *clear = compare(a, b, SEEDS, false, false), *records = json_array();
+    json_t *clear = compare(a, b, SEEDS, false), *records = json_array();
     for (int i = 0; i < FAMILY; i++) {
         json_array_append_new(records, json_deep_copy(clear));
         json_object_set_new(json_array_get(records, (size_t)i), "fingerprint", json_sprintf("%d", i));
@@ -377,9 +382,9 @@ static void test_copies(void **state)
     static double a[SEEDS * USERS], b[SEEDS * USERS];
     make_arms(a, b, 6);
     json_t *records = json_array();
-    json_array_append_new(records, compare(a, b, SEEDS, false, false));
-    json_array_append_new(records, compare(a, b, SEEDS, false, false));
-    json_array_append_new(records, compare(b, a, SEEDS, false, false));
+    json_array_append_new(records, compare(a, b, SEEDS, false));
+    json_array_append_new(records, compare(a, b, SEEDS, false));
+    json_array_append_new(records, compare(b, a, SEEDS, false));
     const double p = number(json_array_get(records, 0), "p");
     json_object_set_new(json_array_get(records, 1), "p", json_real(3 * p));
     struct error error = ERROR_INITIALIZER;

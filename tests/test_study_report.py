@@ -99,8 +99,9 @@ def test_against_reference(study, results, truth):
         near(comparison["relative_gain"], average / against - 1, f"{what}: gain")
         gaps = [statistics.fmean(fit[user] for fit in mine) - statistics.fmean(fit[user] for fit in other)
                 for user in truth]
-        if "same values in both" in comparison.get("note", ""):
-            check(mine == other and comparison["p"] is None and comparison["ci95"] is None,
+        check(comparison["same_results"] == (mine == other), f"{what}: the same results or not")
+        if mine == other:
+            check("the same results" in comparison["note"] and comparison["p"] is None and comparison["ci95"] is None,
                   f"{what}: something is stated of the same results")
         elif any(gaps):
             near(comparison["effect_size"], statistics.fmean(gaps) / statistics.stdev(gaps), f"{what}: effect size")
@@ -201,7 +202,7 @@ def parsed(value):
 
 COMPARISON_COLUMNS = """recommender arm against metric mean against_mean seeds users relative_gain ci95.low ci95.high difference
 difference_ci95.low difference_ci95.high effect_size effect_size_ci95.low effect_size_ci95.high p p_holm family p_seeds p_users
-flips deviation_seeds deviation_users detectable_difference detectable_relative_gain note fingerprint""".split()
+flips deviation_seeds deviation_users detectable_difference detectable_relative_gain note fingerprint same_results""".split()
 
 
 def columns_of(path):
