@@ -1,14 +1,12 @@
 #include "cuda/collective_watch.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 extern "C" {
 #include "core/file.h"
+#include "core/thread.h"
 }
 
 static const double look_seconds = 0.25;
@@ -73,12 +71,7 @@ static void *keep_watch(void *argument)
     cudaSetDevice(device_of(watch->backend)->index);
     pthread_mutex_lock(&watch->lock);
     while (!watch->closing) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += static_cast<long>(look_seconds * 1e9);
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&watch->changed, &watch->lock, &until);
+        thread_wait(&watch->changed, &watch->lock, look_seconds);
         look(watch);
     }
     pthread_mutex_unlock(&watch->lock);
@@ -122,15 +115,10 @@ static bool read_limit(double *seconds, struct error *error)
                      text, COLLECTIVE_SECONDS_LEAST, COLLECTIVE_SECONDS_MOST);
 }
 
-/* Signals are for the other threads. */
 static bool start(struct collective_watch *watch, struct error *error)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    errno = pthread_create(&watch->thread, nullptr, keep_watch, watch);
+    errno = thread_start(&watch->thread, keep_watch, watch);
     watch->runs = errno == 0;
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return watch->runs || error_system(error, watch->communicator->host,
                                        "the watch over exchanges between GPUs does not start", nullptr);
 }

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/thread.h"
 
 struct claim {
     char *path; /* PATH.N */
@@ -149,10 +148,7 @@ static void *keep_touching(void *argument)
     struct claim *claim = argument;
     pthread_mutex_lock(&claim->lock);
     while (!claim->ends) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += CLAIM_TOUCH_SECONDS;
-        pthread_cond_timedwait(&claim->released, &claim->lock, &until);
+        thread_wait(&claim->released, &claim->lock, CLAIM_TOUCH_SECONDS);
         if (!claim->ends)
             utimensat(AT_FDCWD, claim->path, NULL, 0);
     }
@@ -160,18 +156,12 @@ static void *keep_touching(void *argument)
     return NULL;
 }
 
-/* Signals are for the main thread, which waits for processes and input. */
 static bool start_touching(struct claim *claim, struct error *error)
 {
-    sigset_t all, before;
-    sigfillset(&all);
     pthread_mutex_init(&claim->lock, NULL);
     pthread_cond_init(&claim->released, NULL);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int reason = pthread_create(&claim->thread, NULL, keep_touching, claim);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    claim->has_thread = reason == 0;
-    errno = reason;
+    errno = thread_start(&claim->thread, keep_touching, claim);
+    claim->has_thread = errno == 0;
     return claim->has_thread ||
            error_system(error, claim->path, "cannot start a thread for this claim", NULL);
 }

@@ -1,8 +1,6 @@
 #include "experiments/meter.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -11,6 +9,7 @@
 
 #include "core/file.h"
 #include "core/progress.h"
+#include "core/thread.h"
 
 struct meter {
     char *path, session[160];
@@ -191,15 +190,9 @@ bool meter_forget_left_behind(const char *folder, struct error *error)
 
 /* ---- opening and closing ------------------------------------------------------------------------------ */
 
-/* Signals are for the thread that works. */
 static bool start_thread(struct meter *meter, struct error *error)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const bool done = pthread_create(&meter->thread, NULL, beat, meter) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return done ||
+    return thread_start(&meter->thread, beat, meter) == 0 ||
            error_set(error, ERROR_RUN,
                      "no thread for the measuring of costs can be made; raise the limit of processes");
 }

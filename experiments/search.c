@@ -1,12 +1,11 @@
 #include "experiments/search.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/file.h"
+#include "core/thread.h"
 #include "experiments/jobs.h"
 #include "experiments/turns.h"
 #include "models/recommenders/settings.h"
@@ -97,7 +96,7 @@ char *search_folder(const struct search *search)
 
 /* ---- several at a time -------------------------------------------------------------------------------- */
 
-enum { LISTEN_NANOSECONDS = 100000000 };
+static const double listen_seconds = 0.1;
 
 /* One training from a rung to the next. */
 struct training {
@@ -196,16 +195,11 @@ static bool hear(struct pool *pool, struct training *training, struct trial_resu
 /* Until something has changed here, or may have at another rank. */
 static void wait_for_change(struct pool *pool)
 {
-    struct timespec until;
     if (pool->other_count == 0) {
         pthread_cond_wait(&pool->scored, &pool->lock);
         return;
     }
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += LISTEN_NANOSECONDS;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&pool->scored, &pool->lock, &until);
+    thread_wait(&pool->scored, &pool->lock, listen_seconds);
     turns_check(pool->turns, &pool->failed);
 }
 

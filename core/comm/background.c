@@ -1,13 +1,12 @@
 /*
  * background.c: exchanges beside the caller, one after another in the order in which they were begun. A thread makes them
- * where MPI permits calls of another thread than the first; it blocks all signals, which are the first one's.
+ * where MPI permits calls of another thread than the first.
  */
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "core/comm/comm_calls.h"
 #include "core/file.h"
+#include "core/thread.h"
 #include "core/trace.h"
 
 enum { WAITING_MOST = 64 };
@@ -59,18 +58,13 @@ static void *work(void *context)
 static bool start(struct communicator *communicator, struct error *error)
 {
     struct comm_background *made = calloc(1, sizeof *made);
-    sigset_t all, before;
     if (!made)
         return error_memory(error, "exchanges in the background", sizeof *made, NULL);
     made->communicator = communicator;
     made->error = ERROR_INITIALIZER;
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->changed, NULL);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failure = pthread_create(&made->thread, NULL, work, made);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failure == 0) {
+    if (thread_start(&made->thread, work, made) == 0) {
         communicator->background = made;
         return true;
     }
