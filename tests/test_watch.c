@@ -40,8 +40,9 @@ static void *connect_rank(void *argument)
 /* Someone who is none of the job: says `bytes` zeros, and stays. */
 static int come_as_stranger(const struct invitation *invitation, size_t bytes)
 {
-    const struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = invitation->port, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    const struct sockaddr_in address = {.sin_family = AF_INET,
+                                        .sin_port = invitation->place.port,
+                                        .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
     const char zeros[64] = {0};
     const int link = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(link, (const struct sockaddr *)(const void *)&address, sizeof address), 0);
@@ -57,15 +58,15 @@ static void ranks_find_rank_0(void **state)
     struct invitation invitation = {.silence_seconds = 20};
     struct error error = ERROR_INITIALIZER;
     struct rank ranks[SIZE];
-    int listener, sockets[SIZE - 1] = {-1, -1, -1};
+    int listener, sockets[SIZE] = {-1, -1, -1, -1};
     (void)state;
     assert_true(links_listen(&first, &invitation, &listener, &error));
-    assert_true(invitation.address_count > 0);
-    invitation.addresses[0] = inet_addr("127.0.0.77");
-    invitation.addresses[1] = htonl(INADDR_LOOPBACK);
-    invitation.address_count = 2;
+    assert_true(invitation.place.address_count > 0);
+    invitation.place.addresses[0] = inet_addr("127.0.0.77");
+    invitation.place.addresses[1] = htonl(INADDR_LOOPBACK);
+    invitation.place.address_count = 2;
     struct invitation elsewhere = invitation;
-    elsewhere.addresses[0] = inet_addr("255.255.255.255");
+    elsewhere.place.addresses[0] = inet_addr("255.255.255.255");
     const int silent = come_as_stranger(&invitation, 0), wrong = come_as_stranger(&invitation, 16);
     for (int rank = 1; rank < SIZE; rank++) {
         ranks[rank] = (struct rank){.communicator = {.rank = rank, .size = SIZE, .calls = &calls},
@@ -81,11 +82,11 @@ static void ranks_find_rank_0(void **state)
         pthread_join(ranks[rank].thread, NULL);
         assert_true(ranks[rank].done);
         assert_int_equal(send(ranks[rank].link, &said, 1, 0), 1);
-        while (recv(sockets[rank - 1], &heard, 1, 0) != 1)
+        while (recv(sockets[rank], &heard, 1, 0) != 1)
             usleep(1000);
         assert_int_equal(heard, said);
         close(ranks[rank].link);
-        close(sockets[rank - 1]);
+        close(sockets[rank]);
     }
     close(silent);
     close(wrong);
@@ -116,8 +117,8 @@ static void a_rank_that_does_not_find_it_says_where_it_looked(void **state)
     pthread_t thread;
     (void)state;
     assert_true(links_listen(&communicator, &invitation, &listener, &error));
-    invitation.addresses[0] = htonl(INADDR_LOOPBACK);
-    invitation.address_count = 1;
+    invitation.place.addresses[0] = htonl(INADDR_LOOPBACK);
+    invitation.place.address_count = 1;
     assert_int_equal(pthread_create(&thread, NULL, echo, &listener), 0);
     assert_false(links_connect(&communicator, &invitation, &link, &failure));
     assert_non_null(

@@ -5,9 +5,8 @@
 #ifndef IDREC_CORE_COMM_SOCKETS_H
 #define IDREC_CORE_COMM_SOCKETS_H
 
-#include <netinet/in.h>
-
 #include "core/comm/comm_calls.h"
+#include "core/comm/tcp.h"
 
 /* The folder, of each rank's environment; where it is named MPI is not used. */
 #define RANKS_FOLDER_VARIABLE "IDREC_RANKS_FOLDER"
@@ -19,11 +18,8 @@ bool socket_communicator_open(struct communicator *communicator, int size, struc
 
 /* What a rank tells the others in its file. */
 struct invitation_card {
-    uint64_t secret;
     char host[64];
-    int32_t address_count;
-    in_addr_t addresses[16]; /* network order */
-    in_port_t port;          /* network order */
+    struct tcp_place place;
 };
 
 /* links[r] = a connection with rank r, for all others; cards[r] = what it has told. */

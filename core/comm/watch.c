@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +11,7 @@
 
 #include "core/file.h"
 #include "core/interrupt.h"
+#include "core/thread.h"
 
 /* What ranks say to each other, a byte each. */
 enum word {
@@ -205,7 +204,7 @@ static bool invite(struct communicator *communicator, struct invitation *invitat
 {
     int64_t numbers[(sizeof *invitation + sizeof(int64_t) - 1) / sizeof(int64_t)] = {0}, sent = 0;
     struct tensor x = tensor_1d(numbers, DTYPE_I64, DEVICE_CPU, sizeof numbers / sizeof *numbers);
-    *invitation = (struct invitation){.secret = 0};
+    *invitation = (struct invitation){.silence_seconds = 0.0};
     if (communicator->rank == 0) {
         if (!read_limit(&invitation->silence_seconds, error) ||
             (invitation->silence_seconds > 0.0 && !links_listen(communicator, invitation, listener, error)))
@@ -246,7 +245,7 @@ static struct watch *make(struct communicator *communicator, double silence_seco
 static bool connect_all(struct watch *watch, const struct invitation *invitation, int listener,
                         struct error *error)
 {
-    const size_t bytes = (size_t)watch->peer_count * sizeof(int);
+    const size_t bytes = (size_t)watch->communicator->size * sizeof(int);
     int64_t sent = 0;
     int *sockets = malloc(bytes);
     if (!sockets)
@@ -254,22 +253,17 @@ static bool connect_all(struct watch *watch, const struct invitation *invitation
     memset(sockets, -1, bytes);
     const bool done = watch->communicator->rank == 0
                           ? links_accept(watch->communicator, invitation, listener, sockets, error)
-                          : links_connect(watch->communicator, invitation, sockets, error);
+                          : links_connect(watch->communicator, invitation, &sockets[0], error);
     for (int i = 0; i < watch->peer_count; i++)
-        watch->peers[i].socket = sockets[i];
+        watch->peers[i].socket = sockets[watch->peers[i].rank];
     free(sockets);
     return done && exchange_barrier(watch->communicator, &sent, error);
 }
 
-/* Signals are for the other threads. */
 static bool start(struct watch *watch, struct error *error)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    errno = pthread_create(&watch->thread, NULL, keep_watch, watch);
+    errno = thread_start(&watch->thread, keep_watch, watch);
     watch->runs = errno == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return watch->runs ||
            error_system(error, watch->communicator->host, "the watch over the ranks does not start", NULL);
 }

@@ -8,6 +8,7 @@
 #define IDREC_CORE_COMM_WATCH_H
 
 #include "core/comm/comm_calls.h"
+#include "core/comm/tcp.h"
 
 struct watch;
 
@@ -29,19 +30,16 @@ void watch_tell_end(struct watch *watch);
 
 /* What rank 0 tells the others. */
 struct invitation {
-    uint64_t secret;
     double silence_seconds;
-    int32_t address_count;
-    uint32_t addresses[16]; /* IPv4, network order */
-    uint16_t port;          /* network order */
+    struct tcp_place place;
 };
 
 /* Rank 0: opens *listener, and says where it is. */
 bool links_listen(const struct communicator *communicator, struct invitation *invitation, int *listener,
                   struct error *error);
-/* Rank 0: sockets[rank - 1] = the link with that rank, once it has come. */
+/* Rank 0: sockets[rank] = the link with it, once it has come. */
 bool links_accept(const struct communicator *communicator, const struct invitation *invitation, int listener,
-                  int *sockets, struct error *error);
+                  int *sockets /* [size], -1 */, struct error *error);
 /* The other ranks: *link = the one with rank 0. */
 bool links_connect(const struct communicator *communicator, const struct invitation *invitation, int *link,
                    struct error *error);
