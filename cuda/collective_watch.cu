@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 extern "C" {
+#include "core/comm/watch.h"
 #include "core/file.h"
 #include "core/thread.h"
 }
@@ -101,20 +102,6 @@ void collective_watch_end(struct collective_watch *watch)
 
 /* ---- opening and closing ---------------------------------------------------------------------------------------- */
 
-static bool read_limit(double *seconds, struct error *error)
-{
-    const char *text = getenv(COLLECTIVE_WATCH_VARIABLE);
-    char *end = nullptr;
-    *seconds = text && *text ? strtod(text, &end) : static_cast<double>(COLLECTIVE_SECONDS);
-    if (!end || (*end == '\0' && (*seconds == 0.0 || (*seconds >= COLLECTIVE_SECONDS_LEAST &&
-                                                      *seconds <= COLLECTIVE_SECONDS_MOST))))
-        return true;
-    return error_set(error, ERROR_USAGE,
-                     COLLECTIVE_WATCH_VARIABLE " is %.40s; it takes seconds from %d to %d, or 0: an exchange "
-                                               "between GPUs may take for ever then",
-                     text, COLLECTIVE_SECONDS_LEAST, COLLECTIVE_SECONDS_MOST);
-}
-
 static bool start(struct collective_watch *watch, struct error *error)
 {
     errno = thread_start(&watch->thread, keep_watch, watch);
@@ -127,7 +114,8 @@ struct collective_watch *collective_watch_open(struct communicator *communicator
                                                collective_trouble *trouble, struct error *error)
 {
     double limit;
-    if (!read_limit(&limit, error))
+    if (!watch_read_limit(COLLECTIVE_WATCH_VARIABLE, COLLECTIVE_SECONDS,
+                          "an exchange between GPUs may take for ever", &limit, error))
         return nullptr;
     struct collective_watch *watch = static_cast<struct collective_watch *>(calloc(1, sizeof *watch));
     if (!watch) {

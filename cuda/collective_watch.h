@@ -11,7 +11,7 @@
 
 /* How long a collective may take, of each rank's environment, in seconds; 0: for ever. */
 #define COLLECTIVE_WATCH_VARIABLE "IDREC_GPU_SILENCE_SECONDS"
-enum { COLLECTIVE_SECONDS = 600, COLLECTIVE_SECONDS_LEAST = 2, COLLECTIVE_SECONDS_MOST = 86400 };
+enum { COLLECTIVE_SECONDS = 600 };
 
 /* What NCCL has noticed; false: nothing is wrong. */
 typedef bool collective_trouble(const struct communicator *communicator, char *text, size_t size);

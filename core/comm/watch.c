@@ -184,18 +184,17 @@ static void *keep_watch(void *argument)
 
 /* ---- opening and closing --------------------------------------------------------------------------------------- */
 
-static bool read_limit(double *seconds, struct error *error)
+bool watch_read_limit(const char *variable, int usual, const char *without, double *seconds,
+                      struct error *error)
 {
-    const char *text = getenv(WATCH_VARIABLE);
+    const char *text = getenv(variable);
     char *end = NULL;
-    *seconds = text && *text ? strtod(text, &end) : WATCH_SECONDS;
+    *seconds = text && *text ? strtod(text, &end) : usual;
     if (!end || (*end == '\0' &&
                  (*seconds == 0.0 || (*seconds >= WATCH_SECONDS_LEAST && *seconds <= WATCH_SECONDS_MOST))))
         return true;
-    return error_set(error, ERROR_USAGE,
-                     WATCH_VARIABLE " is %.40s; it takes seconds from %d to %d, or 0: ranks are "
-                                    "not watched then",
-                     text, WATCH_SECONDS_LEAST, WATCH_SECONDS_MOST);
+    return error_set(error, ERROR_USAGE, "%s is %.40s; it takes seconds from %d to %d, or 0: %s then",
+                     variable, text, WATCH_SECONDS_LEAST, WATCH_SECONDS_MOST, without);
 }
 
 /* Rank 0's environment counts. */
@@ -206,7 +205,8 @@ static bool invite(struct communicator *communicator, struct invitation *invitat
     struct tensor x = tensor_1d(numbers, DTYPE_I64, DEVICE_CPU, sizeof numbers / sizeof *numbers);
     *invitation = (struct invitation){.silence_seconds = 0.0};
     if (communicator->rank == 0) {
-        if (!read_limit(&invitation->silence_seconds, error) ||
+        if (!watch_read_limit(WATCH_VARIABLE, WATCH_SECONDS, "ranks are not watched",
+                              &invitation->silence_seconds, error) ||
             (invitation->silence_seconds > 0.0 && !links_listen(communicator, invitation, listener, error)))
             return false;
         memcpy(numbers, invitation, sizeof *invitation);

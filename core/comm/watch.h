@@ -18,6 +18,9 @@ enum { WATCH_LOST_STATUS = 75 };
 /* How long a rank may be silent: of rank 0's environment, in seconds; 0: nobody watches. */
 #define WATCH_VARIABLE "IDREC_SILENCE_SECONDS"
 enum { WATCH_SECONDS = 20, WATCH_SECONDS_LEAST = 2, WATCH_SECONDS_MOST = 86400 };
+/* A limit of the environment, `usual` where it says nothing; without: what is so where it is 0, for the error. */
+bool watch_read_limit(const char *variable, int usual, const char *without, double *seconds,
+                      struct error *error);
 
 /* All ranks of a job of several call it; sets communicator->watch, or leaves it NULL where nobody is to watch. */
 bool watch_open(struct communicator *communicator, struct error *error);
