@@ -2,20 +2,15 @@
 
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 
-from checking import IDREC, SOURCE, check, status
+from checking import SOURCE, check, idrec, status, synthesize
 
 # Small enough for seconds; what a study sets itself stays as it is.
 SMALL = ["data.format=auto", "data.split.method=random", "recommenders=[{model: ease}]", "experiment.seeds=2",
          "evaluate.resamples=100", "language_model.heads=2", "experiment.trials_at_once=2", "prompts.length=256"]
 SMALL_TRAINING = {"pretrain.epochs": 1, "finetune.epochs": 1}
-
-
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=600)
 
 
 def check_study(folder, path):
@@ -39,8 +34,7 @@ def main():
     check(len(studies) > 10, "the studies are not where they should be")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        made = idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=12", "--blocks=4")
-        check(made.returncode == 0, made.stderr)
+        synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=12", "--blocks=4")
         for path in studies:
             check_study(folder, path)
     return status()

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 
-from checking import IDREC, SOURCE, check, status
+from checking import SOURCE, check, idrec, status, synthesize
 
 USERS, ITEMS = 120, 70
 CONFIG = """\
@@ -484,10 +484,6 @@ def check_quality(run):
 # ---- the run ----------------------------------------------------------------------------------------------------
 
 
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
-
-
 def write_attributes(folder):
     """Some users and items have none, some lines are of unknown ids."""
     generator = random.Random(7)
@@ -557,7 +553,7 @@ def check_presentation(run):
 def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        idrec(folder, "synthesize", "artificial.inter", "--users", str(USERS), "--items", str(ITEMS))
+        synthesize(folder / "artificial.inter", "--users", str(USERS), "--items", str(ITEMS))
         countries, genres = write_attributes(folder)
         (folder / "audit.yaml").write_text(CONFIG)
         shown = idrec(folder, "run", "audit.yaml", "output=out")

@@ -14,20 +14,6 @@
 
 enum { RIVALS = 8 };
 
-static int make_folder(void **state)
-{
-    *state = mkdtemp(path_format("/tmp/idrec-test-XXXXXX"));
-    return *state ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    struct error error = ERROR_INITIALIZER;
-    const bool done = path_remove(*state, &error);
-    free(*state);
-    return done ? 0 : -1;
-}
-
 static bool take(struct claim **claim, const char *path)
 {
     struct error error = ERROR_INITIALIZER;
@@ -153,10 +139,10 @@ static void test_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_one_owner, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_takeover, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_other_host, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_lost, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_one_owner, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_takeover, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_other_host, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_lost, temporary_folder_make, temporary_folder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

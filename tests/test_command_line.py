@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, SOURCE, check, status
+from checking import IDREC, SOURCE, check, status, synthesize
 
 STAGES = "prepare pretrain finetune generate augment train evaluate report".split()
 COMMANDS = ["run", *STAGES, *"config synthesize info reproduce tune recommend export merge score devices".split()]
@@ -234,8 +234,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         (folder / "small.yaml").write_text(CONFIG)
-        made = idrec("synthesize", folder / "data.inter", "--users=60", "--items=40", "--interactions=10")
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=10")
         test_help()
         test_usage(folder)
         test_config(folder)

@@ -8,11 +8,10 @@ import pathlib
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 
-from checking import IDREC, check, status
+from checking import check, idrec, status, synthesize
 
 CONFIG = """\
 name: base
@@ -33,10 +32,6 @@ extends: base.yaml
 name: study
 experiment: {arms: [original], sweep: {"recommenders[0].width": [4, 12]}}
 """
-
-
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def run(folder, config, output, *overrides):
@@ -61,8 +56,7 @@ def write_parts(place, parts):
 
 def make_data(folder, generator):
     """The parts of the split, written in three ways: as they are, in another order, with another test part."""
-    check(idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=12", "--factors=4",
-                "--blocks=2").returncode == 0, "synthesize")
+    synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=12", "--factors=4", "--blocks=2")
     pairs = sorted({tuple(line.split("\t")[:2]) for line in (folder / "data.inter").read_text().splitlines()[1:]})
     generator.shuffle(pairs)
     parts = {"train": pairs[:-160], "validation": pairs[-160:-80], "test": pairs[-80:]}

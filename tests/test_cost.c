@@ -14,6 +14,7 @@
 struct fixture {
     char *folder;
     struct run run;
+    json_t *costs; /* of the run, once they are taken */
 };
 
 static char *below(const struct fixture *fixture, const char *name)
@@ -52,7 +53,10 @@ static int make_run(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct error error = ERROR_INITIALIZER;
-    fixture->folder = mkdtemp(path_format("/tmp/idrec-test-XXXXXX"));
+    void *folder;
+    if (temporary_folder_make(&folder) != 0)
+        return -1;
+    fixture->folder = folder;
     char *package = below(fixture, "rapl/intel-rapl:0");
     require(folder_create(package, &error), &error);
     free(package);
@@ -71,12 +75,11 @@ static int make_run(void **state)
 static int remove_run(void **state)
 {
     struct fixture *fixture = *state;
-    struct error error = ERROR_INITIALIZER;
+    void *folder = fixture->folder;
+    json_decref(fixture->costs);
     run_close(&fixture->run);
-    const bool done = path_remove(fixture->folder, &error);
-    free(fixture->folder);
     free(fixture);
-    return done ? 0 : -1;
+    return temporary_folder_remove(&folder);
 }
 
 static void work_on(struct fixture *fixture, json_t *record, const char *stage, const char *energy_then)
@@ -115,6 +118,12 @@ static void require_text(const json_t *object, const char *name, const char *exp
         assert_true(json_is_null(value));
 }
 
+static const json_t *take_costs(struct fixture *fixture, const char *stage)
+{
+    fixture->costs = cost_json(&fixture->run);
+    return row_of(fixture->costs, stage);
+}
+
 /* Five joules in a stage, in two attempts, and two outside of it. */
 static void test_joules(void **state)
 {
@@ -124,17 +133,15 @@ static void test_joules(void **state)
     put(fixture, "rapl/intel-rapl:0/energy_uj", "5000000\n");
     meter_read(fixture->run.meter);
     work_on(fixture, record, "prepare", "7000000\n");
-    json_t *costs = cost_json(&fixture->run);
-    const json_t *row = row_of(costs, "prepare");
+    const json_t *row = take_costs(fixture, "prepare");
     require_number(row, "energy_joules", 5);
     require_number(row, "attempts", 2);
     require_number(row, "tokens", 12);
     require_number(row, "flops", 20);
     require_text(row, "energy_source", "rapl");
-    require_number(row_of(costs, "other"), "energy_joules", 2);
-    require_number(costs, "energy_joules", 7);
-    require_text(costs, "energy_source", "rapl");
-    json_decref(costs);
+    require_number(row_of(fixture->costs, "other"), "energy_joules", 2);
+    require_number(fixture->costs, "energy_joules", 7);
+    require_text(fixture->costs, "energy_source", "rapl");
 }
 
 /* One attempt that was measured and one that was not. */
@@ -145,13 +152,11 @@ static void test_half_measured(void **state)
     work_on(fixture, record, "prepare", "3000000\n");
     use_counters(fixture, "absent");
     work_on(fixture, record, "prepare", "4000000\n");
-    json_t *costs = cost_json(&fixture->run);
-    const json_t *row = row_of(costs, "prepare");
+    const json_t *row = take_costs(fixture, "prepare");
     require_text(row, "energy_joules", NULL);
     require_text(row, "energy_source", NULL);
-    require_text(costs, "energy_joules", NULL);
-    require_number(costs, "processes", 2);
-    json_decref(costs);
+    require_text(fixture->costs, "energy_joules", NULL);
+    require_number(fixture->costs, "processes", 2);
 }
 
 /* A killed process had begun a stage of which the manifest knows nothing but that. */
@@ -167,14 +172,12 @@ static void test_killed(void **state)
         "\"began\": "
         "{\"seconds\": 10, \"energy_joules\": 5}, \"peak_memory_bytes\": 7, \"energy_source\": \"rapl\"}");
     open_run(fixture);
-    json_t *costs = cost_json(&fixture->run);
-    const json_t *row = row_of(costs, "prepare");
+    const json_t *row = take_costs(fixture, "prepare");
     require_number(row, "seconds", 90);
     require_number(row, "energy_joules", 45);
     require_number(row, "peak_memory_bytes", 7);
-    require_number(costs, "killed", 1);
-    assert_true(json_number_value(json_object_get(row_of(costs, "other"), "seconds")) >= 10);
-    json_decref(costs);
+    require_number(fixture->costs, "killed", 1);
+    assert_true(json_number_value(json_object_get(row_of(fixture->costs, "other"), "seconds")) >= 10);
 }
 
 /* Another trial had spent 40 s on the stage before this one took it over. */
@@ -188,14 +191,12 @@ static void test_taken_over(void **state)
     cost_take_over(record);
     work_on(fixture, record, "prepare", "3000000\n");
     cost_replace(&fixture->run, "prepare");
-    json_t *costs = cost_json(&fixture->run);
-    const json_t *row = row_of(costs, "prepare");
+    const json_t *row = take_costs(fixture, "prepare");
     assert_true(json_number_value(json_object_get(row, "seconds")) > 40);
     require_number(row, "energy_joules", 12);
     require_number(json_object_get(row, "elsewhere"), "seconds", 40);
-    require_number(row_of(costs, "replaced"), "energy_joules", 3);
-    assert_true(json_number_value(json_object_get(costs, "wall_seconds")) < 10);
-    json_decref(costs);
+    require_number(row_of(fixture->costs, "replaced"), "energy_joules", 3);
+    assert_true(json_number_value(json_object_get(fixture->costs, "wall_seconds")) < 10);
 }
 
 static void test_reached(void **state)

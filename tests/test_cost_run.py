@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, status
+from checking import IDREC, check, status, synthesize
 
 CONFIG = """
 name: cost
@@ -278,8 +278,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         data, config = scratch / "data.inter", scratch / "cost.yaml"
-        subprocess.run([IDREC, "synthesize", data, "--users", "300", "--items", "200", "--seed", "5"], check=True,
-                       capture_output=True)
+        synthesize(data, "--users", "300", "--items", "200", "--seed", "5")
         config.write_text(CONFIG.format(data=data))
         folder, measured = test_one_process(scratch, config)
         check_efficiency(folder)

@@ -10,20 +10,6 @@
 
 static const char bus[] = "00000000:1b:00.0";
 
-static int make_folder(void **state)
-{
-    *state = mkdtemp(path_format("/tmp/idrec-test-XXXXXX"));
-    return *state ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    struct error error = ERROR_INITIALIZER;
-    const bool done = path_remove(*state, &error);
-    free(*state);
-    return done ? 0 : -1;
-}
-
 static void put(const char *folder, const char *domain, const char *name, const char *text)
 {
     struct error error = ERROR_INITIALIZER;
@@ -184,13 +170,13 @@ static void test_no_library(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_packages, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_wrap, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_unreadable, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_lost, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_gpu, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_both, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_no_library, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_packages, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_wrap, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_unreadable, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_lost, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_gpu, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_both, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_no_library, temporary_folder_make, temporary_folder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC
+from checking import IDREC, synthesize
 
 # What measures time or memory, and nothing else, may differ between two runs.
 MEASURED = {"seconds", "cost", "efficiency", "peak_memory_bytes", "tokens_per_second"}
@@ -122,8 +122,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         data, config = scratch / "data.inter", scratch / "kill.yaml"
-        subprocess.run([IDREC, "synthesize", data, "--users", "150", "--items", "120", "--seed", "5"], check=True,
-                       capture_output=True)
+        synthesize(data, "--users", "150", "--items", "120", "--seed", "5")
         config.write_text(CONFIG.format(data=data))
         reference = scratch / "reference"
         seconds = run_whole(config, reference)

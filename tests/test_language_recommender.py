@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, SOURCE, check, status
+from checking import IDREC, SOURCE, check, status, synthesize
 
 K = 10
 CONFIG = """\
@@ -321,14 +321,12 @@ def main():
         return 77
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=160", "--items=90", "--interactions=16",
-                        "--seed=5"], check=True, capture_output=True)
+        synthesize(folder / "data.inter", "--users=160", "--items=90", "--interactions=16", "--seed=5")
         for test in (test_ids, test_codes, test_text, test_short_beams, test_again, test_plan, test_refusals):
             begun = time.monotonic()
             test(folder)
             print(f"{test.__name__}: {time.monotonic() - begun:.1f} s", flush=True)
-        subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=1100", "--items=90", "--interactions=16",
-                        "--seed=5"], check=True, capture_output=True)
+        synthesize(folder / "data.inter", "--users=1100", "--items=90", "--interactions=16", "--seed=5")
         test_kill(folder)
     return status()
 

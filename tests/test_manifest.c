@@ -1,30 +1,11 @@
 /* manifest.json: what a complete stage is, the folder's lock, and a damaged file. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "core/file.h"
 #include "experiments/manifest.h"
-
-static int make_folder(void **state)
-{
-    *state = mkdtemp(path_format("/tmp/idrec-test-XXXXXX"));
-    return *state ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    struct error error = ERROR_INITIALIZER;
-    const bool done = path_remove(*state, &error);
-    free(*state);
-    return done ? 0 : -1;
-}
+#include "tests/support.h"
 
 static void put(const char *folder, const char *name, const char *text)
 {
@@ -120,10 +101,10 @@ static void test_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_stages, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_left_over, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_lock, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_damage, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_stages, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_left_over, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_lock, temporary_folder_make, temporary_folder_remove),
+        cmocka_unit_test_setup_teardown(test_damage, temporary_folder_make, temporary_folder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

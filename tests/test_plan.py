@@ -6,11 +6,10 @@ import json
 import math
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
 
-from checking import IDREC, SOURCE, check, status
+from checking import SOURCE, check, idrec, status, synthesize
 
 CONFIG = """\
 name: plan
@@ -53,10 +52,6 @@ recommenders: [{model: bpr_mf}]
 """
 YELP = ["--users=31668", "--items=38048", "--interactions=1237259"]
 ASSUMED = ["--device-tflops=100", "--efficiency=0.5"]
-
-
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=600)
 
 
 def plan(folder, *arguments):
@@ -302,7 +297,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / "plan.yaml").write_text(CONFIG)
-        idrec(folder, "synthesize", "data.inter", "--users=300", "--items=150", "--interactions=20")
+        synthesize(folder / "data.inter", "--users=300", "--items=150", "--interactions=20")
         test_against_run(folder)
         test_fits(folder)
         test_study(folder)

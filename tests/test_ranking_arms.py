@@ -9,11 +9,10 @@ import math
 import pathlib
 import shutil
 import struct
-import subprocess
 import sys
 import tempfile
 
-from checking import IDREC, check, status
+from checking import check, status, synthesize
 from test_kill import differences
 from test_language_recommender import Data, idrec, read_h5, read_lists, read_rankings, run
 
@@ -278,8 +277,7 @@ def main():
         return 77
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=160", "--items=90", "--interactions=16",
-                        "--seed=5"], check=True, capture_output=True)
+        synthesize(folder / "data.inter", "--users=160", "--items=90", "--interactions=16", "--seed=5")
         for test in (test_shuffled, test_in_order, test_again, test_without_validation, test_study):
             test(folder)
     return status()

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, status
+from checking import IDREC, check, status, synthesize
 
 MPIEXEC = os.environ.get("IDREC_MPIEXEC", "")
 TOLERANCE = 1e-5
@@ -290,9 +290,7 @@ def prepare(folder):
                       OMPI_MCA_btl_vader_single_copy_mechanism="none",
                       OMP_WAIT_POLICY="passive")
     (folder / "ranks.yaml").write_text(CONFIG)
-    made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=300", "--items=200",
-                           "--interactions=15"], capture_output=True, text=True)
-    check(made.returncode == 0, f"synthesize: {made.stderr}")
+    synthesize(folder / "data.inter", "--users=300", "--items=200", "--interactions=15")
 
 
 def main():

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, status
+from checking import IDREC, check, status, synthesize
 from test_kill import differences, shapes, without_measured
 from test_ranks import MPIEXEC, command, end_of, idrec, ranks_of
 
@@ -221,9 +221,7 @@ def main():
         folder = pathlib.Path(name)
         (folder / "ranks.yaml").write_text(CONFIG)
         (folder / "study.yaml").write_text(STUDY)
-        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", f"--users={USERS}", "--items=60",
-                               "--interactions=10"], capture_output=True, text=True)
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        synthesize(folder / "data.inter", f"--users={USERS}", "--items=60", "--interactions=10")
         test_numbers(folder)
         test_divided(folder)
         test_tune(folder)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, status
+from checking import IDREC, check, status, synthesize
 from test_host_cuda_ranks import CONFIG, IDREC as IDREC_HOST_CUDA, LIBRARY
 from test_ranks import compare, curve
 
@@ -94,9 +94,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / "ranks.yaml").write_text(CONFIG)
-        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=60", "--items=40",
-                               "--interactions=10"], capture_output=True, text=True)
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=10")
         test_collectives(folder)
         test_losses(folder)
         test_killed(folder)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-from checking import IDREC, SOURCE, check, status
+from checking import SOURCE, check, idrec, status, synthesize
 
 CONFIG = """\
 name: {name}
@@ -24,10 +24,6 @@ recipe:
   source: a table of ours
   published_protocol: the same
 """
-
-
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120)
 
 
 def write(folder, name, value="0.5", recommender="popularity", tail=""):
@@ -177,8 +173,7 @@ def test_export(folder):
 def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        made = idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=10")
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=10")
         test_missed(folder)
         test_reached(folder)
         test_refusals(folder)

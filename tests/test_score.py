@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-from checking import IDREC, SOURCE, check, status
+from checking import IDREC, SOURCE, check, status, synthesize
 
 GOLDENS = SOURCE / "tests" / "goldens"
 TOKENIZER = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
@@ -157,8 +157,7 @@ def test_refusals(folder):
 
 def test_run(folder):
     (folder / "small.yaml").write_text(RUN)
-    check(idrec("synthesize", "data.inter", "--users=60", "--items=40", "--interactions=10",
-                "--factors=4", "--blocks=2", folder=folder).returncode == 0, "synthesize")
+    synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=10", "--factors=4", "--blocks=2")
     for stage in ("prepare", "pretrain"):
         check(idrec(stage, "small.yaml", folder=folder).returncode == 0, stage)
     check_refusal(idrec("score", folder / "out", "--tokens=0,5,6"), 1, "finetune")

@@ -8,9 +8,9 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, status
+from checking import IDREC, check, idrec, status, synthesize
 from test_kill import without_measured
-from test_sweep import BASE, idrec
+from test_sweep import BASE
 
 LONG = BASE.replace("pretrain: {epochs: 1}", "pretrain: {epochs: 150, patience: 0}")
 STUDY = """\
@@ -114,8 +114,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         (folder / "base.yaml").write_text(BASE)
-        made = idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=12")
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=12")
         test_take_over(folder)
         test_tuning(folder)
     return status()

@@ -10,8 +10,8 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, SOURCE, check, status
-from test_sweep import LONGER, idrec
+from checking import IDREC, SOURCE, check, idrec, status, synthesize
+from test_sweep import LONGER
 
 STUDY = """\
 extends: base.yaml
@@ -103,8 +103,7 @@ def main():
         install(folder)
         (folder / "base.yaml").write_text(LONGER)
         (folder / "study.yaml").write_text(STUDY)
-        made = idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=12")
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=12")
         test_time_limit(folder)
         test_cancel(folder)
     return status()

@@ -1,32 +1,12 @@
 /* HDF5 stores: round trips, equal bytes for equal contents, and refusals that name file and data set. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "core/file.h"
 #include "core/store.h"
-
-static int make_folder(void **state)
-{
-    char *folder = path_format("/tmp/idrec-test-XXXXXX");
-    *state = mkdtemp(folder);
-    return *state ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    struct error error = ERROR_INITIALIZER;
-    const bool done = path_remove(*state, &error);
-    free(*state);
-    return done ? 0 : -1;
-}
+#include "tests/support.h"
 
 enum { ROWS = 70000 };
 
@@ -281,5 +261,5 @@ int main(void)
         cmocka_unit_test(test_damaged_files),      cmocka_unit_test(test_nothing_is_left_behind),
         cmocka_unit_test(test_foreign_files),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, temporary_folder_make, temporary_folder_remove);
 }

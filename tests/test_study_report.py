@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 
-from checking import check, status
-from test_compare import idrec, make_data, near, user_values
+from checking import check, idrec, status
+from test_compare import make_data, near, user_values
 
 STUDY = """\
 extends: base.yaml

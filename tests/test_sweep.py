@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, status
+from checking import IDREC, check, idrec, status, synthesize
 from test_kill import differences, without_measured
 
 BASE = """\
@@ -49,10 +49,6 @@ experiment:
 TRIALS = [f"rank={rank},width={width}" for rank in (2, 4) for width in (4, 8, 12)] + ["untuned"]
 # What a study needs of each stage that its trials share: the data and the base are one, fine-tunings three.
 SHARED = {"prepare": 1, "pretrain": 1, "finetune": 3, "generate": 3, "augment": 3}
-
-
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=500)
 
 
 def lines_of(study, text):
@@ -342,8 +338,7 @@ def main():
         folder = pathlib.Path(scratch)
         (folder / "base.yaml").write_text(LONGER if arguments.rounds else BASE)
         (folder / "study.yaml").write_text(STUDY.replace("once: 2", "once: 1") if arguments.rounds else STUDY)
-        made = idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=12")
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=12")
         if arguments.rounds:
             long_rounds(folder, arguments.rounds, arguments.seed)
             return status()

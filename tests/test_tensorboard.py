@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, status
+from checking import IDREC, check, idrec, status, synthesize
 
 CONFIG = """\
 name: curves
@@ -29,10 +29,6 @@ evaluate: {k: [10]}
 report: {tensorboard: true}
 """
 NAME = "events.out.tfevents.1.idrec"
-
-
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 # ---- a reader -----------------------------------------------------------------------------------------------
@@ -291,8 +287,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / "curves.yaml").write_text(CONFIG)
-        check(idrec(folder, "synthesize", "data.inter", "--users=80", "--items=50", "--interactions=12", "--factors=4",
-                    "--blocks=2").returncode == 0, "synthesize")
+        synthesize(folder / "data.inter", "--users=80", "--items=50", "--interactions=12", "--factors=4", "--blocks=2")
         test_run(folder)
         test_killed(folder)
         test_updates(folder)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, SOURCE, check, status
+from checking import IDREC, SOURCE, check, idrec, status
 
 CONFIG = """\
 name: text
@@ -45,10 +45,6 @@ def write_data(path):
         for k in range(10):
             rows.append(f"user{user}\titem{user % 2 * ITEMS // 2 + (user * 7 + k * 3) % (ITEMS // 2)}")
     path.write_text("\n".join(rows) + "\n")
-
-
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def run(folder, config, name, *settings):

@@ -6,11 +6,10 @@ loses the folders that are not planned any more. The baseline of the choice unde
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
 
-from checking import IDREC, check, status
+from checking import check, idrec, status, synthesize
 from test_kill import differences
 
 CONFIG = """\
@@ -29,10 +28,6 @@ evaluate: {k: [10]}
 GROWN = ["experiment.seeds=3", "experiment.arms=[original, augmented, control.random, control.self, control.popularity]",
          "evaluate.k=[5, 10, 20]", "evaluate.metrics=[recall, ndcg, mrr]",
          "recommenders=[{model: bpr_mf, width: 8, epochs: 6}, {model: item_knn}, {model: lightgcn, width: 8, epochs: 4}]"]
-
-
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def run(folder, output, *overrides):
@@ -134,8 +129,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         (folder / "again.yaml").write_text(CONFIG)
-        made = idrec(folder, "synthesize", "data.inter", "--users=60", "--items=40", "--interactions=12")
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=12")
         test_growth(folder)
         test_other_settings(folder)
         test_recommend(folder)

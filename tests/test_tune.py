@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, status
+from checking import IDREC, check, idrec, status, synthesize
 
 CONFIG = """\
 name: tune
@@ -39,10 +39,6 @@ ORIGINAL = ["experiment.arms=[original]"]
 # first_epochs, times 3, and again, rounded up to evaluate_every.
 PAUSES = [6, 16, 46]
 SECONDS = 4
-
-
-def idrec(folder, *arguments):
-    return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def tune(folder, output, *overrides):
@@ -274,8 +270,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         (folder / "tune.yaml").write_text(CONFIG)
-        made = idrec(folder, "synthesize", "data.inter", "--users=100", "--items=60", "--interactions=12")
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        synthesize(folder / "data.inter", "--users=100", "--items=60", "--interactions=12")
         for test in (test_best, test_rungs, test_workers, test_kills, test_other_settings, test_failures,
                      test_test_is_not_read, test_use, test_bad_spaces):
             started = time.monotonic()
