@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +11,22 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-char *path_format(const char *format, ...)
+#include "core/hash.h"
+
+char *path_format_list(const char *format, va_list arguments)
 {
     char *path = NULL;
+    if (vasprintf(&path, format, arguments) < 0)
+        abort();
+    return path;
+}
+
+char *path_format(const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    const int length = vasprintf(&path, format, arguments);
+    char *path = path_format_list(format, arguments);
     va_end(arguments);
-    if (length < 0)
-        abort();
     return path;
 }
 
@@ -166,9 +172,7 @@ bool file_hash(const char *path, char digits[33], struct error *error)
         size_t count;
         while ((count = fread(buffer, 1, capacity, stream)) > 0)
             XXH3_128bits_update(state, buffer, count);
-        const XXH128_hash_t hash = XXH3_128bits_digest(state);
-        snprintf(digits, 33, "%016llx%016llx", (unsigned long long)hash.high64,
-                 (unsigned long long)hash.low64);
+        hash_digits(digits, XXH3_128bits_digest(state));
         done = !ferror(stream) || error_system(error, path, "cannot read this file", NULL);
     } else {
         error_memory(error, "a buffer for hashing", capacity, NULL);

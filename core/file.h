@@ -2,6 +2,7 @@
 #ifndef IDREC_CORE_FILE_H
 #define IDREC_CORE_FILE_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 /* printf into a malloc'ed path. Never NULL: aborts the program only when there is no memory for a few bytes.
  */
 char *path_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *path_format_list(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
 bool path_exists(const char *path);
 /* mkdir -p. */
 bool folder_create(const char *path, struct error *error);

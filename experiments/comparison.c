@@ -5,6 +5,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "core/hash.h"
 #include "core/resampling.h"
 #include "core/statistics.h"
 
@@ -154,8 +155,9 @@ static json_t *fingerprint_json(const struct compared *compared)
                         against = XXH3_128bits(compared->against, bytes);
     const uint64_t all[] = {value.high64, value.low64, against.high64, against.low64,
                             (uint64_t)compared->seeds};
-    const XXH128_hash_t hash = XXH3_128bits(all, sizeof all);
-    return json_sprintf("%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    char digits[33];
+    hash_digits(digits, XXH3_128bits(all, sizeof all));
+    return json_string(digits);
 }
 
 static bool add_tests(json_t *record, const struct compared *compared, const struct margins *margins,

@@ -112,12 +112,6 @@ static void write_text(const struct document *document, const char *text)
         fputs(text, document->stream);
 }
 
-static char *format_text(const char *format, va_list arguments)
-{
-    char *text = NULL;
-    return vasprintf(&text, format, arguments) >= 0 ? text : path_format("(no memory)");
-}
-
 void document_begin(const struct document *document, const char *title)
 {
     if (document->format == DOCUMENT_HTML) {
@@ -182,7 +176,7 @@ void document_heading(const struct document *document, int level, const char *fo
 {
     va_list arguments;
     va_start(arguments, format);
-    char *text = format_text(format, arguments);
+    char *text = path_format_list(format, arguments);
     va_end(arguments);
     if (document->format == DOCUMENT_HTML) {
         write_html_heading(document, level, text);
@@ -201,7 +195,7 @@ void document_paragraph(const struct document *document, const char *format, ...
     if (document->format == DOCUMENT_LATEX)
         return;
     va_start(arguments, format);
-    char *text = format_text(format, arguments);
+    char *text = path_format_list(format, arguments);
     va_end(arguments);
     bool html = document->format == DOCUMENT_HTML;
     fputs(html ? "<p>" : "", document->stream);
@@ -355,7 +349,7 @@ void table_cell(struct table *table, const char *format, ...)
         return;
     va_list arguments;
     va_start(arguments, format);
-    table->cells[table->count++] = format_text(format, arguments);
+    table->cells[table->count++] = path_format_list(format, arguments);
     va_end(arguments);
 }
 

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/store.h"
 #include "experiments/manifest.h"
 #include "experiments/shared_stages.h"
@@ -377,9 +378,7 @@ static char *shared_folder(const struct fit_work *work)
     if (!shared)
         return NULL;
     char *key = path_format("%s %s %s", work->inputs, work->judgement, work->task->trial ? "trial" : "whole");
-    const XXH128_hash_t hash = XXH3_128bits(key, strlen(key));
-    snprintf(digits, sizeof digits, "%016llx%016llx", (unsigned long long)hash.high64,
-             (unsigned long long)hash.low64);
+    hash_digits(digits, XXH3_128bits(key, strlen(key)));
     free(key);
     return path_format("%s/fit-%s", shared, digits);
 }

@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "core/file.h"
+#include "core/hash.h"
 #include "models/language/checkpoint_config.h"
 #include "models/language/tokenizer.h"
 
@@ -193,8 +194,7 @@ bool language_files_hash(char digits[33], const struct config *config, struct er
     char *folder = config_file_path(config, "language_model.checkpoint");
     char *tokenizer = language_tokenizer_path(config);
     const bool done = (!folder || add_folder(state, folder, error)) && add_file(state, tokenizer, error);
-    const XXH128_hash_t hash = XXH3_128bits_digest(state);
-    snprintf(digits, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    hash_digits(digits, XXH3_128bits_digest(state));
     XXH3_freeState(state);
     free(tokenizer);
     free(folder);

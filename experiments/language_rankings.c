@@ -21,14 +21,6 @@ bool language_rankings_wanted(const struct config *config)
     return false;
 }
 
-/* Those that rankings are made for, the last of them study->generator; NULL: the one at this place is given none. */
-static struct contestant *given_contestant(const struct study *study, int place)
-{
-    struct contestant *contestant =
-        place < study->contestant_count ? &study->contestants[place] : (struct contestant *)&study->generator;
-    return *contestant->label && recommender_is_given(contestant->settings.model) ? contestant : NULL;
-}
-
 /* In order of time a test item comes after the validation item. */
 static int ranking_count(const struct config *config)
 {
@@ -38,7 +30,7 @@ static int ranking_count(const struct config *config)
 bool language_rankings_plan(json_t *planned, const struct study *study, struct error *error)
 {
     for (int i = 0; i <= study->contestant_count; i++) {
-        const struct contestant *contestant = given_contestant(study, i);
+        const struct contestant *contestant = study_given(study, i);
         for (int place = 0; contestant && place < ranking_count(study->config); place++)
             if (!fit_folders_plan_file(planned, contestant->label, file_names[place], error))
                 return false;
@@ -198,7 +190,7 @@ bool language_rankings_make(struct study *study, struct error *error)
         return true;
     bool done = language_prompts_open(&prompts, study->run, &study->dataset, true, error);
     for (int i = 0; done && i <= study->contestant_count; i++) {
-        struct contestant *contestant = given_contestant(study, i);
+        struct contestant *contestant = study_given(study, i);
         done = !contestant || make_contestant(contestant, study, &prompts, error);
     }
     language_prompts_close(&prompts);

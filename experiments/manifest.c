@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "core/file.h"
+#include "core/hash.h"
 
 struct manifest {
     char *folder, *path;
@@ -235,9 +236,7 @@ bool manifest_complete(struct manifest *manifest, const char *stage, const char 
     }
     if (done) {
         char digits[33];
-        const XXH128_hash_t hash = XXH3_128bits_digest(state);
-        snprintf(digits, sizeof digits, "%016llx%016llx", (unsigned long long)hash.high64,
-                 (unsigned long long)hash.low64);
+        hash_digits(digits, XXH3_128bits_digest(state));
         json_object_set(record, "outputs", outputs);
         json_object_set_new(record, "hash", json_string(digits));
         json_object_set_new(record, "complete", json_true());

@@ -91,7 +91,7 @@ bool plan_take_stage(struct plan *plan, const char *name)
 {
     char key[PLAN_KEY_SIZE];
     const int number = stage_number(name);
-    plan_key_of_stage(key, plan->run.config, number);
+    stage_settings_hash(plan->run.config, number, key);
     const struct plan_stage *const found = stages[number].shared ? plan_memo_find(plan->memo, key) : NULL;
     if (!found)
         return false;
@@ -106,7 +106,7 @@ bool plan_take_stage(struct plan *plan, const char *name)
 bool plan_offer_stage(struct plan *plan, const struct plan_stage *stage, struct error *error)
 {
     char key[PLAN_KEY_SIZE];
-    plan_key_of_stage(key, plan->run.config, stage_number(stage->name));
+    stage_settings_hash(plan->run.config, stage_number(stage->name), key);
     return plan_memo_keep(plan->memo, key, stage, sizeof *stage) ||
            error_memory(error, "the plan of a study", sizeof *stage, NULL);
 }

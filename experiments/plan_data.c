@@ -131,24 +131,11 @@ static bool invent_dataset(struct plan_data_set *data, const struct plan *plan, 
 /* Whether the settings by which a run's folder was prepared are those of the plan, files by their names. */
 static bool is_prepared_alike(const struct config *prepared, const struct config *planned)
 {
-    static const char *const files[] = {"data.path", "data.split.train", "data.split.validation",
-                                        "data.split.test"};
-    const struct stage *prepare = &stages[stage_number("prepare")];
-    bool same = true;
-    for (int i = 0; same && prepare->settings[i]; i++) {
-        char *text = config_canonical(prepared, prepare->settings[i]),
-             *wanted = config_canonical(planned, prepare->settings[i]);
-        same = strcmp(text, wanted) == 0;
-        free(text);
-        free(wanted);
-    }
-    for (size_t i = 0; same && i < sizeof files / sizeof *files; i++) {
-        char *path = config_data_path(prepared, files[i]), *wanted = config_data_path(planned, files[i]);
-        same = path && wanted ? strcmp(path, wanted) == 0 : path == wanted;
-        free(path);
-        free(wanted);
-    }
-    return same;
+    const int prepare = stage_number("prepare");
+    char before[33], wanted[33];
+    stage_settings_hash(prepared, prepare, before);
+    stage_settings_hash(planned, prepare, wanted);
+    return strcmp(before, wanted) == 0;
 }
 
 /* Whether the run's folder holds what `prepare` made of the plan's input, which may be gone since. */
@@ -201,7 +188,7 @@ static bool find_data(struct plan_data_set *data, const struct plan *plan, struc
 bool plan_data(struct plan *plan, struct error *error)
 {
     char stage[PLAN_KEY_SIZE], key[PLAN_KEY_SIZE];
-    plan_key_of_stage(stage, plan->run.config, stage_number("prepare"));
+    stage_settings_hash(plan->run.config, stage_number("prepare"), stage);
     plan_key_of_text(key, "data %s", stage);
     plan->data = plan_memo_find(plan->memo, key);
     if (!plan->data) {

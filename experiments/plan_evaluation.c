@@ -41,13 +41,13 @@ static void assume_neighbors(double *once, double *users, const struct plan *pla
 
 bool plan_neighbors(double *once, double *users, const struct plan *plan, struct error *error)
 {
-    const struct recommender_settings settings = neighbor_settings(&plan->study);
+    const struct recommender_settings *const settings = &plan->study.neighbors;
     const int64_t validated = plan_users_with_any(&plan->validation);
     struct fit_speed speed = {.rate = {.share = 0}};
-    if (plan->device && validated > 0 && !fit_speed_find(&speed, plan, &settings, 1, error))
+    if (plan->device && validated > 0 && !fit_speed_find(&speed, plan, settings, 1, error))
         return false;
     if (speed.rate.share < 1) {
-        assume_neighbors(once, users, plan, settings.neighbors);
+        assume_neighbors(once, users, plan, settings->neighbors);
         return true;
     }
     *once = speed.rate.epoch_seconds;

@@ -391,7 +391,7 @@ static void key_of_rate(char key[PLAN_KEY_SIZE], const struct language_plan *lan
     char data[PLAN_KEY_SIZE];
     char *model = config_canonical(config, "language_model"), *prompts = config_canonical(config, "prompts"),
          *base = config_canonical(config, "finetune.base");
-    plan_key_of_stage(data, config, stage_number("prepare"));
+    stage_settings_hash(config, stage_number("prepare"), data);
     plan_key_of_text(key, "rate %s %s %s %s %s %d %d %lld %d %lld %lld", what, data, model, prompts, base,
                      (int)part->mode, part->settings.recompute, (long long)part->packing.batch_tokens,
                      part->ranking, (long long)part->ranker.batch, (long long)part->sampler.batch);
@@ -715,8 +715,7 @@ static bool plan_rankings(struct language_plan *language, int contestant, struct
 {
     struct plan *const plan = language->plan;
     const bool own = contestant < plan->study.contestant_count;
-    const struct contestant *const given =
-        own ? &plan->study.contestants[contestant] : &plan->study.generator;
+    const struct contestant *const given = study_given(&plan->study, contestant);
     struct plan_stage *const stage = &plan->rankings[contestant];
     const int64_t items = plan->train.columns;
     struct language_shape shape;
@@ -749,10 +748,10 @@ static bool plan_rankings(struct language_plan *language, int contestant, struct
 static bool plan_all_rankings(struct language_plan *language, struct error *error)
 {
     const struct study *const study = &language->plan->study;
-    for (int i = 0; i < study->contestant_count; i++)
-        if (recommender_is_given(study->contestants[i].settings.model) && !plan_rankings(language, i, error))
+    for (int i = 0; i <= study->contestant_count; i++)
+        if (study_given(study, i) && !plan_rankings(language, i, error))
             return false;
-    return *study->generator.label == '\0' || plan_rankings(language, study->contestant_count, error);
+    return true;
 }
 
 /* Filters pass over what was generated: a small part of a second for a million rows. */

@@ -3,12 +3,12 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-#include "experiments/stages.h"
+#include "core/file.h"
+#include "core/hash.h"
 
 /* Of a study: so many things may take all of the time that one thing may. */
 #define FULL_MEASUREMENTS 20.0
@@ -95,60 +95,12 @@ void plan_memo_spend(struct plan_memo *memo, double seconds)
     memo->spent += seconds;
 }
 
-/* ---- keys ---------------------------------------------------------------------------------------------- */
-
-static void write_digits(char key[PLAN_KEY_SIZE], const char *text, size_t length)
-{
-    const XXH128_hash_t hash = XXH3_128bits(text, length);
-    snprintf(key, PLAN_KEY_SIZE, "%016llx%016llx", (unsigned long long)hash.high64,
-             (unsigned long long)hash.low64);
-}
-
 void plan_key_of_text(char key[PLAN_KEY_SIZE], const char *format, ...)
 {
-    char *text = NULL;
     va_list arguments;
     va_start(arguments, format);
-    const int length = vasprintf(&text, format, arguments);
+    char *text = path_format_list(format, arguments);
     va_end(arguments);
-    if (length < 0)
-        abort();
-    write_digits(key, text, (size_t)length);
-    free(text);
-}
-
-static void write_files(FILE *stream, const struct config *config)
-{
-    static const char *const files[] = {"data.path", "data.split.train", "data.split.validation",
-                                        "data.split.test", "language_model.checkpoint"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char *path = config_data_path(config, files[i]);
-        fprintf(stream, "%s\n", path ? path : "");
-        free(path);
-    }
-}
-
-void plan_key_of_stage(char key[PLAN_KEY_SIZE], const struct config *config, int stage)
-{
-    char *text = NULL;
-    size_t length = 0;
-    FILE *stream = open_memstream(&text, &length);
-    if (!stream)
-        abort();
-    unsigned needed = 1U << stage;
-    for (int i = stage; i >= 0; i--) {
-        if (!(needed & (1U << i)))
-            continue;
-        needed |= stage_reads(config, i);
-        fprintf(stream, "%s\n", stages[i].name);
-        for (int j = 0; stages[i].settings[j]; j++) {
-            char *settings = config_canonical(config, stages[i].settings[j]);
-            fprintf(stream, "%s\n", settings);
-            free(settings);
-        }
-    }
-    write_files(stream, config);
-    fclose(stream);
-    write_digits(key, text, length);
+    hash_digits(key, XXH3_128bits(text, strlen(text)));
     free(text);
 }

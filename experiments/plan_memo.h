@@ -7,7 +7,6 @@
 
 #include <stddef.h>
 
-#include "core/config.h"
 #include "core/interactions.h"
 
 /* The data of a configuration, as `prepare` would write them. */
@@ -37,11 +36,8 @@ double plan_memo_seconds(const struct plan_memo *memo, double most);
 /* Tells how long measuring something took. */
 void plan_memo_spend(struct plan_memo *memo, double seconds);
 
-/* A key of 32 digits. */
+/* A key of 32 digits, as stage_settings_hash() makes another. */
 enum { PLAN_KEY_SIZE = 33 };
 void plan_key_of_text(char key[PLAN_KEY_SIZE], const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Of everything in a configuration and of the paths of all files that a stage depends on, by those that it reads: where
- * two are the same, so are the stages' hashes. */
-void plan_key_of_stage(char key[PLAN_KEY_SIZE], const struct config *config, int stage);
 
 #endif

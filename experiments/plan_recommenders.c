@@ -159,7 +159,7 @@ static void key_of_fit(char key[PLAN_KEY_SIZE], const struct recommenders_plan *
                                  all->tunes && fit->choice < 0 ? "tune" : NULL};
     char choice[CHOICE_NAME_SIZE] = "", settings[PLAN_KEY_SIZE], data[PLAN_KEY_SIZE], rest[PLAN_KEY_SIZE];
     plan_key_of_settings(settings, &plan->study.contestants[fit->contestant].settings);
-    plan_key_of_stage(data, config, stage_number(fit->arm == ARM_ORIGINAL ? "prepare" : "augment"));
+    stage_settings_hash(config, stage_number(fit->arm == ARM_ORIGINAL ? "prepare" : "augment"), data);
     if (fit->choice >= 0)
         choice_name(choice, &plan->study.choices[fit->choice]);
     plan_key_of_text(rest, "%s", "");
@@ -338,23 +338,14 @@ static void add_range(struct plan_range *sum, struct plan_range range)
     sum->high += range.high;
 }
 
-/* Whose rankings plan->rankings has at a place; NULL: nobody's. */
-static const struct contestant *given_at(const struct plan *plan, int place)
-{
-    const struct study *const study = &plan->study;
-    const struct contestant *const contestant =
-        place < study->contestant_count ? &study->contestants[place] : &study->generator;
-    return *contestant->label && recommender_is_given(contestant->settings.model) ? contestant : NULL;
-}
-
 /* Whether an earlier trial asks the same model for the same rankings: those that come to them later wait. */
 static bool rankings_are_taken(const struct plan *plan, int contestant, struct error *error)
 {
     char model[PLAN_KEY_SIZE], settings[PLAN_KEY_SIZE], key[PLAN_KEY_SIZE];
     if (plan->place.at_once == 0)
         return false;
-    plan_key_of_stage(model, plan->run.config, stage_number("finetune"));
-    plan_key_of_settings(settings, &given_at(plan, contestant)->settings);
+    stage_settings_hash(plan->run.config, stage_number("finetune"), model);
+    plan_key_of_settings(settings, &study_given(&plan->study, contestant)->settings);
     plan_key_of_text(key, "rankings %s %s", model, settings);
     const int *const first = plan_memo_find(plan->memo, key);
     if (!first && !plan_memo_keep(plan->memo, key, &plan->place.trial, sizeof plan->place.trial))
@@ -365,7 +356,7 @@ static bool rankings_are_taken(const struct plan *plan, int contestant, struct e
 /* A recommender that is given rankings takes what making them does. */
 static void add_rankings(struct plan *plan, int contestant, struct error *error)
 {
-    const char *const label = given_at(plan, contestant)->label;
+    const char *const label = study_given(&plan->study, contestant)->label;
     struct plan_stage *const part = plan_add_stage(plan, label, true);
     *part = plan->rankings[contestant];
     part->part = true;
@@ -454,7 +445,7 @@ static bool plan_stage_of(struct recommenders_plan *all, bool tuning, struct err
     const char *largest_name = "", *largest_model = "";
     say_training_of_all(stage, all, tuning);
     for (int i = 0; i <= plan->study.contestant_count; i++) {
-        const bool given = given_at(plan, i) != NULL;
+        const bool given = study_given(&plan->study, i) != NULL;
         const int place = plan->stage_count;
         if (given && !tuning)
             add_rankings(plan, i, error);

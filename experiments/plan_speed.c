@@ -34,7 +34,7 @@ static void key_of_speed(char key[PLAN_KEY_SIZE], const struct plan *plan,
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         recommender_setting_put(&settings, others[i], "1", &ignored);
     plan_key_of_settings(speed, &settings);
-    plan_key_of_stage(data, plan->run.config, stage_number("prepare"));
+    stage_settings_hash(plan->run.config, stage_number("prepare"), data);
     plan_key_of_text(key, "speed %s %s %d", speed, data, parallel);
 }
 

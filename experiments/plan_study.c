@@ -62,9 +62,8 @@ static void keep_description(struct study_plan *study, const struct plan *plan)
 /* As sweep_run.c finds what a trial has in common with others. */
 static void find_chain(struct planned_trial *planned, const struct config *config)
 {
-    const int augment = stage_number("augment");
-    const int last = stage_is_left_out(config, augment) ? stage_number("prepare") : augment;
-    plan_key_of_stage(planned->chain, config, last);
+    const int last = stage_last_shared(config);
+    stage_settings_hash(config, last, planned->chain);
     planned->shared = last + 1;
 }
 

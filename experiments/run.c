@@ -209,11 +209,9 @@ void run_count_start(struct run *run)
 
 char *run_path(const struct run *run, const char *format, ...)
 {
-    char *relative = NULL;
     va_list arguments;
     va_start(arguments, format);
-    if (vasprintf(&relative, format, arguments) < 0)
-        abort();
+    char *relative = path_format_list(format, arguments);
     va_end(arguments);
     char *path = path_format("%s/%s", run->folder, relative);
     free(relative);

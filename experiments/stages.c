@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "core/file.h"
+#include "core/hash.h"
 #include "experiments/language_base.h"
 #include "experiments/language_rankings.h"
 #include "experiments/manifest.h"
@@ -15,6 +16,10 @@ enum { PREPARE, PRETRAIN, FINETUNE, GENERATE, AUGMENT, TUNE, TRAIN, EVALUATE, RE
 #define READS(stage) (1U << (stage))
 
 const char artefact_version[] = "1";
+
+const char *const input_files[INPUT_FILES] = {
+    "data.path",       "data.split.train",          "data.split.validation",
+    "data.split.test", "language_model.checkpoint", "language_model.tokenizer"};
 
 const struct stage stages[STAGE_COUNT] = {
     [PREPARE] = {.name = "prepare",
@@ -135,27 +140,67 @@ unsigned stage_reads(const struct config *config, int number)
     return reads;
 }
 
+int stage_last_shared(const struct config *config)
+{
+    return stage_is_left_out(config, AUGMENT) ? PREPARE : AUGMENT;
+}
+
+/* ---- hashes -------------------------------------------------------------------------------------------- */
+
 static void add_text(XXH3_state_t *state, const char *text)
 {
     if (text)
         XXH3_128bits_update(state, text, strlen(text) + 1);
 }
 
+/* The name of a stage, and the settings that it reads. */
+static void add_stage(XXH3_state_t *state, const struct config *config, int number)
+{
+    const struct stage *stage = &stages[number];
+    add_text(state, stage->name);
+    for (int i = 0; stage->settings[i]; i++) {
+        char *canonical = config_canonical(config, stage->settings[i]);
+        add_text(state, canonical);
+        free(canonical);
+    }
+}
+
+void stage_settings_hash(const struct config *config, int number, char digits[33])
+{
+    const unsigned of_language_model = READS(PRETRAIN) | READS(FINETUNE) | READS(GENERATE);
+    unsigned needed = READS(number);
+    XXH3_state_t *state = XXH3_createState();
+    if (!state)
+        abort();
+    XXH3_128bits_reset(state);
+    for (int i = number; i >= 0; i--) {
+        if (!(needed & READS(i)))
+            continue;
+        needed |= stage_reads(config, i);
+        add_stage(state, config, i);
+    }
+    for (int i = 0; i < (needed & of_language_model ? INPUT_FILES : DATA_FILES); i++) {
+        char *path = config_data_path(config, input_files[i]);
+        add_text(state, path ? path : "");
+        free(path);
+    }
+    hash_digits(digits, XXH3_128bits_digest(state));
+    XXH3_freeState(state);
+}
+
 /* The bytes of the data files, so that an edited file is read again. */
 static bool add_data_files(XXH3_state_t *state, const struct config *config, struct error *error)
 {
-    static const char *const keys[] = {"data.path", "data.split.train", "data.split.validation",
-                                       "data.split.test"};
     bool done = true;
-    for (size_t i = 0; done && i < sizeof keys / sizeof *keys; i++) {
-        char digits[33], *path = config_data_path(config, keys[i]);
+    for (int i = 0; done && i < DATA_FILES; i++) {
+        char digits[33], *path = config_data_path(config, input_files[i]);
         struct error reason = ERROR_INITIALIZER;
         if (path && !file_hash(path, digits, &reason))
             done =
                 error_set(error, ERROR_RUN,
                           "%s; it is %s of the configuration; scripts/get-data fetches public sets, "
                           "`idrec synthesize` writes an artificial one, IDREC_DATA names a folder to look in",
-                          reason.message, keys[i]);
+                          reason.message, input_files[i]);
         else
             add_text(state, path ? digits : "none");
         free(path);
@@ -214,22 +259,16 @@ static bool add_language_files(XXH3_state_t *state, const struct config *config,
 
 bool stage_inputs_hash(const struct run *run, int number, char digits[33], struct error *error)
 {
-    const struct stage *stage = &stages[number];
     const unsigned reads = stage_reads(run->config, number);
     XXH3_state_t *state = XXH3_createState();
     if (!state)
         return error_memory(error, "a hash", 0, NULL);
     XXH3_128bits_reset(state);
     add_text(state, artefact_version);
-    add_text(state, stage->name);
-    for (int i = 0; stage->settings[i]; i++) {
-        char *canonical = config_canonical(run->config, stage->settings[i]);
-        add_text(state, canonical);
-        free(canonical);
-    }
+    add_stage(state, run->config, number);
     if (number == TRAIN && language_rankings_wanted(run->config))
         add_language_settings(state, run->config);
-    if (stage->by_device && config_boolean(run->config, "fast"))
+    if (stages[number].by_device && config_boolean(run->config, "fast"))
         add_text(state, "fast");
     for (int i = 0; i < number; i++)
         if (reads & READS(i))
@@ -240,8 +279,7 @@ bool stage_inputs_hash(const struct run *run, int number, char digits[33], struc
                        add_language_files(state, run->config, error)) &&
                       (number != EVALUATE ||
                        (add_truth(state, run->config, error) && add_attributes(state, run->config, error)));
-    const XXH128_hash_t hash = XXH3_128bits_digest(state);
-    snprintf(digits, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    hash_digits(digits, XXH3_128bits_digest(state));
     XXH3_freeState(state);
     return done;
 }

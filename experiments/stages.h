@@ -28,12 +28,20 @@ struct stage {
 extern const struct stage stages[STAGE_COUNT];
 /* Part of every hash: a new number makes every stage of older folders run again. */
 extern const char artefact_version[];
+/* Keys of the configuration that name files: DATA_FILES of the data, then those of a pretrained model. */
+enum { DATA_FILES = 4, INPUT_FILES = 6 };
+extern const char *const input_files[INPUT_FILES];
 
 /* The number of a stage, or -1. */
 int stage_number(const char *name);
 /* Whether the experiment needs no such stage, and a bit mask of the stages that stage `number` reads in it. */
 bool stage_is_left_out(const struct config *config, int number);
 unsigned stage_reads(const struct config *config, int number);
+/* The last stage that a trial of the experiment can have in common with other trials of its study. */
+int stage_last_shared(const struct config *config);
+/* The hash of everything in a configuration and of the paths of all files that stage `number` depends on, by those that it
+ * reads, 32 digits: where two are the same, so are the stages' inputs. */
+void stage_settings_hash(const struct config *config, int number, char digits[33]);
 /* The hash of the inputs of stage `number`, 32 digits. The stages that it reads must be complete. */
 bool stage_inputs_hash(const struct run *run, int number, char digits[33], struct error *error);
 

@@ -208,47 +208,58 @@ static bool read_fusion(struct study *study, struct error *error)
     return true;
 }
 
-static struct contestant *given_contestant(struct study *study)
+struct contestant *study_given(const struct study *study, int place)
 {
-    for (int i = 0; i < study->contestant_count; i++)
-        if (recommender_is_given(study->contestants[i].settings.model))
-            return &study->contestants[i];
-    return &study->generator;
+    struct contestant *contestant =
+        place < study->contestant_count ? &study->contestants[place] : (struct contestant *)&study->generator;
+    return *contestant->label && recommender_is_given(contestant->settings.model) ? contestant : NULL;
 }
 
 const struct contestant *study_generator(const struct study *study)
 {
-    return given_contestant((struct study *)study);
+    for (int i = 0; i < study->contestant_count; i++)
+        if (study_given(study, i))
+            return study_given(study, i);
+    return &study->generator;
 }
 
-/* As the reference has them, with the contexts of generation. */
-static void set_generator(struct study *study)
+/* The first of that model among the recommenders, else as the configuration would have it by default. */
+static bool read_neighbors(struct study *study, struct error *error)
 {
-    enum { RANKED_ITEMS = 500 };
+    for (int i = 0; i < study->contestant_count; i++)
+        if (strcmp(study->contestants[i].settings.model, "item_knn") == 0) {
+            study->neighbors = study->contestants[i].settings;
+            return true;
+        }
+    return recommender_settings_default(&study->neighbors, "item_knn", error);
+}
+
+/* By default, but with the contexts of generation and as many items as are cut. */
+static bool read_generator(struct study *study, struct error *error)
+{
+    struct recommender_settings *const settings = &study->generator.settings;
     const int64_t longest = longest_list(study);
-    study->generator =
-        (struct contestant){.label = "language_model",
-                            .settings = {.model = "language_model",
-                                         .ranking = "exact",
-                                         .contexts = config_integer(study->config, "generate.contexts"),
-                                         .ranked_items = longest > RANKED_ITEMS ? longest : RANKED_ITEMS,
-                                         .batch = 256,
-                                         .width = 1,
-                                         .epochs = 1,
-                                         .evaluate_every = 1}};
+    if (!recommender_settings_default(settings, "language_model", error))
+        return false;
+    snprintf(study->generator.label, sizeof study->generator.label, "%s", settings->model);
+    settings->contexts = config_integer(study->config, "generate.contexts");
+    if (settings->ranked_items < longest)
+        settings->ranked_items = longest;
+    return true;
 }
 
 /* Arms that are rankings have the same settings with every recommender. */
-static void give_rankings(struct study *study)
+static bool give_rankings(struct study *study, struct error *error)
 {
     if (!study_has_arm(study, ARM_GENERATOR) && !study_has_arm(study, ARM_FUSION))
-        return;
-    if (given_contestant(study) == &study->generator)
-        set_generator(study);
+        return true;
+    if (study_generator(study) == &study->generator && !read_generator(study, error))
+        return false;
     for (int i = 0; i < study->contestant_count; i++)
         for (int arm = 0; arm < ARM_COUNT; arm++)
             if (arm_is_ranking((enum arm)arm))
                 study->contestants[i].arm_settings[arm] = study_generator(study)->settings;
+    return true;
 }
 
 /* A ranking that ends before a cut would be judged as if the rest had missed. */
@@ -338,10 +349,9 @@ bool study_settings_read(struct study *study, const struct config *config, struc
     read_arms(study);
     read_selection(study);
     if (!read_contestants(study, error) || !read_evaluation(study, error) || !check_rankings(study, error) ||
-        !read_fusion(study, error) || !read_choices(study, error))
+        !read_fusion(study, error) || !read_choices(study, error) || !read_neighbors(study, error))
         return false;
-    give_rankings(study);
-    return true;
+    return give_rankings(study, error);
 }
 
 bool study_open(struct study *study, const struct run *run, struct error *error)

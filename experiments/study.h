@@ -40,7 +40,8 @@ struct study {
     /* A language model as recommenders: would have it, for control.generator and control.fusion where none is among them.
      * Without a label: not needed. */
     struct contestant generator;
-    int arm_count; /* of the configuration, without repeats, original first */
+    struct recommender_settings neighbors; /* of the item_knn that control.itemknn and `evaluate` ask */
+    int arm_count;                         /* of the configuration, without repeats, original first */
     enum arm arms[ARM_COUNT];
     uint64_t first_seed;
     int64_t seeds;
@@ -77,6 +78,9 @@ char *study_fit_folder(const struct study *study, int contestant, const char *ar
 bool study_has_arm(const struct study *study, enum arm arm);
 /* A recommender that is given rankings reads no rows, so that no arm changes it: it is fitted in `original` alone. */
 bool study_has_fit(const struct study *study, int contestant, enum arm arm);
+/* Who is given rankings, by place: among the recommenders, and behind the last of them study->generator; NULL: the one at
+ * this place is given none. */
+struct contestant *study_given(const struct study *study, int place);
 /* Whose rankings control.generator and control.fusion take: the first recommender that is given some, else study->generator. */
 const struct contestant *study_generator(const struct study *study);
 /* Whether epochs, the use of synthetic rows or the weight of a fusion are chosen on validation, which must then hold

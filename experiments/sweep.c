@@ -22,11 +22,9 @@ bool sweep_is_declared(const struct config *config)
 
 char *sweep_path(const struct sweep *sweep, const char *format, ...)
 {
-    char *relative = NULL;
     va_list arguments;
     va_start(arguments, format);
-    if (vasprintf(&relative, format, arguments) < 0)
-        abort();
+    char *relative = path_format_list(format, arguments);
     va_end(arguments);
     char *path = path_format("%s/%s", sweep->folder, relative);
     free(relative);

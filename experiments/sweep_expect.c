@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "core/file.h"
+#include "core/hash.h"
 #include "experiments/comparison.h"
 #include "experiments/report.h"
 #include "models/recommenders/settings.h"
@@ -63,9 +64,7 @@ static void write_key(char digits[KEY_SIZE], const struct config *config, int re
         abort();
     XXH3_128bits_reset(key.state);
     config_visit(config, recommender_reads_setting, add_to_key, &key);
-    const XXH128_hash_t hash = XXH3_128bits_digest(key.state);
-    snprintf(digits, KEY_SIZE, "%016llx%016llx", (unsigned long long)hash.high64,
-             (unsigned long long)hash.low64);
+    hash_digits(digits, XXH3_128bits_digest(key.state));
     XXH3_freeState(key.state);
 }
 

@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "core/comm.h"
 #include "core/file.h"
@@ -89,34 +88,6 @@ bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, in
 
 /* ---- what there is to do ----------------------------------------------------------------------------------- */
 
-/* Part of the configuration that the stages up to the last shared one read, and the input files. */
-static void describe_chain(struct task *task, const struct config *config)
-{
-    static const char *const files[] = {"data.path", "data.split.train", "data.split.validation",
-                                        "data.split.test", "language_model.checkpoint"};
-    const bool synthetic = !stage_is_left_out(config, stage_number("augment"));
-    task->shared = synthetic ? "augment" : "prepare";
-    XXH3_state_t *state = XXH3_createState();
-    if (!state)
-        abort();
-    XXH3_128bits_reset(state);
-    for (int i = 0; i <= stage_number(task->shared); i++)
-        for (int j = 0; stages[i].settings[j]; j++) {
-            char *text = config_canonical(config, stages[i].settings[j]);
-            XXH3_128bits_update(state, text, strlen(text) + 1);
-            free(text);
-        }
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char *path = config_data_path(config, files[i]);
-        XXH3_128bits_update(state, path ? path : "", path ? strlen(path) + 1 : 1);
-        free(path);
-    }
-    const XXH128_hash_t hash = XXH3_128bits_digest(state);
-    snprintf(task->chain, sizeof task->chain, "%016llx%016llx", (unsigned long long)hash.high64,
-             (unsigned long long)hash.low64);
-    XXH3_freeState(state);
-}
-
 static bool describe_tasks(struct worker *worker, struct error *error)
 {
     const int count = worker->sweep->trial_count;
@@ -126,7 +97,9 @@ static bool describe_tasks(struct worker *worker, struct error *error)
         if (!sweep_trial_config(&config, worker->sweep, i, error))
             return false;
         task->trial = &worker->sweep->trials[i];
-        describe_chain(task, config);
+        const int last = stage_last_shared(config);
+        task->shared = stages[last].name;
+        stage_settings_hash(config, last, task->chain);
         const bool done = trial_signature(task->signature, config, error);
         config_free(config);
         if (!done)

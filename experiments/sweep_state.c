@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "core/file.h"
+#include "core/hash.h"
 #include "experiments/claims.h"
 #include "experiments/manifest.h"
 #include "experiments/stages.h"
@@ -49,11 +50,8 @@ static void add_settings(XXH3_state_t *state, const char *text)
 
 static void add_files(XXH3_state_t *state, const struct config *config)
 {
-    static const char *const keys[] = {
-        "data.path",       "data.split.train",          "data.split.validation",
-        "data.split.test", "language_model.checkpoint", "language_model.tokenizer"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        add_file(state, config, keys[i]);
+    for (int i = 0; i < INPUT_FILES; i++)
+        add_file(state, config, input_files[i]);
     for (int i = 0; i < (int)config_length(config, "evaluate.attributes"); i++) {
         char key[64];
         snprintf(key, sizeof key, "evaluate.attributes[%d].path", i);
@@ -76,9 +74,7 @@ bool trial_signature(char digits[33], const struct config *config, struct error 
         XXH3_128bits_update(state, artefact_version, strlen(artefact_version));
         add_settings(state, text);
         add_files(state, config);
-        const XXH128_hash_t hash = XXH3_128bits_digest(state);
-        snprintf(digits, 33, "%016llx%016llx", (unsigned long long)hash.high64,
-                 (unsigned long long)hash.low64);
+        hash_digits(digits, XXH3_128bits_digest(state));
     }
     XXH3_freeState(state);
     free(text);

@@ -78,31 +78,14 @@ bool training_rows_build(struct arm_rows *rows, const struct study *study, int c
     return done;
 }
 
-struct recommender_settings neighbor_settings(const struct study *study)
-{
-    for (int i = 0; i < study->contestant_count; i++)
-        if (strcmp(study->contestants[i].settings.model, "item_knn") == 0)
-            return study->contestants[i].settings;
-    return (struct recommender_settings){.model = "item_knn",
-                                         .optimizer = "adam",
-                                         .similarity = "cosine",
-                                         .neighbors = 100,
-                                         .shrinkage = 10,
-                                         .width = 1,
-                                         .batch = 1,
-                                         .epochs = 1,
-                                         .evaluate_every = 1};
-}
-
 static bool fit_neighbors(struct recommender **recommender, const struct study *study, struct error *error)
 {
-    struct recommender_settings settings = neighbor_settings(study);
     struct arm_rows original = {0};
     struct fit_watch watch = {.k = 1, .metric = METRIC_NDCG};
     struct fit_report report;
     bool done = arm_rows_build(&original, &study->train, NULL, USE_NONE, 1, error);
     struct training_set data = arm_training_set(&original, &study->dataset.train);
-    done = done && recommender_fit(recommender, study->run->backend, &settings, &data, &watch,
+    done = done && recommender_fit(recommender, study->run->backend, &study->neighbors, &data, &watch,
                                    study->first_seed, NULL, study->run->log, &report, error);
     arm_rows_free(&original);
     return done;

@@ -17,14 +17,12 @@ bool training_rows_build(struct arm_rows *rows, const struct study *study, int c
                          const struct choice *choice, uint64_t seed, const struct csr *neighbor_rows,
                          struct backend *backend, struct error *error);
 
-/* Of item_knn: the settings of `recommenders:` where it is among them, else the usual ones. */
-struct recommender_settings neighbor_settings(const struct study *study);
-/* The best unseen items of one item_knn, with the settings of `recommenders:` where it is among them, as many for each user
- * as `amounts` has; a row is in the order of rank. */
+/* The best unseen items of one item_knn with study->neighbors, as many for each user as `amounts` has; a row is in the order
+ * of rank. */
 bool neighbor_rows_like(struct csr *rows, const struct study *study, const struct csr *amounts,
                         struct error *error);
-/* rows [contestants]: what control.itemknn adds for each recommender: the best items of one item_knn, with the settings of
- * `recommenders:` where it is among them. The caller frees them. */
+/* rows [contestants]: what control.itemknn adds for each recommender: the best items of one item_knn with study->neighbors.
+ * The caller frees them. */
 bool neighbor_rows_find(struct csr *rows, const struct study *study, const struct selection *selections,
                         struct error *error);
 

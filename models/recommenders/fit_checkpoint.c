@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "core/file.h"
+#include "core/hash.h"
 
 static void hash_csr(XXH3_state_t *state, const struct csr *matrix)
 {
@@ -59,10 +60,8 @@ bool fit_fingerprint_compute(struct fit_fingerprint *fingerprint, const struct b
     if (data->weights)
         XXH3_128bits_update(state, data->weights, (size_t)csr_count(data->positives) * sizeof *data->weights);
     hash_watch(state, watch);
-    const XXH128_hash_t hash = XXH3_128bits_digest(state);
+    hash_digits(fingerprint->digits, XXH3_128bits_digest(state));
     XXH3_freeState(state);
-    snprintf(fingerprint->digits, sizeof fingerprint->digits, "%016llx%016llx",
-             (unsigned long long)hash.high64, (unsigned long long)hash.low64);
     return true;
 }
 

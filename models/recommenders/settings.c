@@ -112,6 +112,18 @@ bool recommender_settings_read(struct recommender_settings *settings, const stru
     return true;
 }
 
+bool recommender_settings_default(struct recommender_settings *settings, const char *model,
+                                  struct error *error)
+{
+    struct config *config = NULL;
+    char *text = path_format("recommenders: [{model: %s}]", model);
+    const bool done = config_parse(&config, "defaults", text, strlen(text), error) &&
+                      recommender_settings_read(settings, config, 0, error);
+    config_free(config);
+    free(text);
+    return done;
+}
+
 bool settings_save(const struct recommender_settings *settings, struct store *store, struct error *error)
 {
     for (int place = 0; place < FIELD_COUNT; place++) {

@@ -11,6 +11,10 @@ bool recommender_reads_setting(const char *model, const char *name);
 /* The names of all settings, in the order of the config; NULL at and after the last. */
 const char *recommender_setting_name(int place);
 
+/* What `{model: MODEL}` among `recommenders:` means. */
+bool recommender_settings_default(struct recommender_settings *settings, const char *model,
+                                  struct error *error);
+
 /* Sets one; an unknown name or a text of another kind is an error. Ranges are the schema's affair. */
 bool recommender_setting_put(struct recommender_settings *settings, const char *name, const char *text,
                              struct error *error);
