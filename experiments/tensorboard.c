@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/array.h"
 #include "core/event_file.h"
 #include "core/file.h"
 
@@ -25,14 +26,11 @@ struct curves {
 static bool add_point(struct curves *curves, const char *stage, const char *tag, int64_t step, double time,
                       double value, struct error *error)
 {
-    if (curves->count == curves->capacity) {
-        const size_t capacity = 2 * curves->capacity + 64;
-        struct point *points = realloc(curves->points, capacity * sizeof *points);
-        if (!points)
-            return error_memory(error, "learning curves", capacity * sizeof *points, NULL);
-        curves->points = points;
-        curves->capacity = capacity;
-    }
+    struct point *grown =
+        array_room(curves->points, curves->count, &curves->capacity, sizeof *grown, "learning curves", error);
+    if (!grown)
+        return false;
+    curves->points = grown;
     struct point *point = &curves->points[curves->count++];
     *point = (struct point){.step = step, .time = time, .value = value};
     snprintf(point->stage, sizeof point->stage, "%s", stage);

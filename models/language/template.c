@@ -23,11 +23,12 @@ static bool encode(struct token_list *tokens, const struct tokenizer *tokenizer,
 
 static bool append(struct token_list *tokens, const int32_t *token, int64_t count, struct error *error)
 {
-    if (tokens->count + count > tokens->capacity) {
-        const int64_t capacity = tokens->count + count + tokens->capacity / 2;
-        int32_t *grown = realloc(tokens->token, (size_t)capacity * sizeof *grown);
+    const size_t needed = (size_t)(tokens->count + count);
+    if (needed > tokens->capacity) {
+        const size_t capacity = needed + tokens->capacity / 2;
+        int32_t *grown = realloc(tokens->token, capacity * sizeof *grown);
         if (!grown)
-            return error_memory(error, "the tokens of the prompts", (size_t)capacity * sizeof *grown, NULL);
+            return error_memory(error, "the tokens of the prompts", capacity * sizeof *grown, NULL);
         tokens->token = grown;
         tokens->capacity = capacity;
     }

@@ -35,7 +35,8 @@ const char *tokenizer_token(const struct tokenizer *tokenizer, int32_t id);
 /* A growing list of tokens; {0} is empty. */
 struct token_list {
     int32_t *token;
-    int64_t count, capacity;
+    int64_t count;
+    size_t capacity;
 };
 void token_list_free(struct token_list *list);
 

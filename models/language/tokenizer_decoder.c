@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/array.h"
+
 #define REPLACEMENT_CHARACTER "\xEF\xBF\xBD"
 
 /* ---- parse -------------------------------------------------------------------------------------------- */
@@ -102,14 +104,11 @@ void decoder_free(struct decoder *decoder)
 /* Ends the last string where the bytes end. */
 static bool end_string(struct string_list *list, struct error *error)
 {
-    if (list->count == list->capacity) {
-        const int64_t capacity = 2 * list->capacity + 64;
-        size_t *grown = realloc(list->end, (size_t)capacity * sizeof *grown);
-        if (!grown)
-            return error_memory(error, "text of tokens", (size_t)capacity * sizeof *grown, NULL);
-        list->end = grown;
-        list->capacity = capacity;
-    }
+    size_t *grown =
+        array_room(list->end, (size_t)list->count, &list->capacity, sizeof *grown, "text of tokens", error);
+    if (!grown)
+        return false;
+    list->end = grown;
     list->end[list->count++] = list->bytes.length;
     return true;
 }

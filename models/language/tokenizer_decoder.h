@@ -38,7 +38,8 @@ void decoder_free(struct decoder *decoder);
 struct string_list {
     struct text bytes;
     size_t *end; /* [count] where each ends */
-    int64_t count, capacity;
+    int64_t count;
+    size_t capacity;
 };
 bool string_list_append(struct string_list *list, const char *bytes, size_t length, struct error *error);
 void string_list_free(struct string_list *list);

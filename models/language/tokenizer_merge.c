@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/array.h"
+
 /* Up to this many symbols the lowest rank is looked for from end to end; beyond, a heap knows it. */
 #define SHORT_WORD 24
 
@@ -26,14 +28,11 @@ void merge_scratch_free(struct merge_scratch *scratch)
 
 bool token_list_append(struct token_list *list, int32_t token, struct error *error)
 {
-    if (list->count == list->capacity) {
-        const int64_t capacity = 2 * list->capacity + 64;
-        int32_t *grown = realloc(list->token, (size_t)capacity * sizeof *grown);
-        if (!grown)
-            return error_memory(error, "tokens of a text", (size_t)capacity * sizeof *grown, NULL);
-        list->token = grown;
-        list->capacity = capacity;
-    }
+    int32_t *grown = array_room(list->token, (size_t)list->count, &list->capacity, sizeof *grown,
+                                "tokens of a text", error);
+    if (!grown)
+        return false;
+    list->token = grown;
     list->token[list->count++] = token;
     return true;
 }

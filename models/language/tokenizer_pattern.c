@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/array.h"
+
 #define JIT_STACK_FIRST ((size_t)32 << 10)
 #define JIT_STACK_MOST ((size_t)16 << 20)
 
@@ -263,14 +265,11 @@ void match_list_free(struct match_list *list)
 
 bool match_list_append(struct match_list *list, size_t start, size_t end, bool found, struct error *error)
 {
-    if (list->count == list->capacity) {
-        const size_t capacity = 2 * list->capacity + 64;
-        struct match *grown = realloc(list->item, capacity * sizeof *grown);
-        if (!grown)
-            return error_memory(error, "matches of a pattern", capacity * sizeof *grown, NULL);
-        list->item = grown;
-        list->capacity = capacity;
-    }
+    struct match *grown =
+        array_room(list->item, list->count, &list->capacity, sizeof *grown, "matches of a pattern", error);
+    if (!grown)
+        return false;
+    list->item = grown;
     list->item[list->count++] = (struct match){.start = start, .end = end, .found = found};
     return true;
 }
