@@ -245,15 +245,15 @@ static bool search(const struct bench *bench, struct error *error)
 {
     struct proposal_list list = {.count = 0};
     struct item_beams *beams;
-    const struct item_beams_settings settings = {.prompt = bench->prompt,
+    const struct item_beams_settings settings = {.search = {.prompt = bench->prompt,
+                                                            .batch = bench->workload.batch,
+                                                            .cache_bytes = cache_bytes(bench),
+                                                            .contexts = 1,
+                                                            .beams = 20,
+                                                            .groups = 1,
+                                                            .seed = 1},
                                                  .writer = &bench->writer,
-                                                 .batch = bench->workload.batch,
-                                                 .cache_bytes = cache_bytes(bench),
-                                                 .contexts = 1,
-                                                 .items_maximum = bench->workload.list,
-                                                 .beams = 20,
-                                                 .groups = 1,
-                                                 .seed = 1};
+                                                 .items_maximum = bench->workload.list};
     if (!item_beams_create(&beams, bench->model, &settings, &bench->train, error))
         return false;
     const struct measured_time started = start_time();

@@ -232,16 +232,16 @@ static bool create_item_beams(struct generator *generator, struct error *error)
 {
     const struct generator_source *const source = &generator->source;
     const struct ranker_settings *const ranking = &source->ranking;
-    const struct item_beams_settings settings = {.prompt = ranking->prompt,
+    const struct item_beams_settings settings = {.search = {.prompt = ranking->prompt,
+                                                            .batch = ranking->batch,
+                                                            .cache_bytes = ranking->cache_bytes,
+                                                            .contexts = ranking->contexts,
+                                                            .beams = source->beams.beams,
+                                                            .groups = source->beams.groups,
+                                                            .diversity = source->beams.diversity,
+                                                            .seed = ranking->seed},
                                                  .writer = &generator->writer,
-                                                 .batch = ranking->batch,
-                                                 .cache_bytes = ranking->cache_bytes,
-                                                 .contexts = ranking->contexts,
-                                                 .items_maximum = ranking->items_maximum,
-                                                 .beams = source->beams.beams,
-                                                 .groups = source->beams.groups,
-                                                 .diversity = source->beams.diversity,
-                                                 .seed = ranking->seed};
+                                                 .items_maximum = ranking->items_maximum};
     struct item_beams *made;
     const bool done = item_beams_create(&made, source->model, &settings, source->train, error);
     generator->method = made;
@@ -253,21 +253,21 @@ static bool create_list_beams(struct generator *generator, struct error *error)
 {
     const struct generator_source *const source = &generator->source;
     const struct sampler_settings *const sampling = &source->sampling;
-    const struct list_beams_settings settings = {.prompt = sampling->prompt,
+    const int64_t contexts = list_contexts(sampling->contexts, sampling->samples);
+    const struct list_beams_settings settings = {.search = {.prompt = sampling->prompt,
+                                                            .batch = sampling->batch,
+                                                            .cache_bytes = sampling->cache_bytes,
+                                                            .contexts = contexts,
+                                                            .beams = source->beams.beams,
+                                                            .groups = source->beams.groups,
+                                                            .diversity = source->beams.diversity,
+                                                            .seed = sampling->sampling.seed},
                                                  .writer = &generator->writer,
                                                  .parser = generator->parser,
-                                                 .batch = sampling->batch,
-                                                 .cache_bytes = sampling->cache_bytes,
-                                                 .contexts =
-                                                     list_contexts(sampling->contexts, sampling->samples),
                                                  .samples = sampling->samples,
                                                  .items_maximum = sampling->items_maximum,
                                                  .tokens_maximum = source->tokens_maximum,
-                                                 .beams = source->beams.beams,
-                                                 .groups = source->beams.groups,
-                                                 .diversity = source->beams.diversity,
-                                                 .constrained = sampling->constrained,
-                                                 .seed = sampling->sampling.seed};
+                                                 .constrained = sampling->constrained};
     struct list_beams *made;
     const bool done = list_beams_create(&made, source->model, &settings, source->train, error);
     generator->method = made;

@@ -404,16 +404,16 @@ static struct proposal_list rank_by_beams(const struct scene *scene, int64_t bea
     struct error error = ERROR_INITIALIZER;
     struct proposal_list list = {.count = 0};
     struct item_beams *search;
-    const struct item_beams_settings settings = {.prompt = prompt_of(scene),
+    const struct item_beams_settings settings = {.search = {.prompt = prompt_of(scene),
+                                                            .batch = batch,
+                                                            .cache_bytes = (size_t)1 << 28,
+                                                            .contexts = contexts,
+                                                            .beams = beams,
+                                                            .groups = groups,
+                                                            .diversity = diversity,
+                                                            .seed = 5},
                                                  .writer = &scene->writer,
-                                                 .batch = batch,
-                                                 .cache_bytes = (size_t)1 << 28,
-                                                 .contexts = contexts,
-                                                 .items_maximum = TOP,
-                                                 .beams = beams,
-                                                 .groups = groups,
-                                                 .diversity = diversity,
-                                                 .seed = 5};
+                                                 .items_maximum = TOP};
     require(item_beams_create(&search, scene->model, &settings, &scene->train, &error), &error);
     require(item_beams_run(search, 0, scene->train.rows, &list, &error), &error);
     item_beams_free(search);
@@ -457,17 +457,17 @@ static void narrow_beams_find_true_probabilities(void **state)
 
 static struct list_beams_settings list_beams_of(const struct scene *scene, int64_t beams)
 {
-    return (struct list_beams_settings){.prompt = prompt_of(scene),
+    return (struct list_beams_settings){.search = {.prompt = prompt_of(scene),
+                                                   .batch = 64,
+                                                   .cache_bytes = (size_t)1 << 28,
+                                                   .contexts = 1,
+                                                   .beams = beams,
+                                                   .groups = 1,
+                                                   .seed = 5},
                                         .writer = &scene->writer,
-                                        .batch = 64,
-                                        .cache_bytes = (size_t)1 << 28,
-                                        .contexts = 1,
                                         .samples = 4,
                                         .items_maximum = 2,
-                                        .beams = beams,
-                                        .groups = 1,
-                                        .constrained = true,
-                                        .seed = 5};
+                                        .constrained = true};
 }
 
 static struct proposal_list search_lists(const struct scene *scene,
@@ -552,10 +552,10 @@ static void diverse_groups_differ(void **state)
     (void)state;
     struct scene scene = make_scene(1, 90, 3, 5, 4, false);
     struct list_beams_settings settings = list_beams_of(&scene, 4);
-    settings.groups = 4;
+    settings.search.groups = 4;
     settings.items_maximum = 4;
     for (int strong = 0; strong < 2; strong++) {
-        settings.diversity = strong ? 20.0 : 1e-9;
+        settings.search.diversity = strong ? 20.0 : 1e-9;
         struct proposal_list list = search_lists(&scene, &settings);
         int64_t different = 0, same = 0;
         check_lists(&scene, &list);
@@ -619,9 +619,9 @@ static void generate_all(struct proposal_list *results, int threads, int64_t bat
     struct list_beams_settings beams = list_beams_of(&scene, 4);
     sampling.samples = 7;
     sampling.contexts = 2;
-    sampling.batch = ranking.batch = beams.batch = batch;
-    beams.groups = 2;
-    beams.diversity = 0.5;
+    sampling.batch = ranking.batch = beams.search.batch = batch;
+    beams.search.groups = 2;
+    beams.search.diversity = 0.5;
     results[0] = draw_lists(&scene, &sampling);
     results[1] = rank(&scene, &ranking);
     results[2] = rank_by_beams(&scene, 6, 2, 0.5, 2, batch);
@@ -654,7 +654,7 @@ static void beams_that_do_not_fit_are_refused(void **state)
     (void)state;
     struct scene scene = make_scene(1, CATALOGUE, 2, 7, 20, false);
     struct list_beams_settings settings = list_beams_of(&scene, 4);
-    settings.cache_bytes = 50000;
+    settings.search.cache_bytes = 50000;
     assert_false(list_beams_create(&search, scene.model, &settings, &scene.train, &error));
     assert_int_equal(error.kind, ERROR_USAGE);
     assert_non_null(strstr(error.message, "keys and values of 5 sequences"));

@@ -37,6 +37,7 @@ struct free_tokens {
 struct beam_search {
     struct transformer *model;
     struct beam_settings settings;
+    struct beam_rules rules;
     struct context_cache contexts;
     struct candidates candidates;
     struct free_tokens free_tokens;
@@ -93,8 +94,8 @@ static bool allocate_beams(struct beam_search *search)
     if (!search->beam || !search->next)
         return false;
     for (size_t i = 0; i < beams; i++) {
-        search->beam[i].payload = calloc(1, search->settings.rules->payload_bytes + 1);
-        search->next[i].payload = calloc(1, search->settings.rules->payload_bytes + 1);
+        search->beam[i].payload = calloc(1, search->rules.payload_bytes + 1);
+        search->next[i].payload = calloc(1, search->rules.payload_bytes + 1);
         if (!search->beam[i].payload || !search->next[i].payload)
             return false;
     }
@@ -131,12 +132,12 @@ static bool allocate(struct beam_search *search, struct error *error)
         search->slot_used && search->parent_free)
         return true;
     return error_memory(error, "the beams of a batch",
-                        beams * (2 * search->settings.rules->payload_bytes + 2 * sizeof(struct beam)),
-                        ADVICE);
+                        beams * (2 * search->rules.payload_bytes + 2 * sizeof(struct beam)), ADVICE);
 }
 
 bool beam_search_create(struct beam_search **search, struct transformer *model,
-                        const struct beam_settings *settings, const struct csr *train, struct error *error)
+                        const struct beam_settings *settings, const struct beam_rules *rules,
+                        const struct csr *train, struct error *error)
 {
     struct beam_search *made = calloc(1, sizeof *made);
     *search = NULL;
@@ -149,18 +150,18 @@ bool beam_search_create(struct beam_search **search, struct transformer *model,
                                                                                          : settings->beams,
                                               .least = settings->beams,
                                               .cache_bytes = settings->cache_bytes,
-                                              .tokens_after = settings->depth_maximum + 1};
+                                              .tokens_after = rules->depth_maximum + 1};
     made->model = model;
     made->settings = *settings;
+    made->rules = *rules;
     made->width = settings->beams / settings->groups;
     made->classes = shape->classes > 0 ? shape->classes : shape->vocabulary;
     bool done = context_cache_create(&made->contexts, model, &contexts, train, error);
     made->searches = done ? made->contexts.rows / settings->beams : 0;
     done = done && allocate(made, error) &&
-           (settings->rules->list
-                ? candidates_create(&made->candidates, transformer_backend(model),
-                                    made->searches * settings->beams, settings->tokens_maximum, error)
-                : create_free(made, error));
+           (rules->list ? candidates_create(&made->candidates, transformer_backend(model),
+                                            made->searches * settings->beams, rules->tokens_maximum, error)
+                        : create_free(made, error));
     if (!done) {
         beam_search_free(made);
         return false;
@@ -266,20 +267,19 @@ static bool pick_free(struct beam_search *search, int64_t rows, const struct ten
 static bool decode(struct beam_search *search, struct error *error)
 {
     struct backend *const backend = transformer_backend(search->model);
-    const struct beam_settings *const settings = &search->settings;
     const int64_t rows = stage_rows(search);
     struct tensor logits;
     search->tokens += rows;
     cache_decode(search->contexts.cache,
                  &(struct decode_step){rows, search->slot, search->token, search->position}, &logits);
     op_log_softmax_masked(backend, &logits, NULL, search->classes);
-    if (!settings->rules->list)
+    if (!search->rules.list)
         return pick_free(search, rows, &logits, error);
     EACH_LIVE_BEAM(search, index, group, number)
     {
         const int64_t row = search->row[number];
-        search->candidates.count[row] = settings->rules->list(settings->self, &search->beam[number],
-                                                              candidates_tokens(&search->candidates, row));
+        search->candidates.count[row] = search->rules.list(search->rules.self, &search->beam[number],
+                                                           candidates_tokens(&search->candidates, row));
     }
     return candidates_pick(&search->candidates, rows, &logits, error);
 }
@@ -288,7 +288,7 @@ static struct beam_tokens tokens_behind(const struct beam_search *search, int64_
 {
     const int64_t row = search->row[number];
     const struct free_tokens *const free_tokens = &search->free_tokens;
-    if (search->settings.rules->list)
+    if (search->rules.list)
         return (struct beam_tokens){search->candidates.count[row],
                                     candidates_tokens(&search->candidates, row),
                                     candidates_values(&search->candidates, row)};
@@ -345,7 +345,7 @@ static void expand_beam(struct beam_search *search, int64_t index, int64_t group
     for (int64_t place = 0; place < tokens.count; place++) {
         const double log_probability = beam->log_probability + (double)tokens.value[place];
         if (tokens.token[place] < 0 || isinf(log_probability) ||
-            (settings->rules->extends && !settings->rules->extends(settings->self, beam, &tokens, place)))
+            (search->rules.extends && !search->rules.extends(search->rules.self, beam, &tokens, place)))
             continue;
         struct expansion added = {number, place, tokens.token[place], log_probability, log_probability};
         if (settings->diversity > 0.0 && group > 0)
@@ -377,8 +377,8 @@ static bool finish_beams(struct beam_search *search, int64_t index, struct error
             const int64_t number = index * settings->beams + group * search->width + i;
             const struct beam_tokens tokens = tokens_behind(search, number);
             if (!check_numbers(&tokens, error) ||
-                (settings->rules->finish &&
-                 !settings->rules->finish(settings->self, index, &search->beam[number], &tokens, error)))
+                (search->rules.finish &&
+                 !search->rules.finish(search->rules.self, index, &search->beam[number], &tokens, error)))
                 return false;
         }
     return true;
@@ -419,17 +419,16 @@ static void mark_parents(struct beam_search *search, int64_t index)
 static bool extend_beam(struct beam_search *search, int64_t index, const struct expansion *expansion,
                         struct beam *made, bool *ended, struct error *error)
 {
-    const struct beam_settings *const settings = &search->settings;
     const struct beam *const parent = &search->beam[expansion->parent];
     const struct beam_tokens tokens = tokens_behind(search, expansion->parent);
     if (!written_list_copy(&made->list, &parent->list, error))
         return false;
-    memcpy(made->payload, parent->payload, settings->rules->payload_bytes);
+    memcpy(made->payload, parent->payload, search->rules.payload_bytes);
     made->log_probability = expansion->log_probability;
     made->token = expansion->token;
     made->position = parent->position + 1;
     *ended = false;
-    return settings->rules->extend(settings->self, index, made, &tokens, expansion->place, ended, error);
+    return search->rules.extend(search->rules.self, index, made, &tokens, expansion->place, ended, error);
 }
 
 static bool extend_beams(struct beam_search *search, int64_t index, struct error *error)
@@ -448,7 +447,7 @@ static bool extend_beams(struct beam_search *search, int64_t index, struct error
             bool ended;
             if (!extend_beam(search, index, expansion, made, &ended, error))
                 return false;
-            running->most[group] -= ended && search->settings.shrinks;
+            running->most[group] -= ended && search->rules.shrinks;
             if (ended)
                 continue;
             made->slot = take_slot(search, index, parent, &parent_free[parent->slot - first]);
@@ -497,7 +496,7 @@ static bool begin_search(struct beam_search *search, int64_t index, struct searc
     search->tokens += search->contexts.tokens - tokens;
     jobs->next++;
     search->count++;
-    return settings->rules->begin(settings->self, index, running->user, beam, error);
+    return search->rules.begin(search->rules.self, index, running->user, beam, error);
 }
 
 /* Whether any beam is left that can add something. */
@@ -511,7 +510,7 @@ static bool goes_on(const struct beam_search *search, int64_t index)
             best =
                 fmax(best, search->beam[index * settings->beams + group * search->width + i].log_probability);
     return best > -INFINITY &&
-           (!settings->rules->is_done || !settings->rules->is_done(settings->self, index, best));
+           (!search->rules.is_done || !search->rules.is_done(search->rules.self, index, best));
 }
 
 static bool step_search(struct beam_search *search, int64_t index, struct error *error)
@@ -529,7 +528,7 @@ static bool step_search(struct beam_search *search, int64_t index, struct error 
     search->count--;
     cache_flush(
         search->contexts.cache); /* copies that the next search's context must not be overwritten by */
-    return search->settings.rules->end(search->settings.self, index, running->user, running->context, error);
+    return search->rules.end(search->rules.self, index, running->user, running->context, error);
 }
 
 static bool is_running(const struct beam_search *search, int64_t index)

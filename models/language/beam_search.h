@@ -29,7 +29,11 @@ struct beam_tokens {
 
 /* A search by its number among those under way. */
 struct beam_rules {
+    void *self;
     size_t payload_bytes;
+    int64_t tokens_maximum; /* that list() can write */
+    int64_t depth_maximum;  /* tokens behind a context */
+    bool shrinks; /* a beam that is complete leaves its group smaller (Freitag and Al-Onaizan 2017) */
     /* Sets the first beam of a search. */
     bool (*begin)(void *self, int64_t search, int64_t user, struct beam *beam, struct error *error);
     /* Writes the tokens that may follow, at most `tokens_maximum`; NULL: any may, the best are looked at. */
@@ -50,24 +54,20 @@ struct beam_rules {
 
 struct beam_settings {
     struct prompt_settings prompt;
-    const struct beam_rules *rules;
-    void *self;    /* of the rules */
     int64_t batch; /* beams decoded together, raised to those of one search; see context_cache.h */
     size_t cache_bytes;
-    int64_t contexts;       /* shuffled contexts a user, each searched on its own */
-    int64_t beams, groups;  /* in all, a multiple of the groups */
-    double diversity;       /* 0: groups do not differ */
-    int64_t tokens_maximum; /* that a list() can have */
-    int64_t depth_maximum;  /* tokens behind a context */
-    bool shrinks;  /* a beam that is complete leaves its group smaller (Freitag and Al-Onaizan 2017) */
-    uint64_t seed; /* of the shuffles */
+    int64_t contexts;      /* shuffled contexts a user, each searched on its own */
+    int64_t beams, groups; /* in all, a multiple of the groups */
+    double diversity;      /* 0: groups do not differ */
+    uint64_t seed;         /* of the shuffles */
 };
 
 struct beam_search;
 
 /* `train` rows in order of time; what is given must outlive the search. */
 bool beam_search_create(struct beam_search **search, struct transformer *model,
-                        const struct beam_settings *settings, const struct csr *train, struct error *error);
+                        const struct beam_settings *settings, const struct beam_rules *rules,
+                        const struct csr *train, struct error *error);
 void beam_search_free(struct beam_search *search);
 void beam_search_print_memory(const struct beam_search *search, FILE *stream);
 

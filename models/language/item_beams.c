@@ -43,7 +43,7 @@ static bool begin(void *self, int64_t search, int64_t user, struct beam *beam, s
     const int32_t *items = context_items(beams->train, user, &count);
     beams->found_count[search] = 0;
     return written_list_begin(&beam->list, beams->settings.writer,
-                              beams->settings.prompt.layout->joined && count > 0, items, count, error);
+                              beams->settings.search.prompt.layout->joined && count > 0, items, count, error);
 }
 
 static int64_t list_tokens(void *self, const struct beam *beam, int32_t *token)
@@ -60,7 +60,7 @@ static void keep(struct item_beams *beams, int64_t search, int32_t item, double 
 {
     const int64_t maximum = beams->settings.items_maximum;
     struct scored_item *const found = beams->found + search * maximum;
-    for (int64_t i = 0; beams->settings.groups > 1 && i < beams->found_count[search]; i++)
+    for (int64_t i = 0; beams->settings.search.groups > 1 && i < beams->found_count[search]; i++)
         if (found[i].item == item)
             return; /* another group's */
     beams->found_count[search] =
@@ -130,14 +130,6 @@ static bool end(void *self, int64_t search, int64_t user, int64_t context, struc
     return true;
 }
 
-static const struct beam_rules rules = {.begin = begin,
-                                        .list = list_tokens,
-                                        .finish = finish,
-                                        .extends = extends,
-                                        .extend = extend,
-                                        .is_done = is_done,
-                                        .end = end};
-
 /* ---- creation ------------------------------------------------------------------------------------------ */
 
 static bool allocate(struct item_beams *beams, struct error *error)
@@ -160,19 +152,18 @@ bool item_beams_create(struct item_beams **beams, struct transformer *model,
         return error_memory(error, "beam search", sizeof *made, NULL);
     made->settings = *settings;
     made->train = train;
-    const struct beam_settings search = {.prompt = settings->prompt,
-                                         .rules = &rules,
-                                         .self = made,
-                                         .batch = settings->batch,
-                                         .cache_bytes = settings->cache_bytes,
-                                         .contexts = settings->contexts,
-                                         .beams = settings->beams,
-                                         .groups = settings->groups,
-                                         .diversity = settings->diversity,
-                                         .tokens_maximum = settings->writer->allowed_maximum,
-                                         .depth_maximum = settings->writer->length_maximum,
-                                         .seed = settings->seed};
-    if (!beam_search_create(&made->search, model, &search, train, error) || !allocate(made, error)) {
+    const struct beam_rules rules = {.self = made,
+                                     .tokens_maximum = settings->writer->allowed_maximum,
+                                     .depth_maximum = settings->writer->length_maximum,
+                                     .begin = begin,
+                                     .list = list_tokens,
+                                     .finish = finish,
+                                     .extends = extends,
+                                     .extend = extend,
+                                     .is_done = is_done,
+                                     .end = end};
+    if (!beam_search_create(&made->search, model, &settings->search, &rules, train, error) ||
+        !allocate(made, error)) {
         item_beams_free(made);
         return false;
     }
@@ -225,7 +216,7 @@ static bool append_user(struct item_beams *beams, int64_t first, int64_t last, s
         for (next = i; next < last && beams->result[next].item == beams->result[i].item; next++)
             sum += exp(beams->result[next].log_probability);
         count = best_items_add(best, count, maximum, beams->result[i].item,
-                               log(sum / (double)beams->settings.contexts));
+                               log(sum / (double)beams->settings.search.contexts));
     }
     for (int64_t rank = 0; rank < count; rank++) {
         struct proposal proposal = {.user = (int32_t)beams->result[first].user,

@@ -14,15 +14,9 @@
 #include "models/language/proposal.h"
 
 struct item_beams_settings {
-    struct prompt_settings prompt;
+    struct beam_settings search;
     const struct item_writer *writer;
-    int64_t batch; /* beams decoded together; see beam_search.h */
-    size_t cache_bytes;
-    int64_t contexts;      /* shuffled contexts a user */
     int64_t items_maximum; /* items a user */
-    int64_t beams, groups; /* see beam_search.h */
-    double diversity;
-    uint64_t seed; /* of the shuffles */
 };
 
 struct item_beams;

@@ -63,7 +63,7 @@ static bool begin(void *self, int64_t search, int64_t user, struct beam *beam, s
     beams->found_count[search] = 0;
     memset(beam->payload, 0, beams->rules.payload_bytes);
     return written_list_begin(&beam->list, beams->settings.writer,
-                              beams->settings.prompt.layout->joined && count > 0, items, count, error);
+                              beams->settings.search.prompt.layout->joined && count > 0, items, count, error);
 }
 
 /* Keeps a complete list when it is among the best. */
@@ -216,7 +216,7 @@ static bool append_read(struct list_beams *beams, struct written *written, int64
     const int32_t *had = context_items(beams->train, user, &count);
     return answer_parse(&beams->answer, beams->settings.parser, tokens_of(written),
                         log_probabilities_of(beams, written), written->tokens,
-                        beams->settings.prompt.layout->joined && count > 0, written->cut,
+                        beams->settings.search.prompt.layout->joined && count > 0, written->cut,
                         beams->settings.items_maximum, error) &&
            answer_propose(&beams->answer, beams->result, (int32_t)user, (int32_t)sample, had, count, error);
 }
@@ -225,7 +225,7 @@ static bool end(void *self, int64_t search, int64_t user, int64_t context, struc
 {
     struct list_beams *const beams = self;
     for (int64_t place = 0; place < beams->found_count[search]; place++) {
-        const int64_t sample = place * beams->settings.contexts + context;
+        const int64_t sample = place * beams->settings.search.contexts + context;
         struct written *const written = found_of(beams, search, place);
         if (sample >= beams->settings.samples)
             break;
@@ -238,22 +238,27 @@ static bool end(void *self, int64_t search, int64_t user, int64_t context, struc
 
 /* ---- creation ------------------------------------------------------------------------------------------ */
 
-static struct beam_rules make_rules(const struct list_beams *beams)
+static struct beam_rules make_rules(struct list_beams *beams)
 {
     const struct list_beams_settings *const settings = &beams->settings;
     const size_t parts = settings->constrained
                              ? (size_t)settings->items_maximum * sizeof(struct scored_item)
                              : (size_t)settings->tokens_maximum * (sizeof(int32_t) + sizeof(float));
-    const size_t bytes = (sizeof(struct written) + parts + 15) / 16 * 16;
-    if (settings->constrained)
-        return (struct beam_rules){.payload_bytes = bytes,
-                                   .begin = begin,
-                                   .list = list_allowed,
-                                   .finish = finish,
-                                   .extends = extends,
-                                   .extend = extend_items,
-                                   .end = end};
-    return (struct beam_rules){.payload_bytes = bytes, .begin = begin, .extend = extend_freely, .end = end};
+    struct beam_rules rules = {.self = beams,
+                               .payload_bytes = (sizeof(struct written) + parts + 15) / 16 * 16,
+                               .tokens_maximum = settings->writer->allowed_maximum,
+                               .depth_maximum = settings->tokens_maximum,
+                               .shrinks = true,
+                               .begin = begin,
+                               .extend = extend_freely,
+                               .end = end};
+    if (settings->constrained) {
+        rules.list = list_allowed;
+        rules.finish = finish;
+        rules.extends = extends;
+        rules.extend = extend_items;
+    }
+    return rules;
 }
 
 static bool allocate(struct list_beams *beams, struct error *error)
@@ -276,25 +281,13 @@ bool list_beams_create(struct list_beams **beams, struct transformer *model,
         return error_memory(error, "beam search", sizeof *made, NULL);
     made->settings = *settings;
     made->train = train;
-    made->lists = (settings->samples + settings->contexts - 1) / settings->contexts;
+    made->lists = (settings->samples + settings->search.contexts - 1) / settings->search.contexts;
     const int64_t needed = settings->items_maximum * settings->writer->length_maximum + 1;
     if (settings->tokens_maximum == 0 || (settings->constrained && settings->tokens_maximum > needed))
         made->settings.tokens_maximum = needed;
     made->rules = make_rules(made);
-    const struct beam_settings search = {.prompt = settings->prompt,
-                                         .rules = &made->rules,
-                                         .self = made,
-                                         .batch = settings->batch,
-                                         .cache_bytes = settings->cache_bytes,
-                                         .contexts = settings->contexts,
-                                         .beams = settings->beams,
-                                         .groups = settings->groups,
-                                         .diversity = settings->diversity,
-                                         .tokens_maximum = settings->writer->allowed_maximum,
-                                         .depth_maximum = made->settings.tokens_maximum,
-                                         .shrinks = true,
-                                         .seed = settings->seed};
-    if (!beam_search_create(&made->search, model, &search, train, error) || !allocate(made, error)) {
+    if (!beam_search_create(&made->search, model, &settings->search, &made->rules, train, error) ||
+        !allocate(made, error)) {
         list_beams_free(made);
         return false;
     }

@@ -15,20 +15,14 @@
 #include "models/language/beam_search.h"
 
 struct list_beams_settings {
-    struct prompt_settings prompt;
+    struct beam_settings search; /* at most `samples` contexts, and at least samples / contexts beams */
     const struct item_writer *writer;
     const struct answer_parser *parser; /* unconstrained; NULL otherwise */
-    int64_t batch;                      /* beams decoded together; see beam_search.h */
-    size_t cache_bytes;
-    int64_t contexts; /* shuffled contexts a user, at most the samples */
-    int64_t
-        samples; /* lists a user: sample s is the list number s / contexts, best first, of context s % contexts */
+    /* Lists a user: sample s is the list number s / contexts, best first, of context s % contexts. */
+    int64_t samples;
     int64_t items_maximum;  /* items of a list */
     int64_t tokens_maximum; /* tokens of a list; 0: what items_maximum items can need */
-    int64_t beams, groups;  /* see beam_search.h; at least samples / contexts beams */
-    double diversity;
     bool constrained;
-    uint64_t seed; /* of the shuffles */
 };
 
 struct list_beams;
