@@ -6,7 +6,7 @@
 #include "experiments/compare_settings.h"
 #include "experiments/compared_run.h"
 #include "experiments/comparison.h"
-#include "experiments/comparisons.h"
+#include "experiments/duel.h"
 #include "experiments/fits.h"
 
 struct comparing {
@@ -27,96 +27,52 @@ static json_t *test_json(const struct compared_run *base)
 /* ---- one recommender -------------------------------------------------------------------------------------- */
 
 /* One recommender of a run and of the first. */
-struct duel {
+struct pair {
     const struct compared_run *members[2]; /* the run; the first */
-    const char *label;
     int contestants[2];
     enum arm arms[2];
     int64_t seeds;
     struct user_values values[2];
-    double *gathered[2]; /* [seeds, users] of one serie, users in the order of the first run */
 };
 
-static int find_contestant(const struct study *study, const char *label)
+static bool has_fit(const struct pair *pair, int side, enum arm arm)
 {
-    for (int i = 0; i < study->contestant_count; i++)
-        if (strcmp(study->contestants[i].label, label) == 0)
-            return i;
-    return -1;
+    const struct study *study = &pair->members[side]->study;
+    return study_has_arm(study, arm) && study_has_fit(study, pair->contestants[side], arm);
 }
 
-static bool has_fit(const struct duel *duel, int side, enum arm arm)
-{
-    const struct study *study = &duel->members[side]->study;
-    return study_has_arm(study, arm) && study_has_fit(study, duel->contestants[side], arm);
-}
-
-static void choose_arms(struct duel *duel, const struct compare_request *request)
+static void choose_arms(struct pair *pair, const struct compare_request *request)
 {
     const enum arm usual =
-        has_fit(duel, 0, ARM_AUGMENTED) && has_fit(duel, 1, ARM_AUGMENTED) ? ARM_AUGMENTED : ARM_ORIGINAL;
-    duel->arms[0] = request->arm ? arm_from_name(request->arm) : usual;
-    duel->arms[1] = request->against_arm ? arm_from_name(request->against_arm) : duel->arms[0];
+        has_fit(pair, 0, ARM_AUGMENTED) && has_fit(pair, 1, ARM_AUGMENTED) ? ARM_AUGMENTED : ARM_ORIGINAL;
+    pair->arms[0] = request->arm ? arm_from_name(request->arm) : usual;
+    pair->arms[1] = request->against_arm ? arm_from_name(request->against_arm) : pair->arms[0];
 }
 
-static bool load_side(struct duel *duel, int side, struct error *error)
+static bool load_side(struct pair *pair, int side, struct error *error)
 {
-    const struct compared_run *member = duel->members[side];
+    const struct compared_run *member = pair->members[side];
     struct study narrowed = member->study; /* to what is compared; owns nothing */
     narrowed.arm_count = 1;
-    narrowed.arms[0] = duel->arms[side];
-    narrowed.seeds = duel->seeds;
-    const size_t bytes = (size_t)(duel->seeds * narrowed.test_count + 1) * sizeof(double);
-    duel->gathered[side] = malloc(bytes);
-    return (duel->gathered[side] || error_memory(error, "paired metrics of two runs", bytes, NULL)) &&
-           user_values_load(&duel->values[side], &narrowed, &member->items, duel->contestants[side], error);
+    narrowed.arms[0] = pair->arms[side];
+    narrowed.seeds = pair->seeds;
+    return user_values_load(&pair->values[side], &narrowed, &member->items, pair->contestants[side], error);
 }
 
-static void close_duel(struct duel *duel)
+static bool compare_metric(const struct comparing *comparing, struct duel *duel, const char *metric,
+                           struct error *error)
 {
-    for (int side = 0; side < 2; side++) {
-        user_values_free(&duel->values[side]);
-        free(duel->gathered[side]);
-    }
+    json_t *record = json_pack("{s:s, s:s}", "run", duel->sides[0].study->run->folder, "against_run",
+                               duel->sides[1].study->run->folder);
+    return (json_array_append_new(json_object_get(comparing->result, "comparisons"), record) == 0 ||
+            error_memory(error, "a comparison", 0, NULL)) &&
+           duel_compare(record, duel, metric, error);
 }
 
-/* One serie of a side; users in the order of the first run. */
-static void gather(struct duel *duel, int side, int64_t serie)
+/* What both have, or what is asked for. */
+static bool compare_metrics(const struct comparing *comparing, struct duel *duel, struct error *error)
 {
-    const struct user_values *values = &duel->values[side];
-    const int64_t *place = duel->members[side]->same.place;
-    for (int64_t s = 0; s < duel->seeds; s++)
-        for (int64_t u = 0; u < values->users; u++)
-            duel->gathered[side][s * values->users + u] =
-                values->value[(s * values->series + serie) * values->users + place[u]];
-}
-
-static bool compare_serie(const struct comparing *comparing, struct duel *duel, const char *metric,
-                          struct error *error)
-{
-    const struct study *study = &duel->members[0]->study, *base = &duel->members[1]->study;
-    gather(duel, 0, compared_run_serie(study, metric));
-    gather(duel, 1, compared_run_serie(base, metric));
-    const struct compared compared = {
-        .values = duel->gathered[0],
-        .against = duel->gathered[1],
-        .seeds = duel->seeds,
-        .users = base->test_count,
-        .deterministic = contestant_is_deterministic(&study->contestants[duel->contestants[0]]) &&
-                         contestant_is_deterministic(&base->contestants[duel->contestants[1]])};
-    const struct comparison_settings settings = comparison_settings_read(base->config, base->first_seed);
-    json_t *record = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "recommender", duel->label, "run",
-                               study->run->folder, "against_run", base->run->folder, "arm",
-                               arm_name(duel->arms[0]), "against", arm_name(duel->arms[1]), "metric", metric);
-    if (!record)
-        return error_memory(error, "a comparison", 0, NULL);
-    json_array_append_new(json_object_get(comparing->result, "comparisons"), record);
-    return comparison_add(record, &compared, &settings, error);
-}
-
-static bool compare_series(const struct comparing *comparing, struct duel *duel, struct error *error)
-{
-    const struct study *base = &duel->members[1]->study;
+    const struct study *base = duel->sides[1].study;
     struct serie series[METRIC_COUNT * CUTS_MAXIMUM];
     const int64_t count = series_of(series, base);
     const char *wanted = comparing->request->metric;
@@ -124,9 +80,26 @@ static bool compare_series(const struct comparing *comparing, struct duel *duel,
     for (int64_t i = 0; done && i < count; i++) {
         char metric[METRIC_NAME_SIZE];
         metric_label(metric, series[i].metric, base->cuts[series[i].cut]);
-        if (wanted ? strcmp(metric, wanted) == 0 : compared_run_serie(&duel->members[0]->study, metric) >= 0)
-            done = compare_serie(comparing, duel, metric, error);
+        if (wanted ? strcmp(metric, wanted) == 0 : series_find(duel->sides[0].study, metric) >= 0)
+            done = compare_metric(comparing, duel, metric, error);
     }
+    return done;
+}
+
+static bool compare_pair(const struct comparing *comparing, struct pair *pair, struct error *error)
+{
+    struct duel duel = {.seeds = pair->seeds};
+    for (int side = 0; side < 2; side++)
+        duel.sides[side] = (struct duel_side){.study = &pair->members[side]->study,
+                                              .contestant = pair->contestants[side],
+                                              .arm = pair->arms[side],
+                                              .values = &pair->values[side],
+                                              .users = pair->members[side]->same.place};
+    const bool done = load_side(pair, 0, error) && load_side(pair, 1, error) && duel_open(&duel, error) &&
+                      compare_metrics(comparing, &duel, error);
+    duel_close(&duel);
+    for (int side = 0; side < 2; side++)
+        user_values_free(&pair->values[side]);
     return done;
 }
 
@@ -145,21 +118,17 @@ static bool compare_recommender(const struct comparing *comparing, int contestan
 {
     const struct compared_run *base = &comparing->members[0], *member = &comparing->members[number];
     const char *label = base->study.contestants[contestant].label;
-    struct duel duel = {.members = {member, base},
-                        .label = label,
-                        .contestants = {find_contestant(&member->study, label), contestant}};
-    if (duel.contestants[0] < 0)
+    struct pair pair = {.members = {member, base},
+                        .contestants = {study_find_contestant(&member->study, label), contestant}};
+    if (pair.contestants[0] < 0)
         return leave_out(comparing, label, member, "this run has none of that name", error);
-    choose_arms(&duel, comparing->request);
+    choose_arms(&pair, comparing->request);
     for (int side = 0; side < 2; side++)
-        if (!has_fit(&duel, side, duel.arms[side]))
-            return leave_out(comparing, label, duel.members[side], "it is fitted in the arm original alone",
+        if (!has_fit(&pair, side, pair.arms[side]))
+            return leave_out(comparing, label, pair.members[side], "it is fitted in the arm original alone",
                              error);
-    duel.seeds = member->study.seeds < base->study.seeds ? member->study.seeds : base->study.seeds;
-    const bool done =
-        load_side(&duel, 0, error) && load_side(&duel, 1, error) && compare_series(comparing, &duel, error);
-    close_duel(&duel);
-    return done;
+    pair.seeds = member->study.seeds < base->study.seeds ? member->study.seeds : base->study.seeds;
+    return compare_pair(comparing, &pair, error);
 }
 
 /* ---- all of them ------------------------------------------------------------------------------------------ */
@@ -176,7 +145,7 @@ static bool list_others(const struct comparing *comparing, int number, struct er
     bool done = true;
     for (int i = 0; done && i < member->study.contestant_count; i++) {
         const char *label = member->study.contestants[i].label;
-        if (is_wanted(comparing, label) && find_contestant(&base->study, label) < 0)
+        if (is_wanted(comparing, label) && study_find_contestant(&base->study, label) < 0)
             done = leave_out(comparing, label, base, "this run has none of that name", error);
     }
     return done;

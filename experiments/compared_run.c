@@ -23,23 +23,9 @@ static bool check_arm(const struct compared_run *member, const char *name, struc
     return error_set(error, ERROR_USAGE, "%s has no arm '%.60s'; it has: %s", member->run.folder, name, list);
 }
 
-/* The place of a metric at a cut among the series of a study, or -1. */
-int64_t compared_run_serie(const struct study *study, const char *name)
-{
-    struct serie series[METRIC_COUNT * CUTS_MAXIMUM];
-    const int64_t count = series_of(series, study);
-    for (int64_t i = 0; i < count; i++) {
-        char label[METRIC_NAME_SIZE];
-        metric_label(label, series[i].metric, study->cuts[series[i].cut]);
-        if (strcmp(label, name) == 0)
-            return i;
-    }
-    return -1;
-}
-
 static bool check_metric(const struct compared_run *member, const char *name, struct error *error)
 {
-    if (!name || compared_run_serie(&member->study, name) >= 0)
+    if (!name || series_find(&member->study, name) >= 0)
         return true;
     struct serie series[METRIC_COUNT * CUTS_MAXIMUM];
     const int64_t count = series_of(series, &member->study);

@@ -24,8 +24,6 @@ bool compared_run_open(struct compared_run *member, const struct compared_run *f
                        const char *arm, const char *metric, struct error *error);
 void compared_run_close(struct compared_run *member);
 
-/* The place of a metric at a cut ("ndcg@20") among the series of a study, or -1. */
-int64_t compared_run_serie(const struct study *study, const char *name);
 /* The entry of "runs" (compare.h), with what a reader has to know of the pairing with the first run. */
 bool compared_run_json(json_t **record, const struct compared_run *member, const struct compared_run *first,
                        struct error *error);

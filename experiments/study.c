@@ -407,6 +407,14 @@ char *study_fit_folder(const struct study *study, int contestant, const char *ar
                     study->contestants[contestant].label, arm, (unsigned long long)seed);
 }
 
+int study_find_contestant(const struct study *study, const char *label)
+{
+    for (int i = 0; i < study->contestant_count; i++)
+        if (strcmp(study->contestants[i].label, label) == 0)
+            return i;
+    return -1;
+}
+
 bool study_has_fit(const struct study *study, int contestant, enum arm arm)
 {
     return arm == ARM_ORIGINAL || !recommender_is_given(study->contestants[contestant].settings.model);

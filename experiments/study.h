@@ -76,6 +76,8 @@ void study_close(struct study *study);
 /* FITS_FOLDER/LABEL/ARM/seed-N, malloc'ed; `arm` may be a choice's folder. */
 char *study_fit_folder(const struct study *study, int contestant, const char *arm, uint64_t seed);
 bool study_has_arm(const struct study *study, enum arm arm);
+/* The recommender with a label; -1: there is none. */
+int study_find_contestant(const struct study *study, const char *label);
 /* A recommender that is given rankings reads no rows, so that no arm changes it: it is fitted in `original` alone. */
 bool study_has_fit(const struct study *study, int contestant, enum arm arm);
 /* Who is given rankings, by place: among the recommenders, and behind the last of them study->generator; NULL: the one at

@@ -19,9 +19,12 @@ const char *question_name(enum question question);
 /* Adds to the results of a study
  *   "reference": "TRIAL"
  *   "comparisons": [{"trial", "recommender", "arm", "against", "against_trial", "metric", "question",
- *                    "family_name": "METRIC, QUESTION", and what comparison.h adds}]
+ *                    "family_name": "METRIC, QUESTION", and what comparison.h adds; where the trials have another protocol,
+ *                    mask or train part, "rules" tells so}]
  *   "families": [{"name", "question", "metric", "size": comparisons that are counted, "comparisons": all of that name}]
- *   "not_compared": [{"trial", "recommender", "reason"}]: what cannot be held against the reference
+ *   "not_compared": [{"trial", "recommender", "reason", "failed"}]: what cannot be held against the reference; "failed" is
+ *                    true, and else not there, where files of the trial are missing or damaged, "recommender" "" where all are
+ *                    concerned
  * `trial_results` [trial_count]: results.json of every trial; NULL: the trial is not done. */
 bool sweep_compare(json_t *results, const struct sweep *sweep, json_t *const *trial_results,
                    struct error *error);

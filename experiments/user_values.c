@@ -20,6 +20,19 @@ int64_t series_of(struct serie series[METRIC_COUNT * CUTS_MAXIMUM], const struct
     return count;
 }
 
+int64_t series_find(const struct study *study, const char *metric)
+{
+    struct serie series[METRIC_COUNT * CUTS_MAXIMUM];
+    const int64_t count = series_of(series, study);
+    for (int64_t i = 0; i < count; i++) {
+        char label[METRIC_NAME_SIZE];
+        metric_label(label, series[i].metric, study->cuts[series[i].cut]);
+        if (strcmp(label, metric) == 0)
+            return i;
+    }
+    return -1;
+}
+
 /* Two programs' parts must agree on a mean: what was written at training and what the lists say. */
 static bool check_against_metrics(const struct study *study, const json_t *metrics,
                                   const struct evaluation *found, const char *path, struct error *error)
@@ -32,8 +45,8 @@ static bool check_against_metrics(const struct study *study, const json_t *metri
             double written = json_number_value(json_object_get(test, name));
             if (!(fabs(written - found->value[metric][cut]) <= 1e-9))
                 return error_set(error, ERROR_RUN,
-                                 "%s: its %s is %.12f, metrics.json says %.12f; run `train` again", path,
-                                 name, found->value[metric][cut], written);
+                                 "%s: its %s is %.12f, metrics.json says %.12f; delete it and run again",
+                                 path, name, found->value[metric][cut], written);
         }
     return true;
 }
@@ -51,6 +64,7 @@ static bool load_fit(double *target, const struct study *study, const struct nam
     json_t *metrics = NULL;
     bool done =
         fit_metrics_load(&metrics, study, contestant, arm_name(arm), seed, error) &&
+        (path_exists(path) || error_at(error, ERROR_RUN, path, 0, "is missing; run again to make it anew")) &&
         top_k_read(&top, &study->dataset, items, path, study->test_users, users, study->largest_cut, error);
     if (done) {
         evaluate_top_k(&evaluation, &top, &study->test, study->cuts, study->cut_count, scratch);
@@ -71,7 +85,8 @@ bool user_values_load(struct user_values *values, const struct study *study, con
                       int contestant, struct error *error)
 {
     struct serie series[METRIC_COUNT * CUTS_MAXIMUM];
-    *values = (struct user_values){.series = series_of(series, study), .users = study->test_count};
+    *values = (struct user_values){
+        .seeds = study->seeds, .series = series_of(series, study), .users = study->test_count};
     int64_t fit_size = values->series * values->users;
     size_t bytes = (size_t)(study->arm_count * study->seeds * fit_size) * sizeof *values->value;
     size_t scratch_bytes = (size_t)(METRIC_COUNT * study->cut_count * values->users) * sizeof(double);
@@ -93,11 +108,7 @@ void user_values_free(struct user_values *values)
     values->value = NULL;
 }
 
-void user_values_gather(double *gathered, const struct user_values *values, int64_t seeds, int arm,
-                        int64_t serie)
+const double *user_values_at(const struct user_values *values, int arm, int64_t seed, int64_t serie)
 {
-    for (int64_t s = 0; s < seeds; s++)
-        memcpy(gathered + s * values->users,
-               values->value + ((arm * seeds + s) * values->series + serie) * values->users,
-               (size_t)values->users * sizeof *gathered);
+    return values->value + ((arm * values->seeds + seed) * values->series + serie) * values->users;
 }
