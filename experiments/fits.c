@@ -121,6 +121,26 @@ static bool is_text(const json_t *object, const char *key, const char *text)
 /* What is done of a fit. */
 enum fit_state { FIT_ABSENT, FIT_TRAINED, FIT_JUDGED };
 
+/* Whether top_k.tsv is what was written beside metrics.json; candidates have none. */
+static bool has_lists(const struct fit_work *work, const char *folder, const json_t *metrics)
+{
+    char *path = path_format("%s/top_k.tsv", folder), digits[33];
+    struct error reason = ERROR_INITIALIZER;
+    const bool whole =
+        work->task->trial || (path_exists(path) && file_hash(path, digits, &reason) &&
+                              (!json_object_get(metrics, "top_k") || is_text(metrics, "top_k", digits)));
+    free(path);
+    return whole;
+}
+
+static bool has_model(const struct fit_work *work)
+{
+    char *path = path_format("%s/model.h5", work->folder);
+    const bool found = path_exists(path);
+    free(path);
+    return found;
+}
+
 /* A copy of another fit lacks files that a fit has. */
 static enum fit_state state_of(struct fit_work *work, const json_t *metrics)
 {
@@ -131,7 +151,9 @@ static enum fit_state state_of(struct fit_work *work, const json_t *metrics)
         .best_epoch = json_integer_value(json_object_get(metrics, "best_epoch")),
         .seconds = json_number_value(json_object_get(metrics, "seconds")),
     };
-    return is_text(metrics, "judgement", work->judgement) ? FIT_JUDGED : FIT_TRAINED;
+    if (is_text(metrics, "judgement", work->judgement) && has_lists(work, work->folder, metrics))
+        return FIT_JUDGED;
+    return work->task->trial || has_model(work) ? FIT_TRAINED : FIT_ABSENT;
 }
 
 /* A folder that holds neither this fit nor its checkpoint is of no use: it goes. */
@@ -174,12 +196,16 @@ static json_t *evaluation_json(const struct evaluation *evaluation, int cut_coun
     return values;
 }
 
-static bool write_top_k(const struct fit_work *work, const struct top_k *top, struct error *error)
+/* top_k.tsv, and its hash into metrics.json. */
+static bool write_top_k(const struct fit_work *work, const struct top_k *top, json_t *metrics,
+                        struct error *error)
 {
-    char *path = path_format("%s/top_k.tsv", work->folder);
-    bool written = top_k_write(top, &work->task->study->dataset, path, error);
+    char *path = path_format("%s/top_k.tsv", work->folder), digits[33];
+    const bool written =
+        top_k_write(top, &work->task->study->dataset, path, error) && file_hash(path, digits, error);
     free(path);
-    return written;
+    return written && (json_object_set_new(metrics, "top_k", json_string(digits)) == 0 ||
+                       error_memory(error, "metrics.json", 0, NULL));
 }
 
 /* validation.h5: the metric of the choice for each user of study->validation_users. */
@@ -253,7 +279,7 @@ static bool judge_test(const struct fit_work *work, json_t *metrics, struct erro
     evaluate_top_k(&evaluation, &top, &study->test, study->cuts, study->cut_count, NULL);
     json_object_set_new(metrics, "test", evaluation_json(&evaluation, study->cut_count));
     json_object_set_new(metrics, "ties", json_integer(top.ties));
-    bool done = write_top_k(work, &top, error);
+    bool done = write_top_k(work, &top, metrics, error);
     top_k_free(&top);
     return done;
 }
@@ -412,7 +438,8 @@ static bool take_from_study(bool *taken, const struct fit_work *work, struct err
 {
     char *from = shared_folder(work);
     json_t *metrics = from ? read_metrics(from) : NULL;
-    *taken = is_text(metrics, "inputs", work->inputs) && is_text(metrics, "judgement", work->judgement);
+    *taken = is_text(metrics, "inputs", work->inputs) && is_text(metrics, "judgement", work->judgement) &&
+             has_lists(work, from, metrics);
     json_decref(metrics);
     const bool done = !*taken || (path_remove(work->folder, error) && link_fit(from, work->folder, error));
     free(from);
@@ -536,7 +563,7 @@ bool fit_metrics_load(json_t **metrics, const struct study *study, int contestan
     *metrics = read_metrics(folder);
     bool done =
         *metrics != NULL ||
-        error_set(error, ERROR_RUN, "%s/metrics.json is missing or damaged; run `train` again", folder);
+        error_set(error, ERROR_RUN, "%s/metrics.json is missing or damaged; delete it and run again", folder);
     free(folder);
     return done;
 }

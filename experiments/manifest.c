@@ -246,7 +246,25 @@ bool manifest_complete(struct manifest *manifest, const char *stage, const char 
     return done;
 }
 
-bool manifest_outputs_present(const struct manifest *manifest, const char *stage)
+static bool output_is_present(const struct manifest *manifest, const json_t *output)
+{
+    const char *relative = json_string_value(json_object_get(output, "path"));
+    char *path = path_format("%s/%s", manifest->folder, relative ? relative : "");
+    struct stat status;
+    const bool present = stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
+                         status.st_size == json_integer_value(json_object_get(output, "bytes"));
+    free(path);
+    return present;
+}
+
+static bool has_name(const json_t *output, const char *name)
+{
+    const char *path = json_string_value(json_object_get(output, "path"));
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return path && strcmp(slash ? slash + 1 : path, name) == 0;
+}
+
+bool manifest_outputs_present(const struct manifest *manifest, const char *stage, const char *name)
 {
     const json_t *record = manifest_stage(manifest, stage);
     if (!json_is_true(json_object_get(record, "complete")))
@@ -255,13 +273,7 @@ bool manifest_outputs_present(const struct manifest *manifest, const char *stage
     json_t *output;
     json_array_foreach(json_object_get(record, "outputs"), index, output)
     {
-        const char *relative = json_string_value(json_object_get(output, "path"));
-        char *path = path_format("%s/%s", manifest->folder, relative ? relative : "");
-        struct stat status;
-        const bool present = stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
-                             status.st_size == json_integer_value(json_object_get(output, "bytes"));
-        free(path);
-        if (!present)
+        if ((!name || has_name(output, name)) && !output_is_present(manifest, output))
             return false;
     }
     return true;

@@ -39,8 +39,8 @@ void manifest_put(struct manifest *manifest, const char *stage, json_t *record);
  * complete. */
 bool manifest_complete(struct manifest *manifest, const char *stage, const char *const *paths,
                        struct error *error);
-/* Whether every output of a complete stage is there with its recorded size. */
-bool manifest_outputs_present(const struct manifest *manifest, const char *stage);
+/* Whether every output of a complete stage that has this name, or any (NULL), is there with its recorded size. */
+bool manifest_outputs_present(const struct manifest *manifest, const char *stage, const char *name);
 /* The hash over the outputs of a complete stage; NULL when it is not complete. */
 const char *manifest_outputs_hash(const struct manifest *manifest, const char *stage);
 

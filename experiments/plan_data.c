@@ -146,7 +146,7 @@ static bool is_prepared(const struct plan *plan)
     struct config *prepared = NULL;
     char *path = run_path(&plan->run, "config.yaml");
     const bool same = path_exists(path) && manifest_read(&manifest, plan->run.folder, &ignored) &&
-                      manifest_outputs_present(manifest, "prepare") &&
+                      manifest_outputs_present(manifest, "prepare", NULL) &&
                       config_load(&prepared, path, 0, NULL, &ignored) &&
                       is_prepared_alike(prepared, plan->run.config);
     config_free(prepared);

@@ -343,7 +343,7 @@ static bool is_up_to_date(const struct run *run, int number, const char *inputs)
     const json_t *record = manifest_stage(run->manifest, stages[number].name);
     const char *recorded = json_string_value(json_object_get(record, "inputs"));
     return recorded && strcmp(recorded, inputs) == 0 &&
-           manifest_outputs_present(run->manifest, stages[number].name);
+           manifest_outputs_present(run->manifest, stages[number].name, NULL);
 }
 
 /* Runs one stage, or, when it must not be run, demands that it has been. */

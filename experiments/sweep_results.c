@@ -92,12 +92,37 @@ static json_t *summarize(const json_t *results)
     return entries;
 }
 
+/* Of a trial that is done. */
+static bool add_results(json_t *record, json_t **results, const char *path, struct error *error)
+{
+    json_error_t problem;
+    *results = json_load_file(path, 0, &problem);
+    json_t *entries = *results ? summarize(*results) : NULL;
+    bool done = true;
+    if (*results)
+        done = json_object_set_new(record, "recommenders", entries) == 0;
+    else
+        done = json_object_set_new(record, "state", json_string("failed")) == 0 &&
+               json_object_set_new(record, "stage", json_string("evaluate")) == 0 &&
+               json_object_set_new(
+                   record, "reason",
+                   json_sprintf("%s: cannot be read: %s; delete it and run again", path, problem.text)) == 0;
+    return done || error_memory(error, "results.json", 0, NULL);
+}
+
+static bool add_failure(json_t *record, const struct trial_outcome *outcome, struct error *error)
+{
+    return (json_object_set_new(record, "stage", json_string(outcome->stage)) == 0 &&
+            json_object_set_new(record, "reason", json_string(outcome->reason)) == 0) ||
+           error_memory(error, "results.json", 0, NULL);
+}
+
 static const char *state_of(const struct trial_outcome *outcome, bool ended)
 {
     return !ended ? "missing" : outcome->done ? "done" : "failed";
 }
 
-/* Its line in the study's results; *results: its own, of a trial that is done. */
+/* Its line in the study's results; *results: its own, of a trial that is done. It counts as failed where they cannot be read. */
 static bool add_trial(json_t *trials, json_t **results, const struct sweep_trial *trial, struct error *error)
 {
     struct trial_outcome outcome;
@@ -107,16 +132,9 @@ static bool add_trial(json_t *trials, json_t **results, const struct sweep_trial
     json_t *record = json_pack("{s:s, s:s, s:o, s:s}", "trial", trial->name, "folder", folder, "settings",
                                sweep_settings_json(trial), "state", state_of(&outcome, ended));
     bool done = record || error_memory(error, "results.json", 0, NULL);
-    if (done && ended && outcome.done) {
-        json_error_t problem;
-        *results = json_load_file(path, 0, &problem);
-        done = *results || error_at(error, ERROR_RUN, path, 0, "cannot be read: %s", problem.text);
-        if (done)
-            json_object_set_new(record, "recommenders", summarize(*results));
-    } else if (done && ended) {
-        json_object_set_new(record, "stage", json_string(outcome.stage));
-        json_object_set_new(record, "reason", json_string(outcome.reason));
-    }
+    if (done && ended)
+        done =
+            outcome.done ? add_results(record, results, path, error) : add_failure(record, &outcome, error);
     if (record)
         json_array_append_new(trials, record);
     free(path);
@@ -283,15 +301,59 @@ bool sweep_results_write(const struct sweep *sweep, const struct timespec *since
     return in_turn(write_results, sweep, since, error);
 }
 
-bool sweep_results_print(const struct sweep *sweep, FILE *stream, struct error *error)
+/* ---- after the end ---------------------------------------------------------------------------------------- */
+
+static bool load_results(json_t **results, const struct sweep *sweep, struct error *error)
 {
     char *path = sweep_path(sweep, "results.json");
     json_error_t problem;
-    struct sweep_report report = {.sweep = sweep, .results = json_load_file(path, 0, &problem)};
-    const bool done = report.results
-                          ? sweep_report_print(&report, stream, error)
-                          : error_at(error, ERROR_RUN, path, 0, "cannot be read: %s", problem.text);
-    json_decref(report.results);
+    *results = json_load_file(path, 0, &problem);
+    const bool done = *results || error_at(error, ERROR_RUN, path, 0, "cannot be read: %s", problem.text);
     free(path);
     return done;
+}
+
+bool sweep_results_print(const struct sweep *sweep, FILE *stream, struct error *error)
+{
+    struct sweep_report report = {.sweep = sweep};
+    const bool done =
+        load_results(&report.results, sweep, error) && sweep_report_print(&report, stream, error);
+    json_decref(report.results);
+    return done;
+}
+
+/* A trial that is done, or was when it ended, and whose own results could not be read. */
+static bool is_unreadable(const struct sweep *sweep, size_t trial, const json_t *record)
+{
+    struct trial_outcome outcome;
+    return strcmp(json_text_at(record, "state"), "failed") == 0 &&
+           trial_outcome_read(&outcome, &sweep->trials[trial]) && outcome.done;
+}
+
+static bool tell_problem(const json_t *record)
+{
+    log_line(NULL, "%s: left out of the report: %s", json_text_at(record, "trial"),
+             json_text_at(record, "reason"));
+    return true;
+}
+
+bool sweep_results_check(const struct sweep *sweep, struct error *error)
+{
+    json_t *results, *record;
+    size_t index;
+    bool told = false;
+    if (!load_results(&results, sweep, error))
+        return false;
+    json_array_foreach(json_object_get(results, "trials"), index, record)
+    {
+        told = (is_unreadable(sweep, index, record) && tell_problem(record)) || told;
+    }
+    json_array_foreach(json_object_get(results, "not_compared"), index, record)
+    {
+        told = (json_is_true(json_object_get(record, "failed")) && tell_problem(record)) || told;
+    }
+    json_decref(results);
+    return !told || error_at(error, ERROR_RUN, sweep->folder, 0,
+                             "the report lacks what is told above; delete each file that is named, and the "
+                             "same command makes it anew");
 }

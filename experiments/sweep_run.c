@@ -124,7 +124,8 @@ static bool is_ended(const struct task *task)
     return task->state == TRIAL_DONE || task->state == TRIAL_FAILED;
 }
 
-/* Takes over how a trial ended, elsewhere or before: done, or failed since this process began. */
+/* Takes over how a trial ended, elsewhere or before: done, or failed since this process began. One of which files are gone is
+ * done again, as far as they need it. */
 static void look_at(struct worker *worker, struct task *task)
 {
     struct trial_outcome outcome;
@@ -132,8 +133,10 @@ static void look_at(struct worker *worker, struct task *task)
         return;
     task->outcome = outcome;
     sweep_memory_learn(worker->memory, outcome.memory_bytes);
-    if (outcome.done)
+    if (outcome.done && trial_is_whole(task->trial))
         task->state = TRIAL_DONE;
+    else if (outcome.done)
+        return;
     else if (is_later(&outcome.ended, &worker->started))
         task->state = TRIAL_FAILED;
 }
@@ -608,11 +611,14 @@ static bool report(const struct worker *worker, FILE *stream, struct error *erro
     if (!sweep_results_write(worker->sweep, &worker->started, error) ||
         (worker->communicator->rank == 0 && !sweep_results_print(worker->sweep, stream, error)))
         return false;
-    return failed == 0 ||
-           error_set(error, ERROR_RUN,
-                     "%d of %d trials failed; `idrec status` tells why, and the same command tries "
-                     "them again",
-                     failed, worker->sweep->trial_count);
+    struct error damage = ERROR_INITIALIZER;
+    const bool whole = sweep_results_check(worker->sweep, &damage);
+    if (failed > 0)
+        return error_set(error, ERROR_RUN,
+                         "%d of %d trials failed; `idrec status` tells why, and the same command tries "
+                         "them again",
+                         failed, worker->sweep->trial_count);
+    return whole || error_set(error, damage.kind, "%s", damage.message);
 }
 
 /* Trials that do the same work under several names. */

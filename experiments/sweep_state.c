@@ -130,6 +130,21 @@ bool trial_outcome_write(const struct trial_outcome *outcome, const struct sweep
     return done;
 }
 
+bool trial_is_whole(const struct sweep_trial *trial)
+{
+    static const struct {
+        const char *stage, *name;
+    } files[] = {
+        {"prepare", NULL}, {"train", "top_k.tsv"}, {"train", "metrics.json"}, {"evaluate", "results.json"}};
+    struct manifest *manifest = NULL;
+    struct error reason = ERROR_INITIALIZER;
+    bool whole = manifest_read(&manifest, trial->folder, &reason);
+    for (size_t i = 0; whole && i < sizeof files / sizeof *files; i++)
+        whole = manifest_outputs_present(manifest, files[i].stage, files[i].name);
+    manifest_close(manifest);
+    return whole;
+}
+
 char *trial_claim_path(const struct sweep *sweep, const struct sweep_trial *trial)
 {
     return sweep_path(sweep, "claims/%s", trial->name);

@@ -28,6 +28,8 @@ bool trial_signature(char digits[33], const struct config *config, struct error 
 bool trial_outcome_read(struct trial_outcome *outcome, const struct sweep_trial *trial);
 bool trial_outcome_write(const struct trial_outcome *outcome, const struct sweep_trial *trial,
                          struct error *error);
+/* Whether the files of a trial that is done are there, in their size, of which the study's report is made. */
+bool trial_is_whole(const struct sweep_trial *trial);
 /* The claim of a trial; malloc'ed. */
 char *trial_claim_path(const struct sweep *sweep, const struct sweep_trial *trial);
 /* The last line that the trial printed, of those that begin with `prefix`; "" where there is none. */

@@ -59,9 +59,9 @@ static bool parse(struct top_k *top, const struct dataset *dataset, const struct
     struct position position = {0};
     for (long line = 1; *text != '\0'; line++) {
         if (!take_line(top, &position, dataset, items, text))
-            return error_at(
-                error, ERROR_RUN, path, line,
-                "an unknown id, a user who is not tested or a list that is too long; run `train` again");
+            return error_at(error, ERROR_RUN, path, line,
+                            "an unknown id, a user who is not tested or a list that is too long; delete it "
+                            "and run again");
         text += strcspn(text, "\n");
         text += *text == '\n';
     }

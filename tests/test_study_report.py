@@ -49,7 +49,7 @@ experiment:
 REASONS = {("bare", "bpr_mf"): "no augmented arm", ("bare", "item_knn"): "no augmented arm",
            ("five-seeds", "bpr_mf"): "another number of seeds", ("five-seeds", "item_knn"): "another number of seeds",
            ("late-seeds", "bpr_mf"): "other seeds", ("late-seeds", "item_knn"): "other seeds",
-           ("other-test", "bpr_mf"): "another test part", ("other-test", "item_knn"): "another test part",
+           ("other-test", "bpr_mf"): "interactions that one/trials/", ("other-test", "item_knn"): "is not tested on",
            ("one-recommender", "item_knn"): "no such recommender"}
 # A trial that has the original arm of the reference is not held against it, unless it has no other.
 PAIRED = {("untuned", "augmented"), ("four-rows", "augmented"), ("wide-100", "augmented"), ("wide-100", "original"),
@@ -57,6 +57,7 @@ PAIRED = {("untuned", "augmented"), ("four-rows", "augmented"), ("wide-100", "au
           ("on-test", "original"), ("noise", "augmented"), ("noise", "original")}
 FAMILY = {"p_holm", "family", "detectable_difference", "detectable_relative_gain"}
 STUDY_ALONE = {"trial", "against_trial", "question", "family_name"}
+RULES = {"on-test": "one of both chose its epochs on test", "noise": "the trials learn from other train interactions"}
 
 
 def add_noise(folder, generator):
@@ -99,6 +100,8 @@ def test_against_reference(study, results, truth):
         near(comparison["relative_gain"], average / against - 1, f"{what}: gain")
         gaps = [statistics.fmean(fit[user] for fit in mine) - statistics.fmean(fit[user] for fit in other)
                 for user in truth]
+        check(comparison.get("rules") == RULES.get(comparison["trial"]) and
+              RULES.get(comparison["trial"], "") in comparison.get("note", ""), f"{what}: other rules")
         check(comparison["same_results"] == (mine == other), f"{what}: the same results or not")
         if mine == other:
             check("the same results" in comparison["note"] and comparison["p"] is None and comparison["ci95"] is None,
@@ -232,7 +235,7 @@ def test_csv(study, results):
     tables = study / "tables"
     check_records(tables / "comparisons.csv", results["comparisons"])
     check(columns_of(tables / "comparisons.csv") == ["trial", "against_trial", *COMPARISON_COLUMNS, "question",
-                                                      "family_name"],
+                                                      "family_name", "rules"],
           f"columns: {columns_of(tables / 'comparisons.csv')}")
     check(columns_of(study / "trials" / "full" / "tables" / "comparisons.csv") == COMPARISON_COLUMNS, "columns of a run")
     fits = columns_of(tables / "runs.csv")
@@ -477,6 +480,71 @@ def test_originals(folder):
     check({family["question"] for family in results["families"]} == {"reference"}, f"families: {results['families']}")
 
 
+# ---- damage -------------------------------------------------------------------------------------------------
+
+
+def with_other_lists(text):
+    """The best item of each user becomes his last: the size stays."""
+    users = {}
+    for line in text.splitlines():
+        users.setdefault(line.split("\t")[0], []).append(line.split("\t"))
+    for lines in users.values():
+        lines[0][1], lines[-1][1] = lines[-1][1], lines[0][1]
+    return "".join("\t".join(line) + "\n" for lines in users.values() for line in lines)
+
+
+def test_damage(folder):
+    """The report has what it can; the study fails, names the file, and makes it anew once it is deleted."""
+    study = folder / "originals"
+    whole = (study / "results.json").read_bytes()
+    fit = study / "trials" / "wide" / "recommenders" / "bpr_mf" / "original" / "seed-2"
+    lists, expected = fit / "top_k.tsv", (fit / "top_k.tsv").read_text()
+
+    def damaged(words, reasons):
+        (study / "report.md").unlink()
+        result = idrec(folder, "run", "originals.yaml", "output=originals")
+        check(result.returncode == 1 and all(word in result.stderr for word in words), f"{words}: {result.stderr[-1500:]}")
+        check("report:" in result.stdout, f"{words}: what is known is printed: {result.stdout}")
+        results = json.loads((study / "results.json").read_text())
+        found = {(one["trial"], one["recommender"]) for one in results["not_compared"] if one["trial"] != "few"}
+        check(found == reasons and all(f"| {one} | {other} |" in (study / "report.md").read_text() for one, other in reasons),
+              f"{words}: not compared: {found}")
+        return results
+
+    def mended(what):
+        result = idrec(folder, "run", "originals.yaml", "output=originals")
+        check(result.returncode == 0 and (study / "results.json").read_bytes() == whole, f"{what}: {result.stderr[-500:]}")
+        check(lists.read_text() == expected, f"{what}: the lists are as they were")
+
+    lists.write_text(with_other_lists(expected))
+    results = damaged([str(lists.relative_to(folder)), "metrics.json says", "delete it", "wide"], {("wide", "bpr_mf")})
+    before = json.loads(whole)
+    others = [[{key: value for key, value in one.items() if key not in FAMILY} for one in each["comparisons"]
+               if (one["trial"], one["recommender"]) != ("wide", "bpr_mf")] for each in (before, results)]
+    check(others[0] == others[1] and len(others[0]) == len(results["comparisons"]) > 0 and
+          results["trials"] == before["trials"], "the others are reported")
+    lists.unlink()
+    mended("lists that are deleted")
+    lists.write_text(expected[:-40])
+    mended("lists that are cut short")
+    lists.write_text(with_other_lists(expected))
+    shutil.rmtree(fit)
+    mended("a fit whose copy in shared/ is damaged")
+    own = study / "trials" / "wide" / "results.json"
+    own.write_text("x" + own.read_text()[1:])
+    results = damaged([str(own.relative_to(folder)), "delete it"], set())
+    check([trial["trial"] for trial in results["trials"] if trial["state"] == "failed"] == ["wide"], "a trial without results")
+    own.unlink()
+    mended("the results of a trial")
+    reference = study / "trials" / "plain" / "recommenders" / "bpr_mf" / "original" / "seed-1" / "top_k.tsv"
+    text = reference.read_text()
+    reference.unlink()  # it is a link to other trials' lists
+    reference.write_text(with_other_lists(text))
+    damaged([str(reference.relative_to(folder))], {(name, "bpr_mf") for name in ("plain", "wide", "again")})
+    reference.unlink()
+    mended("the lists of the reference")
+
+
 def test_refusals(folder):
     for value, reason in (("nobody", "is no trial of the study"), ("[full]", "")):
         result = idrec(folder, "run", "study.yaml", "output=refused", f"experiment.reference={value}")
@@ -509,6 +577,7 @@ def main():
         test_verdict(study, results)
         test_trial_report(study)
         test_originals(folder)
+        test_damage(folder)
         test_refusals(folder)
     return status()
 
