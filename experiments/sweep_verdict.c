@@ -168,7 +168,7 @@ static void judge_augmentation(const struct sweep_report *report, const struct d
     lists_write(&lists, document, "The augmented arm against the original data of the same trial:");
 }
 
-/* What the trials' differences do to one arm. */
+/* What the trials' differences do to one arm; where their figures do not mean the same, that is said with each. */
 static void judge_ablations(const struct sweep_report *report, const struct document *document,
                             const char *recommender, const char *arm)
 {
@@ -183,9 +183,10 @@ static void judge_ablations(const struct sweep_report *report, const struct docu
                 i == report->sweep->reference
                     ? NULL
                     : sweep_report_comparison(report, i, recommender, arm, arm, reference);
+            const char *rules = json_text_at(comparison, "rules");
             if (comparison)
-                lists_add(&lists, finding_of(comparison), report->sweep->trials[i].name, comparison, "",
-                          false);
+                lists_add(&lists, finding_of(comparison), report->sweep->trials[i].name, comparison, rules,
+                          *rules != '\0');
         }
     snprintf(subject, sizeof subject, "The %s arm against that of the reference trial, %s:", arm, reference);
     lists_write(&lists, document, subject);
@@ -398,16 +399,27 @@ static void write_ablations_summary(const struct sweep_report *report, const str
 {
     const char *reference = report->sweep->trials[report->sweep->reference].name;
     struct tally tally = {0};
+    int other_rules = 0;
     for (int i = 0; i < report->recommender_count; i++)
-        for (int trial = 0; trial < report->sweep->trial_count; trial++)
-            if (trial != report->sweep->reference)
-                tally_add(&tally, sweep_report_comparison(report, trial, report->recommenders[i], arm, arm,
-                                                          reference));
+        for (int trial = 0; trial < report->sweep->trial_count; trial++) {
+            const json_t *comparison =
+                trial == report->sweep->reference
+                    ? NULL
+                    : sweep_report_comparison(report, trial, report->recommenders[i], arm, arm, reference);
+            tally_add(&tally, comparison);
+            other_rules += comparison_verdict(comparison) != 0 && json_has(comparison, "rules");
+        }
     if (tally.count > 0)
         document_paragraph(document,
                            "Against the reference trial, %s, the %s arm is clearly better in %d of %d cases "
                            "and clearly worse in %d, by %s.",
                            reference, arm, tally.better, tally.count, tally.worse, report->metric);
+    if (other_rules > 0)
+        document_paragraph(
+            document,
+            "WARNING: %d of these have another protocol, mask or train part than the reference, "
+            "so that their figures do not mean the same; each says so below.",
+            other_rules);
 }
 
 static void write_summary(const struct sweep_report *report, const struct document *document)

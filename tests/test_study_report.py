@@ -426,6 +426,16 @@ def test_verdict(study, results):
             cells = [cell.strip() for cell in row.split("|")[1:-1]]
             check(cells[6] == strongest["against"].removeprefix("control.") and
                   cells[7] == f"{100 * strongest['relative_gain']:+.2f} %", f"the strongest control: {row}")
+        against = part.split("against that of the reference trial, full:")[1:]
+        for arm, told in zip(("augmented", "original"), against, strict=True):
+            for trial in RULES:
+                one = leading.get((trial, recommender, arm, arm, "full"))
+                if one is None:  # the original arm is the reference's
+                    check((trial, recommender, arm) == ("on-test", "item_knn", "original"), f"{trial}, {arm}: not compared")
+                    continue
+                mark = RULES[trial] if one["ci95"] is None else f"{100 * one['relative_gain']:+.2f} %; {RULES[trial]}"
+                check(f"{trial} ({mark})" in told, f"{trial}, {arm}: other rules are not told: {told}")
+            check(not re.search(r"wide-100 \([^)]*(epochs on test|train)", told), f"no other rules: {told}")
         chosen = next(one["chosen"] for one in own if one["recommender"] == recommender)
         if chosen == "none":
             check("chosen" in lines.get("Nothing was adopted on validation, so that augmented equals original:", ""), f"{lines}")
