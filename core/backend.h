@@ -46,7 +46,9 @@ struct backend {
     bool fast;
     bool counts_only;                  /* computes nothing; see counting.h */
     struct communicator *communicator; /* whose ranks train together; NULL: one process; borrowed */
-    struct trace *trace;               /* of what is computed; NULL: none is wanted; borrowed */
+    struct communicator
+        *fit_ranks; /* whose ranks do one fit of a recommender together; NULL: it is done alone; borrowed */
+    struct trace *trace; /* of what is computed; NULL: none is wanted; borrowed */
 
     /* 256-byte aligned; NULL when there is not enough. */
     void *(*allocate)(struct backend *backend, size_t bytes);

@@ -173,29 +173,46 @@ int64_t comm_part(const struct communicator *communicator, int64_t length, int r
     return rank * whole + rank * rest / size;
 }
 
-bool comm_reduce_scatter(struct communicator *communicator, struct tensor *x, struct error *error)
+int64_t part_begin(const struct communicator *communicator, const int64_t *starts, int64_t length, int rank)
+{
+    return starts ? starts[rank] : comm_part(communicator, length, rank);
+}
+
+bool comm_reduce_scatter_parts(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                               struct error *error)
 {
     if (communicator->size == 1)
         return true;
     if (!check(communicator, x, comm_kind_name(COMM_REDUCE_SCATTER), error))
         return false;
     if (x->device == DEVICE_CPU)
-        return exchange_reduce_scatter(communicator, x, COMM_SUM,
+        return exchange_reduce_scatter(communicator, x, starts, COMM_SUM,
                                        count_call(communicator, COMM_REDUCE_SCATTER), error);
     count_device(communicator, COMM_REDUCE_SCATTER, x, 1);
-    return communicator->device_calls->reduce_scatter(communicator, x, error);
+    return communicator->device_calls->reduce_scatter(communicator, x, starts, error);
 }
 
-bool comm_all_gather(struct communicator *communicator, struct tensor *x, struct error *error)
+bool comm_reduce_scatter(struct communicator *communicator, struct tensor *x, struct error *error)
+{
+    return comm_reduce_scatter_parts(communicator, x, NULL, error);
+}
+
+bool comm_all_gather_parts(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                           struct error *error)
 {
     if (communicator->size == 1)
         return true;
     if (!check(communicator, x, comm_kind_name(COMM_ALL_GATHER), error))
         return false;
     if (x->device == DEVICE_CPU)
-        return exchange_all_gather(communicator, x, count_call(communicator, COMM_ALL_GATHER), error);
+        return exchange_all_gather(communicator, x, starts, count_call(communicator, COMM_ALL_GATHER), error);
     count_device(communicator, COMM_ALL_GATHER, x, 1);
-    return communicator->device_calls->all_gather(communicator, x, error);
+    return communicator->device_calls->all_gather(communicator, x, starts, error);
+}
+
+bool comm_all_gather(struct communicator *communicator, struct tensor *x, struct error *error)
+{
+    return comm_all_gather_parts(communicator, x, NULL, error);
 }
 
 bool comm_broadcast(struct communicator *communicator, struct tensor *x, int root, struct error *error)

@@ -102,6 +102,12 @@ bool comm_begin_reduce_scatter(struct communicator *communicator, const struct t
 bool comm_finish(struct communicator *communicator, struct error *error);
 /* Every part of x comes from its rank. */
 bool comm_all_gather(struct communicator *communicator, struct tensor *x, struct error *error);
+/* The same two where the part of rank r is the elements starts[r] .. starts[r + 1] - 1; starts [size + 1], from 0 to the
+ * length of x, alike everywhere. */
+bool comm_reduce_scatter_parts(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                               struct error *error);
+bool comm_all_gather_parts(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                           struct error *error);
 bool comm_broadcast(struct communicator *communicator, struct tensor *x, int root, struct error *error);
 /* Returns when all ranks have called it. */
 bool comm_barrier(struct communicator *communicator, struct error *error);

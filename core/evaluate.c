@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/comm.h"
 #include "core/ops.h"
 
 /* What the scores of one block of users may take: on a CPU what its caches hold a good part of, on a GPU enough to fill it
@@ -140,17 +141,65 @@ static bool top_k_allocate(struct top_k *top, const int32_t *users, int64_t user
     return true;
 }
 
+/* The lists of all ranks, each of which has made those of users starts[rank] .. starts[rank + 1] - 1. They are in host
+ * memory, whatever the device. */
+static bool gather_lists(struct top_k *top, struct communicator *ranks, int64_t *starts, struct error *error)
+{
+    const int64_t count = top->users * top->k;
+    struct tensor items = tensor_1d(top->items, DTYPE_I32, DEVICE_CPU, count);
+    struct tensor scores = tensor_1d(top->scores, DTYPE_F32, DEVICE_CPU, count);
+    struct tensor ties = tensor_1d(&top->ties, DTYPE_I64, DEVICE_CPU, 1);
+    for (int rank = 0; rank <= ranks->size; rank++)
+        starts[rank] *= top->k;
+    return comm_all_gather_parts(ranks, &items, starts, error) &&
+           comm_all_gather_parts(ranks, &scores, starts, error) &&
+           comm_all_reduce(ranks, &ties, COMM_SUM, error);
+}
+
+static bool rank_users(struct top_k *top, struct ranking *ranking, const struct scorer *scorer, int64_t begin,
+                       int64_t end, bool masked, struct error *error)
+{
+    for (int64_t first = begin; first < end; first += ranking->block) {
+        const int64_t left = end - first;
+        if (!rank_block(top, ranking, scorer, first, left < ranking->block ? left : ranking->block, masked,
+                        error))
+            return false;
+    }
+    return true;
+}
+
+static bool rank_part(struct top_k *top, struct ranking *ranking, const struct scorer *scorer, bool masked,
+                      struct error *error)
+{
+    struct communicator *const ranks = scorer->ranks;
+    int64_t *starts = malloc(((size_t)ranks->size + 1) * sizeof *starts);
+    if (!starts)
+        return error_memory(error, "the users of each rank", (size_t)ranks->size * sizeof *starts, NULL);
+    for (int rank = 0; rank <= ranks->size; rank++)
+        starts[rank] = comm_part(ranks, top->users, rank);
+    const bool done =
+        rank_users(top, ranking, scorer, starts[ranks->rank], starts[ranks->rank + 1], masked, error) &&
+        gather_lists(top, ranks, starts, error);
+    free(starts);
+    return done;
+}
+
+/* How many users a rank has at most. On a GPU a row's bits depend on the size of a block, which is that of one process. */
+static int64_t users_at_once(const struct backend *backend, const struct communicator *ranks, int64_t users)
+{
+    return ranks && backend->device == DEVICE_CPU ? (users + ranks->size - 1) / ranks->size : users;
+}
+
 bool top_k_rank(struct top_k *top, struct backend *backend, const struct scorer *scorer, const int32_t *users,
                 int64_t user_count, int64_t k, const struct csr *mask, struct error *error)
 {
     struct ranking ranking = {.backend = backend};
     bool done = top_k_allocate(top, users, user_count, k, error) &&
-                ranking_open(&ranking, backend, mask, user_count, scorer->items, k, error);
-    for (int64_t first = 0; done && first < user_count; first += ranking.block) {
-        const int64_t left = user_count - first;
-        done = rank_block(top, &ranking, scorer, first, left < ranking.block ? left : ranking.block,
-                          mask != NULL, error);
-    }
+                ranking_open(&ranking, backend, mask, users_at_once(backend, scorer->ranks, user_count),
+                             scorer->items, k, error);
+    if (done)
+        done = scorer->ranks ? rank_part(top, &ranking, scorer, mask != NULL, error)
+                             : rank_users(top, &ranking, scorer, 0, user_count, mask != NULL, error);
     ranking_close(&ranking);
     if (!done)
         top_k_free(top);

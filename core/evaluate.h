@@ -33,13 +33,17 @@ enum metric metric_from_name(const char *name);
 struct scorer {
     void *context;
     int64_t items;
+    /* Ranks that all score alike and rank the same users: each ranks a part of them, and all get all lists. NULL: the
+     * caller ranks alone. Borrowed. */
+    struct communicator *ranks;
     /* An item with -infinity is never listed. Fills scores [count rows used of scores->shape[0], items] on the backend. `count` <=
      * scores->shape[0]. */
     bool (*score)(void *context, const int32_t *users, int64_t count, struct tensor *scores,
                   struct error *error);
 };
 
-/* Top-K lists of the users given, best first: items i32 [users, k] (-1: none left), scores f32 [users, k].
+/* Top-K lists of the users given, best first: items i32 [users, k] (-1: none left), scores f32 [users, k]. They do not
+ * depend on the number of ranks.
  * Signals wait until the lists are done: the training that is judged by them has its state to save. */
 struct top_k {
     int64_t users, k;

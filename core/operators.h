@@ -17,6 +17,7 @@
     X(bias_backward)                                                                                         \
     X(gather)                                                                                                \
     X(scatter_add)                                                                                           \
+    X(rows_within)                                                                                           \
     X(columns)                                                                                               \
     X(rmsnorm_forward)                                                                                       \
     X(rmsnorm_backward)                                                                                      \

@@ -276,6 +276,18 @@ void op_scatter_add(struct backend *backend, struct tensor *table, const struct 
     backend->operators->scatter_add(backend, table, rows, indices);
 }
 
+void op_rows_within(struct backend *backend, struct tensor *out, const struct tensor *indices, int64_t first,
+                    int64_t count)
+{
+    const char *where = "op_rows_within";
+    if (!LIST_OF(DTYPE_I32, out, ANY) || !LIST_OF(DTYPE_I32, indices, out->shape[0]) ||
+        !CONDITION(first >= 0 && count >= 0 && first + count <= INT32_MAX,
+                   "the range must be in 0 .. 2^31 - 1"))
+        return;
+    count_work(backend, 0.0, 2.0 * elements(out));
+    backend->operators->rows_within(backend, out, indices, first, count);
+}
+
 void op_columns(struct backend *backend, struct tensor *out, const struct tensor *x, int64_t first)
 {
     const char *where = "op_columns";
@@ -760,7 +772,8 @@ void op_sample_negatives(struct backend *backend, struct tensor *candidates, str
         !LIST_OF(DTYPE_I32, source.owners, candidates->shape[0]) || !LIST_OF(DTYPE_I64, source.starts, ANY) ||
         !LIST_OF(DTYPE_I32, source.excluded, ANY) ||
         !CONDITION(candidates->shape[1] >= 1, "candidates must have a column for the positive") ||
-        !CONDITION(source.items >= 1 && source.items <= INT32_MAX, "items must be in 1 .. 2^31 - 1"))
+        !CONDITION(source.items >= 1 && source.items <= INT32_MAX, "items must be in 1 .. 2^31 - 1") ||
+        !CONDITION(source.first_row >= 0, "first_row must not be negative"))
         return;
     count_work(backend, 0.0, elements(candidates));
     backend->operators->sample_negatives(backend, candidates, source, seed, step);

@@ -92,6 +92,11 @@ void op_gather(struct backend *backend, struct tensor *out, const struct tensor 
 void op_scatter_add(struct backend *backend, struct tensor *table, const struct tensor *rows,
                     const struct tensor *indices /* i32 [n] */);
 
+/* out[i] = indices[i] - first where that is a row of the `count` from `first` on, else -1: what of a table's look-up falls
+ * into a range of its rows. out may be indices. */
+void op_rows_within(struct backend *backend, struct tensor *out /* i32 [n] */,
+                    const struct tensor *indices /* i32 [n] */, int64_t first, int64_t count);
+
 /* out [rows, k] = the columns first .. first + k - 1 of x [rows, n], first < n; those behind its last are 0. */
 void op_columns(struct backend *backend, struct tensor *out, const struct tensor *x, int64_t first);
 
@@ -311,10 +316,11 @@ struct negative_source {
         *excluded; /* i64 [owners + 1], i32: of each owner the items that are no negatives, ascending,
                     * each once, never all items */
     int64_t items;
+    int64_t first_row; /* the number of the first of these rows among those that are drawn together */
 };
 /* candidates[r, 0] = positives[r]; candidates[r, j] for j >= 1 is uniform, with replacement, over the items not excluded
  * for the row's owner. Columns come in groups of NEGATIVES_TOGETHER, each drawn from (seed, RANDOM_NEGATIVE, step,
- * number of the group over all rows). */
+ * number of the group over all rows), where the first row counts as number first_row. */
 #define NEGATIVES_TOGETHER 8
 void op_sample_negatives(struct backend *backend, struct tensor *candidates /* i32 [rows, 1 + k] */,
                          struct negative_source source, uint64_t seed, uint64_t step);

@@ -135,11 +135,12 @@ struct device_part {
     size_t count;
 };
 
-static struct device_part part_of(const struct communicator *communicator, const struct tensor *x, int rank)
+static struct device_part part_of(const struct communicator *communicator, const struct tensor *x,
+                                  const int64_t *starts, int rank)
 {
-    const int64_t length = tensor_count(x), first = comm_part(communicator, length, rank);
+    const int64_t length = tensor_count(x), first = part_begin(communicator, starts, length, rank);
     return {static_cast<char *>(x->data) + (size_t)first * dtype_size(x->dtype),
-            (size_t)(comm_part(communicator, length, rank + 1) - first)};
+            (size_t)(part_begin(communicator, starts, length, rank + 1) - first)};
 }
 
 static bool all_reduce(struct communicator *communicator, struct tensor *x, enum comm_reduction reduction,
@@ -155,13 +156,14 @@ static bool all_reduce(struct communicator *communicator, struct tensor *x, enum
 }
 
 /* The parts differ in length by one, which ncclReduceScatter does not know: a reduction to each rank, all at once. */
-static bool reduce_scatter(struct communicator *communicator, struct tensor *x, struct error *error)
+static bool reduce_scatter(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                           struct error *error)
 {
     const struct nccl_ranks *ranks = ranks_of(communicator);
     collective_watch_begin(ranks->watch, "reduce-scatter");
     bool done = check(communicator, ranks->GroupStart(), "reduce-scatter", error);
     for (int rank = 0; done && rank < communicator->size; rank++) {
-        const struct device_part part = part_of(communicator, x, rank);
+        const struct device_part part = part_of(communicator, x, starts, rank);
         done = check(communicator,
                      ranks->Reduce(part.data, part.data, part.count, type_of(x), ncclSum, rank, ranks->ranks,
                                    device_of(ranks->backend)->stream),
@@ -182,13 +184,15 @@ static bool broadcast_part(struct communicator *communicator, const struct tenso
                  what, error);
 }
 
-static bool all_gather(struct communicator *communicator, struct tensor *x, struct error *error)
+static bool all_gather(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                       struct error *error)
 {
     const struct nccl_ranks *ranks = ranks_of(communicator);
     collective_watch_begin(ranks->watch, "all-gather");
     bool done = check(communicator, ranks->GroupStart(), "all-gather", error);
     for (int rank = 0; done && rank < communicator->size; rank++)
-        done = broadcast_part(communicator, x, part_of(communicator, x, rank), rank, "all-gather", error);
+        done = broadcast_part(communicator, x, part_of(communicator, x, starts, rank), rank, "all-gather",
+                              error);
     done = check(communicator, ranks->GroupEnd(), "all-gather", error) && done;
     collective_watch_end(ranks->watch);
     return done;

@@ -173,3 +173,23 @@ void cuda_scatter_add(struct backend *backend, struct tensor *table, const struc
     const struct segments segments = {sorted.keys, sorted.values, count, unused};
     BY_STORAGE(rows, { add_segments<T>(backend, table, partial, rows, segments); });
 }
+
+/* ---- a range of rows ------------------------------------------------------------------------------------- */
+
+__global__ void rows_within_kernel(int32_t *out, const int32_t *indices, int64_t length, int64_t first,
+                                   int64_t count)
+{
+    const int64_t place = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (place >= length)
+        return;
+    const int64_t row = indices[place] - first;
+    out[place] = row >= 0 && row < count ? (int32_t)row : -1;
+}
+
+void cuda_rows_within(struct backend *backend, struct tensor *out, const struct tensor *indices,
+                      int64_t first, int64_t count)
+{
+    const int64_t length = out->shape[0];
+    LAUNCH(backend, rows_within_kernel, dim3(blocks_for(length, THREADS)), dim3(THREADS), 0,
+           data_of<int32_t>(out), data_of<int32_t>(indices), length, first, count);
+}

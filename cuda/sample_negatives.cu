@@ -7,7 +7,7 @@ struct negative_rows {
     const int32_t *positives, *owners;
     const int64_t *starts;
     const int32_t *excluded;
-    int64_t rows, count, items; /* count: negatives of a row */
+    int64_t rows, count, items, first_row; /* count: negatives of a row */
 };
 
 /* A thread a group of columns; that of the first group writes the positive too. */
@@ -23,7 +23,8 @@ __global__ void sample_negatives_kernel(int32_t *candidates, struct negative_row
         *chosen = source.positives[row];
     const int64_t begin = source.starts[source.owners[row]], end = source.starts[source.owners[row] + 1];
     const struct excluded_items excluded = {source.excluded + begin, end - begin};
-    struct random_stream stream = random_stream_open(seed, RANDOM_NEGATIVE, step, (uint64_t)number);
+    struct random_stream stream =
+        random_stream_open(seed, RANDOM_NEGATIVE, step, (uint64_t)(source.first_row * groups + number));
     for (int64_t j = first; j < first + NEGATIVES_TOGETHER && j < source.count; j++)
         chosen[1 + j] = draw_negative(&stream, &excluded, source.items);
 }
@@ -39,7 +40,8 @@ void cuda_sample_negatives(struct backend *backend, struct tensor *candidates, s
                                         .excluded = data_of<int32_t>(source.excluded),
                                         .rows = rows,
                                         .count = count,
-                                        .items = source.items};
+                                        .items = source.items,
+                                        .first_row = source.first_row};
     LAUNCH(backend, sample_negatives_kernel, dim3(blocks_for(rows * groups, THREADS)), dim3(THREADS), 0,
            data_of<int32_t>(candidates), drawn, groups, seed, step);
 }

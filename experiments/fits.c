@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "core/comm.h"
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/store.h"
@@ -156,8 +157,22 @@ static enum fit_state state_of(struct fit_work *work, const json_t *metrics)
     return work->task->trial || has_model(work) ? FIT_TRAINED : FIT_ABSENT;
 }
 
+/* Whether this rank is the one of those that do the fit together that reads what is there, and writes. */
+static bool leads(const struct fit_work *work)
+{
+    const struct communicator *const ranks = fit_ranks(work->backend);
+    return !ranks || ranks->rank == 0;
+}
+
+/* What rank 0 has found, to all. */
+static bool tell_ranks(const struct fit_work *work, int64_t *found, struct error *error)
+{
+    struct communicator *const ranks = fit_ranks(work->backend);
+    return !ranks || comm_broadcast_integer(ranks, found, 0, error);
+}
+
 /* A folder that holds neither this fit nor its checkpoint is of no use: it goes. */
-static bool find_state(enum fit_state *state, struct fit_work *work, struct error *error)
+static bool look_for_state(enum fit_state *state, struct fit_work *work, struct error *error)
 {
     json_t *metrics = read_metrics(work->folder);
     *state = state_of(work, metrics);
@@ -170,13 +185,24 @@ static bool find_state(enum fit_state *state, struct fit_work *work, struct erro
     return done && (own || path_remove(work->folder, error));
 }
 
+static bool find_state(enum fit_state *state, struct fit_work *work, struct error *error)
+{
+    *state = FIT_ABSENT;
+    if (leads(work) && !look_for_state(state, work, error))
+        return false;
+    int64_t found = *state;
+    const bool told = tell_ranks(work, &found, error);
+    *state = (enum fit_state)found;
+    return told;
+}
+
 static bool train(struct fit_work *work, struct error *error)
 {
     struct training_set data = training_set_of(work);
-    if (!folder_create(work->folder, error))
+    if (leads(work) && !folder_create(work->folder, error))
         return false;
     char *checkpoint = path_format("%s/checkpoint.h5", work->folder);
-    struct log *log = log_open(work->folder);
+    struct log *log = leads(work) ? log_open(work->folder) : log_open_silent();
     bool done = recommender_fit(&work->recommender, work->backend, work->task->settings, &data, &work->watch,
                                 work->task->seed, checkpoint, log, &work->report, error);
     log_close(log);
@@ -236,7 +262,8 @@ static bool judge_selection(const struct fit_work *work, const struct top_k *top
     struct evaluation evaluation;
     evaluate_top_k(&evaluation, top, &study->validation, &study->select_cut, 1, per_user);
     json_object_set_new(metrics, "selection_score", json_real(evaluation.value[study->select_metric][0]));
-    bool done = write_user_scores(work, per_user + (int64_t)study->select_metric * top->users, error);
+    bool done =
+        !leads(work) || write_user_scores(work, per_user + (int64_t)study->select_metric * top->users, error);
     free(per_user);
     return done;
 }
@@ -279,7 +306,7 @@ static bool judge_test(const struct fit_work *work, json_t *metrics, struct erro
     evaluate_top_k(&evaluation, &top, &study->test, study->cuts, study->cut_count, NULL);
     json_object_set_new(metrics, "test", evaluation_json(&evaluation, study->cut_count));
     json_object_set_new(metrics, "ties", json_integer(top.ties));
-    bool done = write_top_k(work, &top, metrics, error);
+    bool done = !leads(work) || write_top_k(work, &top, metrics, error);
     top_k_free(&top);
     return done;
 }
@@ -328,7 +355,8 @@ static bool judge(const struct fit_work *work, struct error *error)
     if (!work->task->trial)
         done = done && judge_test(work, metrics, error);
     char *checkpoint = path_format("%s/checkpoint.h5", work->folder);
-    done = done && path_remove(checkpoint, error) && write_metrics(work->folder, metrics, error);
+    if (leads(work))
+        done = done && path_remove(checkpoint, error) && write_metrics(work->folder, metrics, error);
     free(checkpoint);
     json_decref(metrics);
     return done;
@@ -393,6 +421,10 @@ static void tell(const struct fit_work *work)
     log_piece(study->run->log, "train: %s, %s, seed %llu: %s%s%.1f s",
               study->contestants[work->task->contestant].label, work->task->arm,
               (unsigned long long)work->task->seed, epochs, score, report->seconds);
+    if (report->epoch_bytes_expected > 0.0)
+        log_piece(study->run->log,
+                  "train: rank 0 has sent %.0f bytes an epoch; the model of docs/scaling.md says %.0f",
+                  report->epoch_bytes, report->epoch_bytes_expected);
 }
 
 /* Of a trial of a study: where the fit lies that the study's trials have in common, by everything that decides its
@@ -465,16 +497,27 @@ static bool offer_to_study(const struct fit_work *work, struct error *error)
     return done;
 }
 
+static bool take(bool *taken, const struct fit_work *work, struct error *error)
+{
+    *taken = false;
+    if (leads(work) &&
+        (!take_from_tuning(taken, work, error) || (!*taken && !take_from_study(taken, work, error))))
+        return false;
+    int64_t found = *taken;
+    const bool told = tell_ranks(work, &found, error);
+    *taken = found != 0;
+    return told;
+}
+
 static bool fit_anew(struct fit_work *work, struct error *error)
 {
     bool taken;
-    if (!take_from_tuning(&taken, work, error) || (!taken && !take_from_study(&taken, work, error)))
-        return false;
-    if (taken)
-        return true;
-    const bool done = train(work, error) && (work->task->trial || save_model(work, error)) &&
-                      judge(work, error) && offer_to_study(work, error);
-    if (done)
+    if (!take(&taken, work, error) || taken)
+        return taken;
+    const bool saves = leads(work) && !work->task->trial;
+    const bool done = train(work, error) && (!saves || save_model(work, error)) && judge(work, error) &&
+                      (!leads(work) || offer_to_study(work, error));
+    if (done && leads(work))
         tell(work);
     return done;
 }

@@ -3,7 +3,7 @@
  *   recommenders/LABEL/ARM/seed-N/{model.h5, top_k.tsv, metrics.json, metrics.jsonl, validation.h5}
  * metrics.json is written last: a folder that has one of the same inputs is complete and is not fitted again;
  * where only the cuts or the data to judge on are others, its model is judged again. A fit that was interrupted
- * goes on from its checkpoint.
+ * goes on from its checkpoint. Where the backend has fit_ranks() they do the fit together, and rank 0 alone writes.
  */
 #ifndef IDREC_EXPERIMENTS_FITS_H
 #define IDREC_EXPERIMENTS_FITS_H

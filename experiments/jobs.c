@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "core/interrupt.h"
 #include "core/store.h"
 #include "experiments/turns.h"
 
@@ -158,6 +159,41 @@ bool jobs_run_by_ranks(const struct run *run, int parallel, int64_t count, job_f
     const struct pieces pieces = {.count = count, .stage = stage, .unit = unit, .by_ranks = true};
     return run_pieces(&queue, &pieces, parallel, error);
 }
+
+/* ---- pieces that ranks do together ------------------------------------------------------------------------ */
+
+/* A signal that one rank has got ends all. */
+static bool go_on_together(struct communicator *ranks, struct error *error)
+{
+    int64_t interrupted = interrupt_requested();
+    struct tensor x = tensor_1d(&interrupted, DTYPE_I64, DEVICE_CPU, 1);
+    if (!comm_all_reduce(ranks, &x, COMM_MAXIMUM, error))
+        return false;
+    if (interrupted) {
+        ranks->ending = true;
+        interrupt_request();
+    }
+    return interrupt_check(error);
+}
+
+bool jobs_run_together(const struct run *run, int64_t count, job_function work, void *context,
+                       const char *stage, const char *unit, struct error *error)
+{
+    if (count == 0)
+        return true;
+    struct progress *progress = progress_start(run->log, stage, unit, count);
+    int64_t index = 0;
+    progress_update(progress, 0, NULL);
+    run->backend->fit_ranks = run->communicator;
+    while (index < count && go_on_together(run->communicator, error) &&
+           work(context, index, run->backend, error))
+        progress_update(progress, ++index, NULL);
+    run->backend->fit_ranks = NULL;
+    progress_finish(progress, "%lld of %lld %s", (long long)index, (long long)count, unit);
+    return index == count && run_wait_for_ranks(run, error);
+}
+
+/* ---- what jobs take --------------------------------------------------------------------------------------- */
 
 int jobs_parallel(const struct run *run)
 {

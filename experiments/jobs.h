@@ -22,6 +22,11 @@ bool jobs_run(const struct run *run, int parallel, int64_t count, job_function w
 bool jobs_run_by_ranks(const struct run *run, int parallel, int64_t count, job_function work, void *context,
                        const char *stage, const char *unit, struct error *error);
 
+/* The same, but every piece is done by all ranks together, on run->backend with its fit_ranks, one piece after another. A
+ * signal to one ends all between two pieces, and where the work itself sees to it. */
+bool jobs_run_together(const struct run *run, int64_t count, job_function work, void *context,
+                       const char *stage, const char *unit, struct error *error);
+
 /* experiment.parallel, where 0 stands for the number of threads, and on a GPU for a few: enough to fill the gaps
  * between the small kernels of one fit, and to sample for one while another computes. */
 int jobs_parallel(const struct run *run);

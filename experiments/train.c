@@ -22,6 +22,7 @@ struct plan {
     const struct study *study;
     int64_t count, capacity;
     struct planned_fit *fits;
+    int64_t whole; /* of them, the first: done by one rank each; the others by all ranks together */
     struct selection *selections; /* [contestants], once they are made */
     struct csr *neighbor_rows;    /* [contestants]: the rows of control.itemknn */
     json_t *folders;              /* of all fits and copies; see fit_folders.h */
@@ -213,10 +214,66 @@ static bool do_fit(void *context, int64_t index, struct backend *backend, struct
                                   : fit_on_rows(plan, fit, backend, error);
 }
 
+static bool do_divided_fit(void *context, int64_t index, struct backend *backend, struct error *error)
+{
+    const struct plan *plan = context;
+    return do_fit(context, plan->whole + index, backend, error);
+}
+
+static bool is_divided(const struct planned_fit *fit)
+{
+    return fit->arm != ARM_FUSION && recommender_divides(fit->task.settings);
+}
+
+/* Fits that ranks do together come behind the others. */
+static bool sort_plan(struct plan *plan, struct error *error)
+{
+    struct planned_fit *sorted = malloc((size_t)(plan->count + 1) * sizeof *sorted);
+    if (!sorted)
+        return error_memory(error, "the plan of fits", (size_t)plan->count * sizeof *sorted, NULL);
+    int64_t divided = 0;
+    plan->whole = 0;
+    for (int64_t i = 0; i < plan->count; i++)
+        if (!is_divided(&plan->fits[i]))
+            sorted[plan->whole++] = plan->fits[i];
+    for (int64_t i = 0; i < plan->count; i++)
+        if (is_divided(&plan->fits[i]))
+            sorted[plan->whole + divided++] = plan->fits[i];
+    free(plan->fits);
+    plan->fits = sorted;
+    plan->capacity = plan->count + 1;
+    return true;
+}
+
+static void tell_division(const struct plan *plan)
+{
+    const struct run *run = plan->study->run;
+    log_line(run->log, "train: %lld fits are done by %d ranks together, one after another",
+             (long long)(plan->count - plan->whole), run->communicator->size);
+    for (int c = 0; c < plan->study->contestant_count; c++) {
+        int64_t whole = 0;
+        for (int64_t i = 0; i < plan->whole; i++)
+            whole += plan->fits[i].task.contestant == c;
+        if (whole > 0)
+            log_line(run->log,
+                     "train: %s cannot be divided: %lld fits of it are each done by one rank, in turns",
+                     plan->study->contestants[c].label, (long long)whole);
+    }
+}
+
+/* With experiment.divide_fits ranks do together what they can, and the rest, like everything without it, in turns. */
 static bool do_plan(struct plan *plan, const char *unit, struct error *error)
 {
     const struct run *run = plan->study->run;
-    return jobs_run_by_ranks(run, jobs_parallel(run), plan->count, do_fit, plan, "train", unit, error);
+    const bool divides = config_boolean(run->config, "experiment.divide_fits") && run->communicator &&
+                         run->communicator->size > 1;
+    plan->whole = plan->count;
+    if (divides && !sort_plan(plan, error))
+        return false;
+    if (divides && plan->count > 0)
+        tell_division(plan);
+    return jobs_run_by_ranks(run, jobs_parallel(run), plan->whole, do_fit, plan, "train", unit, error) &&
+           jobs_run_together(run, plan->count - plan->whole, do_divided_fit, plan, "train", unit, error);
 }
 
 /* Copies one arm's results from the first seed, or from the original arm, where they are the same. */

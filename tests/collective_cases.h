@@ -18,6 +18,7 @@ static const int64_t lengths[] = {1, 2, 3, 257, 70001};
 enum { LENGTHS = sizeof lengths / sizeof *lengths };
 static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F64, DTYPE_I32, DTYPE_I64};
 enum { DTYPES = sizeof dtypes / sizeof *dtypes };
+enum { RANKS_MOST = 16 };
 
 /* What rank `rank` has at an index before a collective. */
 static double given(int rank, int64_t index)
@@ -140,7 +141,7 @@ static void reduce_and_scatter(enum dtype dtype, int64_t length)
 {
     struct tensor x = make(dtype, length);
     const int rank = communicator->rank;
-    CALL(reduce_scatter, &x);
+    CALL(reduce_scatter, &x, NULL);
     expect(&x, comm_part(communicator, length, rank), comm_part(communicator, length, rank + 1), summed, 0);
     drop(&x);
 }
@@ -148,11 +149,27 @@ static void reduce_and_scatter(enum dtype dtype, int64_t length)
 static void gather(enum dtype dtype, int64_t length)
 {
     struct tensor x = make(dtype, length);
-    CALL(all_gather, &x);
+    CALL(all_gather, &x, NULL);
     for (int rank = 0; rank < communicator->size; rank++)
         expect(&x, comm_part(communicator, length, rank), comm_part(communicator, length, rank + 1), given,
                rank);
     drop(&x);
+}
+
+static void parts(enum dtype dtype, int64_t length)
+{
+    struct tensor sum = make(dtype, length), all = make(dtype, length);
+    int64_t starts[RANKS_MOST + 1];
+    const int size = communicator->size, own = communicator->rank;
+    for (int rank = 0; rank <= size; rank++)
+        starts[rank] = length * rank * rank / (size * size);
+    CALL(reduce_scatter, &sum, starts);
+    CALL(all_gather, &all, starts);
+    expect(&sum, starts[own], starts[own + 1], summed, 0);
+    for (int rank = 0; rank < size; rank++)
+        expect(&all, starts[rank], starts[rank + 1], given, rank);
+    drop(&sum);
+    drop(&all);
 }
 
 static void broadcast(enum dtype dtype, int64_t length)
@@ -190,6 +207,12 @@ static void all_gather_brings_every_part(void **state)
     for_each(gather);
 }
 
+static void parts_may_differ_in_length(void **state)
+{
+    (void)state;
+    for_each(parts);
+}
+
 static void broadcast_comes_from_any_root(void **state)
 {
     (void)state;
@@ -199,6 +222,6 @@ static void broadcast_comes_from_any_root(void **state)
 #define COLLECTIVE_TESTS                                                                                     \
     cmocka_unit_test(all_reduce_sums_and_finds_the_largest),                                                 \
         cmocka_unit_test(reduce_scatter_sums_the_own_part), cmocka_unit_test(all_gather_brings_every_part),  \
-        cmocka_unit_test(broadcast_comes_from_any_root)
+        cmocka_unit_test(parts_may_differ_in_length), cmocka_unit_test(broadcast_comes_from_any_root)
 
 #endif

@@ -312,6 +312,20 @@ static void gather_backward(struct backend *backend, struct tensor *t, struct te
     op_scatter_add(backend, &d[0], &d[2], &t[1]);
 }
 
+/* ---- rows of a range: n, rows of the table, the first of the range, how many ---- */
+
+static int within_describe(struct operand *o, size_numbers s)
+{
+    o[0] = INTEGERS("indices", DTYPE_I32, s[0], INDEX, s[1]);
+    o[1] = (struct operand){"out", RESULT, DTYPE_I32, s[0], 0, ZERO, 0};
+    return 2;
+}
+
+static void within_forward(struct backend *backend, struct tensor *t, size_numbers s)
+{
+    op_rows_within(backend, &t[1], &t[0], s[2], s[3]);
+}
+
 /* ---- columns: rows, columns of x, the first one, how many ---- */
 
 static int columns_describe(struct operand *o, size_numbers s)
@@ -823,7 +837,8 @@ static void binary_backward(struct backend *backend, struct tensor *t, struct te
     binary_run(backend, &d[0], t, &d[4], s);
 }
 
-/* items, rows, negatives a row, owners, how many of the first items are excluded for every owner */
+/* items, rows, negatives a row, owners, how many of the first items are excluded for every owner, the first row's
+ * number */
 static int negatives_describe(struct operand *o, size_numbers s)
 {
     o[0] = INTEGERS("positives", DTYPE_I32, s[1], CLASS, s[0]);
@@ -838,7 +853,7 @@ enum { NEGATIVES_SEED = 9, NEGATIVES_STEP = 4 };
 
 static void negatives_forward(struct backend *backend, struct tensor *t, size_numbers s)
 {
-    op_sample_negatives(backend, &t[4], (struct negative_source){&t[0], &t[1], &t[2], &t[3], s[0]},
+    op_sample_negatives(backend, &t[4], (struct negative_source){&t[0], &t[1], &t[2], &t[3], s[0], s[5]},
                         NEGATIVES_SEED, NEGATIVES_STEP);
 }
 
@@ -1051,6 +1066,12 @@ static const struct operator_family operator_families[] = {
       {1100, 2, 66000},
       {17000, 1, 300}},
      {{4096, 128, 40000}, {100000, 64, 70000}}},
+    {"rows_within",
+     within_describe,
+     within_forward,
+     NULL,
+     {{1, 1, 0, 1}, {33, 31, 0, 0}, {257, 65, 60, 5}, {1000, 40, 3, 30}, {5000, 9, 4, 1}, {40, 9, 9, 0}},
+     {{300000, 70000, 20000, 35000}}},
     {"columns",
      columns_describe,
      columns_forward,
@@ -1248,7 +1269,7 @@ static const struct operator_family operator_families[] = {
      NULL,
      {{2, 1, 1, 1, 1},
       {40, 31, 33, 9, 38},
-      {1000, 257, 9, 31, 7},
+      {1000, 257, 9, 31, 7, 65},
       {100, 33, 257, 3, 99},
       {33, 9, 0, 2, 5},
       {65, 0, 3, 2, 1}},

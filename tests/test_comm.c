@@ -21,6 +21,7 @@ static const int64_t lengths[] = {0, 1, 2, 3, 31, 257, 1025, 1000003};
 enum { LENGTHS = sizeof lengths / sizeof *lengths };
 static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F64, DTYPE_I32, DTYPE_I64};
 enum { DTYPES = sizeof dtypes / sizeof *dtypes };
+enum { RANKS_MOST = 16 };
 
 #define ASSERT_DONE(call)                                                                                    \
     do {                                                                                                     \
@@ -207,6 +208,31 @@ static void all_gather_brings_every_part(void **state)
 {
     (void)state;
     for_each(gather);
+}
+
+/* Parts of a given length, the first of which are empty when there are few elements. */
+static void parts(enum dtype dtype, int64_t length)
+{
+    struct tensor sum = make(dtype, length), all = make(dtype, length);
+    int64_t starts[RANKS_MOST + 1];
+    const int size = communicator->size, own = communicator->rank;
+    for (int rank = 0; rank <= size; rank++)
+        starts[rank] = length * rank * rank / (size * size);
+    ASSERT_DONE(comm_reduce_scatter_parts(communicator, &sum, starts, &error));
+    ASSERT_DONE(comm_all_gather_parts(communicator, &all, starts, &error));
+    for (int64_t i = starts[own]; i < starts[own + 1]; i++)
+        assert_int_equal(get(&sum, i), sum_of(i));
+    for (int rank = 0; rank < size; rank++)
+        for (int64_t i = starts[rank]; i < starts[rank + 1]; i++)
+            assert_int_equal(get(&all, i), given(rank, i));
+    drop(&sum);
+    drop(&all);
+}
+
+static void parts_may_differ_in_length(void **state)
+{
+    (void)state;
+    for_each(parts);
 }
 
 static void broadcast(enum dtype dtype, int64_t length)
@@ -432,6 +458,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(all_reduce_sums_and_finds_the_largest),
         cmocka_unit_test(reduce_scatter_sums_the_own_part),
         cmocka_unit_test(all_gather_brings_every_part),
+        cmocka_unit_test(parts_may_differ_in_length),
         cmocka_unit_test(sums_go_on_beside_the_caller),
         cmocka_unit_test(broadcast_comes_from_any_root),
         cmocka_unit_test(messages_go_from_rank_to_rank),

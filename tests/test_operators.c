@@ -98,6 +98,12 @@ static void gather_reference(double **v, size_numbers s)
             v[2][i * s[1] + j] = v[1][i] < 0.0 ? 0.0 : v[0][(int64_t)v[1][i] * s[1] + j];
 }
 
+static void within_reference(double **v, size_numbers s)
+{
+    for (int64_t i = 0; i < s[0]; i++)
+        v[1][i] = v[0][i] < (double)s[2] || v[0][i] >= (double)(s[2] + s[3]) ? -1.0 : v[0][i] - (double)s[2];
+}
+
 static void columns_reference(double **v, size_numbers s)
 {
     for (int64_t i = 0; i < s[0]; i++)
@@ -385,7 +391,7 @@ static void negatives_reference(double **v, size_numbers s)
         for (int64_t j = 0; j < s[2]; j++) {
             if (j % NEGATIVES_TOGETHER == 0)
                 stream = random_stream_open(NEGATIVES_SEED, RANDOM_NEGATIVE, NEGATIVES_STEP,
-                                            (uint64_t)(row * groups + j / NEGATIVES_TOGETHER));
+                                            (uint64_t)((s[5] + row) * groups + j / NEGATIVES_TOGETHER));
             chosen[1 + j] = draw_reference(&stream, v[3] + (int64_t)v[2][(int64_t)v[1][row]], s[4], s[0]);
         }
     }
@@ -519,6 +525,7 @@ static const struct {
     {"activation", activation_reference},
     {"linear", linear_reference},
     {"gather", gather_reference},
+    {"rows_within", within_reference},
     {"columns", columns_reference},
     {"rmsnorm", rmsnorm_reference},
     {"layernorm", layernorm_reference},
@@ -931,7 +938,7 @@ static void operators_of_recommenders_check_their_operands(void **state)
     struct tensor candidates = tensor_2d(numbers, DTYPE_I32, DEVICE_CPU, 2, 3);
     struct tensor owners = tensor_1d(numbers, DTYPE_I32, DEVICE_CPU, 2);
     struct tensor owner_starts = tensor_1d(starts, DTYPE_I64, DEVICE_CPU, 2);
-    const struct negative_source no_items = {&owners, &owners, &owner_starts, &owners, 0};
+    const struct negative_source no_items = {&owners, &owners, &owner_starts, &owners, 0, 0};
     empty.shape[1] = 0;
     op_layernorm_forward(backend, &x, &three, &two, &x, &three, &three, 1e-5f);
     expect_complaint(backend, "op_layernorm_forward: mean is f32 [3], expected f32 [2]");

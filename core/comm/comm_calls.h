@@ -27,12 +27,17 @@ struct comm_calls {
     void (*close)(struct communicator *communicator);
 };
 
-/* Collectives over a GPU's memory, queued behind what its backend is doing. */
+/* The element at which the part of a rank begins; starts NULL: comm_part(). */
+int64_t part_begin(const struct communicator *communicator, const int64_t *starts, int64_t length, int rank);
+
+/* Collectives over a GPU's memory, queued behind what its backend is doing; starts as in part_begin(). */
 struct device_comm_calls {
     bool (*all_reduce)(struct communicator *communicator, struct tensor *x, enum comm_reduction reduction,
                        struct error *error);
-    bool (*reduce_scatter)(struct communicator *communicator, struct tensor *x, struct error *error);
-    bool (*all_gather)(struct communicator *communicator, struct tensor *x, struct error *error);
+    bool (*reduce_scatter)(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                           struct error *error);
+    bool (*all_gather)(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                       struct error *error);
     bool (*broadcast)(struct communicator *communicator, struct tensor *x, int root, struct error *error);
     void (*leave)(struct communicator *communicator);
 };
@@ -56,10 +61,10 @@ void background_close(struct communicator *communicator);
 
 bool exchange_all_reduce(struct communicator *communicator, struct tensor *x, enum comm_reduction reduction,
                          int64_t *sent, struct error *error);
-bool exchange_reduce_scatter(struct communicator *communicator, struct tensor *x,
+bool exchange_reduce_scatter(struct communicator *communicator, struct tensor *x, const int64_t *starts,
                              enum comm_reduction reduction, int64_t *sent, struct error *error);
-bool exchange_all_gather(struct communicator *communicator, struct tensor *x, int64_t *sent,
-                         struct error *error);
+bool exchange_all_gather(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                         int64_t *sent, struct error *error);
 bool exchange_broadcast(struct communicator *communicator, struct tensor *x, int root, int64_t *sent,
                         struct error *error);
 bool exchange_barrier(struct communicator *communicator, int64_t *sent, struct error *error);

@@ -91,20 +91,26 @@ static bool send_all(struct communicator *communicator, struct messages *message
 }
 
 /* Piece number `piece` of a rank's part: elements *first .. *first + the result - 1. */
-static int64_t piece_of(const struct communicator *communicator, const struct tensor *x, int rank,
-                        int64_t piece, int64_t *first)
+static int64_t piece_of(const struct communicator *communicator, const struct tensor *x,
+                        const int64_t *starts, int rank, int64_t piece, int64_t *first)
 {
     const int64_t length = tensor_count(x), most = PIECE_BYTES / (int64_t)dtype_size(x->dtype);
-    const int64_t end = comm_part(communicator, length, rank + 1);
-    *first = comm_part(communicator, length, rank) + piece * most;
+    const int64_t end = part_begin(communicator, starts, length, rank + 1);
+    *first = part_begin(communicator, starts, length, rank) + piece * most;
     return *first >= end ? 0 : end - *first < most ? end - *first : most;
 }
 
 /* The most pieces that a part has. */
-static int64_t piece_count(const struct communicator *communicator, const struct tensor *x)
+static int64_t piece_count(const struct communicator *communicator, const struct tensor *x,
+                           const int64_t *starts)
 {
-    const int64_t most = PIECE_BYTES / (int64_t)dtype_size(x->dtype);
-    const int64_t longest = (tensor_count(x) + communicator->size - 1) / communicator->size;
+    const int64_t length = tensor_count(x), most = PIECE_BYTES / (int64_t)dtype_size(x->dtype);
+    int64_t longest = 0;
+    for (int rank = 0; rank < communicator->size; rank++) {
+        const int64_t count = part_begin(communicator, starts, length, rank + 1) -
+                              part_begin(communicator, starts, length, rank);
+        longest = count > longest ? count : longest;
+    }
     return (longest + most - 1) / most;
 }
 
@@ -126,17 +132,17 @@ static void reduce_pieces(const struct communicator *communicator, void *own, ch
         reduce(own, received + (size_t)rank * stride, dtype, count, reduction);
 }
 
-static bool scatter_pieces(struct communicator *communicator, struct tensor *x, int64_t piece, char *received,
-                           struct messages *messages, enum comm_reduction reduction, int64_t *sent,
-                           struct error *error)
+static bool scatter_pieces(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                           int64_t piece, char *received, struct messages *messages,
+                           enum comm_reduction reduction, int64_t *sent, struct error *error)
 {
     const size_t size = dtype_size(x->dtype);
     int64_t first, own;
-    const int64_t count = piece_of(communicator, x, communicator->rank, piece, &own);
+    const int64_t count = piece_of(communicator, x, starts, communicator->rank, piece, &own);
     for (int rank = 0; rank < communicator->size; rank++) {
         if (rank == communicator->rank)
             continue;
-        const int64_t theirs = piece_of(communicator, x, rank, piece, &first);
+        const int64_t theirs = piece_of(communicator, x, starts, rank, piece, &first);
         add_send(messages, rank, element(x, first), (size_t)theirs * size, sent);
         add_receive(messages, rank, received + (size_t)rank * PIECE_BYTES, (size_t)count * size);
     }
@@ -147,36 +153,36 @@ static bool scatter_pieces(struct communicator *communicator, struct tensor *x, 
     return true;
 }
 
-bool exchange_reduce_scatter(struct communicator *communicator, struct tensor *x,
+bool exchange_reduce_scatter(struct communicator *communicator, struct tensor *x, const int64_t *starts,
                              enum comm_reduction reduction, int64_t *sent, struct error *error)
 {
     const size_t bytes = (size_t)communicator->size * PIECE_BYTES;
-    const int64_t pieces = piece_count(communicator, x);
+    const int64_t pieces = piece_count(communicator, x, starts);
     struct messages messages;
     char *received = malloc(bytes);
     bool done = messages_open(&messages, communicator, error) &&
                 (received || error_memory(error, "what other ranks send", bytes, NULL));
     for (int64_t piece = 0; done && piece < pieces; piece++)
-        done = scatter_pieces(communicator, x, piece, received, &messages, reduction, sent, error);
+        done = scatter_pieces(communicator, x, starts, piece, received, &messages, reduction, sent, error);
     messages_close(&messages);
     free(received);
     return done;
 }
 
-bool exchange_all_gather(struct communicator *communicator, struct tensor *x, int64_t *sent,
-                         struct error *error)
+bool exchange_all_gather(struct communicator *communicator, struct tensor *x, const int64_t *starts,
+                         int64_t *sent, struct error *error)
 {
     const size_t size = dtype_size(x->dtype);
-    const int64_t pieces = piece_count(communicator, x);
+    const int64_t pieces = piece_count(communicator, x, starts);
     struct messages messages;
     bool done = messages_open(&messages, communicator, error);
     for (int64_t piece = 0; done && piece < pieces; piece++) {
         int64_t first, own;
-        const int64_t count = piece_of(communicator, x, communicator->rank, piece, &own);
+        const int64_t count = piece_of(communicator, x, starts, communicator->rank, piece, &own);
         for (int rank = 0; rank < communicator->size; rank++) {
             if (rank == communicator->rank)
                 continue;
-            const int64_t theirs = piece_of(communicator, x, rank, piece, &first);
+            const int64_t theirs = piece_of(communicator, x, starts, rank, piece, &first);
             add_send(&messages, rank, element(x, own), (size_t)count * size, sent);
             add_receive(&messages, rank, element(x, first), (size_t)theirs * size);
         }
@@ -215,8 +221,8 @@ bool exchange_all_reduce(struct communicator *communicator, struct tensor *x, en
 {
     if (tensor_bytes(x) <= SMALL_BYTES)
         return reduce_small(communicator, x, reduction, sent, error);
-    return exchange_reduce_scatter(communicator, x, reduction, sent, error) &&
-           exchange_all_gather(communicator, x, sent, error);
+    return exchange_reduce_scatter(communicator, x, NULL, reduction, sent, error) &&
+           exchange_all_gather(communicator, x, NULL, sent, error);
 }
 
 /* A piece of each rank's part goes from the root to it. */
@@ -226,7 +232,7 @@ static bool deal_pieces(struct communicator *communicator, struct tensor *x, int
     const size_t size = dtype_size(x->dtype);
     int64_t first;
     for (int rank = 0; rank < communicator->size; rank++) {
-        const int64_t count = piece_of(communicator, x, rank, piece, &first);
+        const int64_t count = piece_of(communicator, x, NULL, rank, piece, &first);
         if (rank == root)
             continue;
         if (communicator->rank == root)
@@ -256,10 +262,10 @@ bool exchange_broadcast(struct communicator *communicator, struct tensor *x, int
     bool done = messages_open(&messages, communicator, error);
     if (done && small)
         done = send_whole(communicator, x, root, &messages, sent, error);
-    for (int64_t piece = 0; done && !small && piece < piece_count(communicator, x); piece++)
+    for (int64_t piece = 0; done && !small && piece < piece_count(communicator, x, NULL); piece++)
         done = deal_pieces(communicator, x, root, piece, &messages, sent, error);
     messages_close(&messages);
-    return done && (small || exchange_all_gather(communicator, x, sent, error));
+    return done && (small || exchange_all_gather(communicator, x, NULL, sent, error));
 }
 
 /* In round k every rank hears from the one 2^k before it: after log2(size) rounds it has heard from all (Hensgen, Finkel

@@ -42,3 +42,14 @@ void cpu_scatter_add(struct backend *backend, struct tensor *table, const struct
     for (int part = 0; part < parts; part++)
         add_own_rows(table->data, rows->data, indices->data, count, width, part, parts);
 }
+
+void cpu_rows_within(struct backend *backend, struct tensor *out, const struct tensor *indices, int64_t first,
+                     int64_t count)
+{
+    const int64_t length = out->shape[0];
+    const int32_t *index = indices->data;
+    int32_t *within = out->data;
+#pragma omp parallel for schedule(static) num_threads(backend->threads) if (length >= PARALLEL_MINIMUM)
+    for (int64_t i = 0; i < length; i++)
+        within[i] = index[i] >= first && index[i] < first + count ? (int32_t)(index[i] - first) : -1;
+}

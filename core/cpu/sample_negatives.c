@@ -64,8 +64,8 @@ void cpu_sample_negatives(struct backend *backend, struct tensor *candidates, st
             *chosen++ = positives[row];
             choose_owner(&draw, owners[row], &source);
             for (int64_t group = 0; group < groups; group++) {
-                struct random_stream stream =
-                    random_stream_open(seed, RANDOM_NEGATIVE, step, (uint64_t)(row * groups + group));
+                struct random_stream stream = random_stream_open(
+                    seed, RANDOM_NEGATIVE, step, (uint64_t)((source.first_row + row) * groups + group));
                 const int64_t first = group * NEGATIVES_TOGETHER;
                 for (int64_t j = first; j < minimum_of(count, first + NEGATIVES_TOGETHER); j++)
                     chosen[j] = draw_unmarked(&draw, &stream);

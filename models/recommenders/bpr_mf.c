@@ -13,12 +13,14 @@ static bool uses_blocks(const struct embedding_training *training)
 static void bpr_mf_step(struct embedding_training *training, int64_t first, int64_t count)
 {
     struct backend *backend = training->backend;
-    const struct tensor rows = tensor_rows(&training->rows, 3 * first, 3 * count);
+    const struct tensor rows = tensor_rows(&training->own_rows, 3 * first, 3 * count);
     struct tensor final = tensor_rows(&training->batch_final, 0, 3 * count);
     struct tensor gradient = tensor_rows(&training->batch_gradient, 0, 3 * count);
     op_gather(backend, &final, &training->parameters, &rows);
+    triples_deal(training, &final, count);
     batch_loss(training, first, count);
     op_axpby(backend, &gradient, (float)(training->settings.regularization / (double)count), &final, 1.0f);
+    triples_gather(training, &gradient, count);
     tensor_zero(backend, &training->gradient);
     op_scatter_add(backend, &training->gradient, &gradient, &rows);
     adam_step(training, &training->gradient);
@@ -28,8 +30,10 @@ static bool prepare(struct embedding_training *training, struct error *error)
 {
     training->take_step = bpr_mf_step;
     if (!uses_blocks(training))
-        return embedding_training_reserve(training, 0, error);
+        return embedding_training_reserve(training, -1, error);
     const int64_t rows = training->users + training->items, width = training->settings.width;
+    if (!row_parts_open(&training->parts, training->backend, rows, NULL, error))
+        return false;
     training->arena = arena_measure(training->backend, "bpr_mf");
     arena_tensor_2d(&training->arena, DTYPE_REAL, rows, width);
     if (!arena_reserve(&training->arena, 0, "lower recommenders.width", error))
@@ -80,14 +84,24 @@ static bool publish(void *training, struct error *error)
 {
     const struct embedding_training *trained = training;
     struct backend *backend = trained->backend;
-    backend->copy(backend, trained->final->data, trained->parameters.data, tensor_bytes(trained->final));
+    const struct tensor own = row_parts_own(&trained->parts, trained->final);
+    backend->copy(backend, own.data, trained->parameters.data, tensor_bytes(&own));
+    row_parts_gather(&trained->parts, trained->final);
     return backend_synchronize(backend, error);
+}
+
+/* Blocks of samples follow one another (block_sgd.h); batches can be divided. */
+static bool divides(const struct recommender_settings *settings)
+{
+    return strcmp(settings->optimizer, "sgd") != 0;
 }
 
 const struct recommender_model bpr_mf_model = {
     .name = "bpr_mf",
+    .divides = divides,
     .training_open = training_open,
     .train_epoch = train_epoch,
+    .epoch_bytes = embedding_epoch_bytes,
     .publish = publish,
     .training_state = embedding_training_state,
     .training_close = embedding_training_close,

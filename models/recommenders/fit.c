@@ -24,6 +24,8 @@ struct fit {
     struct fit_fingerprint fingerprint;
     struct log *log;
     double started, saved; /* clock_seconds() when this process began, and wrote a checkpoint last */
+    int64_t bytes_sent, epochs_here; /* in the training of epochs, by this process */
+    double bytes_expected;           /* of one of them */
 };
 
 /* The watched metric of the recommender as it is. */
@@ -91,14 +93,48 @@ static bool save_state(struct fit *fit, struct error *error)
                                &fit->best, &progress, error);
 }
 
+/* The ranks that do a fit together do the same: a signal that one has got ends all, and rank 0 knows the time to save. */
+static bool agree(const struct fit *fit, bool *due, struct error *error)
+{
+    struct communicator *const ranks = fit_ranks(fit->recommender->backend);
+    int64_t flags[] = {interrupt_requested(), *due && ranks && ranks->rank == 0};
+    struct tensor x = tensor_1d(flags, DTYPE_I64, DEVICE_CPU, 2);
+    if (!ranks)
+        return true;
+    if (!comm_all_reduce(ranks, &x, COMM_MAXIMUM, error))
+        return false;
+    if (flags[0]) {
+        ranks->ending = true;
+        interrupt_request();
+    }
+    *due = flags[1];
+    return true;
+}
+
 /* Between two epochs: writes a checkpoint when one is due, before a pause, or when a signal has arrived. */
 static bool safe_point(struct fit *fit, struct error *error)
 {
-    const bool due =
-        is_paused(fit) || interrupt_requested() || clock_seconds() - fit->saved >= checkpoint_interval;
+    bool due = clock_seconds() - fit->saved >= checkpoint_interval;
+    if (!agree(fit, &due, error))
+        return false;
+    due = due || is_paused(fit) || interrupt_requested();
     if (fit->checkpoint && due && !save_state(fit, error))
         return false;
     return interrupt_check(error);
+}
+
+static bool train_epoch(struct fit *fit, double *loss, struct error *error)
+{
+    const struct recommender_model *model = fit->recommender->model;
+    const struct communicator *const ranks = fit_ranks(fit->recommender->backend);
+    const int64_t before = ranks ? comm_bytes_sent(ranks) : 0;
+    if (!model->train_epoch(fit->training, fit->progress.epoch + 1, loss, error))
+        return false;
+    fit->progress.epoch++;
+    fit->epochs_here++;
+    if (ranks)
+        fit->bytes_sent += comm_bytes_sent(ranks) - before;
+    return true;
 }
 
 static bool train_epochs(struct fit *fit, struct error *error)
@@ -107,9 +143,8 @@ static bool train_epochs(struct fit *fit, struct error *error)
     struct fit_progress *progress = &fit->progress;
     while (!is_over(fit) && !is_paused(fit)) {
         double loss;
-        if (!fit->recommender->model->train_epoch(fit->training, progress->epoch + 1, &loss, error))
+        if (!train_epoch(fit, &loss, error))
             return false;
-        progress->epoch++;
         const bool judged =
             progress->epoch % settings->evaluate_every == 0 || progress->epoch == settings->epochs;
         if (fit->watched_users && judged && !judge_epoch(fit, loss, error))
@@ -132,6 +167,8 @@ static bool open_training(struct fit *fit, const struct training_set *data, uint
     if (!recommender->model->training_open(&fit->training, recommender, data, seed, error) ||
         (fit->watch->history && !recommender_set_history(recommender, fit->watch->history, error)))
         return false;
+    if (fit_ranks(recommender->backend))
+        fit->bytes_expected = recommender->model->epoch_bytes(fit->training);
     fit->published = recommender->model->published(recommender);
     const int64_t rows = fit->published->shape[0], columns = fit->published->shape[1];
     fit->best_arena = arena_measure(recommender->backend, "best parameters");
@@ -140,6 +177,27 @@ static bool open_training(struct fit *fit, const struct training_set *data, uint
         return false;
     fit->best = arena_tensor_2d(&fit->best_arena, DTYPE_REAL, rows, columns);
     return true;
+}
+
+static bool leads(const struct fit *fit)
+{
+    const struct communicator *const ranks = fit_ranks(fit->recommender->backend);
+    return !ranks || ranks->rank == 0;
+}
+
+/* Each rank has looked for the checkpoint. */
+static bool agree_on_epoch(const struct fit *fit, struct error *error)
+{
+    struct communicator *const ranks = fit_ranks(fit->recommender->backend);
+    int64_t bounds[] = {fit->progress.epoch, -fit->progress.epoch};
+    struct tensor x = tensor_1d(bounds, DTYPE_I64, DEVICE_CPU, 2);
+    if (!ranks)
+        return true;
+    return comm_all_reduce(ranks, &x, COMM_MAXIMUM, error) &&
+           (bounds[0] == -bounds[1] ||
+            error_at(error, ERROR_RUN, fit->checkpoint, 0,
+                     "some ranks go on after epoch %lld and some after %lld; do all of them see this file?",
+                     (long long)-bounds[1], (long long)bounds[0]));
 }
 
 static bool resume(struct fit *fit, const struct training_set *data, uint64_t seed, struct error *error)
@@ -153,7 +211,9 @@ static bool resume(struct fit *fit, const struct training_set *data, uint64_t se
         !fit_checkpoint_load(fit->checkpoint, &fit->fingerprint, fit->recommender->backend, &state,
                              &fit->best, &fit->progress, &found, error))
         return false;
-    if (found && fit->watch->pause_after == 0)
+    if (!agree_on_epoch(fit, error))
+        return false;
+    if (found && fit->watch->pause_after == 0 && leads(fit))
         log_line(fit->log, "%s: goes on after epoch %lld", fit->recommender->settings.model,
                  (long long)fit->progress.epoch);
     return true;
@@ -164,7 +224,7 @@ static void say_where(const struct fit *fit)
 {
     const struct recommender *recommender = fit->recommender;
     const struct recommender_settings *settings = &recommender->settings;
-    if (recommender->backend->device == DEVICE_CPU)
+    if (recommender->backend->device == DEVICE_CPU || !leads(fit))
         return;
     if (recommender->model->host_work)
         log_line(fit->log, "%s: %s by the host; device %s does the rest", settings->model,
@@ -198,6 +258,13 @@ static bool fit_at_once(struct fit *fit, const struct training_set *data, uint64
                                                  fit->watched_count, &fit->progress.best_score, error));
 }
 
+static bool check_ranks(const struct backend *backend, const struct recommender_settings *settings,
+                        struct error *error)
+{
+    return !fit_ranks(backend) || recommender_divides(settings) ||
+           error_set(error, ERROR_RUN, "%s: ranks cannot do such a fit together", settings->model);
+}
+
 bool recommender_fit(struct recommender **recommender, struct backend *backend,
                      const struct recommender_settings *settings, const struct training_set *data,
                      const struct fit_watch *watch, uint64_t seed, const char *checkpoint, struct log *log,
@@ -208,6 +275,7 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
     fit.saved = fit.started;
     bool done =
         recommender_settings_check(settings, error) && training_set_check(data, error) &&
+        check_ranks(backend, settings, error) &&
         recommender_create(&fit.recommender, backend, settings, data->positives->rows,
                            data->positives->columns, error) &&
         (!watch->truth || users_with_truth(&fit.watched_users, &fit.watched_count, watch->truth, error));
@@ -227,5 +295,9 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
                                   .best_epoch = fit.progress.best_epoch,
                                   .best_score = fit.progress.best_score,
                                   .seconds = fit.progress.seconds + clock_seconds() - fit.started};
+    if (fit.epochs_here > 0) {
+        report->epoch_bytes = (double)fit.bytes_sent / (double)fit.epochs_here;
+        report->epoch_bytes_expected = fit.bytes_expected;
+    }
     return true;
 }

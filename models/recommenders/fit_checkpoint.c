@@ -67,30 +67,70 @@ bool fit_fingerprint_compute(struct fit_fingerprint *fingerprint, const struct b
 
 static const char *const state_names[3] = {"/parameters", "/first_moment", "/second_moment"};
 
-static bool write_tensor(struct store *store, const char *name, struct backend *backend,
-                         const struct tensor *tensor, struct error *error)
+/* A tensor of a training, whole, or this rank's rows of it. */
+struct state_rows {
+    struct tensor *tensor;
+    int64_t rows, first;           /* of the whole; of this rank's */
+    const struct row_parts *parts; /* NULL: the tensor is whole */
+};
+
+static struct state_rows rows_of(const struct training_state *state, int place)
 {
-    real *host = malloc(tensor_bytes(tensor));
+    struct tensor *const tensor = state->tensors[place];
+    const struct row_parts *const parts = state->divided[place] ? state->parts : NULL;
+    return (struct state_rows){.tensor = tensor,
+                               .rows = parts ? parts->rows : tensor->shape[0],
+                               .first = parts ? parts->first : 0,
+                               .parts = parts && parts->ranks ? parts : NULL};
+}
+
+/* Rank 0 gets the rows of all others in their places, where it has its own; the others send theirs. */
+static bool collect_rows(const struct state_rows *of, real *host, struct error *error)
+{
+    if (!of->parts)
+        return true;
+    struct communicator *const ranks = of->parts->ranks;
+    const int64_t *const starts = of->parts->starts;
+    const int64_t width = of->tensor->shape[1];
+    const struct tensor own = tensor_1d(host, DTYPE_REAL, DEVICE_CPU, tensor_count(of->tensor));
+    if (ranks->rank > 0)
+        return comm_send(ranks, &own, 0, error);
+    bool done = true;
+    for (int rank = 1; done && rank < ranks->size; rank++) {
+        struct tensor theirs = tensor_1d(host + starts[rank] * width, DTYPE_REAL, DEVICE_CPU,
+                                         (starts[rank + 1] - starts[rank]) * width);
+        done = comm_receive(ranks, &theirs, rank, error);
+    }
+    return done;
+}
+
+/* store NULL: of a rank that does not write. */
+static bool write_rows(struct store *store, const char *name, struct backend *backend,
+                       const struct state_rows *of, struct error *error)
+{
+    const int64_t width = of->tensor->shape[1], rows = store ? of->rows : of->tensor->shape[0];
+    const size_t bytes = (size_t)(rows * width) * sizeof(real);
+    real *host = malloc(bytes + 1);
     if (!host)
-        return error_memory(error, "a checkpoint", tensor_bytes(tensor), NULL);
-    tensor_download(backend, host, tensor);
+        return error_memory(error, "a checkpoint", bytes, NULL);
+    tensor_download(backend, host, of->tensor);
     const bool written =
-        backend_synchronize(backend, error) &&
-        store_write(store, name, tensor->dtype, tensor->shape[0], tensor->shape[1], host, error);
+        backend_synchronize(backend, error) && collect_rows(of, host, error) &&
+        (!store || store_write(store, name, of->tensor->dtype, of->rows, width, host, error));
     free(host);
     return written;
 }
 
-static bool read_tensor(struct store *store, const char *name, struct backend *backend, struct tensor *tensor,
-                        struct error *error)
+static bool read_rows(struct store *store, const char *name, struct backend *backend,
+                      const struct state_rows *of, struct error *error)
 {
-    int64_t rows, columns = tensor->shape[1];
+    int64_t rows, columns = of->tensor->shape[1];
     void *host;
-    if (!store_read(store, name, tensor->dtype, &rows, &columns, &host, error))
+    if (!store_read(store, name, of->tensor->dtype, &rows, &columns, &host, error))
         return false;
-    const bool fits = rows == tensor->shape[0] && columns == tensor->shape[1];
+    const bool fits = rows == of->rows && columns == of->tensor->shape[1];
     if (fits)
-        tensor_upload(backend, tensor, host);
+        tensor_upload(backend, of->tensor, (const real *)host + of->first * columns);
     free(host);
     return fits ? backend_synchronize(backend, error)
                 : error_set(error, ERROR_RUN, "%s of a checkpoint has a wrong shape; delete the checkpoint",
@@ -101,10 +141,16 @@ static bool write_all(struct store *store, const struct fit_fingerprint *fingerp
                       const struct training_state *state, const struct tensor *best,
                       const struct fit_progress *progress, struct error *error)
 {
-    for (int place = 0; place < state->count; place++)
-        if (!write_tensor(store, state_names[place], backend, state->tensors[place], error))
+    for (int place = 0; place < state->count; place++) {
+        const struct state_rows of = rows_of(state, place);
+        if (!write_rows(store, state_names[place], backend, &of, error))
             return false;
-    return (progress->best_epoch == 0 || write_tensor(store, "/best", backend, best, error)) &&
+    }
+    struct tensor kept = *best;
+    const struct state_rows of_best = {.tensor = &kept, .rows = best->shape[0]};
+    if (!store)
+        return true;
+    return (progress->best_epoch == 0 || write_rows(store, "/best", backend, &of_best, error)) &&
            store_set_string(store, "/", "fingerprint", fingerprint->digits, error) &&
            store_set_integer(store, "/", "step", *state->step, error) &&
            store_set_integer(store, "/", "epoch", progress->epoch, error) &&
@@ -117,7 +163,10 @@ bool fit_checkpoint_save(const char *path, const struct fit_fingerprint *fingerp
                          const struct training_state *state, const struct tensor *best,
                          const struct fit_progress *progress, struct error *error)
 {
+    const struct communicator *const ranks = fit_ranks(backend);
     struct store *store;
+    if (ranks && ranks->rank > 0)
+        return write_all(NULL, fingerprint, backend, state, best, progress, error);
     if (!store_create(&store, path, error))
         return false;
     if (write_all(store, fingerprint, backend, state, best, progress, error))
@@ -129,15 +178,18 @@ bool fit_checkpoint_save(const char *path, const struct fit_fingerprint *fingerp
 static bool read_all(struct store *store, struct backend *backend, const struct training_state *state,
                      struct tensor *best, struct fit_progress *progress, struct error *error)
 {
-    for (int place = 0; place < state->count; place++)
-        if (!read_tensor(store, state_names[place], backend, state->tensors[place], error))
+    const struct state_rows of_best = {.tensor = best, .rows = best->shape[0]};
+    for (int place = 0; place < state->count; place++) {
+        const struct state_rows of = rows_of(state, place);
+        if (!read_rows(store, state_names[place], backend, &of, error))
             return false;
+    }
     return store_get_integer(store, "/", "step", state->step, error) &&
            store_get_integer(store, "/", "epoch", &progress->epoch, error) &&
            store_get_integer(store, "/", "best_epoch", &progress->best_epoch, error) &&
            store_get_number(store, "/", "best_score", &progress->best_score, error) &&
            store_get_number(store, "/", "seconds", &progress->seconds, error) &&
-           (progress->best_epoch == 0 || read_tensor(store, "/best", backend, best, error));
+           (progress->best_epoch == 0 || read_rows(store, "/best", backend, &of_best, error));
 }
 
 /* *store: NULL where no checkpoint of this very fit is there. */

@@ -21,7 +21,8 @@ bool fit_fingerprint_compute(struct fit_fingerprint *fingerprint, const struct b
                              const struct recommender_settings *settings, const struct training_set *data,
                              const struct fit_watch *watch, uint64_t seed, struct error *error);
 
-/* `best` is what scored best, at best_epoch; it is neither written nor read while best_epoch is 0. */
+/* `best` is what scored best, at best_epoch; it is neither written nor read while best_epoch is 0. Of ranks that do a fit
+ * together all call it; rank 0 gathers what they have and writes. */
 bool fit_checkpoint_save(const char *path, const struct fit_fingerprint *fingerprint, struct backend *backend,
                          const struct training_state *state, const struct tensor *best,
                          const struct fit_progress *progress, struct error *error);
@@ -29,7 +30,7 @@ bool fit_checkpoint_save(const char *path, const struct fit_fingerprint *fingerp
 /* *own: whether a checkpoint of this very fit is there. */
 bool fit_checkpoint_is_own(bool *own, const char *path, const struct fit_fingerprint *fingerprint,
                            struct error *error);
-/* *found: whether a checkpoint of this very fit was there and has been read. */
+/* *found: whether a checkpoint of this very fit was there and has been read. Each rank reads for itself. */
 bool fit_checkpoint_load(const char *path, const struct fit_fingerprint *fingerprint, struct backend *backend,
                          const struct training_state *state, struct tensor *best,
                          struct fit_progress *progress, bool *found, struct error *error);

@@ -30,14 +30,15 @@ void finish_step(struct embedding_training *training, int64_t first, int64_t cou
 /* The recommender's embeddings are read out of a propagation over the whole graph, without noise. */
 bool graph_training_publish(void *training, struct error *error);
 
-/* The model's table. */
-#define GRAPH_MODEL(label, checked_by, opened_by)                                                            \
+/* The model's table; divided_by: its `divides`. */
+#define GRAPH_MODEL(label, divided_by, checked_by, opened_by)                                                \
     {                                                                                                        \
-        .name = (label), .check = (checked_by), .training_open = (opened_by),                                \
-        .train_epoch = embedding_training_epoch, .publish = graph_training_publish,                          \
-        .training_state = embedding_training_state, .training_close = embedding_training_close,              \
-        .published = embeddings_published, .score = embeddings_score, .save = embeddings_save,               \
-        .load = embeddings_load, .release = embeddings_release                                               \
+        .name = (label), .divides = (divided_by), .check = (checked_by), .training_open = (opened_by),       \
+        .train_epoch = embedding_training_epoch, .epoch_bytes = embedding_epoch_bytes,                       \
+        .publish = graph_training_publish, .training_state = embedding_training_state,                       \
+        .training_close = embedding_training_close, .published = embeddings_published,                       \
+        .score = embeddings_score, .save = embeddings_save, .load = embeddings_load,                         \
+        .release = embeddings_release                                                                        \
     }
 
 #endif

@@ -24,4 +24,11 @@ static bool training_open(void **training, struct recommender *recommender, cons
     return embedding_training_open(training, recommender, data, seed, prepare, error);
 }
 
-const struct recommender_model lightgcn_model = GRAPH_MODEL("lightgcn", graph_settings_check, training_open);
+static bool divides(const struct recommender_settings *settings)
+{
+    (void)settings;
+    return true;
+}
+
+const struct recommender_model lightgcn_model =
+    GRAPH_MODEL("lightgcn", divides, graph_settings_check, training_open);

@@ -7,12 +7,16 @@
 #include "core/arena.h"
 #include "core/store.h"
 #include "models/recommenders/recommender.h"
+#include "models/recommenders/row_parts.h"
 
-/* What a training is between two epochs: its tensors, at most 3, and the number of optimizer steps taken. */
+/* What a training is between two epochs: its tensors, at most 3, and the number of optimizer steps taken. A divided tensor
+ * holds this rank's rows of `parts`, the others are the same at all ranks. */
 struct training_state {
     int64_t *step;
+    const struct row_parts *parts;
     int count;
     struct tensor *tensors[3];
+    bool divided[3];
 };
 
 /* Vectors of users and items, as a model that is not made of `struct embeddings` gives them. */
@@ -31,6 +35,9 @@ struct recommender_model {
     bool deterministic; /* a fit is the same whatever the seed */
     bool sequential;    /* reads training_set.history and .synthetic, and scores users from their history */
     bool given;         /* reads training_set.rankings, and nothing else of it */
+    /* Whether ranks can do a fit with these settings together: the five functions of a training are called by all of them,
+     * with the same arguments. NULL: they cannot. */
+    bool (*divides)(const struct recommender_settings *settings);
     /* What of the settings the schema cannot check; NULL: nothing. */
     bool (*check)(const struct recommender_settings *settings, struct error *error);
     const char *host_work; /* what the host does of it whatever the device, for people; NULL: nothing */
@@ -42,6 +49,8 @@ struct recommender_model {
                           uint64_t seed, struct error *error);
     /* Trains epoch `epoch` (from 1); *loss is the mean over what it is made of. */
     bool (*train_epoch)(void *training, int64_t epoch, double *loss, struct error *error);
+    /* The bytes that this rank is expected to send in an epoch; NULL where ranks cannot do a fit together. */
+    double (*epoch_bytes)(const void *training);
     /* From now on the recommender scores with what the training has reached. */
     bool (*publish)(void *training, struct error *error);
     struct training_state (*training_state)(void *training);

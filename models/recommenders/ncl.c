@@ -237,4 +237,4 @@ static bool training_open(void **training, struct recommender *recommender, cons
     return embedding_training_open(training, recommender, data, seed, prepare, error);
 }
 
-const struct recommender_model ncl_model = GRAPH_MODEL("ncl", check, training_open);
+const struct recommender_model ncl_model = GRAPH_MODEL("ncl", NULL, check, training_open);

@@ -1,10 +1,23 @@
 #include "models/recommenders/propagation.h"
 
+/* All rows of x, of which this rank has its own. */
+static const struct tensor *all_rows(struct propagation *propagation, const struct tensor *x)
+{
+    struct backend *const backend = propagation->parts->backend;
+    if (!propagation->parts->ranks)
+        return x;
+    const struct tensor own = row_parts_own(propagation->parts, &propagation->all);
+    backend->copy(backend, own.data, x->data, tensor_bytes(&own));
+    row_parts_gather(propagation->parts, &propagation->all);
+    return &propagation->all;
+}
+
 void propagate(struct backend *backend, struct propagation *propagation, const struct tensor *embeddings)
 {
     const struct tensor *below = embeddings;
     for (int64_t layer = 0; layer < propagation->layers; layer++) {
-        op_csr_spmm(backend, &propagation->layer[layer], propagation->graph[layer], below, 0.0f);
+        op_csr_spmm(backend, &propagation->layer[layer], propagation->graph[layer],
+                    all_rows(propagation, below), 0.0f);
         below = &propagation->layer[layer];
     }
 }
@@ -52,7 +65,8 @@ void propagate_back(struct backend *backend, struct propagation *propagation, st
         struct tensor *below = &propagation->layer[above == &propagation->layer[0] ? 1 : 0];
         if (layer == 1)
             below = d_embeddings;
-        op_csr_spmm(backend, below, propagation->graph[layer - 1], above, layer == 1 ? beta : 0.0f);
+        op_csr_spmm(backend, below, propagation->graph[layer - 1], all_rows(propagation, above),
+                    layer == 1 ? beta : 0.0f);
         add_parts(backend, below, parts, count, layer - 1);
         above = below;
     }

@@ -7,14 +7,19 @@
 
 #include "core/arena.h"
 #include "core/ops.h"
+#include "models/recommenders/row_parts.h"
 
 enum { PROPAGATION_LAYERS_MAXIMUM = 8 };
 
+/* Ranks that divide the nodes have the rows of their nodes of E_0, of each layer and of A_l, which are [own, width] and
+ * [own, nodes]; all rows of what is multiplied are gathered right before. */
 struct propagation {
     int64_t layers; /* L, 1 .. PROPAGATION_LAYERS_MAXIMUM */
     const struct csr_tensor
         *graph[PROPAGATION_LAYERS_MAXIMUM];          /* A_l at l - 1: symmetric; may be one graph */
     struct tensor layer[PROPAGATION_LAYERS_MAXIMUM]; /* E_l at l - 1: [nodes, width] */
+    const struct row_parts *parts;                   /* of the nodes */
+    struct tensor all; /* [nodes, width]: what is multiplied; one process needs none */
 };
 
 /* Fills the layers from the embeddings. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/comm.h"
 #include "models/recommenders/model.h"
 
 int host_threads(const struct backend *backend)
@@ -86,6 +87,12 @@ bool recommender_is_deterministic(const struct recommender_settings *settings)
     return model && model->deterministic;
 }
 
+bool recommender_divides(const struct recommender_settings *settings)
+{
+    const struct recommender_model *model = recommender_model_find(settings->model);
+    return model && model->divides && model->divides(settings);
+}
+
 bool recommender_is_given(const char *model)
 {
     const struct recommender_model *found = recommender_model_find(model);
@@ -118,10 +125,17 @@ bool training_set_check(const struct training_set *data, struct error *error)
     return true;
 }
 
+struct communicator *fit_ranks(const struct backend *backend)
+{
+    return backend->fit_ranks && backend->fit_ranks->size > 1 ? backend->fit_ranks : NULL;
+}
+
 struct scorer recommender_scorer(struct recommender *recommender)
 {
-    return (struct scorer){
-        .context = recommender, .items = recommender->items, .score = recommender->model->score};
+    return (struct scorer){.context = recommender,
+                           .items = recommender->items,
+                           .ranks = fit_ranks(recommender->backend),
+                           .score = recommender->model->score};
 }
 
 static bool write_model(const struct recommender *recommender, struct store *store, struct error *error)

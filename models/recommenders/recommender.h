@@ -82,6 +82,9 @@ struct fit_report {
     int64_t epochs, best_epoch; /* epochs trained; the epoch whose parameters were kept */
     double best_score;          /* the watched metric at best_epoch */
     double seconds;
+    /* What this rank has sent to others in an epoch's training, on average, and what the model of docs/scaling.md says; 0: it
+     * has trained alone, or not since the start. */
+    double epoch_bytes, epoch_bytes_expected;
 };
 
 /* When to stop and what to keep: the metric is watched on `truth` (validation; the protocol test_selected
@@ -99,7 +102,10 @@ struct fit_watch {
  * there; writes one there every minute or so. A resumed fit has the bits of one that was never stopped.
  * SIGINT and SIGTERM let the epoch under way end, write a checkpoint and end in ERROR_INTERRUPTED. A pause of the
  * watch writes one too and leaves the recommender with the best epoch so far: a later call with a later pause, or none,
- * goes on from there. */
+ * goes on from there.
+ * Where fit_ranks() do the fit, all of them call it with the same arguments, and recommender_divides();
+ * each has the whole recommender afterwards. Rank 0 writes the checkpoint, which is whole: any number
+ * of ranks goes on from it. The epoch under way ends for all when a signal has come to one. */
 bool recommender_fit(struct recommender **recommender, struct backend *backend,
                      const struct recommender_settings *settings, const struct training_set *data,
                      const struct fit_watch *watch, uint64_t seed, const char *checkpoint, struct log *log,
@@ -116,6 +122,10 @@ bool recommender_reads_history(const struct recommender_settings *settings);
 bool recommender_has_epochs(const struct recommender_settings *settings);
 /* Whether fits on the same data are the same whatever the seed. */
 bool recommender_is_deterministic(const struct recommender_settings *settings);
+/* The ranks that do fits on this backend together, and rank the users of its recommenders; NULL: it does that alone. */
+struct communicator *fit_ranks(const struct backend *backend);
+/* Whether ranks can do such a fit together. */
+bool recommender_divides(const struct recommender_settings *settings);
 /* Whether the model of that name is not trained on the rows of an arm at all, but given rankings. */
 bool recommender_is_given(const char *model);
 

@@ -159,7 +159,7 @@ static void lay_out(struct embedding_training *training)
     const int64_t nodes = training->users + training->items, edges = 2 * csr_count(training->data.positives);
     for (int view = 0; view < 2; view++)
         for (int layer = 0; layer < graphs_of_view(training); layer++)
-            sgl->views[view].room[layer] = user_item_graph_tensor(&sgl->arena, nodes, edges);
+            sgl->views[view].room[layer] = user_item_graph_tensor(&sgl->arena, nodes, nodes, edges);
 }
 
 static bool view_open(struct graph_view *view, const struct embedding_training *training, struct error *error)
@@ -220,4 +220,4 @@ static bool training_open(void **training, struct recommender *recommender, cons
     return embedding_training_open(training, recommender, data, seed, prepare, error);
 }
 
-const struct recommender_model sgl_model = GRAPH_MODEL("sgl", check, training_open);
+const struct recommender_model sgl_model = GRAPH_MODEL("sgl", NULL, check, training_open);

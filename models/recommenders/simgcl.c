@@ -79,4 +79,5 @@ static bool training_open(void **training, struct recommender *recommender, cons
     return embedding_training_open(training, recommender, data, seed, prepare, error);
 }
 
-const struct recommender_model simgcl_model = GRAPH_MODEL("simgcl", graph_settings_check, training_open);
+const struct recommender_model simgcl_model =
+    GRAPH_MODEL("simgcl", NULL, graph_settings_check, training_open);

@@ -9,6 +9,7 @@ bool user_item_graph_open(struct user_item_graph *graph, const struct training_s
     const size_t edges = 2 * (size_t)csr_count(data->positives);
     const size_t items = (size_t)data->positives->columns, nodes = (size_t)data->positives->rows + items;
     *graph = (struct user_item_graph){.nodes = (int64_t)nodes,
+                                      .rows = (int64_t)nodes,
                                       .starts = malloc((nodes + 1) * sizeof *graph->starts),
                                       .indices = malloc(edges * sizeof *graph->indices),
                                       .values = malloc(edges * sizeof *graph->values),
@@ -89,11 +90,21 @@ void user_item_graph_fill(struct user_item_graph *graph, const struct training_s
     normalize_edges(graph);
 }
 
-struct csr_tensor user_item_graph_tensor(struct arena *arena, int64_t nodes, int64_t edges)
+void user_item_graph_keep_rows(struct user_item_graph *graph, int64_t first, int64_t count)
 {
-    return (struct csr_tensor){.rows = nodes,
+    const int64_t before = graph->starts[first], edges = graph->starts[first + count] - before;
+    for (int64_t row = 0; row <= count; row++)
+        graph->starts[row] = graph->starts[first + row] - before;
+    memmove(graph->indices, graph->indices + before, (size_t)edges * sizeof *graph->indices);
+    memmove(graph->values, graph->values + before, (size_t)edges * sizeof *graph->values);
+    graph->rows = count;
+}
+
+struct csr_tensor user_item_graph_tensor(struct arena *arena, int64_t rows, int64_t nodes, int64_t edges)
+{
+    return (struct csr_tensor){.rows = rows,
                                .columns = nodes,
-                               .starts = arena_tensor_1d(arena, DTYPE_I64, nodes + 1),
+                               .starts = arena_tensor_1d(arena, DTYPE_I64, rows + 1),
                                .indices = arena_tensor_1d(arena, DTYPE_I32, edges),
                                .values = arena_tensor_1d(arena, DTYPE_REAL, edges)};
 }
@@ -101,7 +112,7 @@ struct csr_tensor user_item_graph_tensor(struct arena *arena, int64_t nodes, int
 struct csr_tensor user_item_graph_upload(const struct user_item_graph *graph, struct backend *backend,
                                          const struct csr_tensor *room)
 {
-    const int64_t edges = graph->starts[graph->nodes];
+    const int64_t edges = graph->starts[graph->rows];
     struct csr_tensor matrix = *room;
     matrix.indices = tensor_rows(&room->indices, 0, edges);
     matrix.values = tensor_rows(&room->values, 0, edges);

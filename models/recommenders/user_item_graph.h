@@ -11,9 +11,9 @@
 #include "models/recommenders/recommender.h"
 
 struct user_item_graph {
-    int64_t nodes;
-    int64_t *starts;  /* [nodes + 1] */
-    int32_t *indices; /* room for two edges an interaction; a row's neighbours ascend */
+    int64_t nodes, rows; /* rows: nodes, unless user_item_graph_keep_rows() has left fewer */
+    int64_t *starts;     /* [rows + 1] */
+    int32_t *indices;    /* room for two edges an interaction; a row's neighbours ascend */
     real *values;
     int64_t *next;        /* [items], scratch */
     double *inverse_root; /* [nodes], scratch */
@@ -28,8 +28,11 @@ void user_item_graph_close(struct user_item_graph *graph);
 void user_item_graph_fill(struct user_item_graph *graph, const struct training_set *data,
                           const bool *kept /* [interactions]; NULL: all */);
 
-/* The matrix on a device, with room for `edges`. */
-struct csr_tensor user_item_graph_tensor(struct arena *arena, int64_t nodes, int64_t edges);
+/* Leaves the rows first .. first + count - 1, with edges to all nodes. */
+void user_item_graph_keep_rows(struct user_item_graph *graph, int64_t first, int64_t count);
+
+/* The matrix [rows, nodes] on a device, with room for `edges`. */
+struct csr_tensor user_item_graph_tensor(struct arena *arena, int64_t rows, int64_t nodes, int64_t edges);
 /* Uploads the graph; `room` is what user_item_graph_tensor() gave, and the matrix a view of it. */
 struct csr_tensor user_item_graph_upload(const struct user_item_graph *graph, struct backend *backend,
                                          const struct csr_tensor *room);

@@ -55,4 +55,4 @@ static bool training_open(void **training, struct recommender *recommender, cons
     return embedding_training_open(training, recommender, data, seed, prepare, error);
 }
 
-const struct recommender_model xsimgcl_model = GRAPH_MODEL("xsimgcl", check, training_open);
+const struct recommender_model xsimgcl_model = GRAPH_MODEL("xsimgcl", NULL, check, training_open);

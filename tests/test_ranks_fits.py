@@ -1,0 +1,144 @@
+"""Fits of recommenders that all ranks of a job do together: 1, 2 and 4 of them give the same models, lists and metrics, other
+fits are done by one rank each, what is sent is told, and any number of ranks goes on with a fit that was killed or interrupted.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from checking import IDREC, check, status
+from test_kill import differences
+from test_ranks import MPIEXEC, command, idrec
+from test_ranks_stages import begin, end_of
+
+# Batches of fewer triples than ranks, users of a last block, synthetic rows of a weight and rows excluded from negatives.
+CONFIG = """\
+name: ranks
+seed: 3
+data: {path: data.inter}
+device: cpu
+threads: 1
+language_model: {layers: 1, width: 16, heads: 2}
+prompts: {random_cuts: 1}
+pretrain: {epochs: 1}
+finetune: {epochs: 1, rank: 2}
+generate: {contexts: 1, samples: 2, max_items: 5}
+augment: {use: [exclude_from_negatives, positives], per_user: [1, 3], select_seeds: 2, weight: 0.5}
+recommenders:
+- {model: bpr_mf, optimizer: adam, width: 8, epochs: 6, batch: 600, evaluate_every: 2}
+- {model: bpr_mf, optimizer: sgd, width: 8, epochs: 2}
+- {model: lightgcn, width: 8, layers: 3, epochs: 4, batch: 601, evaluate_every: 1, patience: 1}
+- {model: item_knn}
+experiment: {arms: [original, augmented, control.self], seeds: 1, divide_fits: true}
+evaluate: {k: [10], resamples: 100}
+"""
+DIVIDED = ("bpr_mf", "lightgcn")
+# A fit that takes a while, of a table that 4 ranks share.
+LONG = ["recommenders=[{model: lightgcn, width: 32, layers: 2, epochs: 60, batch: 64, evaluate_every: 60}]",
+        "experiment.arms=[original]", "augment.select=fixed", "augment.per_user=[1]"]
+
+
+def run(folder, ranks, what, output, *overrides):
+    result = idrec(folder, ranks, what, output, *overrides)
+    check(result.returncode == 0, f"{output}: {what} by {ranks}: {result.stderr[-1500:]}")
+    return result
+
+
+def losses(output):
+    """What metrics.jsonl of each fit tells: losses and scores are those of one process as well."""
+    return {path.relative_to(output): [json.loads(line) for line in path.read_text().splitlines()]
+            for path in sorted((output / "recommenders").rglob("metrics.jsonl"))}
+
+
+def test_numbers(folder):
+    for stage in ("prepare", "pretrain", "finetune", "generate", "augment"):
+        run(folder, 1, stage, "prepared")
+    for ranks in (1, 2, 4):
+        shutil.copytree(folder / "prepared", folder / f"by{ranks}")
+        run(folder, ranks, "run", f"by{ranks}")
+    expected = losses(folder / "by1")
+    check(len(expected) > 6, f"metrics of {sorted(map(str, expected))} only")
+    for output in ("by2", "by4"):
+        found = differences(folder / "by1", folder / output)
+        check(not found, f"{output}: {found}")
+        found = losses(folder / output)
+        check(found == expected, f"{output}: {[str(name) for name in expected if found.get(name) != expected[name]]}")
+
+
+def test_told(folder):
+    """Which fits are divided and which cannot be; the bytes of an epoch, and by the model."""
+    log = (folder / "by4" / "log.txt").read_text()
+    for label in ("bpr_mf-2", "item_knn"):
+        check(f"train: {label} cannot be divided" in log, f"{label}: {log[-1500:]}")
+    for label in DIVIDED:
+        check(f"train: {label} cannot" not in log, f"{label} is not divided: {log[-1500:]}")
+    told = re.findall(r"rank 0 has sent (\d+) bytes an epoch; the model of docs/scaling.md says (\d+)", log)
+    fits = [path for label in DIVIDED for path in (folder / "by4" / "recommenders" / label).glob("*/*/metrics.json")]
+    check(0 < len(told) <= len(fits), f"bytes of {len(told)} fits: {log[-1500:]}")
+    for counted, model in told:
+        check(abs(int(counted) / int(model) - 1) < 0.02, f"{counted} bytes of an epoch are counted, the model says {model}")
+    alone = (folder / "by1" / "log.txt").read_text()
+    check("bytes an epoch" not in alone and "divided" not in alone, f"one process: {alone[-1500:]}")
+
+
+def train_long(folder, output, signal_number, victim, ranks, later):
+    """A signal to a rank in the middle of a fit; then other ranks go on."""
+    shutil.copytree(folder / "prepared", folder / output)
+    process, processes = begin(folder, ranks, "train", output, has_checkpoint_folder, *LONG)
+    os.kill(processes.get(victim, process.pid), signal_number)
+    seconds, code, text = end_of(process)
+    check(seconds < 30 and code != 0, f"{output}: ended after {seconds:.0f} s with status {code}: {text[-600:]}")
+    if signal_number == signal.SIGTERM:
+        check(code == 130 and text.count("interrupted; what was finished is kept") == 1, f"{output}: {code}, {text[-600:]}")
+        check(list((folder / output / "recommenders").rglob("checkpoint.h5")), f"{output}: nothing is saved")
+    result = run(folder, later, "train", output, *LONG)
+    check(("goes on after epoch" in result.stderr) == (signal_number == signal.SIGTERM), f"{output}: {result.stderr[-900:]}")
+    run(folder, 1, "evaluate", output, *LONG)
+
+
+def has_checkpoint_folder(output):
+    return (output / "recommenders" / "lightgcn" / "original" / "seed-3").exists()
+
+
+def test_ended(folder):
+    shutil.copytree(folder / "prepared", folder / "long1")
+    run(folder, 1, "train", "long1", *LONG)
+    run(folder, 1, "evaluate", "long1", *LONG)
+    for output, signal_number, victim, ranks, later in (("interrupted", signal.SIGTERM, 1, 2, 4),
+                                                        ("fewer", signal.SIGTERM, 0, 4, 1),
+                                                        ("killed", signal.SIGKILL, 1, 2, 3)):
+        train_long(folder, output, signal_number, victim, ranks, later)
+        found = differences(folder / "long1", folder / output)
+        check(not found, f"{output}: {found}")
+
+
+def main():
+    if not MPIEXEC:
+        print("there is no mpirun, or the program was built without MPI")
+        return 77
+    if shutil.which("h5diff") is None:
+        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
+        return 77
+    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                      OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
+                      OMPI_MCA_btl_vader_single_copy_mechanism="none", OMP_WAIT_POLICY="passive")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "ranks.yaml").write_text(CONFIG)
+        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=300", "--items=60",
+                               "--interactions=10"], capture_output=True, text=True)
+        check(made.returncode == 0, f"synthesize: {made.stderr}")
+        test_numbers(folder)
+        test_told(folder)
+        test_ended(folder)
+    return status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
