@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/json_file.h"
 #include "experiments/manifest.h"
 #include "experiments/stages.h"
 
@@ -305,12 +306,9 @@ bool cost_open(struct run *run, double started, struct error *error)
 static bool write_cost(const struct run *run, struct error *error)
 {
     json_t *costs = cost_json(run);
-    char *bytes = costs ? json_dumps(costs, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     char *path = run_path(run, "cost.json");
-    const bool done =
-        bytes ? file_write(path, bytes, strlen(bytes), error) : error_memory(error, "cost.json", 0, NULL);
+    const bool done = json_file_write(path, costs, error);
     free(path);
-    free(bytes);
     json_decref(costs);
     return done;
 }

@@ -1,7 +1,6 @@
 #include <stdlib.h>
-#include <string.h>
 
-#include "core/file.h"
+#include "core/json_file.h"
 #include "experiments/audit.h"
 #include "experiments/comparison.h"
 #include "experiments/comparisons.h"
@@ -184,12 +183,9 @@ static bool fill_results(json_t *results, const struct study *study, struct erro
 
 static bool write_results(const struct run *run, const json_t *results, struct error *error)
 {
-    char *text = json_dumps(results, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     char *path = run_path(run, "results.json");
-    bool done = text != NULL ? file_write(path, text, strlen(text), error)
-                             : error_memory(error, "results.json", 0, NULL);
+    const bool done = json_file_write(path, results, error);
     free(path);
-    free(text);
     return done;
 }
 

@@ -11,6 +11,7 @@
 #include "core/comm.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/json_file.h"
 #include "core/store.h"
 #include "experiments/manifest.h"
 #include "experiments/shared_stages.h"
@@ -313,12 +314,9 @@ static bool judge_test(const struct fit_work *work, json_t *metrics, struct erro
 
 static bool write_metrics(const char *folder, const json_t *metrics, struct error *error)
 {
-    char *text = json_dumps(metrics, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     char *path = path_format("%s/metrics.json", folder);
-    bool done = text != NULL ? file_write(path, text, strlen(text), error)
-                             : error_memory(error, "metrics.json", 0, NULL);
+    const bool done = json_file_write(path, metrics, error);
     free(path);
-    free(text);
     return done;
 }
 

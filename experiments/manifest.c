@@ -14,6 +14,7 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/json_file.h"
 
 struct manifest {
     char *folder, *path;
@@ -111,12 +112,7 @@ void manifest_close(struct manifest *manifest)
 
 bool manifest_save(const struct manifest *manifest, struct error *error)
 {
-    char *text = json_dumps(manifest->root, JSON_INDENT(1));
-    if (!text)
-        return error_memory(error, "manifest.json", 0, NULL);
-    const bool done = file_write(manifest->path, text, strlen(text), error);
-    free(text);
-    return done;
+    return json_file_write(manifest->path, manifest->root, error);
 }
 
 void manifest_set(struct manifest *manifest, const char *key, json_t *value)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/json_file.h"
 #include "core/progress.h"
 #include "core/thread.h"
 
@@ -135,13 +136,10 @@ static void write_attempt(struct meter *meter)
 {
     struct error error = ERROR_INITIALIZER;
     json_t *record = attempt_json(meter);
-    char *text = record ? json_dumps(record, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-    const bool done = text ? file_write(meter->path, text, strlen(text), &error)
-                           : error_memory(&error, "attempt.json", 0, NULL);
+    const bool done = json_file_write(meter->path, record, &error);
     if (!done && !meter->told)
         log_line(NULL, "%s; if the run is killed, what it cost will not be known", error.message);
     meter->told = meter->told || !done;
-    free(text);
     json_decref(record);
 }
 

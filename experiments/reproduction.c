@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "core/file.h"
+#include "core/json_file.h"
 #include "core/statistics.h"
 #include "experiments/check.h"
 #include "experiments/report.h"
@@ -120,12 +121,9 @@ static void add_cost(json_t *record, const struct report *report)
 
 static bool write_record(const struct run *run, const json_t *record, struct error *error)
 {
-    char *text = json_dumps(record, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     char *path = run_path(run, "reproduction.json");
-    const bool done = text ? file_write(path, text, strlen(text), error)
-                           : error_memory(error, "reproduction.json", 0, NULL);
+    const bool done = json_file_write(path, record, error);
     free(path);
-    free(text);
     return done;
 }
 

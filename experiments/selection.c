@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/json_file.h"
 #include "core/statistics.h"
 #include "experiments/fits.h"
 
@@ -197,14 +198,11 @@ static bool write_selection(const struct study *study, int contestant, json_t *r
     json_object_set_new(record, "reason", json_string(reason));
     if (!run_leads(study->run))
         return true;
-    char *text = json_dumps(record, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     char *path = run_path(study->run, "%s/%s/selection.json", study->fits_folder,
                           study->contestants[contestant].label);
-    bool done = text != NULL ? file_write(path, text, strlen(text), error)
-                             : error_memory(error, "selection.json", 0, NULL);
+    const bool done = json_file_write(path, record, error);
     log_line(study->run->log, "%s: %s", study->contestants[contestant].label, reason);
     free(path);
-    free(text);
     return done;
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/file.h"
 #include "core/interrupt.h"
+#include "core/json_file.h"
 #include "experiments/claims.h"
 #include "experiments/cost.h"
 #include "experiments/manifest.h"
@@ -147,11 +148,9 @@ static bool write_record(const json_t *record, const char *trial, const char *fo
 {
     json_t *named = json_copy((json_t *)record);
     json_object_set_new(named, "trial", json_string(trial));
-    char *path = path_format("%s/record.json", folder), *text = json_dumps(named, JSON_INDENT(1));
-    const bool done =
-        text ? file_write(path, text, strlen(text), error) : error_memory(error, "record.json", 0, NULL);
+    char *path = path_format("%s/record.json", folder);
+    const bool done = json_file_write(path, named, error);
     json_decref(named);
-    free(text);
     free(path);
     return done;
 }

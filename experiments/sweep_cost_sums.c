@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/json_file.h"
 #include "experiments/cost.h"
 #include "experiments/report.h"
 #include "experiments/sweep_results.h"
@@ -60,12 +61,9 @@ bool sweep_cost_write(const struct sweep *sweep, struct error *error)
     json_t *sums = json_pack("{s:i, s:f, s:[]}", "trials", 0, "wall_seconds", 0.0, "rows");
     for (int i = 0; sums && i < sweep->trial_count; i++)
         add_trial(sums, &sweep->trials[i]);
-    char *text = sums ? json_dumps(sums, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     char *path = sweep_path(sweep, "cost.json");
-    const bool done =
-        text ? file_write(path, text, strlen(text), error) : error_memory(error, "cost.json", 0, NULL);
+    const bool done = json_file_write(path, sums, error);
     free(path);
-    free(text);
     json_decref(sums);
     return done;
 }

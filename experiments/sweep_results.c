@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "core/interrupt.h"
+#include "core/json_file.h"
 #include "core/progress.h"
 #include "experiments/claims.h"
 #include "experiments/report.h"
@@ -159,12 +160,9 @@ static bool collect(struct sweep_report *report, struct error *error)
 
 static bool save_results(const struct sweep_report *report, struct error *error)
 {
-    char *text = json_dumps(report->results, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     char *path = sweep_path(report->sweep, "results.json");
-    const bool done =
-        text ? file_write(path, text, strlen(text), error) : error_memory(error, "results.json", 0, NULL);
+    const bool done = json_file_write(path, report->results, error);
     free(path);
-    free(text);
     return done;
 }
 

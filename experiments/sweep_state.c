@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/json_file.h"
 #include "experiments/claims.h"
 #include "experiments/manifest.h"
 #include "experiments/stages.h"
@@ -120,12 +121,9 @@ bool trial_outcome_write(const struct trial_outcome *outcome, const struct sweep
         json_object_set_new(record, "stage", json_string(outcome->stage));
         json_object_set_new(record, "reason", json_string(outcome->reason));
     }
-    char *text = record ? json_dumps(record, JSON_INDENT(1)) : NULL, *path = outcome_path(trial);
-    const bool done = text
-                          ? folder_create(trial->folder, error) && file_write(path, text, strlen(text), error)
-                          : error_memory(error, "trial.json", 0, NULL);
+    char *path = outcome_path(trial);
+    const bool done = folder_create(trial->folder, error) && json_file_write(path, record, error);
     free(path);
-    free(text);
     json_decref(record);
     return done;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "core/json_file.h"
 #include "experiments/stages.h"
 #include "models/recommenders/fit_checkpoint.h"
 
@@ -60,12 +61,9 @@ static bool find_result(struct trial_result *result, const struct trial_work *wo
 
 static bool save_record(const struct trial_work *work, struct error *error)
 {
-    char *text = json_dumps(work->record, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     char *path = path_format("%s/metrics.json", work->task->folder);
-    const bool done =
-        text ? file_write(path, text, strlen(text), error) : error_memory(error, "metrics.json", 0, NULL);
+    const bool done = json_file_write(path, work->record, error);
     free(path);
-    free(text);
     return done;
 }
 

@@ -2,9 +2,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/file.h"
+#include "core/json_file.h"
 #include "experiments/fits.h"
 #include "models/recommenders/settings.h"
 
@@ -138,10 +138,7 @@ static json_t *search_json(const struct search *search, const struct tune_settin
 
 static bool save_json(char *path, const json_t *record, struct error *error)
 {
-    char *text = json_dumps(record, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    const bool done =
-        text ? file_write(path, text, strlen(text), error) : error_memory(error, "tuning.json", 0, NULL);
-    free(text);
+    const bool done = json_file_write(path, record, error);
     free(path);
     return done;
 }
