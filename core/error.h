@@ -15,9 +15,11 @@
 
 enum error_kind {
     ERROR_NONE = 0,
-    ERROR_RUN = 1,          /* the run failed */
-    ERROR_USAGE = 2,        /* bad usage, bad configuration */
-    ERROR_DIVERGED = 3,     /* no model comes of these settings: a loss is not a number, say; exit status 1 */
+    ERROR_RUN = 1,      /* the run failed */
+    ERROR_USAGE = 2,    /* bad usage, bad configuration */
+    ERROR_DIVERGED = 3, /* no model comes of these settings: a loss is not a number, say; exit status 1 */
+    ERROR_PUT_ASIDE =
+        76, /* all that is left to do is under way in other processes: to be begun again later */
     ERROR_INTERRUPTED = 130 /* SIGINT or SIGTERM arrived; the state is saved */
 };
 

@@ -9,7 +9,7 @@
 #include "experiments/tuning.h"
 
 /* Of the commands that train a language model, at the same place; the other stages have no options. */
-enum { OPTION_TRACE, OPTION_TRIAL, OPTION_THROUGH, OPTION_THREADS };
+enum { OPTION_TRACE, OPTION_TRIAL, OPTION_THROUGH, OPTION_THREADS, OPTION_PUT_ASIDE };
 
 bool command_stage(const struct invocation *invocation, struct error *error)
 {
@@ -58,7 +58,8 @@ static bool run_trial(const struct sweep *sweep, const struct invocation *invoca
     if (stage && stage_number(stage) < 0)
         return error_set(error, ERROR_USAGE, "--through=%.60s: no such stage", stage);
     return option_integer(invocation, OPTION_THREADS, 1, &threads, error) &&
-           sweep_run_trial(sweep, trial, stage ? stage : "report", (int)threads, error);
+           sweep_run_trial(sweep, trial, stage ? stage : "report", (int)threads,
+                           !invocation->option[OPTION_PUT_ASIDE], error);
 }
 
 bool command_run_config(const struct invocation *invocation, struct error *error)
@@ -69,8 +70,9 @@ bool command_run_config(const struct invocation *invocation, struct error *error
         return false;
     const bool trial = invocation->option[OPTION_TRIAL];
     bool done = true;
-    if (!trial && (invocation->option[OPTION_THROUGH] || invocation->option[OPTION_THREADS]))
-        done = error_set(error, ERROR_USAGE, "--through and --threads belong to --trial");
+    if (!trial && (invocation->option[OPTION_THROUGH] || invocation->option[OPTION_THREADS] ||
+                   invocation->option[OPTION_PUT_ASIDE]))
+        done = error_set(error, ERROR_USAGE, "--through, --threads and --put-aside belong to --trial");
     else if ((trial || sweep.trial_count > 0) && invocation->option[OPTION_TRACE])
         done = error_set(error, ERROR_USAGE, "--trace is of one run; the trials of a study are not traced");
     else if (trial && invocation->communicator->size > 1)

@@ -93,6 +93,9 @@ static void add_details(struct table *table, const struct trial_status *trial)
 {
     if (trial->state == TRIAL_RUNNING)
         table_cell(table, "%s (%s)", *trial->progress ? trial->progress : "begins", trial->owner);
+    else if (trial->awaited_fits > 0)
+        table_cell(table, "for %d fit%s that other trials train", trial->awaited_fits,
+                   trial->awaited_fits > 1 ? "s" : "");
     else
         table_cell(table, "%s", trial->state == TRIAL_FAILED ? trial->outcome.reason : " ");
 }
@@ -161,6 +164,8 @@ static json_t *trial_json(const struct sweep_trial *trial, const struct trial_st
         json_object_set_new(record, "owner", json_string(status->owner));
         json_object_set_new(record, "elapsed_seconds", json_real(status->elapsed));
     }
+    if (status->awaited_fits > 0)
+        json_object_set_new(record, "awaited_fits", json_integer(status->awaited_fits));
     if (status->state == TRIAL_DONE || status->state == TRIAL_FAILED)
         json_object_set_new(record, "seconds", json_real(status->outcome.seconds));
     if (status->state == TRIAL_FAILED)

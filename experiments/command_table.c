@@ -23,6 +23,8 @@ static const struct argp_option run_options[] = {
     {"through", OPTION_FIRST + 2, "STAGE", 0, "With --trial: the last stage (default report)", 0},
     {"threads", OPTION_FIRST + 3, "N", 0, "With --trial: CPU threads (default: as the configuration says)",
      0},
+    {"put-aside", OPTION_FIRST + 4, NULL, 0,
+     "With --trial: end with status 76 where it would wait for fits that other trials train", 0},
     {0}};
 static const struct argp_option reproduce_options[] = {
     {"list", OPTION_FIRST + 0, NULL, 0, "Tell what recipes there are, and run nothing", 0},

@@ -64,7 +64,7 @@ static void add_attempt(json_t *record, const char *stage, const struct attempt 
                   bytes_json(before, "peak_device_memory_bytes", attempt->peak_device_memory), "flops",
                   operations, "energy_joules", isnan(joules) ? json_null() : json_real(joules),
                   "energy_source", text_or_null(isnan(joules) ? NULL : attempt->energy_source), "attempts",
-                  (json_int_t)number(before, "attempts") + 1);
+                  (json_int_t)number(before, "attempts") + (attempt->done.put_aside ? 0 : 1));
     if (json_object_get(before, "elsewhere"))
         json_object_set(cost, "elsewhere", json_object_get(before, "elsewhere"));
     if (attempt->done.at_once > 0)

@@ -1,18 +1,15 @@
 #include "experiments/fits.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include "core/comm.h"
 #include "core/file.h"
-#include "core/hash.h"
 #include "core/json_file.h"
 #include "core/store.h"
+#include "experiments/claims.h"
 #include "experiments/manifest.h"
 #include "experiments/shared_stages.h"
 #include "experiments/stages.h"
@@ -36,6 +33,7 @@ struct fit_work {
     char *folder;
     struct fit_fingerprint fingerprint;
     char inputs[64], judgement[384];
+    char *awaited; /* [SHARED_FIT_NAME_SIZE]; of fit_run() */
     struct recommender *recommender;
     struct fit_report report;
 };
@@ -425,20 +423,6 @@ static void tell(const struct fit_work *work)
                   report->epoch_bytes, report->epoch_bytes_expected);
 }
 
-/* Of a trial of a study: where the fit lies that the study's trials have in common, by everything that decides its
- * content; malloc'ed. NULL: the run is no trial. */
-static char *shared_folder(const struct fit_work *work)
-{
-    char digits[33];
-    const char *shared = work->task->study->run->shared;
-    if (!shared)
-        return NULL;
-    char *key = path_format("%s %s %s", work->inputs, work->judgement, work->task->trial ? "trial" : "whole");
-    hash_digits(digits, XXH3_128bits(key, strlen(key)));
-    free(key);
-    return path_format("%s/fit-%s", shared, digits);
-}
-
 static bool link_fit_file(const char *from, const char *to, const char *name, struct error *error)
 {
     char *source = path_format("%s/%s", from, name), *target = path_format("%s/%s", to, name);
@@ -448,58 +432,74 @@ static bool link_fit_file(const char *from, const char *to, const char *name, st
     return done;
 }
 
-/* Links the files of a fit into another folder; metrics.json, which makes it complete, comes last. */
-static bool link_fit(const char *from, const char *to, struct error *error)
+/* Of a trial of a study: the name of the fit among those that its trials have in common. */
+static void name_shared(char name[SHARED_FIT_NAME_SIZE], const struct fit_work *work)
 {
-    static const char *const names[] = {"model.h5", "top_k.tsv", "validation.h5", "metrics.jsonl",
-                                        "metrics.json"};
-    bool done = true;
-    for (size_t i = 0; done && i < sizeof names / sizeof *names; i++) {
-        char *source = path_format("%s/%s", from, names[i]), *target = path_format("%s/%s", to, names[i]);
-        done = !path_exists(source) || shared_link(source, target, error);
-        free(source);
-        free(target);
-    }
-    return done;
+    char *text =
+        path_format("%s %s %s", work->inputs, work->judgement, work->task->trial ? "trial" : "whole");
+    shared_fit_name(name, text);
+    free(text);
 }
 
 /* A fit that another trial of the study has done. */
-static bool take_from_study(bool *taken, const struct fit_work *work, struct error *error)
+static bool take_from_study(bool *taken, const struct fit_work *work, const char *name, struct error *error)
 {
-    char *from = shared_folder(work);
-    json_t *metrics = from ? read_metrics(from) : NULL;
+    const struct run *run = work->task->study->run;
+    char *from = shared_fit_folder(run->shared, name);
+    json_t *metrics = read_metrics(from);
     *taken = is_text(metrics, "inputs", work->inputs) && is_text(metrics, "judgement", work->judgement) &&
              has_lists(work, from, metrics);
     json_decref(metrics);
-    const bool done = !*taken || (path_remove(work->folder, error) && link_fit(from, work->folder, error));
     free(from);
+    return !*taken || shared_fit_take(run, name, work->folder, error);
+}
+
+static bool train_and_judge(struct fit_work *work, struct error *error)
+{
+    const bool saves = leads(work) && !work->task->trial;
+    return train(work, error) && (!saves || save_model(work, error)) && judge(work, error);
+}
+
+/* Whoever had the claim may have done the fit after it was looked for. What is there and is damaged goes. */
+static bool fit_under_claim(struct fit_work *work, const char *name, struct error *error)
+{
+    const struct run *run = work->task->study->run;
+    bool taken;
+    if (!take_from_study(&taken, work, name, error))
+        return false;
+    if (taken)
+        return true;
+    const bool done = shared_fit_remove(run, name, error) && train_and_judge(work, error) &&
+                      shared_fit_offer(run, name, work->folder, error);
+    if (done)
+        tell(work);
     return done;
 }
 
-/* Two trials may come with the same fit at a time: the first is kept. */
-static bool offer_to_study(const struct fit_work *work, struct error *error)
+/* Takes the fit from the study, trains it for all of its trials, or says that another trial does. */
+static bool fit_for_study(struct fit_work *work, struct error *error)
 {
-    char *to = shared_folder(work);
-    if (!to)
+    char name[SHARED_FIT_NAME_SIZE];
+    struct claim *claim = NULL;
+    bool taken;
+    name_shared(name, work);
+    if (!take_from_study(&taken, work, name, error))
+        return false;
+    if (taken)
         return true;
-    struct utsname host;
-    uname(&host);
-    char *part = path_format("%s.of-%s-%ld-%d-%s", to, host.nodename, (long)getpid(), work->task->contestant,
-                             work->task->arm);
-    const bool done = path_remove(part, error) && link_fit(work->folder, part, error) &&
-                      (rename(part, to) == 0 || errno == ENOTEMPTY || errno == EEXIST ||
-                       error_system(error, to, "cannot make this folder", NULL)) &&
-                      path_remove(part, error);
-    free(part);
-    free(to);
+    bool done = shared_fit_claim(&claim, work->task->study->run, name, error);
+    if (done && claim)
+        done = fit_under_claim(work, name, error);
+    else if (done)
+        memcpy(work->awaited, name, sizeof name);
+    claim_release(claim);
     return done;
 }
 
 static bool take(bool *taken, const struct fit_work *work, struct error *error)
 {
     *taken = false;
-    if (leads(work) &&
-        (!take_from_tuning(taken, work, error) || (!*taken && !take_from_study(taken, work, error))))
+    if (leads(work) && !take_from_tuning(taken, work, error))
         return false;
     int64_t found = *taken;
     const bool told = tell_ranks(work, &found, error);
@@ -512,9 +512,9 @@ static bool fit_anew(struct fit_work *work, struct error *error)
     bool taken;
     if (!take(&taken, work, error) || taken)
         return taken;
-    const bool saves = leads(work) && !work->task->trial;
-    const bool done = train(work, error) && (!saves || save_model(work, error)) && judge(work, error) &&
-                      (!leads(work) || offer_to_study(work, error));
+    if (work->task->study->run->shared)
+        return fit_for_study(work, error);
+    const bool done = train_and_judge(work, error);
     if (done && leads(work))
         tell(work);
     return done;
@@ -532,10 +532,11 @@ static bool complete(struct fit_work *work, enum fit_state state, struct error *
     }
 }
 
-bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct backend *backend,
-             struct error *error)
+bool fit_run(char awaited[SHARED_FIT_NAME_SIZE], const struct fit_task *task, const struct arm_rows *rows,
+             struct backend *backend, struct error *error)
 {
-    struct fit_work work = {.task = task, .rows = rows, .backend = backend};
+    struct fit_work work = {.task = task, .rows = rows, .backend = backend, .awaited = awaited};
+    *awaited = '\0';
     work.folder = study_fit_folder(task->study, task->contestant, task->arm, task->seed);
     enum fit_state state;
     bool done = choose_masks(&work, error) && describe_inputs(&work, error) &&

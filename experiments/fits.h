@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "experiments/shared_fits.h"
 #include "experiments/study.h"
 
 struct fit_task {
@@ -25,8 +26,10 @@ struct fit_task {
     bool trial;  /* only the score of the choice is wanted: no model.h5, no top_k.tsv, test is not read */
 };
 
-bool fit_run(const struct fit_task *task, const struct arm_rows *rows, struct backend *backend,
-             struct error *error);
+/* In a trial of a study a fit that another trial has done is taken, and one that another trains is not done: then `awaited` is
+ * its name among the shared ones (shared_fits.h), else "". */
+bool fit_run(char awaited[SHARED_FIT_NAME_SIZE], const struct fit_task *task, const struct arm_rows *rows,
+             struct backend *backend, struct error *error);
 
 /* Makes the folder of an arm from that of another fit that has the same result: the source's contestant, arm and seed.
  * Settings are not read. */

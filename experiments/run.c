@@ -315,6 +315,7 @@ static bool compute(struct run *run, const struct stage *stage, const char *inpu
     cost_begin(run, stage->name);
     const bool done = stage->work(run, &cost, error) &&
                       manifest_complete(run->manifest, stage->name, stage->outputs, error);
+    cost.put_aside = !done && error->kind == ERROR_PUT_ASIDE;
     const double seconds = cost_end(run, record, stage->name, cost);
     if (!done) {
         struct error later = ERROR_INITIALIZER;

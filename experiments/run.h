@@ -56,7 +56,8 @@ char *run_path(const struct run *run, const char *format, ...) __attribute__((fo
 struct stage_cost {
     int64_t tokens; /* processed by the language model, 0 elsewhere */
     double floating_point_operations;
-    int at_once; /* fits that share the device; 0: the stage fits none */
+    int at_once;    /* fits that share the device; 0: the stage fits none */
+    bool put_aside; /* the stage will be begun again: what it did is part of that attempt */
 };
 
 /* The stages, in order; each reads and writes artefacts below run->folder and nothing else. */

@@ -19,17 +19,20 @@
 #include "core/progress.h"
 #include "cuda/backend.h"
 #include "experiments/claims.h"
+#include "experiments/cost.h"
 #include "experiments/manifest.h"
 #include "experiments/report_files.h"
 #include "experiments/run.h"
+#include "experiments/shared_fits.h"
 #include "experiments/shared_folder.h"
 #include "experiments/stages.h"
 #include "experiments/sweep_expect.h"
 #include "experiments/sweep_memory.h"
+#include "experiments/sweep_order.h"
 #include "experiments/sweep_results.h"
 #include "experiments/sweep_state.h"
 
-enum { POLL_MILLISECONDS = 100, LOOK_SECONDS = 1, LOCK_WAIT_SECONDS = 10 };
+enum { POLL_MILLISECONDS = 100, LOOK_SECONDS = 1, LOCK_WAIT_SECONDS = 10, FITS_WAIT_MILLISECONDS = 200 };
 
 /* A trial as this process sees it. */
 struct task {
@@ -40,6 +43,9 @@ struct task {
     const char *shared; /* the last stage that can be shared */
     bool chain_done;    /* the shared stages are computed, or no other trial needs them */
     bool preparing;     /* its process ends with the shared stages */
+    bool elsewhere;     /* someone else has the claim */
+    bool aside;         /* put aside, here or elsewhere */
+    json_t *awaits;     /* the fits of other trials that it waits for (shared_fits.h); NULL: none */
     struct claim *claim;
     pid_t process;
     double started;
@@ -52,10 +58,11 @@ struct worker {
     int gpu;            /* the only one that its trials see; -1: they see what this process sees */
     struct task *tasks; /* [sweep->trial_count] */
     int threads, at_once;
+    char *shared; /* where fits are that trials have in common */
     struct sweep_memory *memory;
+    struct sweep_order *order;
     struct timespec started; /* by the clock of the folder's server */
-    double looked;           /* when outcomes were last looked at */
-    double refused;          /* when every trial that might begin was last seen claimed by others */
+    double looked;           /* when outcomes, claims and what trials wait for were last looked at */
     bool ending;             /* a signal arrived and was passed on */
 };
 
@@ -64,7 +71,33 @@ static const char failed_in[] = "failed in ";
 
 /* ---- one trial in this process --------------------------------------------------------------------------- */
 
-bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, int threads,
+/* Until the fits that the trial waits for may be there: that is no cost. */
+static bool wait_for_fits(const struct run *run, struct error *error)
+{
+    json_t *names = awaited_fits_read(run->folder);
+    const struct spent from = meter_read(run->meter);
+    log_line(run->log, "train: %s", error->message);
+    *error = ERROR_INITIALIZER;
+    while (names && !awaited_fits_are_there(names, run->shared) &&
+           !awaited_fits_lack_one(names, run->shared) && !interrupt_requested())
+        nanosleep(&(struct timespec){.tv_nsec = FITS_WAIT_MILLISECONDS * 1000000L}, NULL);
+    json_decref(names);
+    cost_waited(run, from);
+    return interrupt_check(error) && awaited_fits_forget(run->folder, error);
+}
+
+static bool run_through(struct run *run, const char *stage, bool waits, struct error *error)
+{
+    bool done = awaited_fits_forget(run->folder, error);
+    while (done && !(done = run_stage(run, stage, true, error)) && waits && error->kind == ERROR_PUT_ASIDE &&
+           (done = wait_for_fits(run, error)))
+        ;
+    if (!done && run->stage && error->kind != ERROR_INTERRUPTED && error->kind != ERROR_PUT_ASIDE)
+        log_line(NULL, "%s%s", failed_in, run->stage);
+    return done;
+}
+
+bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, int threads, bool waits,
                      struct error *error)
 {
     struct config *config;
@@ -76,9 +109,7 @@ bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, in
                 (path_exists(of_study) || sweep_config_write(sweep, error));
     if (done) {
         run_count_start(&run);
-        done = run_stage(&run, stage, true, error);
-        if (!done && run.stage && error->kind != ERROR_INTERRUPTED)
-            log_line(NULL, "%s%s", failed_in, run.stage);
+        done = run_through(&run, stage, waits, error);
     }
     run_close(&run);
     free(of_study);
@@ -100,7 +131,8 @@ static bool describe_tasks(struct worker *worker, struct error *error)
         const int last = stage_last_shared(config);
         task->shared = stages[last].name;
         stage_settings_hash(config, last, task->chain);
-        const bool done = trial_signature(task->signature, config, error);
+        const bool done = trial_signature(task->signature, config, error) &&
+                          sweep_order_describe(worker->order, i, config, error);
         config_free(config);
         if (!done)
             return false;
@@ -126,7 +158,7 @@ static bool is_ended(const struct task *task)
 
 /* Takes over how a trial ended, elsewhere or before: done, or failed since this process began. One of which files are gone is
  * done again, as far as they need it. */
-static void look_at(struct worker *worker, struct task *task)
+static void look_at_outcome(struct worker *worker, struct task *task)
 {
     struct trial_outcome outcome;
     if (!trial_outcome_read(&outcome, task->trial) || strcmp(outcome.signature, task->signature) != 0)
@@ -139,6 +171,29 @@ static void look_at(struct worker *worker, struct task *task)
         return;
     else if (is_later(&outcome.ended, &worker->started))
         task->state = TRIAL_FAILED;
+}
+
+/* What it waits for, unless that is there, or was given up. */
+static void look_at_awaited(const struct worker *worker, struct task *task)
+{
+    json_decref(task->awaits);
+    task->awaits = task->elsewhere || is_ended(task) ? NULL : awaited_fits_read(task->trial->folder);
+    task->aside = task->awaits != NULL;
+    if (task->awaits && (awaited_fits_are_there(task->awaits, worker->shared) ||
+                         awaited_fits_lack_one(task->awaits, worker->shared))) {
+        json_decref(task->awaits);
+        task->awaits = NULL;
+    }
+}
+
+/* A trial that nobody here works on. */
+static void look_at(struct worker *worker, struct task *task)
+{
+    look_at_outcome(worker, task);
+    char *path = trial_claim_path(worker->sweep, task->trial);
+    task->elsewhere = !is_ended(task) && claim_is_taken(path, NULL);
+    free(path);
+    look_at_awaited(worker, task);
 }
 
 static int count_running(const struct worker *worker)
@@ -174,7 +229,7 @@ static int count_startable(const struct worker *worker)
     int count = 0;
     for (int i = 0; i < worker->sweep->trial_count; i++) {
         const struct task *task = &worker->tasks[i];
-        bool first = !is_ended(task) && task->process == 0;
+        bool first = !is_ended(task) && task->process == 0 && !task->elsewhere && !task->awaits;
         if (first && !task->chain_done) {
             first = !chain_is_prepared(worker, task);
             for (int j = 0; first && j < i; j++)
@@ -201,7 +256,7 @@ static bool fits_memory(const struct worker *worker, const struct task *task)
 /* The words of a trial's process; the last is NULL. The options are malloc'ed, the others borrowed. */
 static char **make_words(const struct worker *worker, const struct task *task, int threads)
 {
-    enum { OPTIONS = 3 };
+    enum { OPTIONS = 4 };
     const struct sweep *sweep = worker->sweep;
     char **words = calloc((size_t)sweep->override_count + OPTIONS + 4, sizeof *words);
     if (!words)
@@ -212,6 +267,7 @@ static char **make_words(const struct worker *worker, const struct task *task, i
     words[count++] = path_format("--trial=%s", task->trial->name);
     words[count++] = path_format("--through=%s", task->preparing ? task->shared : "report");
     words[count++] = path_format("--threads=%d", threads);
+    words[count++] = path_format("--put-aside");
     words[count++] = path_format("%s", sweep->path);
     for (int i = 0; i < sweep->override_count; i++)
         words[count++] = path_format("%s", sweep->overrides[i]);
@@ -285,19 +341,24 @@ static void wait_for_lock(const struct task *task)
         nanosleep(&(struct timespec){.tv_nsec = 20000000L}, NULL);
 }
 
+static void let_go(struct task *task)
+{
+    claim_release(task->claim);
+    task->claim = NULL;
+}
+
 /* Claims a trial unless it is claimed or has ended elsewhere. */
 static bool claim(struct worker *worker, struct task *task, struct error *error)
 {
     char *path = trial_claim_path(worker->sweep, task->trial);
     const bool done = task->claim != NULL || claim_take(&task->claim, path, error);
     free(path);
+    task->elsewhere = done && !task->claim;
     if (!done || !task->claim)
         return done;
-    look_at(worker, task); /* it may have ended since it was looked at last */
-    if (is_ended(task)) {
-        claim_release(task->claim);
-        task->claim = NULL;
-    }
+    look_at_outcome(worker, task); /* it may have ended since it was looked at last */
+    if (is_ended(task))
+        let_go(task);
     return true;
 }
 
@@ -317,34 +378,58 @@ static bool start(struct worker *worker, struct task *task, int startable, struc
     task->preparing = !task->chain_done;
     task->started = clock_seconds();
     log_line(NULL, "%s: %s with %d thread%s", task->trial->name,
-             task->preparing ? "begins with what it shares,"
-             : first         ? "begins"
-                             : "goes on",
+             task->preparing         ? "begins with what it shares,"
+             : first && !task->aside ? "begins"
+                                     : "goes on",
              threads > 0 ? threads : 1, threads > 1 ? "s" : "");
     return start_process(worker, task, threads > 0 ? threads : 1, error);
 }
 
-/* Starts as many trials as there is room for; those that this process claimed come first. */
+static bool may_begin(const struct worker *worker, const struct task *task)
+{
+    return !is_ended(task) && task->process == 0 && !task->elsewhere && !task->awaits &&
+           (task->chain_done || !chain_is_prepared(worker, task));
+}
+
+/* A trial that was put aside has begun all that it has to do. */
+static enum order_progress progress_of(const struct task *task)
+{
+    if (task->state == TRIAL_DONE)
+        return ORDER_DONE;
+    return task->process > 0 || task->elsewhere || task->awaits ? ORDER_UNDER_WAY : ORDER_WAITS;
+}
+
+/* Those that this process claimed come first; NULL: there is none that may begin. */
+static struct task *choose(const struct worker *worker)
+{
+    const int count = worker->sweep->trial_count;
+    enum order_progress *progress = calloc((size_t)count, sizeof *progress);
+    bool *may = calloc((size_t)count, sizeof *may);
+    int next = -1;
+    if (!progress || !may)
+        abort();
+    for (int i = count - 1; i >= 0; i--) {
+        progress[i] = progress_of(&worker->tasks[i]);
+        may[i] = may_begin(worker, &worker->tasks[i]);
+        next = may[i] && worker->tasks[i].claim ? i : next;
+    }
+    if (next < 0)
+        next = sweep_order_next(worker->order, progress, may);
+    free(progress);
+    free(may);
+    return next < 0 ? NULL : &worker->tasks[next];
+}
+
+/* Starts as many trials as there is room for. One that someone else has claimed meanwhile is not chosen again. */
 static bool start_all(struct worker *worker, struct error *error)
 {
-    const double now = clock_seconds();
-    const bool waits = now - worker->refused < LOOK_SECONDS;
-    bool refused = false;
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < worker->sweep->trial_count; i++) {
-            struct task *task = &worker->tasks[i];
-            const bool own = task->claim != NULL;
-            if (is_ended(task) || task->process > 0 || own != (pass == 0) || (!own && waits) ||
-                (!task->chain_done && chain_is_prepared(worker, task)))
-                continue;
-            if (count_running(worker) >= worker->at_once || !fits_memory(worker, task))
-                return true;
-            if (!start(worker, task, count_startable(worker), error))
-                return false;
-            refused = refused || (!task->claim && !is_ended(task));
-        }
-    if (refused)
-        worker->refused = now;
+    while (count_running(worker) < worker->at_once) {
+        struct task *task = choose(worker);
+        if (!task || !fits_memory(worker, task))
+            return true;
+        if (!start(worker, task, count_startable(worker), error))
+            return false;
+    }
     return true;
 }
 
@@ -370,12 +455,6 @@ static void explain(struct task *task, int status)
     else
         snprintf(outcome->reason, sizeof outcome->reason, "ended with status %d; see %s/output.txt",
                  WEXITSTATUS(status), task->trial->folder);
-}
-
-static void let_go(struct task *task)
-{
-    claim_release(task->claim);
-    task->claim = NULL;
 }
 
 /* The shared stages of its chain are there. */
@@ -410,6 +489,13 @@ static bool record_end(struct worker *worker, struct task *task, int status, str
     return true;
 }
 
+/* Another trial is begun meanwhile, and whoever is free first goes on with this one. */
+static void put_aside(struct worker *worker, struct task *task)
+{
+    log_line(NULL, "%s: put aside: fits that are left are trained by other trials", task->trial->name);
+    look_at(worker, task);
+}
+
 /* What follows the end of a trial's process. */
 static bool take_end(struct worker *worker, struct task *task, int status, const struct rusage *usage,
                      struct error *error)
@@ -423,8 +509,11 @@ static bool take_end(struct worker *worker, struct task *task, int status, const
     if (memory > task->outcome.memory_bytes)
         task->outcome.memory_bytes = memory;
     sweep_memory_learn(worker->memory, memory);
-    if (!held || (WIFEXITED(status) && WEXITSTATUS(status) == ERROR_INTERRUPTED) || worker->ending) {
+    const bool aside = WIFEXITED(status) && WEXITSTATUS(status) == ERROR_PUT_ASIDE;
+    if (!held || aside || (WIFEXITED(status) && WEXITSTATUS(status) == ERROR_INTERRUPTED) || worker->ending) {
         let_go(task);
+        if (aside)
+            put_aside(worker, task);
         return true;
     }
     if (!prepared || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
@@ -463,15 +552,30 @@ static void pass_signal_on(struct worker *worker)
             kill(worker->tasks[i].process, SIGTERM);
 }
 
+/* A process that has nothing to do sees at once that fits are there which a trial waits for. */
+static void look_at_fits(const struct worker *worker, struct task *task)
+{
+    if (task->awaits && count_running(worker) < worker->at_once &&
+        awaited_fits_are_there(task->awaits, worker->shared)) {
+        json_decref(task->awaits);
+        task->awaits = NULL;
+    }
+}
+
 static void look_at_all(struct worker *worker)
 {
     const double now = clock_seconds();
-    if (now - worker->looked < LOOK_SECONDS)
-        return;
-    worker->looked = now;
-    for (int i = 0; i < worker->sweep->trial_count; i++)
-        if (!is_ended(&worker->tasks[i]) && !worker->tasks[i].claim)
-            look_at(worker, &worker->tasks[i]);
+    const bool all = now - worker->looked >= LOOK_SECONDS;
+    worker->looked = all ? now : worker->looked;
+    for (int i = 0; i < worker->sweep->trial_count; i++) {
+        struct task *task = &worker->tasks[i];
+        if (is_ended(task) || task->claim)
+            continue;
+        if (all)
+            look_at(worker, task);
+        else
+            look_at_fits(worker, task);
+    }
 }
 
 /* Until every trial has ended, here or elsewhere, or a signal came and the processes of ours saved their state. */
@@ -501,8 +605,11 @@ static void end_processes(struct worker *worker)
             waitpid(task->process, NULL, 0);
         }
         let_go(task);
+        json_decref(task->awaits);
     }
     free(worker->tasks);
+    sweep_order_close(worker->order);
+    free(worker->shared);
 }
 
 /* Whether `auto` is a GPU here, where trials take turns. */
@@ -596,12 +703,10 @@ static bool tidy(const struct worker *worker, struct error *error)
 {
     struct shared_amount removed;
     tidy_claims(worker);
-    char *folder = sweep_path(worker->sweep, "shared");
-    const bool done = shared_folder_tidy(&removed, folder, error);
+    const bool done = shared_folder_tidy(&removed, worker->shared, error);
     if (done && removed.entries > 0)
-        log_line(NULL, "%s: removed %lld stages and fits of %.1f MB, which no trial uses any more", folder,
-                 (long long)removed.entries, (double)removed.bytes / 1e6);
-    free(folder);
+        log_line(NULL, "%s: removed %lld stages and fits of %.1f MB, which no trial uses any more",
+                 worker->shared, (long long)removed.entries, (double)removed.bytes / 1e6);
     return done;
 }
 
@@ -642,8 +747,10 @@ static bool warn_of_equal_trials(const struct sweep *sweep, struct error *error)
 static bool prepare(struct worker *worker, struct error *error)
 {
     char *claims = sweep_path(worker->sweep, "claims");
+    worker->shared = sweep_path(worker->sweep, "shared");
     worker->tasks = calloc((size_t)worker->sweep->trial_count, sizeof *worker->tasks);
     const bool done = (worker->tasks || error_memory(error, "the trials of a study", 0, NULL)) &&
+                      sweep_order_open(&worker->order, worker->sweep->trial_count, error) &&
                       set_budget(worker, error) && folder_create(claims, error) &&
                       sweep_config_write(worker->sweep, error) && set_start(worker, error) &&
                       describe_tasks(worker, error) && warn_of_equal_trials(worker->sweep, error);
@@ -665,11 +772,7 @@ static bool wait_for_others(const struct worker *worker, struct error *error)
 bool sweep_run(const struct sweep *sweep, struct communicator *communicator, FILE *stream,
                struct error *error)
 {
-    struct worker worker = {.sweep = sweep,
-                            .communicator = communicator,
-                            .gpu = -1,
-                            .looked = -LOOK_SECONDS,
-                            .refused = -LOOK_SECONDS};
+    struct worker worker = {.sweep = sweep, .communicator = communicator, .gpu = -1, .looked = -LOOK_SECONDS};
     const bool worked = prepare(&worker, error) && work(&worker, error);
     bool done = worked && tidy(&worker, error) && report(&worker, stream, error);
     if (worked || error->kind == ERROR_INTERRUPTED)

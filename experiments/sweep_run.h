@@ -19,8 +19,9 @@
 bool sweep_run(const struct sweep *sweep, struct communicator *communicator, FILE *stream,
                struct error *error);
 
-/* Runs one trial in this process up to a stage. threads 0: as many as its configuration says. */
-bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, int threads,
+/* Runs one trial in this process up to a stage. threads 0: as many as its configuration says. Where nothing is left but fits
+ * that other trials train, it `waits`, or else ends with ERROR_PUT_ASIDE. */
+bool sweep_run_trial(const struct sweep *sweep, int trial, const char *stage, int threads, bool waits,
                      struct error *error);
 
 /* Trials that one process runs side by side on this machine. */

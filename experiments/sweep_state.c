@@ -10,6 +10,7 @@
 #include "core/json_file.h"
 #include "experiments/claims.h"
 #include "experiments/manifest.h"
+#include "experiments/shared_fits.h"
 #include "experiments/stages.h"
 
 const char *trial_state_name(enum trial_state state)
@@ -211,7 +212,10 @@ void trial_status_read(struct trial_status *status, const struct sweep *sweep, i
         if (!status->outcome.done)
             snprintf(status->stage, sizeof status->stage, "%s", status->outcome.stage);
     } else {
-        status->state = *status->stage ? TRIAL_INTERRUPTED : TRIAL_WAITING;
+        json_t *awaits = awaited_fits_read(trial->folder);
+        status->awaited_fits = (int)json_array_size(awaits);
+        status->state = *status->stage && status->awaited_fits == 0 ? TRIAL_INTERRUPTED : TRIAL_WAITING;
+        json_decref(awaits);
     }
     json_decref(owner);
     free(path);

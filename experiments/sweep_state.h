@@ -44,6 +44,7 @@ struct trial_status {
     char progress[256]; /* what it printed last, while it runs */
     char owner[160];    /* "HOST, process N", while it runs */
     double elapsed;     /* seconds since its owner began, while it runs */
+    int awaited_fits;   /* which other trials train, while it waits for them */
     struct trial_outcome outcome;
 };
 

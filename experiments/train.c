@@ -14,8 +14,9 @@
 /* One fit that is to be done, or copied from one that has the same result. */
 struct planned_fit {
     struct fit_task task;
-    enum arm arm, settings_arm; /* whose rows it trains on; with whose settings */
-    int choice;                 /* on trial, an index of study->choices; -1: an arm */
+    enum arm arm, settings_arm;         /* whose rows it trains on; with whose settings */
+    int choice;                         /* on trial, an index of study->choices; -1: an arm */
+    char awaited[SHARED_FIT_NAME_SIZE]; /* of fit_run(), once it was called */
 };
 
 struct plan {
@@ -163,7 +164,7 @@ static bool plan_arms(struct plan *plan, struct error *error)
 }
 
 /* Fits on rows; a recommender that is given rankings gets its own, control.generator those that the arm is about. */
-static bool fit_on_rows(const struct plan *plan, const struct planned_fit *fit, struct backend *backend,
+static bool fit_on_rows(const struct plan *plan, struct planned_fit *fit, struct backend *backend,
                         struct error *error)
 {
     const int contestant = fit->task.contestant;
@@ -183,12 +184,12 @@ static bool fit_on_rows(const struct plan *plan, const struct planned_fit *fit, 
     bool done =
         training_rows_build(&rows, plan->study, contestant, fit->arm, &choice, fit->task.seed,
                             plan->neighbor_rows ? &plan->neighbor_rows[contestant] : NULL, backend, error) &&
-        fit_run(&task, &rows, backend, error);
+        fit_run(fit->awaited, &task, &rows, backend, error);
     arm_rows_free(&rows);
     return done;
 }
 
-static bool fit_fusion(const struct plan *plan, const struct planned_fit *fit, struct backend *backend,
+static bool fit_fusion(const struct plan *plan, struct planned_fit *fit, struct backend *backend,
                        struct error *error)
 {
     const struct study *study = plan->study;
@@ -200,7 +201,7 @@ static bool fit_fusion(const struct plan *plan, const struct planned_fit *fit, s
     task.rankings = fused.given;
     task.ranking_count = fused.count;
     task.fusion = fused.choice;
-    const bool fitted = done && fit_run(&task, &rows, backend, error);
+    const bool fitted = done && fit_run(fit->awaited, &task, &rows, backend, error);
     arm_rows_free(&rows);
     fused_rankings_free(&fused);
     return fitted;
@@ -209,7 +210,7 @@ static bool fit_fusion(const struct plan *plan, const struct planned_fit *fit, s
 static bool do_fit(void *context, int64_t index, struct backend *backend, struct error *error)
 {
     const struct plan *plan = context;
-    const struct planned_fit *fit = &plan->fits[index];
+    struct planned_fit *fit = &plan->fits[index];
     return fit->arm == ARM_FUSION ? fit_fusion(plan, fit, backend, error)
                                   : fit_on_rows(plan, fit, backend, error);
 }
@@ -262,7 +263,7 @@ static void tell_division(const struct plan *plan)
 }
 
 /* With experiment.divide_fits ranks do together what they can, and the rest, like everything without it, in turns. */
-static bool do_plan(struct plan *plan, const char *unit, struct error *error)
+static bool do_fits(struct plan *plan, const char *unit, struct error *error)
 {
     const struct run *run = plan->study->run;
     const bool divides = config_boolean(run->config, "experiment.divide_fits") && run->communicator &&
@@ -274,6 +275,47 @@ static bool do_plan(struct plan *plan, const char *unit, struct error *error)
         tell_division(plan);
     return jobs_run_by_ranks(run, jobs_parallel(run), plan->whole, do_fit, plan, "train", unit, error) &&
            jobs_run_together(run, plan->count - plan->whole, do_divided_fit, plan, "train", unit, error);
+}
+
+/* Leaves those in the plan that other trials train. */
+static void keep_awaited(struct plan *plan)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < plan->count; i++)
+        if (*plan->fits[i].awaited)
+            plan->fits[count++] = plan->fits[i];
+    plan->count = count;
+}
+
+/* Of two fits that are the same one name is enough. */
+static bool put_aside(const struct plan *plan, struct error *error)
+{
+    json_t *names = json_object();
+    for (int64_t i = 0; names && i < plan->count; i++)
+        json_object_set_new(names, plan->fits[i].awaited, json_true());
+    json_t *list = json_array();
+    const char *name;
+    json_t *ignored;
+    json_object_foreach(names, name, ignored) json_array_append_new(list, json_string(name));
+    const int64_t count = (int64_t)json_array_size(list);
+    const bool noted = awaited_fits_write(plan->study->run->folder, list, error);
+    json_decref(names);
+    json_decref(list);
+    return noted &&
+           error_set(error, ERROR_PUT_ASIDE, "waits for %lld fit%s that other trials of the study train",
+                     (long long)count, count > 1 ? "s" : "");
+}
+
+/* Fits that other trials train are looked at again when all others are done. */
+static bool do_plan(struct plan *plan, const char *unit, struct error *error)
+{
+    for (int64_t before = INT64_MAX; plan->count > 0 && plan->count < before;) {
+        before = plan->count;
+        if (!do_fits(plan, unit, error))
+            return false;
+        keep_awaited(plan);
+    }
+    return plan->count == 0 || put_aside(plan, error);
 }
 
 /* Copies one arm's results from the first seed, or from the original arm, where they are the same. */
