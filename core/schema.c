@@ -302,9 +302,10 @@ const struct schema_entry schema[] = {
             "`original`")
     INTEGER("experiment.seeds", "5", 1, 10000, "training seeds of every recommender in every arm")
     BOOLEAN("experiment.divide_fits", "false",
-            "several ranks: those do each training of bpr_mf (optimizer adam) and lightgcn together, one training after another: "
-            "its table, its batches and the users that it ranks are divided among them. Without it, and for all other recommenders "
-            "and trials of `tune`, a rank does whole trainings, and ranks take turns. Results are the same")
+            "several ranks: those do each training of bpr_mf (optimizer adam), lightgcn, sasrec and bert4rec together, one training "
+            "after another: tables, batches and the users that are ranked are divided among them. Without it, and for all other "
+            "recommenders and trials of `tune`, a rank does whole trainings, and ranks take turns. Results are the same, those of "
+            "sasrec and bert4rec but for rounding")
     INTEGER("experiment.parallel", "0", 0, 4096, "trainings at a time; 0: as many as threads, and 4 on a GPU")
     VERBATIM("experiment.sweep", "{}",
              "makes the experiment a study: a mapping of keys, as on the command line, to lists of their values, such as "

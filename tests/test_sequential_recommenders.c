@@ -282,6 +282,55 @@ static struct recommender_settings settings_of(int model)
     return settings;
 }
 
+/* Losses of predictions first .. first + count - 1 of the batch that is encoded. */
+static void lose(struct sequence_training *training, int64_t first, int64_t count, real *losses)
+{
+    const struct sequence_batch all = epoch_batch(&training->epoch, 0);
+    struct sequence_batch batch = {.first_prediction = first,
+                                   .targets = tensor_rows(&all.targets, first, count),
+                                   .users = tensor_rows(&all.users, first, count),
+                                   .weights = tensor_rows(&all.weights, first, count),
+                                   .losses = tensor_rows(&all.losses, first, count)};
+    const struct scored_items scored = {.items = &training->parameters.items,
+                                        .d_items = &training->gradients.items};
+    const struct tensor states = tensor_rows(&training->activations.output, first, count);
+    struct tensor d_states = tensor_rows(&training->d_states, first, count);
+    sequence_loss_backward(&training->loss, &d_states, &states, &scored, &batch, 3);
+    tensor_download(training->backend, losses, &batch.losses);
+}
+
+/* Parts that begin and end within a chunk of predictions, as ranks have them. */
+static void check_parts(struct sequence_training *training, const int32_t *users, int64_t count)
+{
+    enum { CHUNK = 8 };
+    (void)users;
+    (void)count;
+    epoch_upload(&training->epoch);
+    const struct sequence_batch batch = epoch_batch(&training->epoch, 0);
+    const int64_t predictions = tensor_count(&batch.targets), cuts[] = {0, 5, 6, 6 + 3 * CHUNK, predictions};
+    real *whole = calloc((size_t)predictions, sizeof *whole),
+         *parts = calloc((size_t)predictions, sizeof *parts);
+    assert_true(predictions > 6 + 3 * CHUNK);
+    training->loss.chunk = CHUNK;
+    training->loss.chunks = (predictions - 1) / CHUNK + 1;
+    training_encode(training, &batch);
+    lose(training, 0, predictions, whole);
+    for (int i = 0; i < 4; i++)
+        lose(training, cuts[i], cuts[i + 1] - cuts[i], parts + cuts[i]);
+    assert_memory_equal(whole, parts, (size_t)predictions * sizeof *whole);
+    free(whole);
+    free(parts);
+}
+
+static void parts_of_a_batch_draw_as_the_batch_does(void **state)
+{
+    (void)state;
+    struct recommender_settings settings = sequential_settings("sasrec", "gbce");
+    settings.negatives = 3;
+    settings.sequences = CHAIN_USERS; /* write_batches() makes one batch of them */
+    write_batches(&settings, check_parts);
+}
+
 static void fits_learn(void **state)
 {
     (void)state;
@@ -603,6 +652,7 @@ int main(void)
         cmocka_unit_test(weights_are_those_of_the_rows),
         cmocka_unit_test(masks_have_their_share),
         cmocka_unit_test(views_are_what_they_are_called),
+        cmocka_unit_test(parts_of_a_batch_draw_as_the_batch_does),
         cmocka_unit_test(fits_learn),
         cmocka_unit_test(threads_give_the_same_bits),
         cmocka_unit_test(resumed_fits_are_straight_ones),

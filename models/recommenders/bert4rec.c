@@ -65,7 +65,7 @@ static void step(struct sequence_training *training, struct sequence_batch *batc
 {
     struct backend *backend = training->backend;
     struct encoder_head *head = &training->head;
-    const struct encoder_pass pass = training_pass(training);
+    const struct encoder_pass pass = training_pass(training, batch);
     const struct tensor *states = training_encode(training, batch);
     struct tensor d_states = tensor_rows(&training->d_states, 0, states->shape[0]);
     const struct scored_items scored = {.items = &training->parameters.items,
@@ -84,4 +84,5 @@ static void step(struct sequence_training *training, struct sequence_batch *batc
 const struct sequence_kind bert4rec_kind = {
     .shape = shape, .mask_behind = true, .shortest = 1, .write_batch = write_batch, .step = step};
 
-const struct recommender_model bert4rec_model = SEQUENTIAL_MODEL("bert4rec", sequence_settings_check);
+const struct recommender_model bert4rec_model =
+    SEQUENTIAL_MODEL("bert4rec", sequence_divides, sequence_settings_check);

@@ -155,4 +155,4 @@ static bool check(const struct recommender_settings *settings, struct error *err
 const struct sequence_kind cl4srec_kind = {
     .shape = shape, .shortest = 2, .views = 2, .write_batch = write_batch, .step = step};
 
-const struct recommender_model cl4srec_model = SEQUENTIAL_MODEL("cl4srec", check);
+const struct recommender_model cl4srec_model = SEQUENTIAL_MODEL("cl4srec", NULL, check);

@@ -37,4 +37,5 @@ static void step(struct sequence_training *training, struct sequence_batch *batc
 const struct sequence_kind sasrec_kind = {
     .shape = shape, .shortest = 2, .write_batch = write_batch, .step = step};
 
-const struct recommender_model sasrec_model = SEQUENTIAL_MODEL("sasrec", sequence_settings_check);
+const struct recommender_model sasrec_model =
+    SEQUENTIAL_MODEL("sasrec", sequence_divides, sequence_settings_check);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "core/backend.h"
+#include "core/comm.h"
+#include "models/recommenders/recommender.h"
 
 static struct tensor *list_of(struct sequence_epoch *epoch, int list)
 {
@@ -52,9 +54,10 @@ static bool allocate_host(struct sequence_epoch *epoch, struct error *error)
         capacity->predictions > capacity->contrasts ? capacity->predictions : capacity->contrasts;
     const size_t before = ((size_t)capacity->batches + 1) * sizeof *epoch->before;
     epoch->before = malloc(before);
+    epoch->ahead = calloc((size_t)capacity->batches + 1, sizeof *epoch->ahead);
     epoch->host_weights = malloc((size_t)capacity->predictions * sizeof(real));
     epoch->host_losses = malloc((size_t)most_losses * sizeof(real));
-    bool done = epoch->before && epoch->host_weights && epoch->host_losses;
+    bool done = epoch->before && epoch->ahead && epoch->host_weights && epoch->host_losses;
     for (int list = 0; list < EPOCH_LISTS; list++) {
         epoch->host[list] = malloc((size_t)length_of(epoch, capacity, list) * sizeof(int32_t) + 1);
         done = done && epoch->host[list];
@@ -68,6 +71,7 @@ bool sequence_epoch_open(struct sequence_epoch *epoch, struct backend *backend,
                          struct error *error)
 {
     *epoch = (struct sequence_epoch){.backend = backend,
+                                     .ranks = fit_ranks(backend),
                                      .capacity = capacity,
                                      .length = length,
                                      .excluded = excluded,
@@ -84,6 +88,7 @@ void sequence_epoch_close(struct sequence_epoch *epoch)
     for (int list = 0; list < EPOCH_LISTS; list++)
         free(epoch->host[list]);
     free(epoch->before);
+    free(epoch->ahead);
     free(epoch->host_weights);
     free(epoch->host_losses);
     if (epoch->backend)
@@ -97,6 +102,7 @@ void epoch_begin(struct sequence_epoch *epoch)
 {
     epoch->written = (struct sequence_counts){0};
     epoch->before[0] = epoch->written;
+    epoch->predictions_of_all = 0;
     epoch->host[EPOCH_STARTS][0] = 0;
 }
 
@@ -139,6 +145,67 @@ void epoch_contrast(struct sequence_epoch *epoch, int64_t first, int64_t second)
     epoch->written.contrasts += 2;
 }
 
+/* The first sequence of the batch with so many tokens or more ahead of it. */
+static int64_t sequence_at(const int32_t *starts, int64_t tokens)
+{
+    int64_t sequence = 0;
+    while (starts[sequence] < tokens)
+        sequence++;
+    return sequence;
+}
+
+/* The first prediction of the batch, at or behind `place`, of a token from `token` on: they follow the tokens' order. */
+static int64_t prediction_at(const struct sequence_epoch *epoch, int64_t place, int32_t token)
+{
+    while (place < epoch->written.predictions && epoch->host[EPOCH_ROWS][place] < token)
+        place++;
+    return place;
+}
+
+/* Moves a part of a list to where the batch begins. */
+static void move_list(struct sequence_epoch *epoch, int list, int64_t to, int64_t from, int64_t count)
+{
+    if (length_of(epoch, &epoch->capacity, list) > 0)
+        memmove(epoch->host[list] + to, epoch->host[list] + from, (size_t)count * sizeof(int32_t));
+}
+
+static void move_predictions(struct sequence_epoch *epoch, int64_t to, int64_t from, int64_t count,
+                             int32_t first_token)
+{
+    static const int lists[] = {EPOCH_ROWS, EPOCH_TARGETS, EPOCH_USERS, EPOCH_BEGIN, EPOCH_LAST};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        move_list(epoch, lists[i], to, from, count);
+    memmove(epoch->host_weights + to, epoch->host_weights + from, (size_t)count * sizeof(real));
+    for (int64_t place = to; place < to + count; place++)
+        epoch->host[EPOCH_ROWS][place] -= first_token;
+}
+
+/* Of the batch that is being written. */
+static void keep_own_part(struct sequence_epoch *epoch)
+{
+    struct sequence_counts *const written = &epoch->written;
+    const struct sequence_counts from = epoch->before[written->batches];
+    int32_t *const starts = epoch->host[EPOCH_STARTS] + from.sequences + written->batches;
+    const int64_t tokens = written->tokens - from.tokens;
+    const int rank = epoch->ranks->rank;
+    const int64_t begin = sequence_at(starts, comm_part(epoch->ranks, tokens, rank));
+    const int64_t end = sequence_at(starts, comm_part(epoch->ranks, tokens, rank + 1));
+    const int32_t first = starts[begin], last = starts[end];
+    const int64_t prediction = prediction_at(epoch, from.predictions, first);
+    const int64_t predictions = prediction_at(epoch, prediction, last) - prediction;
+    move_list(epoch, EPOCH_TOKENS, from.tokens, from.tokens + first, last - first);
+    move_list(epoch, EPOCH_POSITIONS, from.tokens, from.tokens + first, last - first);
+    move_predictions(epoch, from.predictions, prediction, predictions, first);
+    for (int64_t sequence = begin; sequence <= end; sequence++)
+        starts[sequence - begin] = starts[sequence] - first;
+    epoch->ahead[written->batches] =
+        (struct sequence_counts){.tokens = first, .predictions = prediction - from.predictions};
+    *written = (struct sequence_counts){.batches = written->batches,
+                                        .tokens = from.tokens + last - first,
+                                        .sequences = from.sequences + end - begin,
+                                        .predictions = from.predictions + predictions};
+}
+
 void epoch_end_batch(struct sequence_epoch *epoch)
 {
     struct sequence_counts *written = &epoch->written;
@@ -146,6 +213,9 @@ void epoch_end_batch(struct sequence_epoch *epoch)
     const real share = (real)1.0 / (real)(written->predictions - first);
     for (int64_t place = first; place < written->predictions; place++)
         epoch->host_weights[place] *= share;
+    epoch->predictions_of_all += written->predictions - first;
+    if (epoch->ranks)
+        keep_own_part(epoch);
     written->batches++;
     epoch->before[written->batches] = *written;
     if (written->batches < epoch->capacity.batches)
@@ -172,6 +242,8 @@ struct sequence_batch epoch_batch(const struct sequence_epoch *epoch, int64_t nu
     const int64_t first = from->predictions, predictions = to->predictions - first;
     const int64_t contrast = from->contrasts, contrasts = to->contrasts - contrast;
     struct sequence_batch batch = {
+        .first_token = epoch->ahead[number].tokens,
+        .first_prediction = epoch->ahead[number].predictions,
         .tokens = tensor_rows(&epoch->tokens, token, tokens),
         .positions = tensor_rows(&epoch->positions, token, tokens),
         .starts = tensor_rows(&epoch->starts, from->sequences + number, to->sequences - from->sequences + 1),
@@ -199,8 +271,9 @@ static int64_t batch_of(const struct sequence_epoch *epoch, int64_t place, bool 
     return batch;
 }
 
-static bool mean_of(struct sequence_epoch *epoch, const struct tensor *losses, int64_t count, bool contrast,
-                    double *mean, int64_t *bad, struct error *error)
+/* Of `count` losses their sum, divided by `all`. */
+static bool mean_of(struct sequence_epoch *epoch, const struct tensor *losses, int64_t count, int64_t all,
+                    bool contrast, double *mean, int64_t *bad, struct error *error)
 {
     const struct tensor written = tensor_rows(losses, 0, count);
     *mean = 0.0;
@@ -215,9 +288,23 @@ static bool mean_of(struct sequence_epoch *epoch, const struct tensor *losses, i
             *bad = *bad < 0 || batch < *bad ? batch : *bad;
             break;
         }
-        *mean += (double)epoch->host_losses[place] / (double)count;
+        *mean += (double)epoch->host_losses[place] / (double)all;
     }
     return true;
+}
+
+/* The sum of what the ranks have, and the first bad batch of any of them. */
+static bool bring_together(struct sequence_epoch *epoch, double *mean, int64_t *bad, struct error *error)
+{
+    const int64_t batches = epoch->written.batches;
+    int64_t behind = *bad < 0 ? 0 : batches - *bad; /* the largest is of the first batch */
+    struct tensor x = tensor_1d(&behind, DTYPE_I64, DEVICE_CPU, 1);
+    if (!epoch->ranks)
+        return true;
+    const bool done = comm_sum_numbers(epoch->ranks, mean, 1, error) &&
+                      comm_all_reduce(epoch->ranks, &x, COMM_MAXIMUM, error);
+    *bad = behind == 0 ? -1 : batches - behind;
+    return done;
 }
 
 bool epoch_mean_loss(struct sequence_epoch *epoch, double contrast_weight, double *loss, int64_t *bad,
@@ -225,8 +312,12 @@ bool epoch_mean_loss(struct sequence_epoch *epoch, double contrast_weight, doubl
 {
     double predictions, contrasts;
     *bad = -1;
-    if (!mean_of(epoch, &epoch->losses, epoch->written.predictions, false, &predictions, bad, error) ||
-        !mean_of(epoch, &epoch->contrast_losses, epoch->written.contrasts, true, &contrasts, bad, error))
+    const struct sequence_counts *const own = &epoch->written;
+    if (!mean_of(epoch, &epoch->losses, own->predictions, epoch->predictions_of_all, false, &predictions, bad,
+                 error) ||
+        !mean_of(epoch, &epoch->contrast_losses, own->contrasts, own->contrasts, true, &contrasts, bad,
+                 error) ||
+        !bring_together(epoch, &predictions, bad, error))
         return false;
     *loss = predictions + contrast_weight * contrasts;
     return true;

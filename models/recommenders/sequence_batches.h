@@ -27,12 +27,18 @@ enum {
     EPOCH_LISTS
 };
 
+/* Ranks that do a fit together write all sequences, and each keeps those of its part of every batch, which begin and end
+ * where the tokens are about equal. */
 struct sequence_epoch {
     struct backend *backend;
+    struct communicator *ranks; /* NULL: one process, which keeps all */
     struct sequence_counts capacity, written;
     int64_t length;                 /* positions that the encoder has */
     const struct csr *excluded;     /* out of the softmax; NULL: none */
     struct sequence_counts *before; /* [capacity.batches + 1]: what lies before each batch */
+    struct sequence_counts
+        *ahead; /* [capacity.batches]: what other ranks keep of each batch ahead of this one's part */
+    int64_t predictions_of_all; /* of the epoch, of all ranks */
     struct arena arena;
     struct tensor tokens, positions; /* i32 [tokens] */
     struct tensor starts;            /* i32 [sequences + batches]: of each batch from 0 */
@@ -62,14 +68,15 @@ int64_t epoch_sequence(struct sequence_epoch *epoch, const int32_t *entries, int
 void epoch_prediction(struct sequence_epoch *epoch, int64_t row, int32_t target, int32_t user, real weight);
 /* Tokens `first` and `second` of the batch stand for two views of one user. */
 void epoch_contrast(struct sequence_epoch *epoch, int64_t first, int64_t second);
-/* Weights become shares of the batch: its loss is a mean over predictions. */
+/* Weights become shares of the batch: its loss is a mean over predictions. A rank keeps its part. */
 void epoch_end_batch(struct sequence_epoch *epoch);
 void epoch_upload(struct sequence_epoch *epoch);
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
 
-/* Views of one batch; its excluded rows only where there are such. */
+/* Views of one batch, or this rank's part of it; its excluded rows only where there are such. */
 struct sequence_batch {
+    int64_t first_token, first_prediction; /* their numbers in the whole batch */
     struct tensor tokens, positions, starts;
     struct tensor rows, targets, users, begin, last, weights, losses;
     struct tensor contrasts, contrast_losses;
@@ -77,7 +84,8 @@ struct sequence_batch {
 struct sequence_batch epoch_batch(const struct sequence_epoch *epoch, int64_t number);
 
 /* The means of the losses that the steps have left, of predictions plus contrast_weight times that of contrasts;
- * *bad: the first batch with one that is not a number, -1: none. False: the backend's error. */
+ * *bad: the first batch with one that is not a number, -1: none. Of ranks all call it, and get the same. False: the
+ * backend's error, or that of the exchange. */
 bool epoch_mean_loss(struct sequence_epoch *epoch, double contrast_weight, double *loss, int64_t *bad,
                      struct error *error);
 

@@ -122,7 +122,8 @@ static void add_branch(const struct encoder_pass *pass, struct tensor *out, cons
                        struct tensor *branch, uint64_t site)
 {
     if (pass->dropout > 0.0f)
-        op_dropout(pass->backend, branch, branch, pass->dropout, pass->seed, pass->step, site, 0);
+        op_dropout(pass->backend, branch, branch, pass->dropout, pass->seed, pass->step, site,
+                   pass->first_token);
     op_add(pass->backend, out, x, branch);
 }
 
@@ -133,7 +134,8 @@ static const struct tensor *branch_gradient(const struct encoder_pass *pass,
 {
     if (pass->dropout <= 0.0f)
         return d_x;
-    op_dropout(pass->backend, &activations->branch, d_x, pass->dropout, pass->seed, pass->step, site, 0);
+    op_dropout(pass->backend, &activations->branch, d_x, pass->dropout, pass->seed, pass->step, site,
+               pass->first_token);
     return &activations->branch;
 }
 
@@ -288,7 +290,7 @@ static void embed(const struct encoder_pass *pass, struct encoder_activations *a
     if (normed)
         norm_forward(pass, x, &activations->mean, &activations->deviation, sum, &pass->parameters->norm);
     if (pass->dropout > 0.0f)
-        op_dropout(backend, x, x, pass->dropout, pass->seed, pass->step, 0, 0);
+        op_dropout(backend, x, x, pass->dropout, pass->seed, pass->step, 0, pass->first_token);
 }
 
 static void embed_backward(const struct encoder_pass *pass, struct encoder_activations *activations,
@@ -298,7 +300,7 @@ static void embed_backward(const struct encoder_pass *pass, struct encoder_activ
     struct tensor d_positions = pass->gradients->positions, d_entries = pass->gradients->entries;
     struct tensor *d_sum = d_x;
     if (pass->dropout > 0.0f)
-        op_dropout(backend, d_x, d_x, pass->dropout, pass->seed, pass->step, 0, 0);
+        op_dropout(backend, d_x, d_x, pass->dropout, pass->seed, pass->step, 0, pass->first_token);
     if (pass->shape->kind == ENCODER_BIDIRECTIONAL) {
         d_sum = &activations->d_middle;
         tensor_zero(backend, d_sum);

@@ -115,6 +115,8 @@ struct encoder_pass {
     const struct encoder_parameters *gradients; /* NULL at inference */
     float dropout;                              /* 0 at inference */
     uint64_t seed, step;                        /* key the dropout */
+    int64_t
+        first_token; /* the number of the first of these tokens among those of the whole batch, for the dropout */
 };
 
 /* Fills activations->output. */

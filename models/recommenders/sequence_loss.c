@@ -45,7 +45,7 @@ static bool list_forbidden(struct sequence_loss *loss, const struct training_set
 static void draw_negatives(struct sequence_loss *loss, struct tensor *candidates,
                            const struct sequence_batch *batch, int64_t first, uint64_t step)
 {
-    const int64_t count = candidates->shape[0];
+    const int64_t count = candidates->shape[0], number = batch->first_prediction + first;
     const struct tensor targets = tensor_rows(&batch->targets, first, count);
     const struct tensor users = tensor_rows(&batch->users, first, count);
     op_sample_negatives(loss->backend, candidates,
@@ -53,8 +53,9 @@ static void draw_negatives(struct sequence_loss *loss, struct tensor *candidates
                                                  .owners = &users,
                                                  .starts = &loss->starts,
                                                  .excluded = &loss->columns_out,
-                                                 .items = loss->items},
-                        loss->seed, step * (uint64_t)loss->chunks + (uint64_t)(first / loss->chunk));
+                                                 .items = loss->items,
+                                                 .first_row = number % loss->chunk},
+                        loss->seed, step * (uint64_t)loss->chunks + (uint64_t)(number / loss->chunk));
 }
 
 static void lay_out(struct sequence_loss *loss)
@@ -191,8 +192,9 @@ void sequence_loss_backward(struct sequence_loss *loss, struct tensor *d_states,
                             const struct scored_items *scored, struct sequence_batch *batch, uint64_t step)
 {
     const int64_t predictions = states->shape[0];
-    for (int64_t first = 0; first < predictions; first += loss->chunk) {
-        const int64_t count = first + loss->chunk <= predictions ? loss->chunk : predictions - first;
+    for (int64_t first = 0, count; first < predictions; first += count) {
+        const int64_t left = loss->chunk - (batch->first_prediction + first) % loss->chunk;
+        count = first + left <= predictions ? left : predictions - first;
         struct chunk chunk = {.first = first,
                               .count = count,
                               .states = tensor_rows(states, first, count),

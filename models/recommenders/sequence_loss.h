@@ -29,8 +29,10 @@ struct sequence_loss {
     int64_t items, columns; /* columns: of a prediction's logits */
     float positive_power;   /* binary: 1; gbce: beta */
     uint64_t seed;
-    int64_t chunk, chunks; /* predictions at a time, so that the logits stay small; most chunks of a batch */
-    struct csr forbidden;  /* cross_entropy: out of the softmax; else what is no negative; rows 0: none */
+    /* Predictions at a time, so that the logits stay small, and most chunks of a batch: of a whole one, whatever part of it
+     * this rank has, since negatives are drawn chunk by chunk. */
+    int64_t chunk, chunks;
+    struct csr forbidden; /* cross_entropy: out of the softmax; else what is no negative; rows 0: none */
     struct arena arena;
     struct tensor starts, columns_out; /* forbidden on the device */
     struct tensor logits;              /* [chunk, columns] */

@@ -1,5 +1,6 @@
 #include "models/recommenders/sequence_training.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,8 +97,8 @@ static void lay_out(struct sequence_training *training)
     const struct encoder_shape *shape = &training->model->shape;
     const int64_t rows = encoder_rows(shape), width = shape->width, contrasts = training->contrasts_maximum;
     training->table = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
-    training->first_moment = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
-    training->second_moment = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
+    training->first_moment = arena_tensor_2d(arena, DTYPE_REAL, training->parts.count, width);
+    training->second_moment = arena_tensor_2d(arena, DTYPE_REAL, training->parts.count, width);
     training->gradient = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
     training->d_states = arena_tensor_2d(arena, DTYPE_REAL, training->tokens_maximum, width);
     if (contrasts == 0)
@@ -118,12 +119,25 @@ static void lay_out_activations(struct sequence_training *training, int64_t toke
         encoder_head_lay_out(&training->head, &training->activation_arena, shape, predictions, true);
 }
 
+/* A rank's part of a batch begins and ends with a sequence. */
+static void limit_to_part(struct sequence_training *training)
+{
+    const int64_t part =
+        training->tokens_maximum / training->parts.ranks->size + training->settings.length + 1;
+    if (part < training->tokens_maximum)
+        training->tokens_maximum = part;
+    if (part < training->predictions_maximum)
+        training->predictions_maximum = part;
+}
+
 static bool reserve(struct sequence_training *training, struct error *error)
 {
     const struct encoder_shape *shape = &training->model->shape;
     struct arena *const arenas[] = {&training->arena, &training->activation_arena};
     static const char *const lower[] = {"lower recommenders.width or recommenders.sequences",
                                         "lower recommenders.sequences"};
+    if (training->parts.ranks)
+        limit_to_part(training);
     training->arena = arena_measure(training->backend, "training");
     training->activation_arena = arena_measure(training->backend, "activations");
     lay_out(training);
@@ -184,7 +198,9 @@ static bool open_training(struct sequence_training *training, const struct train
         return false;
     if (training->predictions_maximum == 0)
         return list_users(training, error); /* which says that there are none */
-    return sequence_loss_open(&training->loss, training->backend, &training->settings, data,
+    return row_parts_open(&training->parts, training->backend, encoder_rows(&training->model->shape), NULL,
+                          error) &&
+           sequence_loss_open(&training->loss, training->backend, &training->settings, data,
                               training->predictions_maximum, training->seed, error) &&
            list_users(training, error) &&
            sequence_epoch_open(&training->epoch, training->backend, capacity, training->settings.length,
@@ -228,6 +244,7 @@ void sequence_training_close(void *training)
     sequence_loss_close(&closed->loss);
     arena_release(&closed->arena);
     arena_release(&closed->activation_arena);
+    row_parts_close(&closed->parts);
     csr_free(&closed->sequences);
     free(closed->item_weights);
     free(closed->users);
@@ -239,8 +256,27 @@ void sequence_training_close(void *training)
 struct training_state sequence_training_state(void *training)
 {
     struct sequence_training *of = training;
-    return (struct training_state){
-        .step = &of->step, .count = 3, .tensors = {&of->table, &of->first_moment, &of->second_moment}};
+    return (struct training_state){.step = &of->step,
+                                   .parts = &of->parts,
+                                   .count = 3,
+                                   .tensors = {&of->table, &of->first_moment, &of->second_moment},
+                                   .divided = {false, true, true}};
+}
+
+bool sequence_divides(const struct recommender_settings *settings)
+{
+    (void)settings;
+    return true;
+}
+
+/* Of each step the gradient's other parts, and to every other rank this one's part of the table. */
+double sequence_epoch_bytes(const void *training)
+{
+    const struct sequence_training *of = training;
+    const double ranks = of->parts.ranks ? of->parts.ranks->size : 1, width = (double)of->settings.width;
+    const double steps = ceil((double)of->user_count / (double)of->settings.sequences);
+    const double own = (double)of->parts.count, others = (double)of->parts.rows - own;
+    return steps * (others + own * (ranks - 1.0)) * width * (double)sizeof(real);
 }
 
 bool sequence_publish(void *training, struct error *error)
@@ -252,7 +288,7 @@ bool sequence_publish(void *training, struct error *error)
 
 /* ---- steps -------------------------------------------------------------------------------------------- */
 
-struct encoder_pass training_pass(struct sequence_training *training)
+struct encoder_pass training_pass(struct sequence_training *training, const struct sequence_batch *batch)
 {
     return (struct encoder_pass){.backend = training->backend,
                                  .shape = &training->model->shape,
@@ -260,7 +296,8 @@ struct encoder_pass training_pass(struct sequence_training *training)
                                  .gradients = &training->gradients,
                                  .dropout = (float)training->settings.dropout,
                                  .seed = training->seed,
-                                 .step = (uint64_t)training->step};
+                                 .step = (uint64_t)training->step,
+                                 .first_token = batch->first_token};
 }
 
 static struct packed_sequences packed(const struct sequence_batch *batch)
@@ -270,7 +307,7 @@ static struct packed_sequences packed(const struct sequence_batch *batch)
 
 const struct tensor *training_encode(struct sequence_training *training, const struct sequence_batch *batch)
 {
-    const struct encoder_pass pass = training_pass(training);
+    const struct encoder_pass pass = training_pass(training, batch);
     const struct packed_sequences sequences = packed(batch);
     arena_return(&training->activation_arena, 0);
     lay_out_activations(training, tensor_count(&batch->tokens), tensor_count(&batch->rows));
@@ -279,22 +316,38 @@ const struct tensor *training_encode(struct sequence_training *training, const s
     return &training->activations.output;
 }
 
-void training_learn(struct sequence_training *training, const struct sequence_batch *batch,
-                    struct tensor *d_states)
+/* Of the gradients of all ranks. */
+static void take_adam_step(struct sequence_training *training)
 {
-    const struct encoder_pass pass = training_pass(training);
-    const struct packed_sequences sequences = packed(batch);
-    encoder_backward(&pass, &training->activations, &sequences, d_states);
-    if (training->settings.regularization > 0.0)
-        op_axpby(training->backend, &training->gradient, (float)training->settings.regularization,
-                 &training->table, 1.0f);
+    struct tensor table = row_parts_own(&training->parts, &training->table);
+    struct tensor gradient = row_parts_own(&training->parts, &training->gradient);
     const struct adamw adam = {.learning_rate = (float)training->settings.learning_rate,
                                .beta1 = 0.9f,
                                .beta2 = 0.999f,
                                .epsilon = 1e-8f,
                                .step = ++training->step};
-    op_adamw(training->backend, &training->table, &training->gradient, &training->first_moment,
-             &training->second_moment, NULL, adam);
+    row_parts_sum(&training->parts, &training->gradient);
+    if (training->settings.regularization > 0.0)
+        op_axpby(training->backend, &gradient, (float)training->settings.regularization, &table, 1.0f);
+    op_adamw(training->backend, &table, &gradient, &training->first_moment, &training->second_moment, NULL,
+             adam);
+    row_parts_gather(&training->parts, &training->table);
+}
+
+void training_learn(struct sequence_training *training, const struct sequence_batch *batch,
+                    struct tensor *d_states)
+{
+    const struct encoder_pass pass = training_pass(training, batch);
+    const struct packed_sequences sequences = packed(batch);
+    encoder_backward(&pass, &training->activations, &sequences, d_states);
+    take_adam_step(training);
+}
+
+/* The step of a rank that has no sequence of the batch. */
+static void learn_from_others(struct sequence_training *training)
+{
+    tensor_zero(training->backend, &training->gradient);
+    take_adam_step(training);
 }
 
 /* ---- epochs ------------------------------------------------------------------------------------------- */
@@ -344,7 +397,10 @@ bool sequence_train_epoch(void *training, int64_t epoch, double *loss, struct er
     write_epoch(trained, epoch);
     for (int64_t number = 0; number < trained->epoch.written.batches; number++) {
         struct sequence_batch batch = epoch_batch(&trained->epoch, number);
-        trained->kind->step(trained, &batch);
+        if (tensor_count(&batch.tokens) > 0)
+            trained->kind->step(trained, &batch);
+        else
+            learn_from_others(trained);
     }
     return mean_loss(trained, steps_before, loss, error);
 }

@@ -2,6 +2,10 @@
  * sequence_training.h: training of the sequential models: every user one example an epoch, `sequences` users a batch in an
  * order drawn from (seed, RANDOM_SHUFFLE, epoch), one step of Adam a batch. `regularization` is added to the loss as
  * regularization / 2 times the sum of all parameters' squares. Internal to models/recommenders and its tests.
+ *
+ * Ranks that do a fit together have a part of every batch's sequences each, with the random numbers that these have in one
+ * process. Every rank has the whole table and its own gradient; of each range of rows (row_parts.h) one rank sums the
+ * gradients, keeps Adam's moments and takes the step, and then all get it. So only the order of sums is another one.
  */
 #ifndef IDREC_MODELS_RECOMMENDERS_SEQUENCE_TRAINING_H
 #define IDREC_MODELS_RECOMMENDERS_SEQUENCE_TRAINING_H
@@ -24,14 +28,17 @@ struct sequence_training {
     int32_t *order;       /* the same in the epoch's order */
     int32_t *entries;     /* [settings.length]: a sequence being written */
     int64_t user_count;
-    int64_t tokens_maximum, predictions_maximum, contrasts_maximum; /* of a batch */
+    int64_t tokens_maximum, predictions_maximum, contrasts_maximum; /* of this rank's part of a batch */
+
+    struct row_parts parts; /* of the table's rows */
 
     struct arena arena;
-    struct tensor table, first_moment, second_moment, gradient; /* [encoder_rows(), width] */
-    struct encoder_parameters parameters, gradients;            /* views of table and gradient */
-    struct tensor d_states;                                     /* [tokens_maximum, width] */
-    struct tensor views, d_views;                               /* [contrasts_maximum, width] */
-    struct tensor contrast_logits;                              /* [contrasts_maximum * contrasts_maximum] */
+    struct tensor table, gradient;                   /* [encoder_rows(), width] */
+    struct tensor first_moment, second_moment;       /* [parts.count, width]: of this rank's rows */
+    struct encoder_parameters parameters, gradients; /* views of table and gradient */
+    struct tensor d_states;                          /* [tokens_maximum, width] */
+    struct tensor views, d_views;                    /* [contrasts_maximum, width] */
+    struct tensor contrast_logits;                   /* [contrasts_maximum * contrasts_maximum] */
     struct tensor places, partners; /* i32 [contrasts_maximum]: 0, 1, 2, 3, ... and 1, 0, 3, 2, ... */
     struct tensor ones;             /* [contrasts_maximum] */
 
@@ -57,7 +64,7 @@ const struct tensor *training_encode(struct sequence_training *training, const s
 /* From the gradient of the states, which is overwritten, to Adam's step. */
 void training_learn(struct sequence_training *training, const struct sequence_batch *batch,
                     struct tensor *d_states);
-struct encoder_pass training_pass(struct sequence_training *training);
+struct encoder_pass training_pass(struct sequence_training *training, const struct sequence_batch *batch);
 /* Writes the user's items but the last as a sequence, each to predict the next. */
 void training_write_next_items(struct sequence_training *training, int32_t user);
 
@@ -65,19 +72,22 @@ void training_write_next_items(struct sequence_training *training, int32_t user)
 bool sequence_training_open(void **training, struct recommender *recommender, const struct training_set *data,
                             uint64_t seed, struct error *error);
 bool sequence_train_epoch(void *training, int64_t epoch, double *loss, struct error *error);
+double sequence_epoch_bytes(const void *training);
 bool sequence_publish(void *training, struct error *error);
 struct training_state sequence_training_state(void *training);
 void sequence_training_close(void *training);
+/* A `divides`: whatever the settings. */
+bool sequence_divides(const struct recommender_settings *settings);
 
-/* A model of this folder's sequential kind; `checked_by` refuses settings. */
-#define SEQUENTIAL_MODEL(label, checked_by)                                                                  \
+/* A model of this folder's sequential kind; `divided_by` is its `divides`, and `checked_by` refuses settings. */
+#define SEQUENTIAL_MODEL(label, divided_by, checked_by)                                                      \
     {                                                                                                        \
-        .name = (label), .sequential = true, .check = (checked_by), .training_open = sequence_training_open, \
-        .train_epoch = sequence_train_epoch, .publish = sequence_publish,                                    \
-        .training_state = sequence_training_state, .training_close = sequence_training_close,                \
-        .published = sequence_published, .set_history = sequence_set_history, .score = sequence_score,       \
-        .vectors = &sequence_vectors, .save = sequence_save, .load = sequence_load,                          \
-        .release = sequence_release                                                                          \
+        .name = (label), .sequential = true, .divides = (divided_by), .epoch_bytes = sequence_epoch_bytes,   \
+        .check = (checked_by), .training_open = sequence_training_open, .train_epoch = sequence_train_epoch, \
+        .publish = sequence_publish, .training_state = sequence_training_state,                              \
+        .training_close = sequence_training_close, .published = sequence_published,                          \
+        .set_history = sequence_set_history, .score = sequence_score, .vectors = &sequence_vectors,          \
+        .save = sequence_save, .load = sequence_load, .release = sequence_release                            \
     }
 
 #endif
