@@ -174,8 +174,8 @@ static void key_of_fit(char key[PLAN_KEY_SIZE], const struct recommenders_plan *
                      (unsigned long long)fit->seed);
 }
 
-/* Whether a trial that ran before this one began has done the fit. Those that run at the same time come to what they have in
- * common at the same time, and each does it. *error is set where there is no memory. */
+/* Whether a trial before this one does the fit: of those that run at the same time one alone does. *error is set where there
+ * is no memory. */
 static bool is_taken(const struct recommenders_plan *all, const struct expected_fit *fit, struct error *error)
 {
     const struct plan_place *const place = &all->plan->place;
@@ -186,7 +186,7 @@ static bool is_taken(const struct recommenders_plan *all, const struct expected_
     const int *const first = plan_memo_find(all->plan->memo, key);
     if (!first && !plan_memo_keep(all->plan->memo, key, &place->trial, sizeof place->trial))
         error_memory(error, "the plan of a study", sizeof place->trial, NULL);
-    return first && *first / place->at_once < place->trial / place->at_once;
+    return first && *first < place->trial;
 }
 
 /* Arms that are rankings train nothing: lists are judged, and of a fusion the recommender's two rankings made before. */
