@@ -5,7 +5,7 @@
 
 #include "experiments/report.h"
 
-static bool read_interval(double interval[2], const json_t *comparison, const char *key)
+bool comparison_interval(double interval[2], const json_t *comparison, const char *key)
 {
     const json_t *pair = json_object_get(comparison, key);
     for (size_t i = 0; i < 2; i++)
@@ -30,7 +30,7 @@ static void add_gain(struct table *table, const json_t *comparison)
         table_cell(table, "%+.2f %%", 100 * json_number_at(comparison, "relative_gain"));
     else
         table_cell(table, " ");
-    if (read_interval(interval, comparison, "ci95"))
+    if (comparison_interval(interval, comparison, "ci95"))
         table_cell(table, "[%+.2f, %+.2f] %%", 100 * interval[0], 100 * interval[1]);
     else
         table_cell(table, "%s",
@@ -44,7 +44,7 @@ static void add_effect_size(struct table *table, const json_t *comparison)
     double interval[2];
     if (!json_has(comparison, "effect_size"))
         table_cell(table, " ");
-    else if (read_interval(interval, comparison, "effect_size_ci95"))
+    else if (comparison_interval(interval, comparison, "effect_size_ci95"))
         table_cell(table, "%+.3f [%+.3f, %+.3f]", json_number_at(comparison, "effect_size"), interval[0],
                    interval[1]);
     else
@@ -104,8 +104,9 @@ enum { FEWEST_SEEDS = 5 };
 int comparison_verdict(const json_t *comparison)
 {
     double interval[2];
-    if (!read_interval(interval, comparison, "ci95") || json_number_at(comparison, "seeds") < FEWEST_SEEDS ||
-        !json_has(comparison, "p_holm") || !(json_number_at(comparison, "p_holm") < 0.05))
+    if (!comparison_interval(interval, comparison, "ci95") ||
+        json_number_at(comparison, "seeds") < FEWEST_SEEDS || !json_has(comparison, "p_holm") ||
+        !(json_number_at(comparison, "p_holm") < 0.05))
         return 0;
     return interval[0] > 0 ? 1 : interval[1] < 0 ? -1 : 0;
 }
@@ -113,7 +114,7 @@ int comparison_verdict(const json_t *comparison)
 const char *comparison_verb(const json_t *comparison)
 {
     double interval[2];
-    const bool known = read_interval(interval, comparison, "ci95"), worse = known && interval[1] < 0;
+    const bool known = comparison_interval(interval, comparison, "ci95"), worse = known && interval[1] < 0;
     const int verdict = comparison_verdict(comparison);
     if (comparison_is_same(comparison))
         return "is the same as";
@@ -132,9 +133,9 @@ const char *comparison_verb(const json_t *comparison)
 static void describe_test(FILE *stream, const json_t *comparison)
 {
     double interval[2];
-    if (read_interval(interval, comparison, "ci95"))
+    if (comparison_interval(interval, comparison, "ci95"))
         fprintf(stream, ", 95 %% interval %+.2f to %+.2f %%", 100 * interval[0], 100 * interval[1]);
-    if (read_interval(interval, comparison, "effect_size_ci95"))
+    if (comparison_interval(interval, comparison, "effect_size_ci95"))
         fprintf(stream, ", effect size %+.3f [%+.3f, %+.3f]", json_number_at(comparison, "effect_size"),
                 interval[0], interval[1]);
     if (json_has(comparison, "p_holm"))

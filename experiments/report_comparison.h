@@ -21,6 +21,8 @@ enum { COMPARISON_SHORT_CELLS = 3 };
 void comparison_add_short_heads(struct table *table, const char *what);
 void comparison_add_short_cells(struct table *table, const json_t *comparison);
 
+/* The two ends of "ci95" or another interval; false: it is not known, and they are 0. */
+bool comparison_interval(double interval[2], const json_t *comparison, const char *key);
 /* Whether the arms have the same results, as where nothing was adopted. */
 bool comparison_is_same(const json_t *comparison);
 /* 1: the arm is better, -1: worse, over at least five seeds, with the whole interval on that side of 0 and a corrected p

@@ -4,6 +4,7 @@
 
 #include "experiments/cost.h"
 #include "experiments/report.h"
+#include "experiments/report_comparison.h"
 
 enum { TIME_SIZE = 32 };
 
@@ -196,10 +197,9 @@ static double seconds_of(const json_t *entry, const char *name)
 
 static void add_interval(struct table *table, const json_t *gain)
 {
-    const json_t *interval = json_object_get(gain, "ci95");
-    if (json_array_size(interval) == 2)
-        table_cell(table, "[%+.2f, %+.2f] %%", 100 * json_number_value(json_array_get(interval, 0)),
-                   100 * json_number_value(json_array_get(interval, 1)));
+    double interval[2];
+    if (comparison_interval(interval, gain, "ci95"))
+        table_cell(table, "[%+.2f, %+.2f] %%", 100 * interval[0], 100 * interval[1]);
     else
         table_cell(table, "not stated");
 }

@@ -118,36 +118,37 @@ static void write_gains(const struct sweep_report *report, const struct document
         write_strongest_controls(report, document, recommender);
 }
 
-/* An arm of every other trial against the reference's. */
-static void add_differences(struct table *table, const struct sweep_report *report,
-                            const struct document *document, const char *recommender, const char *arm)
+/* An arm of every other trial against the reference's; `subject`: what is told of it above. */
+static void write_differences(const struct sweep_report *report, const struct document *document,
+                              struct table table, const char *recommender, const char *arm,
+                              const char *subject)
 {
-    add_heads(table, document, report->metric);
+    add_heads(&table, document, report->metric);
     for (int i = 0; i < report->sweep->trial_count; i++) {
         const json_t *difference =
             sweep_report_comparison(report, i, recommender, arm, arm, reference_of(report));
         if (difference == NULL || i == report->sweep->reference)
             continue;
-        table_cell(table, "%s", report->sweep->trials[i].name);
-        add_cells(table, document, difference);
+        table_cell(&table, "%s", report->sweep->trials[i].name);
+        add_cells(&table, document, difference);
     }
+    if (!table_is_empty(&table))
+        document_paragraph(
+            document,
+            "%s against that of the reference trial, %s; p is corrected for the %d comparisons "
+            "of %s with the reference:",
+            subject, reference_of(report), sweep_report_family(report, QUESTION_REFERENCE), report->metric);
+    document_table_if_any(document, &table);
 }
 
-static void write_differences(const struct sweep_report *report, const struct document *document,
-                              const char *recommender)
+static void write_augmented(const struct sweep_report *report, const struct document *document,
+                            const char *recommender)
 {
     char name[96];
     snprintf(name, sizeof name, "differences-%s", recommender);
     struct table table = {.name = name, .columns = 1 + comparison_columns(document)};
     table_cell(&table, "%s, from the reference", recommender);
-    add_differences(&table, report, document, recommender, "augmented");
-    if (!table_is_empty(&table))
-        document_paragraph(
-            document,
-            "The augmented arm against that of the reference trial, %s; p is corrected for the %d "
-            "comparisons of %s with the reference:",
-            reference_of(report), sweep_report_family(report, QUESTION_REFERENCE), report->metric);
-    document_table_if_any(document, &table);
+    write_differences(report, document, table, recommender, "augmented", "The augmented arm");
 }
 
 /* Where the original arm is another in other trials. */
@@ -158,15 +159,10 @@ static void write_originals(const struct sweep_report *report, const struct docu
     snprintf(name, sizeof name, "originals-%s", recommender);
     struct table table = {.name = name, .columns = 1 + comparison_columns(document)};
     table_cell(&table, "%s, original arm", recommender);
-    add_differences(&table, report, document, recommender, "original");
-    if (!table_is_empty(&table))
-        document_paragraph(document,
-                           "The original arm%s against that of the reference, %s; p is corrected for the "
-                           "%d comparisons of %s with the reference:",
-                           sweep_report_is_augmented(report) ? ", which is another in these trials," : "",
-                           reference_of(report), sweep_report_family(report, QUESTION_REFERENCE),
-                           report->metric);
-    document_table_if_any(document, &table);
+    write_differences(report, document, table, recommender, "original",
+                      sweep_report_is_augmented(report)
+                          ? "The original arm, which is another in these trials,"
+                          : "The original arm");
 }
 
 static void write_recommender_gains(const struct sweep_report *report, const struct document *document,
@@ -177,7 +173,7 @@ static void write_recommender_gains(const struct sweep_report *report, const str
         "gain of the augmented arm over the original arm of the same trial, on test, with its 95 % "
         "interval; hollow: nothing was adopted, or no interval is known.");
     write_gains(report, document, recommender);
-    write_differences(report, document, recommender);
+    write_augmented(report, document, recommender);
     write_originals(report, document, recommender);
     sweep_report_notes(report, document, recommender);
     for (int key = 0; key < report->sweep->key_count; key++) {

@@ -65,11 +65,11 @@ static bool begin_rows(struct plot *plot, const struct sweep_report *report, con
 
 bool sweep_plot_read_gain(double values[3], const json_t *comparison)
 {
-    const json_t *interval = json_object_get(comparison, "ci95");
-    const bool known = json_array_size(interval) == 2;
+    double interval[2];
+    const bool known = comparison_interval(interval, comparison, "ci95");
     values[0] = 100 * json_number_at(comparison, "relative_gain");
-    for (size_t i = 0; i < 2; i++)
-        values[i + 1] = known ? 100 * json_number_value(json_array_get(interval, i)) : values[0];
+    for (int i = 0; i < 2; i++)
+        values[i + 1] = known ? 100 * interval[i] : values[0];
     return known;
 }
 

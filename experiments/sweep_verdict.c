@@ -29,17 +29,17 @@ static const char *const finding_names[FINDING_COUNT] = {"Clearly better:",
 
 static enum finding finding_of(const json_t *comparison)
 {
-    const json_t *interval = json_object_get(comparison, "ci95");
+    double interval[2];
     const int verdict = comparison_verdict(comparison);
     if (verdict != 0)
         return verdict > 0 ? CLEARLY_BETTER : CLEARLY_WORSE;
     if (comparison_is_same(comparison))
         return SAME_RESULTS;
-    if (json_array_size(interval) != 2)
+    if (!comparison_interval(interval, comparison, "ci95"))
         return UNTESTED;
-    if (json_number_value(json_array_get(interval, 0)) > 0)
+    if (interval[0] > 0)
         return RATHER_BETTER;
-    return json_number_value(json_array_get(interval, 1)) < 0 ? RATHER_WORSE : NO_DIFFERENCE;
+    return interval[1] < 0 ? RATHER_WORSE : NO_DIFFERENCE;
 }
 
 /* Of more names than these, and one, the number is told. */

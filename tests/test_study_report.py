@@ -43,8 +43,9 @@ extends: base.yaml
 name: originals
 experiment:
   arms: [original]
+  seeds: 5
   sweep_list: [{name: plain}, {name: wide, "recommenders[0].width": 12}, {name: again, finetune.rank: 8},
-               {name: few, experiment.seeds: 2}]
+               {name: few, experiment.seeds: 2}, {name: noise, data.split.train: noise/train.tsv}]
 """
 REASONS = {("bare", "bpr_mf"): "no augmented arm", ("bare", "item_knn"): "no augmented arm",
            ("five-seeds", "bpr_mf"): "another number of seeds", ("five-seeds", "item_knn"): "another number of seeds",
@@ -488,6 +489,10 @@ def test_originals(folder):
     check(f"{100 * one['relative_gain']:+.2f} %" in row, f"the trial against the reference: {row}")
     check("the original arm is clearly better in" in section_of(text, "Verdict"), "the verdict on original arms")
     check({family["question"] for family in results["families"]} == {"reference"}, f"families: {results['families']}")
+    clear = sum(one["metric"] == "recall@10" and one.get("rules") is not None and one["p_holm"] is not None and
+                one["p_holm"] < 0.05 and not one["ci95"][0] <= 0 <= one["ci95"][1] for one in results["comparisons"])
+    warning = f"WARNING: {clear} of these have another protocol, mask or train part than the reference"
+    check(clear > 0 and warning in section_of(text, "Verdict"), f"{clear} clear differences of other rules are not told: {text[:1500]}")
 
 
 # ---- damage -------------------------------------------------------------------------------------------------
@@ -550,7 +555,7 @@ def test_damage(folder):
     text = reference.read_text()
     reference.unlink()  # it is a link to other trials' lists
     reference.write_text(with_other_lists(text))
-    damaged([str(reference.relative_to(folder))], {(name, "bpr_mf") for name in ("plain", "wide", "again")})
+    damaged([str(reference.relative_to(folder))], {(name, "bpr_mf") for name in ("plain", "wide", "again", "noise")})
     reference.unlink()
     mended("the lists of the reference")
 
