@@ -436,9 +436,26 @@ static void write_summary(const struct sweep_report *report, const struct docume
     write_ablations_summary(report, document, "original");
 }
 
+static void write_unreadable(const struct sweep_report *report, const struct document *document)
+{
+    const json_t *entry;
+    size_t index;
+    int count = 0;
+    json_array_foreach(json_object_get(report->results, "not_compared"), index, entry)
+    {
+        count += json_is_true(json_object_get(entry, "failed"));
+    }
+    if (count > 0)
+        document_paragraph(document,
+                           "WARNING: files of %d case%s are missing or damaged, so that comparisons with the "
+                           "reference are left out; they are listed below as not compared.",
+                           count, count == 1 ? "" : "s");
+}
+
 void sweep_report_verdict(const struct sweep_report *report, const struct document *document)
 {
     document_heading(document, 2, "Verdict");
+    write_unreadable(report, document);
     if (json_object_size(report->comparisons) == 0) {
         document_paragraph(
             document, "There is nothing to compare: no trial that is done has an augmented arm, or another "

@@ -521,6 +521,8 @@ def test_damage(folder):
         check(result.returncode == 1 and all(word in result.stderr for word in words), f"{words}: {result.stderr[-1500:]}")
         check("report:" in result.stdout, f"{words}: what is known is printed: {result.stdout}")
         results = json.loads((study / "results.json").read_text())
+        warned = "WARNING: files of 1 case are missing" in (study / "report.md").read_text()
+        check(warned == any(one.get("failed") for one in results["not_compared"]), f"{words}: the verdict's warning")
         found = {(one["trial"], one["recommender"]) for one in results["not_compared"] if one["trial"] != "few"}
         check(found == reasons and all(f"| {one} | {other} |" in (study / "report.md").read_text() for one, other in reasons),
               f"{words}: not compared: {found}")
