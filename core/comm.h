@@ -54,6 +54,8 @@ struct communicator {
     struct comm_volume volume[COMM_KIND_COUNT];
     struct trace *trace;                /* of the exchanges; NULL: none is wanted; borrowed */
     struct comm_background *background; /* what goes on beside the caller; NULL: nothing ever has */
+    int64_t
+        queued; /* the last exchange beside what a GPU does that comm_finish() has not waited for; 0: none */
     const struct comm_calls *calls;
     void *implementation;
     const struct device_comm_calls *device_calls; /* NULL: the ranks exchange host memory only */
@@ -96,10 +98,15 @@ int64_t comm_part(const struct communicator *communicator, int64_t length, int r
 bool comm_reduce_scatter(struct communicator *communicator, struct tensor *x, struct error *error);
 /* The same beside the caller, who is to touch none of x and to call no other collective until comm_finish() has returned:
  * true when all that was begun is done. In host memory a thread exchanges, where MPI permits that, else this call does; on
- * a GPU it is queued. */
+ * a GPU it is queued, beside what the backend does, and "done" is of what is queued behind comm_finish(). */
 bool comm_begin_reduce_scatter(struct communicator *communicator, const struct tensor *x,
                                struct error *error);
 bool comm_finish(struct communicator *communicator, struct error *error);
+/* comm_all_gather() beside the caller, likewise; `what` names it in a trace. comm_await(*number) returns when it is done, and
+ * with it all that was begun before. Other collectives may be called when everything that was begun has been waited for. */
+bool comm_begin_all_gather(struct communicator *communicator, const struct tensor *x, const char *what,
+                           int64_t *number, struct error *error);
+bool comm_await(struct communicator *communicator, int64_t number, struct error *error);
 /* Every part of x comes from its rank. */
 bool comm_all_gather(struct communicator *communicator, struct tensor *x, struct error *error);
 /* The same two where the part of rank r is the elements starts[r] .. starts[r + 1] - 1; starts [size + 1], from 0 to the

@@ -91,12 +91,11 @@ void collective_watch_begin(struct collective_watch *watch, const char *what)
     pthread_mutex_unlock(&watch->lock);
 }
 
-void collective_watch_end(struct collective_watch *watch)
+void collective_watch_end(struct collective_watch *watch, cudaStream_t stream)
 {
     pthread_mutex_lock(&watch->lock);
     watch->called = false;
-    watch->queued = cuda_check(watch->backend,
-                               cudaEventRecord(watch->done, device_of(watch->backend)->stream), "collective");
+    watch->queued = cuda_check(watch->backend, cudaEventRecord(watch->done, stream), "collective");
     pthread_mutex_unlock(&watch->lock);
 }
 

@@ -23,8 +23,8 @@ struct collective_watch *collective_watch_open(struct communicator *communicator
 /* NULL is fine. */
 void collective_watch_close(struct collective_watch *watch);
 
-/* Around the calls that queue a collective. */
+/* Around the calls that queue a collective on a stream. */
 void collective_watch_begin(struct collective_watch *watch, const char *what);
-void collective_watch_end(struct collective_watch *watch);
+void collective_watch_end(struct collective_watch *watch, cudaStream_t stream);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * collectives.cu: what ranks exchange of a GPU's memory, by NCCL on the backend's stream: nothing waits for the host. The
- * ranks find each other by the communicator that they have.
+ * collectives.cu: what ranks exchange of a GPU's memory, by NCCL on the backend's stream, or on one beside it: nothing waits for the
+ * host. The ranks find each other by the communicator that they have.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -33,9 +33,15 @@ extern "C" {
     X(GetErrorString)
 
 #define DECLARE_CALL(name) decltype(&nccl##name) name;
+/* Exchanges beside the backend's stream whose ends are told apart; waiting for an older one waits for a newer one. */
+enum { EXCHANGES_KEPT = 4 };
 struct nccl_ranks {
     struct backend *backend;
     ncclComm_t ranks;
+    cudaStream_t stream, beside; /* where collectives are queued now; the one beside the backend's */
+    cudaEvent_t ready;           /* of the backend's stream, when the last exchange beside it was begun */
+    cudaEvent_t ended[EXCHANGES_KEPT]; /* of exchange number i: i % EXCHANGES_KEPT */
+    int64_t count;                     /* exchanges beside so far */
     void *library;
     struct collective_watch *watch;
     bool joined; /* read by the thread of the watch */
@@ -148,10 +154,10 @@ static bool all_reduce(struct communicator *communicator, struct tensor *x, enum
 {
     const struct nccl_ranks *ranks = ranks_of(communicator);
     collective_watch_begin(ranks->watch, "all-reduce");
-    const ncclResult_t result = ranks->AllReduce(x->data, x->data, (size_t)tensor_count(x), type_of(x),
-                                                 reduction == COMM_SUM ? ncclSum : ncclMax, ranks->ranks,
-                                                 device_of(ranks->backend)->stream);
-    collective_watch_end(ranks->watch);
+    const ncclResult_t result =
+        ranks->AllReduce(x->data, x->data, (size_t)tensor_count(x), type_of(x),
+                         reduction == COMM_SUM ? ncclSum : ncclMax, ranks->ranks, ranks->stream);
+    collective_watch_end(ranks->watch, ranks->stream);
     return check(communicator, result, "all-reduce", error);
 }
 
@@ -166,11 +172,11 @@ static bool reduce_scatter(struct communicator *communicator, struct tensor *x, 
         const struct device_part part = part_of(communicator, x, starts, rank);
         done = check(communicator,
                      ranks->Reduce(part.data, part.data, part.count, type_of(x), ncclSum, rank, ranks->ranks,
-                                   device_of(ranks->backend)->stream),
+                                   ranks->stream),
                      "reduce-scatter", error);
     }
     done = check(communicator, ranks->GroupEnd(), "reduce-scatter", error) && done;
-    collective_watch_end(ranks->watch);
+    collective_watch_end(ranks->watch, ranks->stream);
     return done;
 }
 
@@ -178,10 +184,10 @@ static bool broadcast_part(struct communicator *communicator, const struct tenso
                            int root, const char *what, struct error *error)
 {
     const struct nccl_ranks *ranks = ranks_of(communicator);
-    return check(communicator,
-                 ranks->Broadcast(part.data, part.data, part.count, type_of(x), root, ranks->ranks,
-                                  device_of(ranks->backend)->stream),
-                 what, error);
+    return check(
+        communicator,
+        ranks->Broadcast(part.data, part.data, part.count, type_of(x), root, ranks->ranks, ranks->stream),
+        what, error);
 }
 
 static bool all_gather(struct communicator *communicator, struct tensor *x, const int64_t *starts,
@@ -194,7 +200,7 @@ static bool all_gather(struct communicator *communicator, struct tensor *x, cons
         done = broadcast_part(communicator, x, part_of(communicator, x, starts, rank), rank, "all-gather",
                               error);
     done = check(communicator, ranks->GroupEnd(), "all-gather", error) && done;
-    collective_watch_end(ranks->watch);
+    collective_watch_end(ranks->watch, ranks->stream);
     return done;
 }
 
@@ -204,9 +210,72 @@ static bool broadcast(struct communicator *communicator, struct tensor *x, int r
     const struct device_part whole = {static_cast<char *>(x->data), (size_t)tensor_count(x)};
     collective_watch_begin(ranks->watch, "broadcast");
     const bool done = broadcast_part(communicator, x, whole, root, "broadcast", error);
-    collective_watch_end(ranks->watch);
+    collective_watch_end(ranks->watch, ranks->stream);
     return done;
 }
+
+/* ---- beside the backend's stream -------------------------------------------------------------------------------- */
+
+static bool wait_for_event(struct backend *backend, cudaStream_t stream, cudaEvent_t event,
+                           struct error *error)
+{
+    return cuda_check(backend, cudaStreamWaitEvent(stream, event, 0), "exchange") ||
+           backend_check(backend, error);
+}
+
+static bool record(struct backend *backend, cudaEvent_t event, cudaStream_t stream, struct error *error)
+{
+    return cuda_check(backend, cudaEventRecord(event, stream), "exchange") || backend_check(backend, error);
+}
+
+static bool begin_beside(struct communicator *communicator, struct error *error)
+{
+    struct nccl_ranks *ranks = ranks_of(communicator);
+    ranks->stream = ranks->beside;
+    return record(ranks->backend, ranks->ready, device_of(ranks->backend)->stream, error) &&
+           wait_for_event(ranks->backend, ranks->beside, ranks->ready, error);
+}
+
+static bool end_beside(struct communicator *communicator, int64_t *number, struct error *error)
+{
+    struct nccl_ranks *ranks = ranks_of(communicator);
+    ranks->stream = device_of(ranks->backend)->stream;
+    *number = ++ranks->count;
+    return record(ranks->backend, ranks->ended[*number % EXCHANGES_KEPT], ranks->beside, error);
+}
+
+static bool await(struct communicator *communicator, int64_t number, struct error *error)
+{
+    struct nccl_ranks *ranks = ranks_of(communicator);
+    return wait_for_event(ranks->backend, device_of(ranks->backend)->stream,
+                          ranks->ended[number % EXCHANGES_KEPT], error);
+}
+
+static bool open_streams(struct nccl_ranks *ranks, struct error *error)
+{
+    struct backend *backend = ranks->backend;
+    bool done =
+        cuda_check(backend, cudaStreamCreateWithFlags(&ranks->beside, cudaStreamNonBlocking), "stream") &&
+        cuda_check(backend, cudaEventCreateWithFlags(&ranks->ready, cudaEventDisableTiming), "exchange");
+    for (int i = 0; done && i < EXCHANGES_KEPT; i++)
+        done = cuda_check(backend, cudaEventCreateWithFlags(&ranks->ended[i], cudaEventDisableTiming),
+                          "exchange");
+    ranks->stream = device_of(backend)->stream;
+    return done || backend_check(backend, error);
+}
+
+static void close_streams(struct nccl_ranks *ranks)
+{
+    if (ranks->ready)
+        cudaEventDestroy(ranks->ready);
+    for (cudaEvent_t event : ranks->ended)
+        if (event)
+            cudaEventDestroy(event);
+    if (ranks->beside)
+        cudaStreamDestroy(ranks->beside);
+}
+
+/* ---- joining and leaving ---------------------------------------------------------------------------------------- */
 
 static void leave(struct communicator *communicator)
 {
@@ -216,13 +285,15 @@ static void leave(struct communicator *communicator)
         ranks->CommAbort(ranks->ranks);
     else if (ranks->ranks)
         ranks->CommDestroy(ranks->ranks);
+    close_streams(ranks);
     close_library(ranks);
     free(ranks);
     communicator->device = nullptr;
     communicator->device_calls = nullptr;
 }
 
-static const struct device_comm_calls nccl_calls = {all_reduce, reduce_scatter, all_gather, broadcast, leave};
+static const struct device_comm_calls nccl_calls = {begin_beside,   end_beside, await,     all_reduce,
+                                                    reduce_scatter, all_gather, broadcast, leave};
 
 /* Rank 0's name of the job, which NCCL finds the ranks by. */
 static bool share_name(struct communicator *communicator, ncclUniqueId *name, struct error *error)
@@ -248,7 +319,7 @@ static bool join(struct communicator *communicator, ncclUniqueId name, struct er
     collective_watch_begin(ranks->watch, "joining of ranks");
     const ncclResult_t result =
         ranks->CommInitRank(&ranks->ranks, communicator->size, name, communicator->rank);
-    collective_watch_end(ranks->watch);
+    collective_watch_end(ranks->watch, ranks->stream);
     if (result != ncclSuccess)
         ranks->ranks = nullptr;
     __atomic_store_n(&ranks->joined, result == ncclSuccess, __ATOMIC_RELEASE);
@@ -269,6 +340,8 @@ bool cuda_join_ranks(struct communicator *communicator, struct backend *backend,
         return error_set(error, ERROR_RUN, "GPUs of several ranks need NCCL: %s", missing);
     if (!cuda_check(backend, cudaSetDevice(device_of(backend)->index), "device"))
         return backend_check(backend, error);
+    if (!open_streams(ranks, error))
+        return false;
     ranks->watch = collective_watch_open(communicator, backend, find_trouble, error);
     return ranks->watch && share_name(communicator, &name, error) && join(communicator, name, error);
 }

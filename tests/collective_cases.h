@@ -219,9 +219,37 @@ static void broadcast_comes_from_any_root(void **state)
     for_each(broadcast);
 }
 
+/* More than are told apart, each into a tensor that the backend has just filled, and each read as soon as it is there. */
+static void gathers_go_on_beside_the_backend(void **state)
+{
+    enum { COUNT = 10, LENGTH = 3000017 };
+    const struct device_comm_calls *const calls = communicator->device_calls;
+    struct error error = ERROR_INITIALIZER;
+    struct tensor x[COUNT];
+    int64_t number[COUNT];
+    (void)state;
+    for (int i = 0; i < COUNT; i++) {
+        x[i] = make(DTYPE_I32, i < 3 ? LENGTH : 1000);
+        require(calls->begin_beside(communicator, &error) &&
+                    calls->all_gather(communicator, &x[i], NULL, &error) &&
+                    calls->end_beside(communicator, &number[i], &error),
+                &error);
+        assert_true(i == 0 || number[i] > number[i - 1]);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        const int64_t length = tensor_count(&x[i]);
+        require(calls->await(communicator, number[i], &error), &error);
+        for (int rank = 0; rank < communicator->size; rank++)
+            expect(&x[i], comm_part(communicator, length, rank), comm_part(communicator, length, rank + 1),
+                   given, rank);
+        drop(&x[i]);
+    }
+}
+
 #define COLLECTIVE_TESTS                                                                                     \
     cmocka_unit_test(all_reduce_sums_and_finds_the_largest),                                                 \
         cmocka_unit_test(reduce_scatter_sums_the_own_part), cmocka_unit_test(all_gather_brings_every_part),  \
-        cmocka_unit_test(parts_may_differ_in_length), cmocka_unit_test(broadcast_comes_from_any_root)
+        cmocka_unit_test(parts_may_differ_in_length), cmocka_unit_test(broadcast_comes_from_any_root),       \
+        cmocka_unit_test(gathers_go_on_beside_the_backend)
 
 #endif

@@ -180,6 +180,43 @@ static void sums_go_on_beside_the_caller(void **state)
     }
 }
 
+/* Sums and gathers in turns, into two places as a pass through layers uses them: the caller reads each gather as soon as it has
+ * waited for that one alone. */
+static void gathers_go_on_between_sums(void **state)
+{
+    enum { COUNT = 30, LENGTH = 100003 };
+    struct tensor sums[COUNT], places[2];
+    int64_t numbers[2];
+    (void)state;
+    for (int i = 0; i < COUNT; i++)
+        sums[i] = make(DTYPE_F32, 1 + i * i * 7);
+    for (int i = 0; i <= COUNT; i++) {
+        if (i < COUNT) {
+            places[i % 2] = make(DTYPE_I32, LENGTH + i);
+            ASSERT_DONE(
+                comm_begin_all_gather(communicator, &places[i % 2], "all-gather", &numbers[i % 2], &error));
+            ASSERT_DONE(comm_begin_reduce_scatter(communicator, &sums[i], &error));
+        }
+        if (i == 0)
+            continue;
+        struct tensor *const x = &places[(i - 1) % 2];
+        ASSERT_DONE(comm_await(communicator, numbers[(i - 1) % 2], &error));
+        for (int rank = 0; rank < communicator->size; rank++)
+            for (int64_t j = comm_part(communicator, tensor_count(x), rank);
+                 j < comm_part(communicator, tensor_count(x), rank + 1); j++)
+                assert_int_equal(get(x, j), given(rank, j));
+        drop(x);
+    }
+    ASSERT_DONE(comm_finish(communicator, &error));
+    for (int i = 0; i < COUNT; i++) {
+        const int64_t length = tensor_count(&sums[i]);
+        for (int64_t j = comm_part(communicator, length, communicator->rank);
+             j < comm_part(communicator, length, communicator->rank + 1); j++)
+            assert_int_equal(get(&sums[i], j), sum_of(j));
+        drop(&sums[i]);
+    }
+}
+
 /* What fails there is told when it is waited for. */
 static void a_failure_beside_the_caller_is_told(void **state)
 {
@@ -460,6 +497,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(all_gather_brings_every_part),
         cmocka_unit_test(parts_may_differ_in_length),
         cmocka_unit_test(sums_go_on_beside_the_caller),
+        cmocka_unit_test(gathers_go_on_between_sums),
         cmocka_unit_test(broadcast_comes_from_any_root),
         cmocka_unit_test(messages_go_from_rank_to_rank),
         cmocka_unit_test(sums_are_in_the_order_of_the_ranks),

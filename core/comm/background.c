@@ -1,7 +1,8 @@
 /*
- * background.c: exchanges beside the caller, one after another in the order in which they were begun. A thread makes them
- * where MPI permits calls of another thread than the first.
+ * background.c: exchanges beside the caller, one after another in the order in which they were begun. A thread makes those of host
+ * memory where MPI permits calls of another thread than the first.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/comm/comm_calls.h"
@@ -11,24 +12,34 @@
 
 enum { WAITING_MOST = 64 };
 
+/* A reduce-scatter or an all-gather. */
+struct exchange {
+    enum comm_kind kind;
+    struct tensor x;
+    char what[48];
+};
+
 struct comm_background {
     struct communicator *communicator;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t changed;              /* something was begun or done, or the end has come */
-    struct tensor waiting[WAITING_MOST]; /* from `next` on, a ring; the first of them may be under way */
+    pthread_cond_t changed;                /* something was begun or done, or the end has come */
+    struct exchange waiting[WAITING_MOST]; /* from `next` on, a ring; the first of them may be under way */
     int next, count;
+    int64_t done; /* exchanges that are over */
     bool failed, closed;
     struct error error; /* of the first that failed; those behind it are not made */
 };
 
-static bool exchange(struct communicator *communicator, struct tensor *x, struct error *error)
+static bool do_exchange(struct communicator *communicator, struct exchange *exchange, struct error *error)
 {
     const double begun = clock_seconds();
-    const int64_t before = communicator->volume[COMM_REDUCE_SCATTER].bytes_sent;
-    const bool done = comm_reduce_scatter(communicator, x, error);
+    const int64_t before = communicator->volume[exchange->kind].bytes_sent;
+    const bool done = exchange->kind == COMM_ALL_GATHER
+                          ? comm_all_gather(communicator, &exchange->x, error)
+                          : comm_reduce_scatter(communicator, &exchange->x, error);
     trace_add(communicator->trace, TRACE_EXCHANGES, begun,
-              communicator->volume[COMM_REDUCE_SCATTER].bytes_sent - before, "reduce-scatter");
+              communicator->volume[exchange->kind].bytes_sent - before, "%s", exchange->what);
     return done;
 }
 
@@ -41,14 +52,15 @@ static void *work(void *context)
             pthread_cond_wait(&background->changed, &background->lock);
             continue;
         }
-        struct tensor x = background->waiting[background->next];
+        struct exchange exchange = background->waiting[background->next];
         const bool failed = background->failed;
         pthread_mutex_unlock(&background->lock);
-        const bool done = failed || exchange(background->communicator, &x, &background->error);
+        const bool done = failed || do_exchange(background->communicator, &exchange, &background->error);
         pthread_mutex_lock(&background->lock);
         background->failed = failed || !done;
         background->next = (background->next + 1) % WAITING_MOST;
         background->count--;
+        background->done++;
         pthread_cond_broadcast(&background->changed);
     }
     pthread_mutex_unlock(&background->lock);
@@ -73,13 +85,35 @@ static bool start(struct communicator *communicator, struct error *error)
                      communicator->rank, communicator->host);
 }
 
-bool comm_begin_reduce_scatter(struct communicator *communicator, const struct tensor *x, struct error *error)
+/* Queued beside what a GPU does; its number is below 0. */
+static bool queue(struct communicator *communicator, struct exchange *exchange, int64_t *number,
+                  struct error *error)
 {
-    struct tensor own = *x;
+    const struct device_comm_calls *const device = communicator->device_calls;
+    struct error later = ERROR_INITIALIZER;
+    if (!device)
+        return do_exchange(communicator, exchange, error); /* which says why not */
+    const bool queued =
+        device->begin_beside(communicator, error) && do_exchange(communicator, exchange, error);
+    const bool ended = device->end_beside(communicator, &communicator->queued, &later);
+    *number = -communicator->queued;
+    if (queued && !ended)
+        *error = later;
+    return queued && ended;
+}
+
+/* *number 0: it is done. */
+static bool begin(struct communicator *communicator, const struct exchange *exchange, int64_t *number,
+                  struct error *error)
+{
+    struct exchange own = *exchange;
+    *number = 0;
     if (communicator->size == 1)
         return true;
-    if (x->device != DEVICE_CPU || !communicator->calls->threaded)
-        return exchange(communicator, &own, error);
+    if (own.x.device != DEVICE_CPU)
+        return queue(communicator, &own, number, error);
+    if (!communicator->calls->threaded)
+        return do_exchange(communicator, &own, error);
     if (!communicator->background && !start(communicator, error))
         return false;
     struct comm_background *const background = communicator->background;
@@ -87,24 +121,53 @@ bool comm_begin_reduce_scatter(struct communicator *communicator, const struct t
     while (background->count == WAITING_MOST)
         pthread_cond_wait(&background->changed, &background->lock);
     background->waiting[(background->next + background->count++) % WAITING_MOST] = own;
+    *number = background->done + background->count;
     pthread_cond_broadcast(&background->changed);
     pthread_mutex_unlock(&background->lock);
     return true;
 }
 
-bool comm_finish(struct communicator *communicator, struct error *error)
+bool comm_begin_reduce_scatter(struct communicator *communicator, const struct tensor *x, struct error *error)
 {
-    struct comm_background *const background = communicator->background;
-    if (!background)
-        return true;
+    const struct exchange exchange = {COMM_REDUCE_SCATTER, *x, "reduce-scatter"};
+    int64_t number;
+    return begin(communicator, &exchange, &number, error);
+}
+
+bool comm_begin_all_gather(struct communicator *communicator, const struct tensor *x, const char *what,
+                           int64_t *number, struct error *error)
+{
+    struct exchange exchange = {.kind = COMM_ALL_GATHER, .x = *x};
+    snprintf(exchange.what, sizeof exchange.what, "%s", what);
+    return begin(communicator, &exchange, number, error);
+}
+
+/* Of everything, all_of_it, or of those up to a number. */
+static bool wait_for(struct comm_background *background, bool all_of_it, int64_t number, struct error *error)
+{
     pthread_mutex_lock(&background->lock);
-    while (background->count > 0)
+    while (all_of_it ? background->count > 0 : background->done < number)
         pthread_cond_wait(&background->changed, &background->lock);
     const bool failed = background->failed;
     if (failed)
         *error = background->error;
     pthread_mutex_unlock(&background->lock);
     return !failed;
+}
+
+bool comm_await(struct communicator *communicator, int64_t number, struct error *error)
+{
+    if (number < 0)
+        return communicator->device_calls->await(communicator, -number, error);
+    return number == 0 || wait_for(communicator->background, false, number, error);
+}
+
+bool comm_finish(struct communicator *communicator, struct error *error)
+{
+    const int64_t queued = communicator->queued;
+    communicator->queued = 0;
+    return comm_await(communicator, -queued, error) &&
+           (!communicator->background || wait_for(communicator->background, true, 0, error));
 }
 
 void background_close(struct communicator *communicator)

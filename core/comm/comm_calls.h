@@ -30,8 +30,13 @@ struct comm_calls {
 /* The element at which the part of a rank begins; starts NULL: comm_part(). */
 int64_t part_begin(const struct communicator *communicator, const int64_t *starts, int64_t length, int rank);
 
-/* Collectives over a GPU's memory, queued behind what its backend is doing; starts as in part_begin(). */
+/* Collectives over a GPU's memory, queued behind what its backend is doing; starts as in part_begin(). Those between
+ * begin_beside() and end_beside() begin when that is done, and what the backend does afterwards does not wait for them, but
+ * for await(*number). */
 struct device_comm_calls {
+    bool (*begin_beside)(struct communicator *communicator, struct error *error);
+    bool (*end_beside)(struct communicator *communicator, int64_t *number, struct error *error);
+    bool (*await)(struct communicator *communicator, int64_t number, struct error *error);
     bool (*all_reduce)(struct communicator *communicator, struct tensor *x, enum comm_reduction reduction,
                        struct error *error);
     bool (*reduce_scatter)(struct communicator *communicator, struct tensor *x, const int64_t *starts,
