@@ -157,6 +157,9 @@ const struct schema_entry schema[] = {
     SECTION("finetune", "Fine-tuning of the base model on prompts.")
     CHOICE("finetune.base", "precision", "precision|int8|nf4",
            "how the linear layers that stay frozen are stored, here and when the finished model is used: as language_model.precision says, in 8 bits (1.06 bytes a weight), or in 4 (0.56)")
+    BOOLEAN("finetune.shard_base", "false",
+            "method lora by several ranks: each keeps its part of the frozen layers and gathers whole ones as it needs them, a layer "
+            "ahead; less memory, more to exchange (docs/scaling.md); false: each keeps all")
     CHOICE("finetune.method", "lora", "lora|full|none", "lora: low-rank adapters, base frozen; full: every weight; none: skip")
     INTEGER("finetune.rank", "8", 1, 4096, "rank of the adapters")
     NUMBER("finetune.alpha", "32", 0, 1e6, "scale of the adapters: alpha / rank multiplies their output")

@@ -131,9 +131,14 @@ static bool check_single_tokens(const struct config *config, struct error *error
     return true;
 }
 
-/* What is trained cannot be quantised. */
+/* What is trained is neither quantised nor sharded. */
 static bool check_base(const struct config *config, struct error *error)
 {
+    if (config_boolean(config, "finetune.shard_base") && is(config, "finetune.method", "full"))
+        return config_complain(
+            config, "finetune.shard_base", error,
+            "is true, but finetune.method: full trains every weight, which all ranks hold; set "
+            "finetune.shard_base: false, or finetune.method: lora");
     return !is(config, "finetune.method", "full") || is(config, "finetune.base", "precision") ||
            config_complain(config, "finetune.base", error,
                            "is %s, but finetune.method: full trains every weight; set finetune.base: "

@@ -39,6 +39,7 @@ static bool train_and_save(const struct language_training *training, struct run 
 bool stage_finetune(struct run *run, struct stage_cost *cost, struct error *error)
 {
     const bool adapter = strcmp(config_string(run->config, "finetune.method"), "lora") == 0;
+    const bool shard_base = config_boolean(run->config, "finetune.shard_base");
     const struct lora_settings lora = language_adapter_settings(run->config);
     struct language_training training;
     struct transformer *model = NULL;
@@ -53,7 +54,7 @@ bool stage_finetune(struct run *run, struct stage_cost *cost, struct error *erro
         language_added_tokens(&added, &training.prompts, base, error) &&
         checkpoint_load(&model, run->backend, base, NULL, adapter ? &lora : NULL, added,
                         adapter ? TRAIN_LORA : TRAIN_ALL, config_boolean(run->config, "finetune.recompute"),
-                        training.precision, training.frozen, training.packing.batch_tokens,
+                        training.precision, training.frozen, shard_base, training.packing.batch_tokens,
                         training.sequences_maximum, training.packing.seed, error) &&
         train_and_save(&training, run, model, adapter, cost, error);
     free(base);

@@ -40,7 +40,7 @@ bool language_model_open(struct transformer **model, const struct run *run, int6
     char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
     const bool opened =
         checkpoint_load(model, run->backend, base, adapter, NULL, 0, TRAIN_NOTHING, false, precision,
-                        language_frozen_storage(run), tokens_maximum, sequences_maximum, 0, error);
+                        language_frozen_storage(run), false, tokens_maximum, sequences_maximum, 0, error);
 
     free(base);
     free(adapter);

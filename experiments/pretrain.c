@@ -57,8 +57,8 @@ static bool open_model(struct transformer **model, const struct language_trainin
         done = language_added_tokens(&added, &training->prompts, checkpoint, error) &&
                checkpoint_load(model, run->backend, checkpoint, NULL, NULL, added, TRAIN_ALL,
                                config_boolean(config, "pretrain.recompute"), training->precision,
-                               FROZEN_PRECISION, training->packing.batch_tokens, training->sequences_maximum,
-                               training->packing.seed, error);
+                               FROZEN_PRECISION, false, training->packing.batch_tokens,
+                               training->sequences_maximum, training->packing.seed, error);
         free(checkpoint);
         return done;
     }

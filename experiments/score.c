@@ -107,7 +107,7 @@ bool score_tokens(struct score *score, struct backend *backend, const struct lan
         check_tokens(score, settings.vocabulary, error) &&
         allocate(score, settings.classes > 0 ? settings.classes : settings.vocabulary, error) &&
         checkpoint_load(&model, backend, folder->base, folder->adapter, NULL, 0, TRAIN_NOTHING, false,
-                        PRECISION_F32, FROZEN_PRECISION, count, 1, 0, error) &&
+                        PRECISION_F32, FROZEN_PRECISION, false, count, 1, 0, error) &&
         ask(score, model, error);
     transformer_free(model);
     return scored;

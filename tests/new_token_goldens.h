@@ -58,7 +58,8 @@ static inline struct transformer *load_new_tokens(const struct new_tokens_case *
     struct transformer *model;
     char *adapter = new_tokens_adapter(which);
     require(checkpoint_load(&model, backend, base, adapter, NULL, 0, TRAIN_LORA, false, precision,
-                            FROZEN_PRECISION, golden->batch.tokens, golden->batch.sequences, 4, &error),
+                            FROZEN_PRECISION, false, golden->batch.tokens, golden->batch.sequences, 4,
+                            &error),
             &error);
     free(adapter);
     return model;

@@ -8,7 +8,8 @@ static struct transformer *load(const char *adapter, const struct golden *golden
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
     require(checkpoint_load(&model, backend, base, adapter, NULL, 0, TRAIN_LORA, false, PRECISION_F32,
-                            FROZEN_PRECISION, golden->batch.tokens, golden->batch.sequences, 4, &error),
+                            FROZEN_PRECISION, false, golden->batch.tokens, golden->batch.sequences, 4,
+                            &error),
             &error);
     return model;
 }
@@ -222,7 +223,7 @@ static void further_tensors_are_refused(void **state)
     memcpy(place, "\"q_proj\"", 8);
     require(file_write(target, text, length, &error), &error);
     assert_false(checkpoint_load(&model, backend, base, copy, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
-                                 FROZEN_PRECISION, 0, 0, 1, &error));
+                                 FROZEN_PRECISION, false, 0, 0, 1, &error));
     assert_non_null(strstr(error.message, "v_proj.lora_A.weight' is not part of"));
     free(text);
     free(link);
@@ -272,7 +273,8 @@ static void save_trained(const char *place)
              *adapter = path_format("%s/%d/adapter", place, way);
         char *logits = path_format("%s/%d/logits.safetensors", place, way);
         require(checkpoint_load(&model, backend, base, NULL, &lora, 0, TRAIN_LORA, false, PRECISION_F32,
-                                FROZEN_PRECISION, golden.batch.tokens, golden.batch.sequences, 4, &error),
+                                FROZEN_PRECISION, false, golden.batch.tokens, golden.batch.sequences, 4,
+                                &error),
                 &error);
         train(model, &golden);
         require(checkpoint_save_base(model, copy, &error) && checkpoint_save_adapter(model, adapter, &error),

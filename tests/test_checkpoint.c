@@ -59,7 +59,8 @@ static struct transformer *load(const char *base, const char *adapter, const str
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
     require(checkpoint_load(&model, backend, base, adapter, &golden->lora, 0, mode, false, PRECISION_F32,
-                            FROZEN_PRECISION, golden->batch.tokens, golden->batch.sequences, 4, &error),
+                            FROZEN_PRECISION, false, golden->batch.tokens, golden->batch.sequences, 4,
+                            &error),
             &error);
     return model;
 }
@@ -215,7 +216,7 @@ static void refuses(const char *base, const char *adapter, const char *part)
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
     assert_false(checkpoint_load(&model, backend, base, adapter, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
-                                 FROZEN_PRECISION, 0, 0, 1, &error));
+                                 FROZEN_PRECISION, false, 0, 0, 1, &error));
     assert_null(model);
     if (!strstr(error.message, part))
         fail_msg("'%s' does not say '%s'", error.message, part);

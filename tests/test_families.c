@@ -75,7 +75,8 @@ static struct transformer *load(const struct expected *expected, const char *ada
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
     require(checkpoint_load(&model, backend, expected->folder, adapter, NULL, 0, mode, false, PRECISION_F32,
-                            FROZEN_PRECISION, expected->batch.tokens, expected->batch.sequences, 1, &error),
+                            FROZEN_PRECISION, false, expected->batch.tokens, expected->batch.sequences, 1,
+                            &error),
             &error);
     return model;
 }
@@ -233,7 +234,7 @@ static char *changed_folder(const char *family, const char *file, const char *be
 static bool load_inference(struct transformer **model, const char *folder, struct error *error)
 {
     return checkpoint_load(model, backend, folder, NULL, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
-                           FROZEN_PRECISION, TOKENS_MAXIMUM, 1, 1, error);
+                           FROZEN_PRECISION, false, TOKENS_MAXIMUM, 1, 1, error);
 }
 
 static void refuses(const char *family, const char *file, const char *before, const char *after,

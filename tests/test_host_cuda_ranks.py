@@ -59,6 +59,21 @@ def test_losses(folder):
         check("emulated" in manifest["device"]["description"], f"manifest: {manifest['device']}")
 
 
+def test_sharded_base(folder):
+    """The frozen base divided: the adapter of ranks that hold all of it, bit for bit."""
+    layers = ["language_model.layers=3", "finetune.steps=4", "pretrain.steps=2", "finetune.base=int8"]
+    for ranks, output, *more in ((2, "whole"), (2, "sharded", "finetune.shard_base=true")):
+        train(folder, ranks, output, *layers, *more)
+    whole, sharded = ((folder / output / "language_model" / "adapter" / "adapter_model.safetensors").read_bytes()
+                      for output in ("whole", "sharded"))
+    check(whole == sharded, "the adapters with and without a sharded base differ")
+    compare(curve(folder / "whole"), curve(folder / "sharded"), "sharded base")
+    log = (folder / "sharded" / "log.txt").read_text()
+    line = next(line for line in log.splitlines() if "finetune: rank 0 has sent" in line)
+    counted, told = (int(line.split(before)[1].split()[0]) for before in ("has sent ", "scaling.md says "))
+    check(abs(counted / told - 1) < 0.01, f"the model is wrong: {line}")
+
+
 def test_volume(folder):
     """What a step sends, counted and by the model: (ranks - 1) / ranks of the gradients and of the weights."""
     log = (folder / "by4" / "log.txt").read_text()
@@ -138,6 +153,7 @@ def main():
                                "--interactions=10"], capture_output=True, text=True)
         check(made.returncode == 0, f"synthesize: {made.stderr}")
         test_losses(folder)
+        test_sharded_base(folder)
         test_volume(folder)
         test_refusals(folder)
         test_faults(folder)

@@ -59,7 +59,7 @@ static struct transformer *family(const char *name, struct backend *backend, con
     char *base = path_format("%s/tests/goldens/families/%s", IDREC_SOURCE_DIR, name);
     char *adapter = path_format("%s/adapter", base);
     require(checkpoint_load(&model, backend, base, adapter, NULL, 0, TRAIN_ALL, false, PRECISION_F32,
-                            FROZEN_PRECISION, batch->tokens, batch->sequences, 1, &error),
+                            FROZEN_PRECISION, false, batch->tokens, batch->sequences, 1, &error),
             &error);
     free(adapter);
     free(base);
@@ -658,7 +658,7 @@ static void bf16_files_read_in_f32(void **state)
     require(checkpoint_save_base(model, base, &error), &error);
     require(checkpoint_save_adapter(model, adapter, &error), &error);
     require(checkpoint_load(&read, cpu, base, adapter, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
-                            FROZEN_PRECISION, 0, 0, 1, &error),
+                            FROZEN_PRECISION, false, 0, 0, 1, &error),
             &error);
     int64_t count;
     const struct parameter *values = transformer_parameters(read, &count);

@@ -36,7 +36,8 @@ static double difference(const char *model_folder, const struct golden *golden)
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
     require(checkpoint_load(&model, backend, model_folder, NULL, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
-                            FROZEN_PRECISION, golden->batch.tokens, golden->batch.sequences, 1, &error),
+                            FROZEN_PRECISION, false, golden->batch.tokens, golden->batch.sequences, 1,
+                            &error),
             &error);
     const struct safetensors_entry *expected = golden_entry(golden, "logits");
     const float *golden_logits = expected->data;

@@ -49,7 +49,7 @@ static struct transformer *load_fresh(int which, const struct golden *golden, en
     const struct lora_settings lora = {
         .rank = 2, .alpha = 4.0, .targets = {[LINEAR_Q] = true, [LINEAR_DOWN] = true}};
     require(checkpoint_load(&model, backend, bases[which], NULL, &lora, NEW_TOKENS, mode, false,
-                            PRECISION_F32, frozen, golden->batch.tokens, golden->batch.sequences, seed,
+                            PRECISION_F32, frozen, false, golden->batch.tokens, golden->batch.sequences, seed,
                             &error),
             &error);
     return model;
@@ -61,7 +61,7 @@ static struct transformer *load_for_inference(const char *base, const char *adap
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
     require(checkpoint_load(&model, backend, base, adapter, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
-                            frozen, golden->batch.tokens, golden->batch.sequences, 4, &error),
+                            frozen, false, golden->batch.tokens, golden->batch.sequences, 4, &error),
             &error);
     return model;
 }
@@ -372,7 +372,7 @@ static void refuses(const char *base, const char *adapter, int64_t added, enum t
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
     assert_false(checkpoint_load(&model, backend, base, adapter, NULL, added, mode, false, PRECISION_F32,
-                                 FROZEN_PRECISION, 0, 0, 1, &error));
+                                 FROZEN_PRECISION, false, 0, 0, 1, &error));
     assert_null(model);
     if (!strstr(error.message, part))
         fail_msg("'%s' does not say '%s'", error.message, part);

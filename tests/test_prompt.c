@@ -240,6 +240,45 @@ static void check_part(const struct batch *whole, const struct batch *part)
     }
 }
 
+/* Batches that hold something of a rank's run, counted one by one. */
+static void check_run_batches(struct packer *parts, int ranks)
+{
+    const int64_t batches = packer_batch_count(parts);
+    for (int rank = 0; rank < ranks; rank++) {
+        const struct packer_run run = packer_divide(parts, 0, batches, rank, ranks);
+        int64_t counted = 0;
+        for (int64_t b = 0; b < batches; b++) {
+            struct error error = ERROR_INITIALIZER;
+            struct batch part;
+            assert_true(packer_batch_part(parts, b, run, 0.5, &part, &error));
+            counted += part.sequences > 0;
+        }
+        assert_int_equal(packer_run_batches(parts, 0, batches, run), counted);
+    }
+}
+
+/* By batches the runs cover all sequences as well, and where ranks and batches divide each other none lies in more batches than it
+ * must. */
+static void check_division_by_batches(struct packer *parts, int ranks)
+{
+    for (int64_t batches = 1; batches <= packer_batch_count(parts); batches++) {
+        int64_t next = 0;
+        for (int rank = 0; rank < ranks; rank++) {
+            const struct packer_run run = packer_divide_by_batches(parts, 0, batches, rank, ranks);
+            const int64_t own = packer_run_batches(parts, 0, batches, run);
+            assert_int_equal(run.begin, next);
+            assert_true(run.end >= run.begin);
+            next = run.end;
+            if (batches % ranks == 0)
+                assert_int_equal(own, batches / ranks);
+            if (ranks % batches == 0)
+                assert_in_range(own, 0, 1);
+        }
+        const struct packer_run all = packer_divide(parts, 0, batches, 0, 1);
+        assert_int_equal(next, all.end);
+    }
+}
+
 /* The runs of all ranks are all sequences of all batches, in order. */
 static void check_division(struct packer *whole, struct packer *parts, int ranks)
 {
@@ -252,6 +291,8 @@ static void check_division(struct packer *whole, struct packer *parts, int ranks
         next = run.end;
     }
     assert_int_equal(next, packer_sequence_count(whole));
+    check_run_batches(parts, ranks);
+    check_division_by_batches(parts, ranks);
     for (int64_t b = 0; b < batches; b++) {
         int64_t tokens = 0;
         for (int rank = 0; rank < ranks; rank++) {

@@ -248,7 +248,7 @@ static void checkpoints_are_quantised_while_they_are_read(void **state)
     golden.settings.frozen = FROZEN_NF4;
     struct transformer *const quantized = golden_model(&golden, backend);
     require(checkpoint_load(&read, backend, base, adapter, NULL, 0, TRAIN_NOTHING, false, PRECISION_F32,
-                            FROZEN_NF4, golden.batch.tokens, golden.batch.sequences, 1, &error),
+                            FROZEN_NF4, false, golden.batch.tokens, golden.batch.sequences, 1, &error),
             &error);
     float *found = all_logits(read, &golden.batch), *expected = all_logits(quantized, &golden.batch);
     assert_memory_equal(found, expected,

@@ -51,6 +51,9 @@ bool checkpoint_save_base(struct transformer *model, const char *folder, struct 
     const struct transformer_settings settings = base_settings(model);
     int64_t count;
     char *fresh;
+    if (transformer_base_is_sharded(model))
+        return error_at(error, ERROR_RUN, folder, 0,
+                        "this rank has only its part of the base; write it from a model that is not sharded");
     if (settings.frozen != FROZEN_PRECISION)
         return error_at(error, ERROR_RUN, folder, 0,
                         "the base is held in %s, from which its weights cannot be had back; load it with "
@@ -164,6 +167,8 @@ static bool read_weights(struct transformer *model, bool adapter, const struct w
         if (parameter_is_adapter(&parameters[index]) == adapter &&
             !weights_read(weights, parameters[index].name, transformer_backend(model), &part, error))
             return false;
+        if (parameter_is_adapter(&parameters[index]) == adapter)
+            transformer_keep_part(model, &parameters[index]);
     }
     return true;
 }
@@ -222,8 +227,8 @@ static bool add_tokens(struct transformer_settings *settings, const char *adapte
 bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
                      const char *adapter, const struct lora_settings *lora, int64_t added,
                      enum train_mode mode, bool recompute, enum precision precision,
-                     enum frozen_storage frozen, int64_t tokens_maximum, int64_t sequences_maximum,
-                     uint64_t seed, struct error *error)
+                     enum frozen_storage frozen, bool shard_base, int64_t tokens_maximum,
+                     int64_t sequences_maximum, uint64_t seed, struct error *error)
 {
     struct transformer_settings settings;
     struct lora_settings stored;
@@ -234,6 +239,7 @@ bool checkpoint_load(struct transformer **model, struct backend *backend, const 
     settings.recompute = recompute;
     settings.precision = precision;
     settings.frozen = frozen;
+    settings.shard_base = shard_base;
     const struct lora_settings *chosen = adapter ? &stored : mode == TRAIN_LORA ? lora : NULL;
     if (transformer_measure(model, backend, &settings, chosen, mode, tokens_maximum, sequences_maximum,
                             error) &&

@@ -10,7 +10,7 @@
 
 #include "models/language/transformer.h"
 
-/* Weights are written as they are kept: in f32, or a frozen base of bf16 in bf16. A quantised base is not written. */
+/* Weights are written as they are kept: in f32, or a frozen base of bf16 in bf16. A quantised or sharded base is not written. */
 bool checkpoint_save_base(struct transformer *model, const char *folder, struct error *error);
 bool checkpoint_save_adapter(struct transformer *model, const char *folder, struct error *error);
 /* Whether the folder is complete; first brings back one whose replacement was interrupted. */
@@ -29,8 +29,8 @@ bool checkpoint_settings(struct transformer_settings *settings, struct lora_sett
 bool checkpoint_load(struct transformer **model, struct backend *backend, const char *base,
                      const char *adapter, const struct lora_settings *lora, int64_t added,
                      enum train_mode mode, bool recompute, enum precision precision,
-                     enum frozen_storage frozen, int64_t tokens_maximum, int64_t sequences_maximum,
-                     uint64_t seed, struct error *error);
+                     enum frozen_storage frozen, bool shard_base, int64_t tokens_maximum,
+                     int64_t sequences_maximum, uint64_t seed, struct error *error);
 
 /* The whole state of training: every trained parameter with its moments, further named tensors (an average of
  * the weights, say), and counters as a flat JSON object of integers and numbers. It is an error if the place has gone. */

@@ -273,6 +273,35 @@ struct packer_run packer_divide(const struct packer *packer, int64_t first, int6
                                rank + 1 == ranks ? all.end : cut(packer, all, tokens, rank + 1, ranks)};
 }
 
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+    while (b != 0) {
+        const int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+struct packer_run packer_divide_by_batches(const struct packer *packer, int64_t first, int64_t count,
+                                           int rank, int ranks)
+{
+    const int groups = (int)common_divisor(count, ranks), group_ranks = ranks / groups;
+    const int64_t group = rank / group_ranks, batches = count / groups;
+
+    return packer_divide(packer, first + group * batches, batches, rank % group_ranks, group_ranks);
+}
+
+int64_t packer_run_batches(const struct packer *packer, int64_t first, int64_t count, struct packer_run run)
+{
+    int64_t batches = 0;
+
+    for (int64_t i = first; i < first + count; i++)
+        batches += run.begin < run.end && packer->batch_starts[i] < run.end &&
+                   packer->batch_starts[i + 1] > run.begin;
+    return batches;
+}
+
 int64_t packer_batch_count(const struct packer *packer)
 {
     return packer->batches;

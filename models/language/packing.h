@@ -76,6 +76,12 @@ struct packer_run {
  * gap, and differ in tokens by less than two sequences. */
 struct packer_run packer_divide(const struct packer *packer, int64_t first, int64_t count, int rank,
                                 int ranks);
+/* The same for ranks that begin and end their batches together, and so are to have parts of few: batches and ranks are cut into as many
+ * equal groups as both can be, and the ranks of a group divide its batches. */
+struct packer_run packer_divide_by_batches(const struct packer *packer, int64_t first, int64_t count,
+                                           int rank, int ranks);
+/* How many of these batches hold something of a run. */
+int64_t packer_run_batches(const struct packer *packer, int64_t first, int64_t count, struct packer_run run);
 /* The part of a batch that lies in a run: it may hold no sequence. Its weights are those that its positions have in the
  * whole batch. */
 bool packer_batch_part(struct packer *packer, int64_t index, struct packer_run run, double share,

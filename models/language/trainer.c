@@ -50,6 +50,7 @@ struct trainer {
     struct arena arena;
     struct tensor average, best;          /* kept lists (shares.h); rank 0: there is none */
     int64_t bytes_counted, steps_counted; /* sent in steps since the start */
+    double bytes_expected;                /* by the model of docs/scaling.md */
     double saved_at;                      /* clock_seconds() */
     double rate_since;   /* clock_seconds() from which on the rate of the next record counts */
     int64_t rate_tokens; /* tokens at that time */
@@ -467,42 +468,68 @@ static bool log_steps(struct trainer *trainer, double learning_rate, struct erro
     return true;
 }
 
-/* Adds the gradients of what this rank has of the next batch, one of `batches` of the step, perhaps the last. */
-static bool add_batch(struct trainer *trainer, struct packer_run run, int64_t batches, bool last,
-                      struct error *error)
+/* What this rank has of a step. */
+struct step_part {
+    struct packer_run run;
+    int64_t batches; /* of the step */
+    int64_t
+        rounds; /* in which ranks compute side by side: those of this one, or, with a sharded base, the most of any */
+    int64_t done; /* rounds that are over */
+};
+
+static struct step_part find_part(const struct trainer *trainer, int64_t batches)
+{
+    const struct packer *const packer = trainer->packer;
+    const bool sharded = transformer_base_is_sharded(trainer->model);
+    const int64_t first = trainer->at.batch;
+    const int ranks = rank_count(trainer);
+    struct step_part part = {.batches = batches};
+
+    for (int rank = 0; rank < ranks; rank++) {
+        const bool own = rank == rank_of(trainer);
+        if (!own && !sharded)
+            continue;
+        const struct packer_run run = sharded ? packer_divide_by_batches(packer, first, batches, rank, ranks)
+                                              : packer_divide(packer, first, batches, rank, ranks);
+        const int64_t rounds = packer_run_batches(packer, first, batches, run);
+        part.rounds = rounds > part.rounds ? rounds : part.rounds;
+        if (own)
+            part.run = run;
+    }
+    return part;
+}
+
+/* Adds the gradients of what this rank has of the next batch. */
+static bool add_batch(struct trainer *trainer, struct step_part *part, struct error *error)
 {
     const struct trainer_settings *settings = trainer->settings;
     const struct position *at = &trainer->at;
     struct batch batch;
 
-    if (!packer_batch_part(trainer->packer, at->batch, run, 1.0 / (double)batches, &batch, error))
+    if (!packer_batch_part(trainer->packer, at->batch, part->run, 1.0 / (double)part->batches, &batch, error))
         return false;
     if (batch.sequences == 0)
         return true;
-    batch.last = last;
+    batch.last = ++part->done == part->rounds;
     if (!transformer_accumulate(trainer->model, &batch, settings->dropout, settings->seed,
                                 (uint64_t)at->draws, NULL, error))
         return false;
     trainer->awaited[transformer_batches_under_way(trainer->model) - 1] =
-        (struct awaited_loss){(double)batches, at->step + 1};
+        (struct awaited_loss){(double)part->batches, at->step + 1};
     return true;
 }
 
-/* Adds the gradients of up to `accumulation` batches, each with an equal part, and makes one step. */
-static bool train_step(struct trainer *trainer, struct error *error)
+/* Adds the gradients of the next batches, each with an equal part. */
+static bool add_batches(struct trainer *trainer, int64_t batches, struct error *error)
 {
-    const struct trainer_settings *settings = trainer->settings;
     struct position *at = &trainer->at;
-    const int64_t left = packer_batch_count(trainer->packer) - at->batch;
-    const int64_t batches = left < settings->accumulation ? left : settings->accumulation;
-    const double rate = schedule_rate(&settings->schedule, share_done(trainer));
     const int64_t end = at->batch + batches;
     const int64_t ahead = trainer->backend->device == DEVICE_CPU ? 0 : BATCHES_AHEAD;
-    const struct packer_run run =
-        packer_divide(trainer->packer, at->batch, batches, rank_of(trainer), rank_count(trainer));
+    struct step_part part = find_part(trainer, batches);
 
+    trainer->bytes_expected += transformer_gathered_bytes(trainer->model, part.rounds);
     while (at->batch < end) {
-        if (!add_batch(trainer, run, batches, at->batch + 1 == end, error))
+        if (!add_batch(trainer, &part, error))
             return false;
         at->tokens += packer_batch_tokens(trainer->packer, at->batch);
         at->batch++;
@@ -511,6 +538,23 @@ static bool train_step(struct trainer *trainer, struct error *error)
         if (!take_losses(trainer, ahead, error))
             return false;
     }
+    while (part.done < part.rounds)
+        if (!transformer_accompany(trainer->model, ++part.done == part.rounds, error))
+            return false;
+    return true;
+}
+
+/* Makes one step of up to `accumulation` batches. */
+static bool train_step(struct trainer *trainer, struct error *error)
+{
+    const struct trainer_settings *settings = trainer->settings;
+    struct position *at = &trainer->at;
+    const int64_t left = packer_batch_count(trainer->packer) - at->batch;
+    const int64_t batches = left < settings->accumulation ? left : settings->accumulation;
+    const double rate = schedule_rate(&settings->schedule, share_done(trainer));
+
+    if (!add_batches(trainer, batches, error))
+        return false;
     const struct adamw adamw = {.learning_rate = (float)rate,
                                 .beta1 = (float)settings->beta1,
                                 .beta2 = (float)settings->beta2,
@@ -525,6 +569,15 @@ static bool train_step(struct trainer *trainer, struct error *error)
     return log_steps(trainer, rate, error);
 }
 
+/* The model of docs/scaling.md, without what a sharded base is gathered by. */
+static double expected_bytes(const struct trainer *trainer)
+{
+    const struct tensor gradients = transformer_trained_gradients(trainer->model);
+    const double ranks = rank_count(trainer);
+
+    return 2 * (ranks - 1) / ranks * (double)tensor_bytes(&gradients) + (ranks - 1) * sizeof(double);
+}
+
 /* A step whose bytes are counted, and which may be traced. */
 static bool traced_step(struct trainer *trainer, struct error *error)
 {
@@ -536,18 +589,10 @@ static bool traced_step(struct trainer *trainer, struct error *error)
     if (!train_step(trainer, error))
         return false;
     trainer->bytes_counted += communicator ? comm_bytes_sent(communicator) - before : 0;
+    trainer->bytes_expected += expected_bytes(trainer);
     trainer->steps_counted++;
     trace_add(trace, TRACE_COMPUTES, begun, -1, "step %lld", (long long)trainer->at.step);
     return !trace_end_step(trace) || trace_write(trace, communicator, error);
-}
-
-/* The model of docs/scaling.md. */
-static double expected_bytes(const struct trainer *trainer)
-{
-    const struct tensor gradients = transformer_trained_gradients(trainer->model);
-    const double ranks = rank_count(trainer);
-
-    return 2 * (ranks - 1) / ranks * (double)tensor_bytes(&gradients) + (ranks - 1) * sizeof(double);
 }
 
 /* No rank ends before the state is written. */
@@ -774,7 +819,7 @@ bool trainer_run(struct trainer_result *result, struct transformer *model, struc
                                       .best_epoch = trainer.at.best_epoch,
                                       .train_loss = trainer.at.train_loss,
                                       .step_bytes = (double)trainer.bytes_counted / steps,
-                                      .step_bytes_expected = expected_bytes(&trainer),
+                                      .step_bytes_expected = trainer.bytes_expected / steps,
                                       .best = trainer.at.best};
     arena_release(&trainer.arena);
     return backend_synchronize(trainer.backend, error) && fine;

@@ -4,8 +4,8 @@
  * with early stopping, and a state on disk from which a killed run goes on bit for bit.
  *
  * Ranks divide the sequences of every step, and sum gradients and losses, so that a training has the same steps with any
- * number of them, up to the rounding of sums. All hold the whole model, and each its share of the optimizer's state
- * (shares.h); rank 0 writes. A state can be gone on from with another number of ranks.
+ * number of them, up to the rounding of sums. All hold the whole model, but for a base that is
+ * sharded, and each its share of the optimizer's state (shares.h); rank 0 writes. A state can be gone on from with another number of ranks.
  */
 #ifndef IDREC_MODELS_LANGUAGE_TRAINER_H
 #define IDREC_MODELS_LANGUAGE_TRAINER_H
@@ -45,7 +45,8 @@ struct trainer_result {
     int64_t best_epoch;            /* 0: the weights given; -1: no validation */
     double train_loss;             /* of the last epoch */
     /* What this rank has sent in a step, on average, and what it is to send: (ranks - 1) / ranks of the gradients, as much of
-     * the values, 4 bytes a weight, and a number, the gradient's norm, to every other rank. */
+     * the values, 4 bytes a weight, and a number, the gradient's norm, to every other rank; and what gathers a sharded base
+     * (transformer_gathered_bytes()). */
     double step_bytes, step_bytes_expected;
     struct validation best;
 };

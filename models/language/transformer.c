@@ -133,6 +133,16 @@ static bool check_frozen(enum frozen_storage frozen, enum train_mode mode, struc
         frozen_storage_name(frozen));
 }
 
+static bool check_shards(const struct transformer_settings *settings, enum train_mode mode,
+                         struct error *error)
+{
+    return !settings->shard_base || mode == TRAIN_LORA ||
+           error_set(
+               error, ERROR_USAGE,
+               "only the base of an adapter that is trained is sharded; set finetune.shard_base: false, or "
+               "finetune.method: lora");
+}
+
 static bool check_adapter(const struct lora_settings *lora, enum train_mode mode, struct error *error)
 {
     bool any = false;
@@ -214,15 +224,31 @@ static void measure_batch(struct transformer *model)
     loss_lay_out(model, model->tokens_maximum);
 }
 
+/* Those of parameters, and behind them BATCH_ARENAS of batches; how many there are. */
+enum { ARENAS_MOST = 8, BATCH_ARENAS = 3 };
+static int list_arenas(struct transformer *model, struct arena *arenas[ARENAS_MOST])
+{
+    struct arena *const all[] = {
+        &model->weights_arena,   &model->base.kept_arena, &model->base.places_arena, &model->gradients_arena,
+        &model->optimizer_arena, &model->inputs_arena,    &model->activations_arena, &model->scratch_arena};
+    const bool sharded = transformer_base_is_sharded(model);
+    int count = 0;
+    for (int index = 0; index < ARENAS_MOST; index++)
+        if (sharded || (all[index] != &model->base.kept_arena && all[index] != &model->base.places_arena))
+            arenas[count++] = all[index];
+    return count;
+}
+
 /* Batches are laid out as they come, the parameters here. */
 static bool reserve(struct transformer *model, struct error *error)
 {
-    struct arena *const arenas[] = {&model->weights_arena, &model->gradients_arena,   &model->optimizer_arena,
-                                    &model->inputs_arena,  &model->activations_arena, &model->scratch_arena};
-    static const char *const lower[] = {ADVICE_WEIGHTS, ADVICE_WEIGHTS, ADVICE_WEIGHTS,
-                                        ADVICE_BATCH,   ADVICE_BATCH,   ADVICE_BATCH};
+    struct arena *arenas[ARENAS_MOST];
+    const char *lower[ARENAS_MOST];
     const bool batches = model->tokens_maximum > 0;
-    if (!arena_reserve_all(arenas, lower, batches ? 6 : 3, error))
+    const int count = list_arenas(model, arenas);
+    for (int index = 0; index < count; index++)
+        lower[index] = index < count - BATCH_ARENAS ? ADVICE_WEIGHTS : ADVICE_BATCH;
+    if (!arena_reserve_all(arenas, lower, batches ? count : count - BATCH_ARENAS, error))
         return false;
     transformer_lay_out_parameters(model);
     return !batches || transformer_reserve_slots(model, error);
@@ -235,7 +261,7 @@ bool transformer_measure(struct transformer **model, struct backend *backend,
 {
     *model = NULL;
     if (!check_settings(settings, backend, error) || !check_frozen(settings->frozen, mode, error) ||
-        (lora && !check_adapter(lora, mode, error)))
+        !check_shards(settings, mode, error) || (lora && !check_adapter(lora, mode, error)))
         return false;
     if (!lora && mode == TRAIN_LORA)
         return error_set(error, ERROR_USAGE, "training an adapter needs its settings; set rank and targets");
@@ -252,6 +278,8 @@ bool transformer_measure(struct transformer **model, struct backend *backend,
     made->tokens_maximum = tokens_maximum;
     made->sequences_maximum = sequences_maximum;
     made->weights_arena = arena_measure(backend, "weights");
+    made->base.kept_arena = arena_measure(backend, "its base");
+    made->base.places_arena = arena_measure(backend, "two layers");
     made->gradients_arena = arena_measure(backend, "gradients");
     made->optimizer_arena =
         arena_measure(backend, transformer_is_shared(made) ? "its optimizer" : "optimizer");
@@ -295,12 +323,10 @@ void transformer_free(struct transformer *model)
     if (transformer_is_shared(model))
         comm_finish(model->backend->communicator, &ignored);
     transformer_release_slots(model);
-    arena_release(&model->weights_arena);
-    arena_release(&model->gradients_arena);
-    arena_release(&model->optimizer_arena);
-    arena_release(&model->inputs_arena);
-    arena_release(&model->activations_arena);
-    arena_release(&model->scratch_arena);
+    struct arena *arenas[ARENAS_MOST];
+    const int count = list_arenas(model, arenas);
+    for (int index = 0; index < count; index++)
+        arena_release(arenas[index]);
     free(model->weights.layer);
     free(model->gradients.layer);
     free(model->activations.layer);
@@ -371,16 +397,16 @@ struct layer_pass transformer_inference_pass(const struct transformer *model)
 
 const struct arena *transformer_arena(const struct transformer *model, int index)
 {
-    const struct arena *const arenas[] = {&model->weights_arena,     &model->gradients_arena,
-                                          &model->optimizer_arena,   &model->inputs_arena,
-                                          &model->activations_arena, &model->scratch_arena};
-    return index >= 0 && index < (int)(sizeof arenas / sizeof *arenas) ? arenas[index] : NULL;
+    struct arena *arenas[ARENAS_MOST];
+    const int count = list_arenas((struct transformer *)model, arenas);
+    return index >= 0 && index < count ? arenas[index] : NULL;
 }
 
 void transformer_print_memory(const struct transformer *model, FILE *stream)
 {
-    const struct arena *const arenas[] = {&model->weights_arena,     &model->gradients_arena,
-                                          &model->optimizer_arena,   &model->inputs_arena,
-                                          &model->activations_arena, &model->scratch_arena};
-    arena_print_table(stream, "memory of the language model", arenas, (int)(sizeof arenas / sizeof *arenas));
+    const struct arena *arenas[ARENAS_MOST + 1];
+    int count = 0;
+    while ((arenas[count] = transformer_arena(model, count)) != NULL)
+        count++;
+    arena_print_table(stream, "memory of the language model", arenas, count);
 }

@@ -60,6 +60,9 @@ struct transformer_settings {
     bool recompute; /* keep only each layer's input, run its forward again in backward */
     enum precision precision;
     enum frozen_storage frozen; /* quantised only where the linears are not trained */
+    /* With several ranks each keeps its part of every frozen layer, and passes gather a layer ahead. Only where an adapter alone
+     * is trained. Embedding and output table are whole everywhere. */
+    bool shard_base;
 };
 /* The same with so many more new tokens. Fails where only a part of the tokens can be predicted. */
 bool transformer_settings_grow(struct transformer_settings *settings, int64_t added, struct error *error);
@@ -100,7 +103,9 @@ struct transformer_weights {
  * Hugging Face's Llama ("model.layers.0.self_attn.q_proj.weight"), or peft's for adapters. */
 struct parameter {
     char name[112];
-    struct tensor value;   /* f32 when trained; may be quantised when frozen */
+    struct tensor value; /* f32 when trained; may be quantised when frozen */
+    int64_t
+        shard; /* 1 + the layer of a sharded base that it is of: `value` is then only a place for it; 0: it is whole here */
     struct tensor working; /* what passes read: `value`, its bf16 copy, or its rows in a table */
     struct tensor gradient, first_moment,
         second_moment;     /* rank 0 when frozen; moments also when ranks share them */
@@ -146,6 +151,9 @@ struct parameter *transformer_parameters(struct transformer *model, int64_t *cou
 bool parameter_is_adapter(const struct parameter *parameter);
 /* NULL when there is none of that name. */
 struct parameter *transformer_parameter(struct transformer *model, const char *name);
+/* To be called when a frozen value has been set: of a sharded base this rank keeps its part, and another layer's takes the
+ * place. */
+void transformer_keep_part(struct transformer *model, const struct parameter *parameter);
 /* Renews the working copies. To be called when values have changed other than by transformer_step(). */
 void transformer_values_changed(struct transformer *model);
 void transformer_print_memory(const struct transformer *model, FILE *stream);
@@ -184,6 +192,16 @@ bool transformer_take_loss(struct transformer *model, double *loss, struct error
 /* *loss_sum += sum_t weight[t] loss[t], without gradients and dropout. No batch may be under way. */
 bool transformer_loss(struct transformer *model, const struct batch *batch, double *loss_sum,
                       struct error *error);
+/* Ranks that share a sharded base go through its layers together. One that has no part of a batch that others have trains by
+ * this; one that has asked all that it is to ask, by transformer_loss() and transformer_logits(), attends to the others until
+ * none asks any more. Nothing is to be done for other models. */
+bool transformer_accompany(struct transformer *model, bool last_of_step, struct error *error);
+bool transformer_attend(struct transformer *model, struct error *error);
+/* Whether that is so. */
+bool transformer_base_is_sharded(const struct transformer *model);
+/* What this rank is to send of a sharded base while so many batches are trained: its part of every layer, forward and backward, to
+ * each of the others, but for the two layers that are there from one pass to the next. */
+double transformer_gathered_bytes(const struct transformer *model, int64_t batches);
 /* Final hidden states (after output_norm), then logits, of chosen rows: logits f32 [rows, vocabulary] on the
  * host. */
 bool transformer_logits(struct transformer *model, const struct batch *batch, const int32_t *rows,

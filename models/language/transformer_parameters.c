@@ -60,12 +60,13 @@ static void take_trained(struct transformer *model, struct parameter *parameter,
 static void take_frozen(struct transformer *model, struct parameter *parameter, enum dtype storage,
                         int64_t rows, int64_t columns)
 {
-    struct arena *const arena = &model->weights_arena;
+    struct arena *const arena = transformer_frozen_arena(model);
     const int64_t room = dtype_is_quantized(storage) ? rows : transformer_table_rows(model->backend, rows);
     parameter->value =
         columns > 0 ? arena_tensor_2d(arena, storage, room, columns) : arena_tensor_1d(arena, storage, rows);
     parameter->value.shape[0] = rows;
     parameter->working = parameter->value;
+    parameter->shard = model->base.laid_out;
 }
 
 static void list(struct transformer *model, const struct parameter *parameter)
@@ -241,9 +242,12 @@ void transformer_lay_out_parameters(struct transformer *model)
     add_table(model, &weights->embedding, &gradients->embedding, "model.embed_tokens");
     transformer_end_bucket(model);
     for (int64_t layer = 0; layer < settings->layers; layer++) {
+        base_shards_begin_layer(model, layer);
         add_layer(model, layer);
+        base_shards_end_layer(model, layer);
         transformer_end_bucket(model);
     }
+    base_shards_lay_out(model);
     add_parameter(model, &weights->output_norm, &gradients->output_norm, base, settings->width, 0,
                   "model.norm.weight");
     if (settings->tied) {
@@ -347,6 +351,8 @@ bool transformer_initialize_parameters(struct transformer *model, uint64_t seed,
         struct random_stream stream = random_stream_open(seed, RANDOM_INITIALIZE, 0, (uint64_t)index);
         fill_parameter(model, parameter, &stream, values);
         done = tensor_upload_rounded(model->backend, &parameter->value, values, error);
+        if (done)
+            transformer_keep_part(model, parameter);
     }
     for (int64_t index = 0; index < tensor_count(&model->frequencies); index++)
         values[index] = (real)frequency(&model->settings, index);

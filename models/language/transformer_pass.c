@@ -20,12 +20,19 @@ static void forward_layer(struct transformer *model, const struct layer_pass *pa
                   &model->inputs.starts, layer_output(model, layer));
 }
 
-static void forward(struct transformer *model, const struct layer_pass *pass)
+/* pass NULL: computes nothing, and takes part in what ranks exchange meanwhile. So it is with backward(). */
+static bool forward(struct transformer *model, const struct layer_pass *pass, struct error *error)
 {
     struct batch_activations *const batch = &model->activations;
-    model_embed(pass, &batch->layer[0].input, &model->inputs.tokens);
-    for (int64_t layer = 0; layer < model->settings.layers; layer++)
-        forward_layer(model, pass, layer);
+    if (pass)
+        model_embed(pass, &batch->layer[0].input, &model->inputs.tokens);
+    for (int64_t layer = 0; layer < model->settings.layers; layer++) {
+        if (!transformer_bring_layer(model, layer, layer + 1, error))
+            return false;
+        if (pass)
+            forward_layer(model, pass, layer);
+    }
+    return true;
 }
 
 /* A span of the trace, up to where all that is queued is done. */
@@ -40,31 +47,45 @@ static void trace_pass(const struct transformer *model, double begun, const char
         trace_add(model->backend->trace, TRACE_COMPUTES, begun, -1, "%s, layer %lld", what, (long long)layer);
 }
 
+static void backward_layer(struct transformer *model, const struct layer_pass *pass, int64_t layer)
+{
+    struct batch_activations *const batch = &model->activations;
+    const double begun = clock_seconds();
+    const bool input_wanted = layer > 0 || model->gradients.embedding.rank > 0;
+    if (model->settings.recompute && layer + 1 < model->settings.layers)
+        forward_layer(model, pass, layer);
+    layer_backward(pass, layer, &batch->layer[layer], &model->scratch, &model->inputs.positions,
+                   &model->inputs.starts, &batch->d_x, input_wanted);
+    trace_pass(model, begun, "backward", layer);
+}
+
+static void backward_embedding(struct transformer *model, const struct layer_pass *pass)
+{
+    const double begun = clock_seconds();
+    if (model->gradients.embedding.rank > 0)
+        model_embed_backward(pass, &model->activations.d_x,
+                             transformer_trains_added(model) ? &model->inputs.added : &model->inputs.tokens);
+    trace_pass(model, begun, "backward, embedding", -1);
+}
+
 /* From the gradient of the last layer's output in d_x down to the embedding. In the last batch of a step
  * the ranks begin to sum what is complete. */
 static bool backward(struct transformer *model, const struct layer_pass *pass, bool last_of_step,
                      struct error *error)
 {
-    struct batch_activations *const batch = &model->activations;
-    const int64_t last = model->settings.layers - 1;
-    const bool embedding_trained = model->gradients.embedding.rank > 0;
-    if (last_of_step && !transformer_begin_sums(model, model->settings.layers + 1, error))
+    const int64_t layers = model->settings.layers;
+    if (last_of_step && !transformer_begin_sums(model, layers + 1, error))
         return false;
-    for (int64_t layer = last; layer >= 0; layer--) {
-        const double begun = clock_seconds();
-        if (model->settings.recompute && layer < last)
-            forward_layer(model, pass, layer);
-        layer_backward(pass, layer, &batch->layer[layer], &model->scratch, &model->inputs.positions,
-                       &model->inputs.starts, &batch->d_x, layer > 0 || embedding_trained);
-        trace_pass(model, begun, "backward", layer);
+    for (int64_t layer = layers - 1; layer >= 0; layer--) {
+        if (!transformer_bring_layer(model, layer, layer - 1, error))
+            return false;
+        if (pass)
+            backward_layer(model, pass, layer);
         if (last_of_step && !transformer_begin_sums(model, layer + 1, error))
             return false;
     }
-    const double begun = clock_seconds();
-    if (embedding_trained)
-        model_embed_backward(pass, &batch->d_x,
-                             transformer_trains_added(model) ? &model->inputs.added : &model->inputs.tokens);
-    trace_pass(model, begun, "backward, embedding", -1);
+    if (pass)
+        backward_embedding(model, pass);
     return !last_of_step || transformer_begin_sums(model, 0, error);
 }
 
@@ -73,12 +94,37 @@ static bool pass_batch(struct transformer *model, const struct layer_pass *pass,
                        struct error *error)
 {
     const double begun = clock_seconds();
-    forward(model, pass);
+    if (!forward(model, pass, error))
+        return false;
     trace_pass(model, begun, "forward", -1);
     const double passed = clock_seconds();
     loss_run(model, pass, batch, &model->activations.last, &model->activations.d_x);
     trace_pass(model, passed, "loss and its backward", -1);
     return backward(model, pass, batch->last, error);
+}
+
+bool transformer_accompany(struct transformer *model, bool last_of_step, struct error *error)
+{
+    return !transformer_base_is_sharded(model) ||
+           (forward(model, NULL, error) && backward(model, NULL, last_of_step, error));
+}
+
+bool transformer_attend(struct transformer *model, struct error *error)
+{
+    bool any = true;
+    if (!transformer_base_is_sharded(model))
+        return true;
+    while (any)
+        if (!transformer_ask(model, false, &any, error) || (any && !forward(model, NULL, error)))
+            return false;
+    return true;
+}
+
+/* A forward pass of a batch that is not trained. */
+static bool ask(struct transformer *model, const struct layer_pass *pass, struct error *error)
+{
+    bool any;
+    return transformer_ask(model, true, &any, error) && forward(model, pass, error);
 }
 
 /* Adds the losses of all batches under way. */
@@ -110,7 +156,8 @@ bool transformer_accumulate(struct transformer *model, const struct batch *batch
     struct batch_slot *const slot = transformer_send_batch(model, batch, error);
     if (!slot)
         return false;
-    if (slot->counted > 0 && !pass_batch(model, &pass, batch, error))
+    if (slot->counted > 0 ? !pass_batch(model, &pass, batch, error)
+                          : !transformer_accompany(model, batch->last, error))
         return false;
     transformer_return_losses(model, slot);
     return sum ? take_losses(model, sum, error) : backend_check(model->backend, error);
@@ -127,7 +174,8 @@ bool transformer_loss(struct transformer *model, const struct batch *batch, doub
     if (!slot)
         return false;
     if (slot->counted > 0) {
-        forward(model, &pass);
+        if (!ask(model, &pass, error))
+            return false;
         loss_measure(model, &pass, batch, &model->activations.last);
     }
     transformer_return_losses(model, slot);
@@ -170,9 +218,8 @@ bool transformer_logits(struct transformer *model, const struct batch *batch, co
     if (!values)
         return error_memory(error, "a chunk of logits", (size_t)(chunk * vocabulary) * sizeof *values, NULL);
     const struct layer_pass pass = transformer_inference_pass(model);
-    const bool sent = transformer_send_question(model, batch, rows, row_count, error);
-    if (sent)
-        forward(model, &pass);
+    const bool sent =
+        transformer_send_question(model, batch, rows, row_count, error) && ask(model, &pass, error);
     const size_t activations_mark = arena_mark(&model->activations_arena);
     const size_t scratch_mark = arena_mark(&model->scratch_arena);
     for (int64_t first = 0; sent && first < row_count; first += chunk) {

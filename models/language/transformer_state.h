@@ -25,6 +25,19 @@ struct trained_bucket {
     int64_t kept;           /* where they are among those that this rank keeps */
 };
 
+/* What this rank keeps of the frozen layers, and where whole ones are gathered; nothing unless the base is sharded. */
+enum { BASE_SHARD_PLACES = 2 };
+struct base_shards {
+    struct arena kept_arena, places_arena;
+    struct tensor kept;                     /* i32 [layers, own_count] */
+    struct tensor place[BASE_SHARD_PLACES]; /* i32 [words] */
+    int64_t words;                          /* of a layer, with the room between and behind its weights */
+    int64_t own, own_count;                 /* this rank's part, as elements of a place */
+    int64_t held[BASE_SHARD_PLACES];     /* the layer that a place has, or that is coming there; -1: none */
+    int64_t exchange[BASE_SHARD_PLACES]; /* what brings it, for comm_await(); 0: it is there */
+    int64_t laid_out;                    /* 1 + the layer that is being laid out; 0: none is */
+};
+
 /* What a batch brings to the device, in one copy. */
 struct batch_inputs {
     struct tensor tokens, positions; /* i32 [tokens] */
@@ -83,6 +96,7 @@ struct transformer {
     struct parameter *parameters;
     int64_t parameter_count;
     struct trained_parameters trained;
+    struct base_shards base;
     struct tensor frequencies;
 
     struct batch_inputs inputs;
@@ -116,6 +130,17 @@ bool transformer_is_shared(const struct transformer *model);
 bool transformer_begin_sums(struct transformer *model, int64_t bucket, struct error *error);
 /* Waits until this rank has the sums of its parts. */
 bool transformer_finish_sums(struct transformer *model, struct error *error);
+
+/* Unless the base is sharded, these do nothing. Frozen weights that are laid out between the two go to the layer's place; then the whole is laid out. */
+void base_shards_begin_layer(struct transformer *model, int64_t layer);
+void base_shards_end_layer(struct transformer *model, int64_t layer);
+void base_shards_lay_out(struct transformer *model);
+struct arena *transformer_frozen_arena(struct transformer *model);
+/* Waits until the weights of a layer are here, and begins to bring those of the next one that the pass reads, if there is one: the
+ * other place is free then. All ranks call it. */
+bool transformer_bring_layer(struct transformer *model, int64_t layer, int64_t next, struct error *error);
+/* *any: whether some rank is about to ask the model without training it. All ranks call it. */
+bool transformer_ask(struct transformer *model, bool asks, bool *any, struct error *error);
 
 /* Lays out everything that a batch needs besides its inputs, over the arenas of activations and scratch. */
 void transformer_lay_out_batch(struct transformer *model, int64_t tokens);

@@ -301,6 +301,7 @@ bool validate(struct validation *result, const struct validator *validator, stru
     const int64_t begin = divided ? comm_part(communicator, count, communicator->rank) : 0;
     const int64_t end = divided ? comm_part(communicator, count, communicator->rank + 1) : count;
     const bool done = validate_users(result, validator, model, users + begin, end - begin, error) &&
+                      transformer_attend(model, error) &&
                       (!divided || bring_together(result, communicator, error));
     free(users);
     return done;
