@@ -6,6 +6,7 @@
 #include "experiments/command.h"
 #include "experiments/plan_study.h"
 
+enum { RANKS_MOST = 65536 };
 enum {
     OPTION_JSON,
     OPTION_MEMORY,
@@ -18,7 +19,9 @@ enum {
     OPTION_EFFICIENCY,
     OPTION_BANDWIDTH,
     OPTION_SECONDS,
-    OPTION_TRIAL
+    OPTION_TRIAL,
+    OPTION_RANKS,
+    OPTION_LINK
 };
 
 static bool positive(const struct invocation *invocation, int option, double *value, struct error *error)
@@ -55,8 +58,8 @@ static bool option_bytes(const struct invocation *invocation, int option, double
 static bool read_options(struct plan_options *options, const struct invocation *invocation,
                          struct error *error)
 {
-    double tflops = 0, bandwidth = 0;
-    *options = (struct plan_options){.mean_spread = 1, .efficiency = 0.4, .seconds = 2};
+    double tflops = 0, bandwidth = 0, link = 0;
+    *options = (struct plan_options){.mean_spread = 1, .efficiency = 0.4, .seconds = 2, .ranks = 1};
     if (!option_bytes(invocation, OPTION_MEMORY, &options->memory, error) ||
         !option_integer(invocation, OPTION_USERS, 1, &options->users, error) ||
         !option_integer(invocation, OPTION_ITEMS, 2, &options->items, error) ||
@@ -66,10 +69,18 @@ static bool read_options(struct plan_options *options, const struct invocation *
         !positive(invocation, OPTION_TFLOPS, &tflops, error) ||
         !positive(invocation, OPTION_EFFICIENCY, &options->efficiency, error) ||
         !positive(invocation, OPTION_BANDWIDTH, &bandwidth, error) ||
+        !option_integer(invocation, OPTION_RANKS, 1, &options->ranks, error) ||
+        !positive(invocation, OPTION_LINK, &link, error) ||
         !positive(invocation, OPTION_SECONDS, &options->seconds, error))
         return false;
     options->operations_per_second = tflops * 1e12;
     options->bytes_per_second = bandwidth * 1e9;
+    options->link = link * 1e9;
+    if (options->ranks > RANKS_MOST)
+        return error_set(error, ERROR_USAGE, "--ranks=%lld: at most %d", (long long)options->ranks,
+                         RANKS_MOST);
+    if (link > 0 && options->ranks == 1)
+        return error_set(error, ERROR_USAGE, "--link belongs to --ranks: one process sends nothing");
     if (tflops <= 0 && (invocation->option[OPTION_EFFICIENCY] || invocation->option[OPTION_BANDWIDTH]))
         return error_set(error, ERROR_USAGE,
                          "--efficiency and --bandwidth belong to --device-tflops; rates of "
@@ -150,7 +161,11 @@ bool command_plan(const struct invocation *invocation, struct error *error)
                     (char *const *)invocation->words + 1, error))
         return false;
     bool done;
-    if (trial)
+    if (options.ranks > 1 && sweep.trial_count > 0 && !trial)
+        done =
+            error_set(error, ERROR_USAGE,
+                      "--ranks is of one run, and ranks of a study take whole trials; name one by --trial");
+    else if (trial)
         done = plan_one_trial(&options, &sweep, trial, json, error);
     else
         done = sweep.trial_count > 0 ? plan_all_trials(&options, &sweep, json, error)

@@ -91,6 +91,8 @@ static const struct argp_option plan_options[] = {
     {"bandwidth", OPTION_FIRST + 9, "X", 0, "Its memory in GB/s, which bounds what computes little", 0},
     {"seconds", OPTION_FIRST + 10, "X", 0, "Most that measuring one thing may take (default 2)", 0},
     {"trial", OPTION_FIRST + 11, "NAME", 0, "One trial of a study alone, in full", 0},
+    {"ranks", OPTION_FIRST + 12, "N", 0, "Ranks of the run, each with such a device (docs/scaling.md)", 0},
+    {"link", OPTION_FIRST + 13, "X", 0, "What a rank can send to the others, in GB/s", 0},
     {0}};
 static const struct argp_option synthesize_options[] = {
     {"users", OPTION_FIRST + 0, "N", 0, "Users (default 1000)", 0},
@@ -147,6 +149,7 @@ const struct command commands[] = {
      "  idrec plan my.yaml experiment.parallel=1 --memory=8GB\n"
      "  idrec plan my.yaml --users=31668 --items=38048 --interactions=1237259\n"
      "  idrec plan my.yaml --device-tflops=990 --efficiency=0.4 --bandwidth=4800\n"
+     "  idrec plan my.yaml --device-tflops=990 --ranks=8 --link=450 finetune.shard_base=true\n"
      "  idrec plan my-study.yaml --trial=width=64\n\n"
      "Nothing is written. The input is read, tokens and operations are counted by the code that will do the "
      "work, and some batches of every model are run on the configured device to see how fast it is: about "

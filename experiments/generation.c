@@ -11,8 +11,6 @@
 #include "experiments/shared_stages.h"
 #include "experiments/turns.h"
 
-enum { PART_USERS = 512 };
-
 size_t generation_cache_bytes(const struct config *config)
 {
     return (size_t)ceil(config_number(config, "generate.memory") * 0x1p30);
@@ -65,7 +63,7 @@ static bool open_method(struct generation *generation, struct error *error)
 
 static int64_t part_count(const struct generation *generation)
 {
-    return (generation->request->source.train->rows + PART_USERS - 1) / PART_USERS;
+    return (generation->request->source.train->rows + GENERATION_PART_USERS - 1) / GENERATION_PART_USERS;
 }
 
 static char *part_path(const struct generation *generation, int64_t part)
@@ -124,7 +122,7 @@ static bool complete_part(struct generation *generation, int64_t part, int64_t c
     char *path = part_path(generation, part);
     const bool done = generated_exists(path, generation->fingerprint) ||
                       ((generation->model || open_method(generation, error)) &&
-                       make_part(generation, part * PART_USERS, count, path, error));
+                       make_part(generation, part * GENERATION_PART_USERS, count, path, error));
     free(path);
     return done;
 }
@@ -138,10 +136,11 @@ static bool take_parts(struct generation *generation, struct turns *turns, struc
             return false;
         if (part < 0)
             return true;
-        const int64_t rest = users - part * PART_USERS, count = rest < PART_USERS ? rest : PART_USERS;
+        const int64_t rest = users - part * GENERATION_PART_USERS,
+                      count = rest < GENERATION_PART_USERS ? rest : GENERATION_PART_USERS;
         if (!complete_part(generation, part, count, error))
             return false;
-        progress_update(progress, part * PART_USERS + count, "%s", generation->origin.method);
+        progress_update(progress, part * GENERATION_PART_USERS + count, "%s", generation->origin.method);
     }
 }
 

@@ -10,6 +10,9 @@
 #include "experiments/generator.h"
 #include "experiments/language_model.h"
 
+/* Users of a part. */
+enum { GENERATION_PART_USERS = 512 };
+
 /* What keys and values may take, as generate.memory says; 0: what suits the device (cache_choose_slots()). */
 size_t generation_cache_bytes(const struct config *config);
 

@@ -139,7 +139,11 @@ static bool open_devices(struct plan *plan, struct error *error)
         kind = plan->device->device;
     }
     plan->run.backend = counting_backend_open(kind, threads, error);
-    return plan->run.backend != NULL;
+    if (!plan->run.backend)
+        return false;
+    plan->ranks = (struct communicator){.name = "planned", .size = (int)plan->options.ranks, .local_size = 1};
+    plan->run.backend->communicator = &plan->ranks;
+    return true;
 }
 
 static void find_memory(struct plan *plan)

@@ -11,7 +11,9 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "core/comm.h"
 #include "core/interactions.h"
+#include "experiments/plan_exchange.h"
 #include "experiments/plan_memo.h"
 #include "experiments/run.h"
 #include "experiments/study.h"
@@ -48,8 +50,9 @@ struct plan_stage {
     double passing_bytes; /* of disk besides, until the stage is over */
     struct plan_range tokens, operations, seconds;
     struct plan_range moved; /* bytes that operators of generation read and write */
-    char rate[160];          /* where the seconds come from */
-    const char *lower;       /* the setting to lower when memory does not suffice */
+    struct plan_exchange exchange;
+    char rate[160];    /* where the seconds come from */
+    const char *lower; /* the setting to lower when memory does not suffice */
 };
 
 struct plan_options {
@@ -59,6 +62,8 @@ struct plan_options {
     double memory;                      /* bytes to fit into; 0: what the device or the host has */
     double operations_per_second;       /* of another device; 0: rates are measured */
     double efficiency, bytes_per_second;
+    int64_t ranks;  /* that the run is to have, each with such a device */
+    double link;    /* bytes a second that a rank can send the others; 0: not known */
     double seconds; /* most that measuring one thing may take */
 };
 
@@ -73,6 +78,7 @@ struct plan {
     struct plan_memo *memo; /* borrowed */
     struct plan_place place;
     struct run run;             /* without manifest and log; the backend counts */
+    struct communicator ranks;  /* the first of as many as there are to be; it exchanges nothing */
     struct backend *device;     /* that measures; NULL: rates are assumed */
     struct study study;         /* its settings alone */
     struct plan_data_set *data; /* the memo's */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "experiments/generation.h"
 #include "experiments/language_base.h"
 #include "experiments/plan.h"
 #include "experiments/plan_text.h"
@@ -143,6 +144,7 @@ static bool find_shape(struct language_shape *shape, const struct language_plan 
     if (!adapter || !language_base_is_given(plan->run.config))
         shape->settings.added = 0;
     if (adapter) {
+        shape->settings.shard_base = training && config_boolean(plan->run.config, "finetune.shard_base");
         shape->lora = language_adapter_settings(plan->run.config);
         shape->settings.frozen = language_frozen_storage(&plan->run);
     }
@@ -227,6 +229,7 @@ struct training_estimate {
     double trained_bytes; /* of the values that are trained */
     double file_bytes;    /* of what is kept */
     double start_seconds;
+    struct plan_exchange exchange;
     struct plan_range epochs, validations, steps;
 };
 
@@ -322,9 +325,12 @@ static bool count_training(struct training_estimate *estimate, struct plan_stage
         take_arenas(stage, model);
         take_values(estimate, model, shape->mode == TRAIN_LORA);
         plan_add_memory(stage, "weight copies",
-                        ((settings.average > 0) + (validated ? 1 : 0)) * estimate->trained_bytes);
+                        ((settings.average > 0) + (validated ? 1 : 0)) * estimate->trained_bytes /
+                            (double)plan->options.ranks);
+        plan_exchange_count(&estimate->exchange, model, packer, settings.accumulation, plan->options.link);
         bound_epochs(estimate, &settings, validated);
         done = count_batches(estimate, shape, model, packer, error);
+        scale(&estimate->step, (double)plan->options.ranks); /* each makes its part of it */
         if (settings.average > 0)
             estimate->step.work.floating_point_operations += 3 * estimate->trained_bytes / sizeof(float);
     }
@@ -483,18 +489,36 @@ static void say_training(struct plan_stage *stage, const struct training_estimat
              (long long)estimate->shortened);
 }
 
-/* Three times the trained values are a state: value, moments; and the copies. */
-static void fill_training(struct plan_stage *stage, const struct training_estimate *estimate,
-                          const struct plan *plan, bool adapter, int64_t vocabulary)
+/* Ranks share what there is to compute. Contexts of validated users are taken to be as long as sequences. */
+static struct plan_range time_training(struct training_estimate *estimate, const struct plan *plan,
+                                       double users, double batch_tokens)
 {
+    const double ranks = (double)plan->options.ranks, steps = (double)estimate->epoch_steps;
+    struct plan_exchange *const exchange = &estimate->exchange;
+    if (exchange->ranks == 0)
+        return sum_training(estimate, estimate->epoch.seconds, estimate->step.seconds,
+                            users * estimate->user.seconds);
+    const double length = (double)estimate->epoch_tokens / (double)estimate->sequences;
+    plan_exchange_step(exchange, (estimate->epoch.seconds / steps + estimate->step.seconds) / ranks);
+    return sum_training(estimate, exchange->seconds * steps, 0,
+                        plan_exchange_validation(exchange, users * estimate->user.seconds / ranks,
+                                                 ceil(users * length / ranks / batch_tokens)));
+}
+
+/* Three times the trained values are a state: value, moments; and the copies. */
+static void fill_training(struct plan_stage *stage, struct training_estimate *estimate,
+                          const struct plan *plan, const struct language_shape *shape)
+{
+    const bool adapter = shape->mode == TRAIN_LORA;
+    const int64_t vocabulary = shape->settings.vocabulary;
     const double users = (double)validated_users(&plan->validation);
     const double tokens = (double)estimate->epoch_tokens / (double)estimate->epoch_steps;
     stage->tokens = (struct plan_range){estimate->steps.low * tokens, estimate->steps.high * tokens};
     stage->operations = sum_training(estimate, estimate->epoch.work.floating_point_operations,
                                      estimate->step.work.floating_point_operations,
                                      users * estimate->user.work.floating_point_operations);
-    stage->seconds = sum_training(estimate, estimate->epoch.seconds, estimate->step.seconds,
-                                  users * estimate->user.seconds);
+    stage->seconds = time_training(estimate, plan, users, (double)shape->packing.batch_tokens);
+    stage->exchange = estimate->exchange;
     stage->seconds.low += estimate->start_seconds;
     stage->seconds.high += estimate->start_seconds;
     plan_add_file(stage, adapter ? "language_model/adapter" : "language_model/base",
@@ -505,7 +529,10 @@ static void fill_training(struct plan_stage *stage, const struct training_estima
         plan_add_memory(stage, "scores of validated users",
                         SCORED_USERS * sizeof(float) * (double)(vocabulary + plan->train.columns));
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
-    stage->lower = "lower its tokens_per_batch, set recompute: true, or lower language_model.width or layers";
+    stage->lower = adapter && !shape->settings.shard_base && plan->options.ranks > 1
+                       ? "set finetune.shard_base: true, lower its tokens_per_batch, or set recompute: true"
+                       : "lower its tokens_per_batch, set recompute: true, or lower language_model.width or "
+                         "layers";
     say_training(stage, estimate);
 }
 
@@ -524,7 +551,7 @@ static bool plan_training(struct language_plan *language, const char *name, stru
         assume_training(&estimate, stage, plan);
     else if (!measure_training(&estimate, stage, language, &shape, error))
         return false;
-    fill_training(stage, &estimate, plan, shape.mode == TRAIN_LORA, shape.settings.vocabulary);
+    fill_training(stage, &estimate, plan, &shape);
     if (strcmp(name, "pretrain") == 0 && starts_spectral(language, &shape))
         plan_add_memory(stage, "the start of the embeddings",
                         spectral_bytes(shape.train, shape.settings.width));
@@ -652,8 +679,8 @@ static void fill_generation(struct plan_stage *stage, const struct language_shap
     stage->lower = "lower generate.memory, generate.batch or prompts.length";
 }
 
-static bool time_generation(struct plan_stage *stage, const struct language_plan *language,
-                            const struct language_shape *shape, struct error *error)
+static bool find_generation_time(struct plan_stage *stage, const struct language_plan *language,
+                                 const struct language_shape *shape, struct error *error)
 {
     const struct plan *const plan = language->plan;
     if (!plan->device) {
@@ -677,6 +704,19 @@ static bool time_generation(struct plan_stage *stage, const struct language_plan
     const double second = done.seconds / done.work.floating_point_operations;
     stage->seconds = (struct plan_range){stage->operations.low * second, stage->operations.high * second};
     say_rate(stage, &done, shape, &part, "users");
+    return true;
+}
+
+/* Ranks take users in parts. */
+static bool time_generation(struct plan_stage *stage, const struct language_plan *language,
+                            const struct language_shape *shape, struct error *error)
+{
+    const double parts = ceil((double)shape->train->rows / GENERATION_PART_USERS);
+    const double ranks = fmin((double)language->plan->options.ranks, parts);
+    if (!find_generation_time(stage, language, shape, error))
+        return false;
+    stage->seconds.low /= ranks;
+    stage->seconds.high /= ranks;
     return true;
 }
 

@@ -36,6 +36,7 @@ static void print_stage(const struct plan_stage *stage, FILE *stream)
         fprintf(stream, "    %.3g tokens, %s\n", stage->tokens.high,
                 operations_text(high, stage->operations.high));
     fprintf(stream, "    time: %s\n", stage->rate);
+    plan_exchange_print(&stage->exchange, stream);
     if (stage->part)
         return;
     print_amounts(stream, "memory", stage->memory, stage->memory_count);
@@ -55,6 +56,12 @@ static void print_head(const struct plan *plan, FILE *stream)
     if (plan->memory_available > 0)
         fprintf(stream, "memory that can be used: %s%s\n", plan_bytes_text(memory, plan->memory_available),
                 plan->options.memory > 0 ? ", as given" : "");
+    if (plan->options.ranks > 1)
+        fprintf(
+            stream,
+            "%lld ranks, each with such a device: memory is that of one; tune and train are told as one does "
+            "them\n",
+            (long long)plan->options.ranks);
     fprintf(stream, "\n%-24s %-24s %10s %10s\n", "stage", "time", "memory", "disk");
 }
 
@@ -105,15 +112,15 @@ static json_t *amounts_json(const struct plan_amount *amounts, int count)
 json_t *plan_stage_json(const struct plan_stage *stage, bool measured, double memory_available)
 {
     const double memory = plan_stage_memory(stage);
-    return json_pack("{s:s, s:b, s:s, s:o, s:o, s:o, s:s, s:s, s:f, s:o, s:b, s:s, s:f, s:o, s:f}", "stage",
-                     stage->name, "part", stage->part, "work", stage->work, "tokens",
-                     plan_range_json(stage->tokens), "flops", plan_range_json(stage->operations), "seconds",
-                     plan_range_json(stage->seconds), "rate", stage->rate, "basis",
-                     measured ? "measured" : "assumed", "memory_bytes", memory, "memory",
-                     amounts_json(stage->memory, stage->memory_count), "fits",
-                     memory_available <= 0 || memory <= memory_available, "lower",
-                     stage->lower ? stage->lower : "", "disk_bytes", plan_stage_disk(stage), "files",
-                     amounts_json(stage->files, stage->file_count), "passing_bytes", stage->passing_bytes);
+    return json_pack(
+        "{s:s, s:b, s:s, s:o, s:o, s:o, s:s, s:s, s:f, s:o, s:b, s:s, s:f, s:o, s:f, s:o}", "stage",
+        stage->name, "part", stage->part, "work", stage->work, "tokens", plan_range_json(stage->tokens),
+        "flops", plan_range_json(stage->operations), "seconds", plan_range_json(stage->seconds), "rate",
+        stage->rate, "basis", measured ? "measured" : "assumed", "memory_bytes", memory, "memory",
+        amounts_json(stage->memory, stage->memory_count), "fits",
+        memory_available <= 0 || memory <= memory_available, "lower", stage->lower ? stage->lower : "",
+        "disk_bytes", plan_stage_disk(stage), "files", amounts_json(stage->files, stage->file_count),
+        "passing_bytes", stage->passing_bytes, "exchange", plan_exchange_json(&stage->exchange));
 }
 
 json_t *plan_json(const struct plan *plan)
@@ -123,14 +130,14 @@ json_t *plan_json(const struct plan *plan)
     for (int i = 0; i < plan->stage_count; i++)
         json_array_append_new(
             list, plan_stage_json(&plan->stages[i], plan->device != NULL, plan->memory_available));
-    return json_pack("{s:s, s:s, s:{s:I, s:I, s:I, s:s}, s:f, s:o, s:{s:o, s:f, s:f, s:f, s:f, s:s, s:s}}",
-                     "name", config_string(plan->run.config, "name"), "device",
-                     plan->device ? plan->device->description : "assumed", "data", "users",
-                     (json_int_t)plan->dataset.train.rows, "items", (json_int_t)plan->dataset.train.columns,
-                     "train", (json_int_t)csr_count(&plan->dataset.train), "source", plan->data->source,
-                     "memory_available_bytes", plan->memory_available, "stages", list, "total", "seconds",
-                     plan_range_json(total.seconds), "expected_seconds", plan_expected(total.seconds),
-                     "memory_bytes", total.memory, "disk_bytes", total.disk, "passing_bytes", total.passing,
-                     "slowest", plan->stages[total.slowest].name, "largest",
-                     plan->stages[total.largest].name);
+    return json_pack(
+        "{s:s, s:s, s:I, s:{s:I, s:I, s:I, s:s}, s:f, s:o, s:{s:o, s:f, s:f, s:f, s:f, s:s, s:s}}", "name",
+        config_string(plan->run.config, "name"), "device",
+        plan->device ? plan->device->description : "assumed", "ranks", (json_int_t)plan->options.ranks,
+        "data", "users", (json_int_t)plan->dataset.train.rows, "items",
+        (json_int_t)plan->dataset.train.columns, "train", (json_int_t)csr_count(&plan->dataset.train),
+        "source", plan->data->source, "memory_available_bytes", plan->memory_available, "stages", list,
+        "total", "seconds", plan_range_json(total.seconds), "expected_seconds", plan_expected(total.seconds),
+        "memory_bytes", total.memory, "disk_bytes", total.disk, "passing_bytes", total.passing, "slowest",
+        plan->stages[total.slowest].name, "largest", plan->stages[total.largest].name);
 }

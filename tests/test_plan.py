@@ -274,6 +274,42 @@ def test_bandwidth(folder):
     check(near(bound[0], 2 * bound[1], 0.01), f"half of the bandwidth, twice the time: {bound}")
 
 
+def amount(stage, name):
+    return next((part["bytes"] for part in stage["memory"] if part["name"] == name), 0)
+
+
+def test_ranks(folder):
+    """70 billion frozen weights over 8 cards, by hand: a layer is 2 w h (q + k heads) + 3 w hidden + 2 norms in bf16; a step of 4
+    batches is one round of half batches, which gathers 80 layers but two forward and backward."""
+    width, hidden, layers, ranks, vocabulary = 8192, 28672, 80, 8, 128256
+    layer = 2 * (2 * width * 128 * (64 + 8) + 3 * width * hidden + 2 * width)
+    shape = [f"language_model.checkpoint={SOURCE / 'configs' / 'shapes' / 'llama-70b-like'}", "device=cuda",
+             "language_model.precision=bf16", "finetune.recompute=true", "finetune.shard_base=true", *YELP,
+             "--device-tflops=990", "--efficiency=0.35", "--memory=80GB"]
+    _, stages = plan(folder, "text.yaml", *shape, "--ranks=8", "--link=450")
+    stage, exchange = stages["finetune"], stages["finetune"]["exchange"]
+    check(stage["fits"] and not stages["generate"]["fits"], "the base fits by parts, and generation needs it whole")
+    check(near(amount(stage, "its base"), layers * layer / ranks, 1e-4), f"{amount(stage, 'its base')} of {layers * layer}")
+    check(near(amount(stage, "two layers"), 2 * layer, 1e-4), f"{amount(stage, 'two layers')}, not two of {layer}")
+    check(near(amount(stage, "weights"), 4 * vocabulary * width, 0.05), f"tables: {amount(stage, 'weights')}")
+    check(exchange["rounds"] == 1 and near(exchange["layer_bytes"], 2 * (layers - 2) * layer * 7 / 8, 1e-4), f"{exchange}")
+    check(near(exchange["validated_layer_bytes"], layers * layer * 7 / 8, 1e-4), f"{exchange}")
+    check(near(exchange["sum_bytes"], 7 / 8 * amount(stage, "gradients"), 1e-3), f"{exchange}")
+    check(1 < exchange["computing_seconds"] < exchange["step_seconds"] < 1.01 * exchange["computing_seconds"], f"{exchange}")
+    slow = plan(folder, "text.yaml", *shape, "--ranks=8", "--link=50")[1]["finetune"]
+    bytes_ = sum(slow["exchange"][name] for name in ("layer_bytes", "sum_bytes", "weight_bytes"))
+    check(near(slow["exchange"]["step_seconds"], bytes_ / 50e9, 1e-6), f"bound by the link: {slow['exchange']}")
+    check(slow["seconds"][1] > 2 * stage["seconds"][1], f"{slow['seconds']}, {stage['seconds']}")
+    alone = plan(folder, "text.yaml", *shape)[1]["finetune"]
+    check(not alone["fits"] and alone["exchange"] is None and amount(alone, "its base") == 0, "one process holds all")
+    check(near(alone["flops"][1], stage["flops"][1], 0.01), f"operations: {alone['flops']}, {stage['flops']}")
+    check(near(alone["seconds"][1] / 8, stage["seconds"][1], 0.02), f"an eighth of the time: {alone['seconds']}, {stage['seconds']}")
+    whole = plan(folder, "text.yaml", *shape, "finetune.shard_base=false", "--ranks=8", "--link=450")[1]["finetune"]
+    check(not whole["fits"] and "finetune.shard_base: true" in whole["lower"], whole["lower"])
+    printed = idrec(folder, "plan", "text.yaml", *shape, "--ranks=8").stdout
+    check("each of 8 ranks sends 234 GB a step, 234 GB of it frozen layers in 1 round; --link" in printed, printed[-3000:])
+
+
 def test_refusals(folder):
     for arguments, expected in (
             (["plan.yaml", "--memory=much"], "--memory=much: a size"),
@@ -284,6 +320,9 @@ def test_refusals(folder):
             (["plan.yaml", "data.path=nowhere.inter"], "give the sizes"),
             (["text.yaml", "language_model.checkpoint=null"], "needs language_model.checkpoint"),
             (["study.yaml", "--trial=width=9"], "has no such trial"),
+            (["plan.yaml", "--ranks=0"], "--ranks=0"),
+            (["plan.yaml", "--link=50"], "belongs to --ranks"),
+            (["study.yaml", "--ranks=2"], "ranks of a study take whole trials"),
             (["plan.yaml", "--colour=red"], "is not an option"),
             ([], "usage")):
         result = idrec(folder, "plan", *arguments)
@@ -307,6 +346,7 @@ def main():
         test_given(folder)
         test_large(folder)
         test_bandwidth(folder)
+        test_ranks(folder)
         test_refusals(folder)
     return status()
 
