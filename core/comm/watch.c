@@ -32,7 +32,7 @@ enum { TURNS = 5 };
 struct peer {
     int socket, rank;
     double heard; /* clock_seconds() */
-    bool done;
+    bool done, doubted;
 };
 
 struct watch {
@@ -88,6 +88,17 @@ static void end_job(struct watch *watch, const struct peer *peer, const char *wh
     comm_abort(watch->communicator, WATCH_LOST_STATUS);
 }
 
+/* Before the job ends: a launcher that finds out by itself that a machine is lost may be sooner. */
+static void doubt(const struct watch *watch, const struct peer *peer, double seconds)
+{
+    const struct communicator *const communicator = watch->communicator;
+    dprintf(STDERR_FILENO,
+            "idrec: rank %d on %s: no sign of life for %.0f s, as rank %d on %s sees it; after %.0f s the "
+            "job ends\n",
+            peer->rank, watch->hosts[peer->rank], seconds, communicator->rank, communicator->host,
+            watch->silence_seconds);
+}
+
 static void on_silence(struct watch *watch, const struct peer *peer)
 {
     char what[128];
@@ -128,6 +139,7 @@ static void listen_to(struct watch *watch, struct peer *peer)
             on_end(watch, (enum word)words[i]);
     }
     peer->heard = clock_seconds();
+    peer->doubted = false;
     if (count > 0)
         return;
     if (!peer->done)
@@ -156,8 +168,13 @@ static void look_for_silence(struct watch *watch, double absent)
         struct peer *const peer = &watch->peers[i];
         if (absent > 0.25 * watch->silence_seconds)
             peer->heard += absent;
-        if (peer->socket >= 0 && !peer->done && now - peer->heard > watch->silence_seconds)
+        const double silent = peer->socket >= 0 && !peer->done ? now - peer->heard : 0.0;
+        if (silent > watch->silence_seconds)
             on_silence(watch, peer);
+        else if (silent > 0.5 * watch->silence_seconds && !peer->doubted) {
+            doubt(watch, peer, silent);
+            peer->doubted = true;
+        }
     }
 }
 

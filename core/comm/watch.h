@@ -2,7 +2,7 @@
  * watch.h: signs of life. A thread of every rank and one of rank 0 tell each other by TCP, once a second and apart from MPI,
  * that they are there: a thread that stands still in MPI, in a file system or in a GPU's driver does not hide its process.
  * A rank that says nothing for too long (it is stopped, or its machine is lost), or that ends without a word, is named on
- * stderr with its machine, and the job is ended: by the launcher, and where that does not happen, by each rank itself.
+ * stderr with its machine, half of that time before, too, and the job is ended: by the launcher, and where that does not happen, by each rank itself.
  */
 #ifndef IDREC_CORE_COMM_WATCH_H
 #define IDREC_CORE_COMM_WATCH_H
