@@ -221,6 +221,10 @@ const struct schema_entry schema[] = {
     INTEGER("augment.filters[].minimum_votes", "1", 1, 1e6, "confidence: fewest lists that hold the item")
     INTEGER("augment.filters[].maximum", "1000000", 0, 1e9, "cap_user, cap_item: most rows, the most probable first")
     NUMBER("augment.filters[].quantile", "1.0", 0, 1, "history_quantile: users at or below this quantile get rows")
+    CHOICES("augment.ensemble", "[]", "popularity|item_knn|ease|slim|gf_cf",
+            "rankers whose lists are fused with the language model's before rows are chosen, by reciprocal ranks and with the "
+            "same weight each; they are fitted on the train interactions, with the settings of `recommenders:` where one of the "
+            "model is among them. The arm control.ensemble adds their rows without the language model's")
     NUMBER("augment.weight", "1.0", 0, 1e3, "weight of a synthetic row in the recommenders' loss")
     INTEGER("augment.select_seeds", "2", 2, 1000, "training seeds for each candidate and for the baseline it is paired with")
     CHOICE("augment.select_metric", "ndcg", "recall|ndcg|precision|hit|mrr|map", "metric of the choice")
@@ -298,7 +302,7 @@ const struct schema_entry schema[] = {
 
     SECTION("experiment", "Arms and seeds.")
     CHOICES("experiment.arms", "[original, augmented, control.random, control.popularity, control.itemknn, control.self]",
-            "original|augmented|control.random|control.popularity|control.itemknn|control.self|control.permuted|"
+            "original|augmented|control.random|control.popularity|control.itemknn|control.self|control.ensemble|control.permuted|"
             "control.generator|control.fusion",
             "training sets that are compared; the controls add as many rows as `augmented` does, but for two that train nothing: "
             "control.generator is the language model's own ranking, control.fusion that ranking fused with the recommender's of "
@@ -347,7 +351,7 @@ const struct schema_entry schema[] = {
             "halving: one trial of this many goes on to the next rung, which trains this many times as long")
     INTEGER("tune.first_epochs", "20", 1, 1e6, "halving: epochs of the first rung, rounded up to `evaluate_every`")
     CHOICES("tune.arms", "[original]",
-            "original|augmented|control.random|control.popularity|control.itemknn|control.permuted",
+            "original|augmented|control.random|control.popularity|control.itemknn|control.ensemble|control.permuted",
             "arms that are tuned, each with the same trials; original is always among them. An arm that is not takes what was "
             "found for original")
     BOOLEAN("tune.use", "false",

@@ -4,11 +4,11 @@
 #include <string.h>
 
 static const char *const arm_names[ARM_COUNT] = {
-    [ARM_ORIGINAL] = "original",         [ARM_AUGMENTED] = "augmented",
-    [ARM_RANDOM] = "control.random",     [ARM_POPULARITY] = "control.popularity",
-    [ARM_ITEM_KNN] = "control.itemknn",  [ARM_SELF] = "control.self",
-    [ARM_PERMUTED] = "control.permuted", [ARM_GENERATOR] = "control.generator",
-    [ARM_FUSION] = "control.fusion",
+    [ARM_ORIGINAL] = "original",           [ARM_AUGMENTED] = "augmented",
+    [ARM_RANDOM] = "control.random",       [ARM_POPULARITY] = "control.popularity",
+    [ARM_ITEM_KNN] = "control.itemknn",    [ARM_SELF] = "control.self",
+    [ARM_ENSEMBLE] = "control.ensemble",   [ARM_PERMUTED] = "control.permuted",
+    [ARM_GENERATOR] = "control.generator", [ARM_FUSION] = "control.fusion",
 };
 
 const char *arm_name(enum arm arm)

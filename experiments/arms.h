@@ -15,6 +15,7 @@ enum arm {
     ARM_POPULARITY, /* unseen items in proportion to their training rows */
     ARM_ITEM_KNN,   /* the best unseen items of item_knn */
     ARM_SELF,       /* the best unseen items of the recommender itself, fitted on the original rows */
+    ARM_ENSEMBLE,   /* the rows of augment.ensemble without the language model */
     ARM_PERMUTED,   /* the synthetic rows of another user with a history of similar length */
     ARM_GENERATOR,  /* the language model's own ranking of all items */
     ARM_FUSION,     /* that ranking fused with the recommender's of the original arm, see fused_rankings.h */

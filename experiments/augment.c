@@ -1,11 +1,29 @@
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "experiments/augmented.h"
+#include "experiments/ensemble.h"
 #include "experiments/filter_settings.h"
 #include "experiments/generated.h"
 #include "experiments/generator.h"
 #include "experiments/run.h"
+
+/* Filters that judge what the language model wrote, and those that say how much of the rows is taken: with an ensemble the
+ * first look at the language model's rows, the others at the fused ones. */
+static bool is_of_amounts(enum filter_kind kind)
+{
+    return kind == FILTER_CAP_USER || kind == FILTER_CAP_ITEM || kind == FILTER_HISTORY_QUANTILE;
+}
+
+static int take_filters(struct filter *taken, const struct filter *filters, int count, bool of_amounts)
+{
+    int taken_count = 0;
+    for (int i = 0; i < count; i++)
+        if (is_of_amounts(filters[i].kind) == of_amounts)
+            taken[taken_count++] = filters[i];
+    return taken_count;
+}
 
 static bool candidates_from_generated(struct candidate **candidates, const struct generated *generated,
                                       struct error *error)
@@ -43,25 +61,117 @@ static void log_counts(struct run *run, const struct candidate *candidates, int6
              (long long)count, text[0] != '\0' ? "; refused" : "", text[0] != '\0' ? text + 1 : "");
 }
 
-static bool augment(struct run *run, const struct csr *train, const struct generated *generated,
-                    struct error *error)
+/* What becomes of the generated rows: `candidates` [count], ranked. */
+struct augmentation {
+    struct run *run;
+    const struct dataset *dataset;
+    const struct csr *train; /* ascends */
+    const struct filter *filters;
+    int filter_count;
+    struct candidate *candidates;
+    int64_t count;
+    struct ensemble ensemble;
+    struct ensemble_lists lists;
+};
+
+static bool filter_and_rank(struct augmentation *work, const struct filter *filters, int count,
+                            struct error *error)
+{
+    if (!filters_apply(work->candidates, work->count, filters, count, work->train, error))
+        return false;
+    candidates_rank(work->candidates, work->count, generator_makes_lists(work->run->config));
+    return true;
+}
+
+/* The accepted candidates, which come first, as lists. */
+static bool accepted_lists(struct csr *lists, const struct augmentation *work, struct error *error)
+{
+    const size_t bytes = (size_t)(work->count + 1) * sizeof *lists->indices;
+    *lists = (struct csr){.rows = work->train->rows, .columns = work->train->columns};
+    lists->starts = calloc((size_t)lists->rows + 1, sizeof *lists->starts);
+    lists->indices = malloc(bytes);
+    if (!lists->starts || !lists->indices)
+        return error_memory(error, "the language model's lists", bytes, "lower generate.max_items");
+    for (int64_t i = 0; i < work->count && work->candidates[i].reason == CANDIDATE_ACCEPTED; i++) {
+        lists->starts[work->candidates[i].user + 1]++;
+        lists->indices[i] = work->candidates[i].item;
+    }
+    for (int64_t user = 0; user < lists->rows; user++)
+        lists->starts[user + 1] += lists->starts[user];
+    return true;
+}
+
+static void add_fused(struct candidate *candidates, const struct fused_lists *fused)
+{
+    for (int64_t user = 0; user < fused->items.rows; user++)
+        for (int64_t i = fused->items.starts[user]; i < fused->items.starts[user + 1]; i++)
+            candidates[i] = (struct candidate){.user = (int32_t)user,
+                                               .item = fused->items.indices[i],
+                                               .position = (int32_t)(i - fused->items.starts[user]),
+                                               .votes = fused->votes[i],
+                                               .log_probability = logf(fused->scores[i]),
+                                               .reason = CANDIDATE_ACCEPTED};
+}
+
+/* Fused rows take the place of the accepted ones; those that were refused stay. */
+static bool replace_accepted(struct augmentation *work, int64_t accepted, struct error *error)
 {
     struct filter filters[FILTERS_MAXIMUM];
-    int filter_count = 0;
-    struct candidate *candidates = NULL;
-    bool by_votes = generator_makes_lists(run->config);
-    bool done = filter_settings_read(filters, &filter_count, run->config, error) &&
-                candidates_from_generated(&candidates, generated, error) &&
-                filters_apply(candidates, generated->count, filters, filter_count, train, error);
+    const int count = take_filters(filters, work->filters, work->filter_count, true);
+    const int64_t fused = csr_count(&work->lists.all.items), refused = work->count - accepted;
+    const size_t bytes = (size_t)(fused + refused + 1) * sizeof *work->candidates;
+    struct candidate *candidates = malloc(bytes);
+    if (!candidates)
+        return error_memory(error, "fused rows", bytes, "lower generate.max_items");
+    add_fused(candidates, &work->lists.all);
+    memcpy(candidates + fused, work->candidates + accepted, (size_t)refused * sizeof *candidates);
+    free(work->candidates);
+    work->candidates = candidates;
+    work->count = fused + refused;
+    if (!filters_apply(candidates, fused, filters, count, work->train, error))
+        return false;
+    candidates_rank(candidates, work->count, false);
+    return true;
+}
+
+static bool fuse(struct augmentation *work, struct error *error)
+{
+    struct filter filters[FILTERS_MAXIMUM];
+    struct csr language = {0};
+    const int count = take_filters(filters, work->filters, work->filter_count, false);
+    bool done = filter_and_rank(work, filters, count, error) && accepted_lists(&language, work, error) &&
+                ensemble_fuse(&work->lists, &work->ensemble, work->run, &language, work->train,
+                              &work->dataset->train, error);
+    if (done)
+        log_line(work->run->log,
+                 "augment: %lld rows of the language model and the lists of %d ranker%s fused",
+                 (long long)csr_count(&language), work->ensemble.count, work->ensemble.count > 1 ? "s" : "");
+    done = done && replace_accepted(work, csr_count(&language), error);
+    csr_free(&language);
+    return done;
+}
+
+static bool augment(struct augmentation *work, const struct generated *generated, struct error *error)
+{
+    const struct config *const config = work->run->config;
+    struct filter filters[FILTERS_MAXIMUM];
+    work->filters = filters;
+    work->count = generated->count;
+    bool done = filter_settings_read(filters, &work->filter_count, config, error) &&
+                ensemble_read(&work->ensemble, config, error) &&
+                candidates_from_generated(&work->candidates, generated, error);
+    const bool fuses = work->ensemble.count > 0;
+    done = done && (fuses ? fuse(work, error) : filter_and_rank(work, filters, work->filter_count, error));
     if (done) {
-        candidates_rank(candidates, generated->count, by_votes);
-        log_counts(run, candidates, generated->count);
-        char *path = run_path(run, "augmented.h5");
-        done = augmented_save(path, train, candidates, generated->count,
-                              config_number(run->config, "augment.weight"), error);
+        log_counts(work->run, work->candidates, work->count);
+        char *path = run_path(work->run, "augmented.h5");
+        done = augmented_save(path, work->train, work->candidates, work->count,
+                              config_number(config, "augment.weight"),
+                              fuses ? &work->lists.others.items : NULL, error);
         free(path);
     }
-    free(candidates);
+    ensemble_lists_free(&work->lists);
+    free(work->candidates);
     return done;
 }
 
@@ -72,8 +182,10 @@ bool stage_augment(struct run *run, struct stage_cost *cost, struct error *error
     struct dataset dataset = {0};
     struct csr train = {0};
     struct generated generated = {0};
-    bool done = dataset_load(&dataset, dataset_path, error) && csr_sorted(&train, &dataset.train, error) &&
-                generated_load(&generated, generated_path, error) && augment(run, &train, &generated, error);
+    struct augmentation work = {.run = run, .dataset = &dataset, .train = &train};
+    const bool done = dataset_load(&dataset, dataset_path, error) &&
+                      csr_sorted(&train, &dataset.train, error) &&
+                      generated_load(&generated, generated_path, error) && augment(&work, &generated, error);
     generated_free(&generated);
     csr_free(&train);
     dataset_free(&dataset);

@@ -114,7 +114,8 @@ static bool counts_write(struct store *store, const struct augmentation_counts *
 }
 
 static bool augmented_write(struct store *store, const struct csr *train, const struct candidate *candidates,
-                            const struct augmentation_counts *counts, double weight, struct error *error)
+                            const struct augmentation_counts *counts, double weight,
+                            const struct csr *ensemble, struct error *error)
 {
     struct columns columns;
     bool done = columns_allocate(&columns, csr_count(train) + counts->accepted, error);
@@ -123,14 +124,15 @@ static bool augmented_write(struct store *store, const struct csr *train, const 
         done = columns_write(store, &columns, error) &&
                rejected_rows_write(store, candidates + counts->accepted,
                                    counts->candidates - counts->accepted, error) &&
-               counts_write(store, counts, error);
+               counts_write(store, counts, error) &&
+               (!ensemble || store_write_csr(store, "/ensemble", ensemble, error));
     }
     columns_free(&columns);
     return done;
 }
 
 bool augmented_save(const char *path, const struct csr *train, const struct candidate *candidates,
-                    int64_t count, double weight, struct error *error)
+                    int64_t count, double weight, const struct csr *ensemble, struct error *error)
 {
     struct augmentation_counts counts = {.candidates = count};
     for (int64_t i = 0; i < count; i++) {
@@ -142,7 +144,7 @@ bool augmented_save(const char *path, const struct csr *train, const struct cand
     struct store *store;
     if (!store_create(&store, path, error))
         return false;
-    if (!augmented_write(store, train, candidates, &counts, weight, error)) {
+    if (!augmented_write(store, train, candidates, &counts, weight, ensemble, error)) {
         store_close(store);
         return false;
     }
@@ -227,4 +229,17 @@ bool augmented_load(struct ranked_lists *lists, const char *path, const struct c
     columns_free(&columns);
     store_close(store);
     return done;
+}
+
+bool augmented_load_ensemble(struct csr *lists, const char *path, const struct csr *train,
+                             struct error *error)
+{
+    struct store *store;
+    if (!store_open(&store, path, error))
+        return false;
+    const bool done = store_read_csr(store, "/ensemble", lists, error);
+    store_close(store);
+    return done && ((lists->rows == train->rows && lists->columns == train->columns) ||
+                    error_at(error, ERROR_RUN, path, 0,
+                             "its ensemble is of other users or items; delete the file and run again"));
 }

@@ -3,8 +3,12 @@
  *   /user /item /source /weight    one an interaction; source 0 real, 1 synthetic
  *   /rank /log_probability /votes  the place in the user's synthetic list (from 1), and what the generator
  *                                  said; 0 for real rows
+ *   /ensemble                      with augment.ensemble: lists [users, items] of the rankers other than the language model,
+ *                                  fused, best first
  *   /rejected/user /item /reason   what a filter refused; reason is the filter's place, from 0, in the
  *                                  attribute `filters` of /rejected
+ * With augment.ensemble the synthetic rows are fused ones: /log_probability is the logarithm of the fused score, and /votes
+ * the rankers that list the item.
  * Attributes hold the counts: candidates and accepted, and below /rejected one for each filter.
  */
 #ifndef IDREC_EXPERIMENTS_AUGMENTED_H
@@ -13,12 +17,16 @@
 #include "experiments/choice.h"
 #include "experiments/filters.h"
 
-/* `candidates` as candidates_rank() leaves them. */
+/* `candidates` as candidates_rank() leaves them. `ensemble`: the group /ensemble; NULL: none. */
 bool augmented_save(const char *path, const struct csr *train, const struct candidate *candidates,
-                    int64_t count, double weight, struct error *error);
+                    int64_t count, double weight, const struct csr *ensemble, struct error *error);
 /* The synthetic rows; `train` gives the shape that they must have. */
 bool augmented_load(struct ranked_lists *lists, const char *path, const struct csr *train,
                     struct error *error);
+
+/* The group /ensemble. */
+bool augmented_load_ensemble(struct csr *lists, const char *path, const struct csr *train,
+                             struct error *error);
 
 /* What the filters did. */
 struct augmentation_counts {

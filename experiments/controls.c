@@ -138,11 +138,23 @@ static bool group_users(int32_t **order, const struct csr *train, uint64_t seed,
     return true;
 }
 
-static void take_list(struct row_builder *builder, const struct ranked_lists *lists, int32_t other)
+static void take_list(struct row_builder *builder, const struct csr *lists, int64_t user)
 {
-    for (int64_t i = lists->items.starts[other];
-         i < lists->items.starts[other + 1] && builder_missing(builder) > 0; i++)
-        builder_add(builder, lists->items.indices[i]);
+    for (int64_t i = lists->starts[user]; i < lists->starts[user + 1] && builder_missing(builder) > 0; i++)
+        builder_add(builder, lists->indices[i]);
+}
+
+bool control_listed(struct csr *rows, const struct csr *amounts, const struct csr *train,
+                    const struct csr *lists, struct error *error)
+{
+    struct row_builder builder;
+    const bool done = builder_open(&builder, rows, amounts, train, error);
+    for (int64_t user = 0; done && user < train->rows; user++) {
+        builder_start(&builder, user);
+        take_list(&builder, lists, user);
+    }
+    builder_close(&builder);
+    return done;
 }
 
 /* Fills the row of the user at `place` from the lists of the others in his group, beginning with the next,
@@ -152,9 +164,9 @@ static void take_from_others(struct row_builder *builder, const struct ranked_li
 {
     int64_t first = place / GROUP * GROUP, size = first + GROUP < users ? GROUP : users - first;
     for (int64_t step = 1; step < size && builder_missing(builder) > 0; step++)
-        take_list(builder, lists, order[first + (place - first + step) % size]);
+        take_list(builder, &lists->items, order[first + (place - first + step) % size]);
     for (int64_t step = size; step < users && builder_missing(builder) > 0; step++)
-        take_list(builder, lists, order[(first + step) % users]);
+        take_list(builder, &lists->items, order[(first + step) % users]);
 }
 
 bool control_permuted(struct csr *rows, const struct csr *amounts, const struct csr *train,

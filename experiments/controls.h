@@ -18,6 +18,9 @@ bool control_popularity(struct csr *rows, const struct csr *amounts, const struc
  * lacks comes from the next user of the group, and after the last from the next group. */
 bool control_permuted(struct csr *rows, const struct csr *amounts, const struct csr *train,
                       const struct ranked_lists *lists, uint64_t seed, struct error *error);
+/* The first items of lists, in their order. */
+bool control_listed(struct csr *rows, const struct csr *amounts, const struct csr *train,
+                    const struct csr *lists, struct error *error);
 /* The best unseen items of a fitted recommender. */
 bool control_recommender(struct csr *rows, const struct csr *amounts, const struct csr *train,
                          struct recommender *recommender, struct backend *backend, struct error *error);

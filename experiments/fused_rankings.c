@@ -100,10 +100,12 @@ static bool take_pair(struct ranking_pair *pair, const struct study *study, stru
 
 /* ---- the weight ---------------------------------------------------------------------------------------- */
 
-static struct fusion fusion_of(const struct study *study, double weight)
+static bool fuse(struct fused_lists *fused, const struct study *study, const struct ranking_pair *pair,
+                 double weight, int64_t kept, struct error *error)
 {
-    return (struct fusion){
-        .weight = weight, .constant = study->fusion.constant, .depth = study->fusion.depth};
+    const struct fusion fusion = {.constant = study->fusion.constant, .depth = study->fusion.depth};
+    const struct fusion_list lists[] = {{&pair->language, weight}, {&pair->recommender, 1 - weight}};
+    return fusion_rank(fused, lists, 2, &fusion, kept, error);
 }
 
 /* The first items of the lists of validation's users. */
@@ -129,13 +131,11 @@ static bool top_of_lists(struct top_k *top, const struct study *study, const str
 static bool score_weight(double *score, const struct study *study, const struct ranking_pair *pair,
                          double weight, struct error *error)
 {
-    const struct fusion fusion = fusion_of(study, weight);
     struct fused_lists fused = {0};
     struct top_k top = {0};
     struct evaluation evaluation;
-    const bool done =
-        fusion_rank(&fused, &pair->language, &pair->recommender, &fusion, study->select_cut, error) &&
-        top_of_lists(&top, study, &fused.items, error);
+    const bool done = fuse(&fused, study, pair, weight, study->select_cut, error) &&
+                      top_of_lists(&top, study, &fused.items, error);
     if (done) {
         evaluate_top_k(&evaluation, &top, &study->validation, &study->select_cut, 1, NULL);
         *score = evaluation.value[study->select_metric][0];
@@ -185,10 +185,8 @@ static bool fuse_validation(struct fused_rankings *rankings, double *weight, con
     json_t *scores = json_array();
     bool done = take_pair(&pair, study, recommender, 0, study->validation_users, study->validation_count,
                           backend, error) &&
-                choose_weight(weight, scores, study, &pair, error);
-    const struct fusion fusion = fusion_of(study, *weight);
-    done =
-        done && fusion_rank(&rankings->validation, &pair.language, &pair.recommender, &fusion, kept, error);
+                choose_weight(weight, scores, study, &pair, error) &&
+                fuse(&rankings->validation, study, &pair, *weight, kept, error);
     ranking_pair_free(&pair);
     rankings->choice = json_pack("{s:f, s:o}", "weight", *weight, "validation", scores);
     return done && (rankings->choice || error_memory(error, "the weight of a fusion", 0, NULL));
@@ -197,7 +195,6 @@ static bool fuse_validation(struct fused_rankings *rankings, double *weight, con
 static bool fuse_test(struct fused_rankings *rankings, double weight, const struct study *study,
                       struct recommender *recommender, struct backend *backend, struct error *error)
 {
-    const struct fusion fusion = fusion_of(study, weight);
     const int64_t users = study->train.rows;
     struct ranking_pair pair = {.language.rows = 0};
     int32_t *all = malloc((size_t)users * sizeof *all);
@@ -205,7 +202,7 @@ static bool fuse_test(struct fused_rankings *rankings, double weight, const stru
     for (int32_t user = 0; done && user < users; user++)
         all[user] = user;
     done = done && take_pair(&pair, study, recommender, 1, all, users, backend, error) &&
-           fusion_rank(&rankings->test, &pair.language, &pair.recommender, &fusion, fusion.depth, error);
+           fuse(&rankings->test, study, &pair, weight, study->fusion.depth, error);
     ranking_pair_free(&pair);
     free(all);
     return done;

@@ -4,23 +4,23 @@
 
 struct scored_item {
     double score;
-    int32_t item;
+    int32_t item, votes;
 };
 
 /* The items of one user's lists. */
 struct pool {
-    struct scored_item *items; /* [2 depth] */
+    struct scored_item *items; /* [lists x depth] */
     int64_t count;
     int32_t *place; /* [items]: where an item is, from 1; 0: nowhere */
 };
 
-static bool pool_open(struct pool *pool, int64_t items, int64_t depth, struct error *error)
+static bool pool_open(struct pool *pool, int64_t items, int64_t depth, int count, struct error *error)
 {
-    const int64_t most = depth < items ? 2 * depth : 2 * items;
+    const int64_t most = count * (depth < items ? depth : items);
     pool->items = malloc((size_t)(most + 1) * sizeof *pool->items);
     pool->place = calloc((size_t)items + 1, sizeof *pool->place);
     return (pool->items && pool->place) ||
-           error_memory(error, "two lists to fuse", (size_t)items * sizeof *pool->place, NULL);
+           error_memory(error, "lists to fuse", (size_t)items * sizeof *pool->place, NULL);
 }
 
 static void pool_close(struct pool *pool)
@@ -29,18 +29,19 @@ static void pool_close(struct pool *pool)
     free(pool->place);
 }
 
-static void pool_add(struct pool *pool, const struct csr *list, int64_t user, double weight,
+static void pool_add(struct pool *pool, const struct fusion_list *list, int64_t user,
                      const struct fusion *fusion)
 {
-    const int32_t *items = list->indices + list->starts[user];
-    const int64_t length = csr_row_length(list, user);
-    for (int64_t i = 0; weight > 0 && i < length && i < fusion->depth; i++) {
+    const int32_t *items = list->items->indices + list->items->starts[user];
+    const int64_t length = csr_row_length(list->items, user);
+    for (int64_t i = 0; list->weight > 0 && i < length && i < fusion->depth; i++) {
         int32_t *place = &pool->place[items[i]];
         if (*place == 0) {
             pool->items[pool->count++] = (struct scored_item){.item = items[i]};
             *place = (int32_t)pool->count;
         }
-        pool->items[*place - 1].score += weight / (fusion->constant + (double)(i + 1));
+        pool->items[*place - 1].score += list->weight / (fusion->constant + (double)(i + 1));
+        pool->items[*place - 1].votes++;
     }
 }
 
@@ -63,6 +64,7 @@ static void pool_take(struct pool *pool, struct fused_lists *fused, int64_t user
         if (i >= kept)
             continue;
         fused->items.indices[end] = pool->items[i].item;
+        fused->votes[end] = pool->items[i].votes;
         fused->scores[end++] = (float)pool->items[i].score;
     }
     fused->items.starts[user + 1] = end;
@@ -75,31 +77,36 @@ static int64_t read_length(const struct csr *list, int64_t user, int64_t depth)
     return length < depth ? length : depth;
 }
 
-static bool fused_lists_open(struct fused_lists *fused, const struct csr *first, const struct csr *second,
+static bool fused_lists_open(struct fused_lists *fused, const struct fusion_list *lists, int count,
                              int64_t depth, int64_t kept, struct error *error)
 {
+    const struct csr *const first = lists->items;
     int64_t most = 0;
     for (int64_t user = 0; user < first->rows; user++) {
-        const int64_t length = read_length(first, user, depth) + read_length(second, user, depth);
+        int64_t length = 0;
+        for (int list = 0; list < count; list++)
+            length += read_length(lists[list].items, user, depth);
         most += length < kept ? length : kept;
     }
     *fused = (struct fused_lists){.items = {.rows = first->rows, .columns = first->columns}};
     fused->items.starts = calloc((size_t)first->rows + 1, sizeof *fused->items.starts);
     fused->items.indices = malloc((size_t)(most + 1) * sizeof *fused->items.indices);
     fused->scores = malloc((size_t)(most + 1) * sizeof *fused->scores);
-    return (fused->items.starts && fused->items.indices && fused->scores) ||
-           error_memory(error, "fused lists", (size_t)most * 8, "lower experiment.fusion.depth");
+    fused->votes = malloc((size_t)(most + 1) * sizeof *fused->votes);
+    return (fused->items.starts && fused->items.indices && fused->scores && fused->votes) ||
+           error_memory(error, "fused lists", (size_t)most * 12,
+                        "lower experiment.fusion.depth, or generate.max_items of an ensemble");
 }
 
-bool fusion_rank(struct fused_lists *fused, const struct csr *first, const struct csr *second,
+bool fusion_rank(struct fused_lists *fused, const struct fusion_list *lists, int count,
                  const struct fusion *fusion, int64_t kept, struct error *error)
 {
     struct pool pool = {.count = 0};
-    const bool done = pool_open(&pool, first->columns, fusion->depth, error) &&
-                      fused_lists_open(fused, first, second, fusion->depth, kept, error);
-    for (int64_t user = 0; done && user < first->rows; user++) {
-        pool_add(&pool, first, user, fusion->weight, fusion);
-        pool_add(&pool, second, user, 1 - fusion->weight, fusion);
+    const bool done = pool_open(&pool, lists->items->columns, fusion->depth, count, error) &&
+                      fused_lists_open(fused, lists, count, fusion->depth, kept, error);
+    for (int64_t user = 0; done && user < lists->items->rows; user++) {
+        for (int list = 0; list < count; list++)
+            pool_add(&pool, &lists[list], user, fusion);
         pool_take(&pool, fused, user, kept);
     }
     pool_close(&pool);
@@ -110,5 +117,7 @@ void fused_lists_free(struct fused_lists *fused)
 {
     csr_free(&fused->items);
     free(fused->scores);
+    free(fused->votes);
     fused->scores = NULL;
+    fused->votes = NULL;
 }

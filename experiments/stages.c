@@ -63,7 +63,9 @@ const struct stage stages[STAGE_COUNT] = {
                  .shared = true,
                  .synthetic = true,
                  .reads = READS(PREPARE) | READS(GENERATE),
-                 .settings = {"language_model.vocabulary", "generate", "augment.filters", "augment.weight"},
+                 .by_device = true,
+                 .settings = {"language_model.vocabulary", "generate", "augment.filters", "augment.weight",
+                              "augment.ensemble"},
                  .outputs = {"augmented.h5"}},
     [TUNE] = {.name = "tune",
               .work = stage_tune,
@@ -153,16 +155,22 @@ static void add_text(XXH3_state_t *state, const char *text)
         XXH3_128bits_update(state, text, strlen(text) + 1);
 }
 
-/* The name of a stage, and the settings that it reads. */
+static void add_setting(XXH3_state_t *state, const struct config *config, const char *path)
+{
+    char *canonical = config_canonical(config, path);
+    add_text(state, canonical);
+    free(canonical);
+}
+
+/* The name of a stage, and the settings that it reads. The members of an ensemble are as `recommenders:` has them. */
 static void add_stage(XXH3_state_t *state, const struct config *config, int number)
 {
     const struct stage *stage = &stages[number];
     add_text(state, stage->name);
-    for (int i = 0; stage->settings[i]; i++) {
-        char *canonical = config_canonical(config, stage->settings[i]);
-        add_text(state, canonical);
-        free(canonical);
-    }
+    for (int i = 0; stage->settings[i]; i++)
+        add_setting(state, config, stage->settings[i]);
+    if (number == AUGMENT && config_length(config, "augment.ensemble") > 0)
+        add_setting(state, config, "recommenders");
 }
 
 void stage_settings_hash(const struct config *config, int number, char digits[33])
@@ -240,11 +248,8 @@ static void add_language_settings(XXH3_state_t *state, const struct config *conf
 {
     static const char *const parts[] = {"language_model", "prompts", "finetune.method", "finetune.base",
                                         "generate.contexts"};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        char *canonical = config_canonical(config, parts[i]);
-        add_text(state, canonical);
-        free(canonical);
-    }
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        add_setting(state, config, parts[i]);
 }
 
 /* The checkpoint and the tokenizer. */

@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "experiments/augmented.h"
+#include "experiments/ensemble.h"
 #include "experiments/language_rankings.h"
 #include "models/recommenders/settings.h"
 
@@ -26,7 +27,9 @@ static bool load_lists(struct study *study, struct error *error)
     if (study->arm_count == 1)
         return empty_lists(&study->lists, &study->train, error);
     char *path = run_path(study->run, "augmented.h5");
-    const bool done = augmented_load(&study->lists, path, &study->train, error);
+    const bool done = augmented_load(&study->lists, path, &study->train, error) &&
+                      (!study_has_arm(study, ARM_ENSEMBLE) ||
+                       augmented_load_ensemble(&study->ensemble_rows, path, &study->train, error));
     free(path);
     return done;
 }
@@ -223,17 +226,6 @@ const struct contestant *study_generator(const struct study *study)
     return &study->generator;
 }
 
-/* The first of that model among the recommenders, else as the configuration would have it by default. */
-static bool read_neighbors(struct study *study, struct error *error)
-{
-    for (int i = 0; i < study->contestant_count; i++)
-        if (strcmp(study->contestants[i].settings.model, "item_knn") == 0) {
-            study->neighbors = study->contestants[i].settings;
-            return true;
-        }
-    return recommender_settings_default(&study->neighbors, "item_knn", error);
-}
-
 /* By default, but with the contexts of generation and as many items as are cut. */
 static bool read_generator(struct study *study, struct error *error)
 {
@@ -263,6 +255,16 @@ static bool give_rankings(struct study *study, struct error *error)
 }
 
 /* A ranking that ends before a cut would be judged as if the rest had missed. */
+/* control.ensemble is what the ensemble adds without the language model. */
+static bool check_ensemble(const struct study *study, struct error *error)
+{
+    struct ensemble ensemble;
+    return ensemble_read(&ensemble, study->config, error) &&
+           (ensemble.count > 0 || !study_has_arm(study, ARM_ENSEMBLE) ||
+            config_complain(study->config, "experiment.arms", error,
+                            "control.ensemble needs rankers; name some in augment.ensemble, such as [ease]"));
+}
+
 static bool check_rankings(const struct study *study, struct error *error)
 {
     const int64_t cut = longest_list(study);
@@ -349,7 +351,9 @@ bool study_settings_read(struct study *study, const struct config *config, struc
     read_arms(study);
     read_selection(study);
     if (!read_contestants(study, error) || !read_evaluation(study, error) || !check_rankings(study, error) ||
-        !read_fusion(study, error) || !read_choices(study, error) || !read_neighbors(study, error))
+        !read_fusion(study, error) || !read_choices(study, error) ||
+        !recommender_settings_find(&study->neighbors, config, "item_knn", error) ||
+        !check_ensemble(study, error))
         return false;
     return give_rankings(study, error);
 }
@@ -392,6 +396,7 @@ void study_close(struct study *study)
     csr_free(&study->history);
     dataset_free(&study->dataset);
     ranked_lists_free(&study->lists);
+    csr_free(&study->ensemble_rows);
     free(study->validation_users);
     free(study->test_users);
     for (int i = 0; study->contestants && i < study->contestant_count; i++)

@@ -34,6 +34,8 @@ struct study {
     int32_t *validation_users, *test_users;
     int64_t validation_count, test_count;
     struct ranked_lists lists;
+    struct csr
+        ensemble_rows; /* of control.ensemble: the lists of augment.ensemble without the language model */
 
     int contestant_count;
     struct contestant *contestants;

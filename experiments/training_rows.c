@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "experiments/controls.h"
+#include "experiments/ensemble.h"
 
 struct choice arm_choice(enum arm arm, const struct selection *selection)
 {
@@ -54,6 +55,8 @@ static bool rows_of_control(struct csr *rows, const struct owner *owner, const s
         return control_popularity(rows, amounts, &study->train, owner->seed, error);
     case ARM_PERMUTED:
         return control_permuted(rows, amounts, &study->train, &study->lists, owner->seed, error);
+    case ARM_ENSEMBLE:
+        return control_listed(rows, amounts, &study->train, &study->ensemble_rows, error);
     case ARM_SELF:
         return rows_of_self(rows, amounts, owner, backend, error);
     default:
@@ -80,15 +83,8 @@ bool training_rows_build(struct arm_rows *rows, const struct study *study, int c
 
 static bool fit_neighbors(struct recommender **recommender, const struct study *study, struct error *error)
 {
-    struct arm_rows original = {0};
-    struct fit_watch watch = {.k = 1, .metric = METRIC_NDCG};
-    struct fit_report report;
-    bool done = arm_rows_build(&original, &study->train, NULL, USE_NONE, 1, error);
-    struct training_set data = arm_training_set(&original, &study->dataset.train);
-    done = done && recommender_fit(recommender, study->run->backend, &study->neighbors, &data, &watch,
-                                   study->first_seed, NULL, study->run->log, &report, error);
-    arm_rows_free(&original);
-    return done;
+    return ranker_fit(recommender, study->run, &study->neighbors, &study->train, &study->dataset.train,
+                      error);
 }
 
 bool neighbor_rows_like(struct csr *rows, const struct study *study, const struct csr *amounts,

@@ -18,10 +18,11 @@ static const struct csr first = {
 static const struct csr second = {
     .rows = USERS, .columns = ITEMS, .starts = second_starts, .indices = second_items};
 
-static void fuse(struct fused_lists *fused, struct fusion fusion, int64_t kept)
+static void fuse(struct fused_lists *fused, double weight, struct fusion fusion, int64_t kept)
 {
     struct error error = ERROR_INITIALIZER;
-    assert_true(fusion_rank(fused, &first, &second, &fusion, kept, &error));
+    const struct fusion_list lists[] = {{&first, weight}, {&second, 1 - weight}};
+    assert_true(fusion_rank(fused, lists, 2, &fusion, kept, &error));
 }
 
 static void check_list(const struct fused_lists *fused, int64_t user, int64_t count, const int32_t *items,
@@ -40,7 +41,7 @@ static void test_weighted_sums(void **state)
 {
     (void)state;
     struct fused_lists fused;
-    fuse(&fused, (struct fusion){.weight = 0.25, .constant = 60, .depth = 3}, 10);
+    fuse(&fused, 0.25, (struct fusion){.constant = 60, .depth = 3}, 10);
     check_list(&fused, 0, 5, (const int32_t[]){2, 3, 4, 0, 1},
                (const double[]){0.25 / 63 + 0.75 / 62, 0.75 / 61, 0.75 / 63, 0.25 / 61, 0.25 / 62});
     check_list(&fused, 1, 1, (const int32_t[]){5}, (const double[]){0.75 / 61});
@@ -52,7 +53,7 @@ static void test_keeps_the_best(void **state)
 {
     (void)state;
     struct fused_lists fused;
-    fuse(&fused, (struct fusion){.weight = 0.25, .constant = 60, .depth = 3}, 2);
+    fuse(&fused, 0.25, (struct fusion){.constant = 60, .depth = 3}, 2);
     check_list(&fused, 0, 2, (const int32_t[]){2, 3}, (const double[]){0.25 / 63 + 0.75 / 62, 0.75 / 61});
     check_list(&fused, 1, 1, (const int32_t[]){5}, (const double[]){0.75 / 61});
     fused_lists_free(&fused);
@@ -63,7 +64,7 @@ static void test_ties_go_to_the_smaller_item(void **state)
 {
     (void)state;
     struct fused_lists fused;
-    fuse(&fused, (struct fusion){.weight = 0.5, .constant = 0, .depth = 4}, 10);
+    fuse(&fused, 0.5, (struct fusion){.constant = 0, .depth = 4}, 10);
     check_list(&fused, 0, 5, (const int32_t[]){0, 3, 2, 1, 4},
                (const double[]){0.625, 0.625, 0.5 / 3 + 0.25, 0.25, 0.5 / 3});
     fused_lists_free(&fused);
@@ -73,11 +74,11 @@ static void test_a_list_without_weight_is_left_out(void **state)
 {
     (void)state;
     struct fused_lists fused;
-    fuse(&fused, (struct fusion){.weight = 1, .constant = 1, .depth = 4}, 10);
+    fuse(&fused, 1, (struct fusion){.constant = 1, .depth = 4}, 10);
     check_list(&fused, 0, 4, first_items, (const double[]){1. / 2, 1. / 3, 1. / 4, 1. / 5});
     check_list(&fused, 1, 0, NULL, NULL);
     fused_lists_free(&fused);
-    fuse(&fused, (struct fusion){.weight = 0, .constant = 1, .depth = 4}, 10);
+    fuse(&fused, 0, (struct fusion){.constant = 1, .depth = 4}, 10);
     check_list(&fused, 0, 4, second_items, (const double[]){1. / 2, 1. / 3, 1. / 4, 1. / 5});
     fused_lists_free(&fused);
 }

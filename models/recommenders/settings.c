@@ -124,6 +124,15 @@ bool recommender_settings_default(struct recommender_settings *settings, const c
     return done;
 }
 
+bool recommender_settings_find(struct recommender_settings *settings, const struct config *config,
+                               const char *model, struct error *error)
+{
+    for (int i = 0; i < (int)config_length(config, "recommenders"); i++)
+        if (strcmp(config_string(config, "recommenders[%d].model", i), model) == 0)
+            return recommender_settings_read(settings, config, i, error);
+    return recommender_settings_default(settings, model, error);
+}
+
 bool settings_save(const struct recommender_settings *settings, struct store *store, struct error *error)
 {
     for (int place = 0; place < FIELD_COUNT; place++) {

@@ -15,6 +15,10 @@ const char *recommender_setting_name(int place);
 bool recommender_settings_default(struct recommender_settings *settings, const char *model,
                                   struct error *error);
 
+/* Of the first of that model among `recommenders:`, else the usual ones. */
+bool recommender_settings_find(struct recommender_settings *settings, const struct config *config,
+                               const char *model, struct error *error);
+
 /* Sets one; an unknown name or a text of another kind is an error. Ranges are the schema's affair. */
 bool recommender_setting_put(struct recommender_settings *settings, const char *name, const char *text,
                              struct error *error);
