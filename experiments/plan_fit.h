@@ -36,6 +36,9 @@ struct fit_speed {
 bool fit_speed_find(struct fit_speed *speed, const struct plan *plan,
                     const struct recommender_settings *settings, int parallel, struct error *error);
 
+/* What models that are fitted at once hold, in bytes, by what they are made of. */
+double plan_memory_at_once(const struct recommender_settings *settings, const struct csr *train);
+
 /* A key of all settings that a recommender reads. */
 void plan_key_of_settings(char key[PLAN_KEY_SIZE], const struct recommender_settings *settings);
 

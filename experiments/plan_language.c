@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "experiments/ensemble.h"
 #include "experiments/generation.h"
 #include "experiments/language_base.h"
 #include "experiments/plan.h"
+#include "experiments/plan_fit.h"
 #include "experiments/plan_text.h"
 #include "experiments/plan_work.h"
 #include "experiments/stages.h"
@@ -794,6 +796,29 @@ static bool plan_all_rankings(struct language_plan *language, struct error *erro
     return true;
 }
 
+/* The other rankers of an ensemble: each is fitted, and lists items for every user. */
+static bool add_ensemble(struct plan *plan, struct plan_stage *stage, struct error *error)
+{
+    struct ensemble ensemble;
+    int64_t judged = 0;
+    for (int64_t user = 0; user < plan->validation.rows; user++)
+        judged += csr_row_length(&plan->validation, user) > 0;
+    if (!ensemble_read(&ensemble, plan->run.config, error))
+        return false;
+    for (int i = 0; i < ensemble.count; i++) {
+        struct fit_speed speed;
+        if (!fit_speed_find(&speed, plan, &ensemble.members[i], 1, error))
+            return false;
+        const double passes = judged > 0 ? (double)plan->train.rows / (double)judged : 1;
+        const double seconds = speed.rate.epoch_seconds + passes * speed.rate.judge_seconds;
+        stage->seconds.low += seconds;
+        stage->seconds.high += seconds;
+        plan_add_memory(stage, ensemble.members[i].model,
+                        plan_memory_at_once(&ensemble.members[i], &plan->train));
+    }
+    return true;
+}
+
 /* Filters pass over what was generated: a small part of a second for a million rows. */
 static bool plan_augment(struct plan *plan, struct error *error)
 {
@@ -811,7 +836,7 @@ static bool plan_augment(struct plan *plan, struct error *error)
     plan_add_memory(stage, "the program", PROGRAM_BYTES);
     plan_add_file(stage, "augmented.h5", plan_csr_file_bytes(&plan->train) + 5 * rows);
     stage->lower = "lower generate.max_items";
-    return plan_offer_stage(plan, stage, error);
+    return add_ensemble(plan, stage, error) && plan_offer_stage(plan, stage, error);
 }
 
 bool plan_language(struct plan *plan, struct error *error)

@@ -72,8 +72,7 @@ static double seconds_of_epochs(const struct contestant_plan *contestant, double
     return epochs * contestant->rate.epoch_seconds + ceil(epochs / every) * contestant->rate.judge_seconds;
 }
 
-/* What models that are fitted at once hold, by what they are made of. */
-static double memory_at_once(const struct recommender_settings *settings, const struct csr *train)
+double plan_memory_at_once(const struct recommender_settings *settings, const struct csr *train)
 {
     const double users = (double)train->rows, items = (double)train->columns;
     const double history = plan_csr_bytes(train) * 3;
@@ -110,7 +109,7 @@ static void find_memory(struct contestant_plan *contestant, const struct plan *p
     const double floats_to_file = 0.93;
     const bool by_epochs = recommender_has_epochs(contestant->settings);
     contestant->memory =
-        by_epochs ? contestant->count.memory : memory_at_once(contestant->settings, &plan->train);
+        by_epochs ? contestant->count.memory : plan_memory_at_once(contestant->settings, &plan->train);
     contestant->memory += 4 * plan_csr_bytes(&plan->train);
     contestant->model_file = by_epochs ? floats_to_file * contestant->count.published + 1e4
                                        : file_at_once(contestant->settings, &plan->train) + 1e4;
