@@ -460,7 +460,7 @@ static bool train_and_judge(struct fit_work *work, struct error *error)
     return train(work, error) && (!saves || save_model(work, error)) && judge(work, error);
 }
 
-/* Whoever had the claim may have done the fit after it was looked for. What is there and is damaged goes. */
+/* Whoever had the claim may have done the fit after it was looked for. */
 static bool fit_under_claim(struct fit_work *work, const char *name, struct error *error)
 {
     const struct run *run = work->task->study->run;
@@ -469,7 +469,7 @@ static bool fit_under_claim(struct fit_work *work, const char *name, struct erro
         return false;
     if (taken)
         return true;
-    const bool done = shared_fit_remove(run, name, error) && train_and_judge(work, error) &&
+    const bool done = shared_fit_begin(run, name, work->folder, error) && train_and_judge(work, error) &&
                       shared_fit_offer(run, name, work->folder, error);
     if (done)
         tell(work);

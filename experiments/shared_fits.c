@@ -72,7 +72,51 @@ bool shared_fit_take(const struct run *run, const char *name, const char *folder
     return done;
 }
 
-bool shared_fit_remove(const struct run *run, const char *name, struct error *error)
+/* ---- what another trial began -------------------------------------------------------------------------- */
+
+static char *worker_path(const struct run *run, const char *name)
+{
+    return path_format("%s/%s.by", run->shared, name);
+}
+
+/* Of paths below the folder of the study's trials, which is where those of this run's folder begin. */
+static size_t trials_length(const struct run *run)
+{
+    const char *name = strrchr(run->folder, '/');
+    return name ? (size_t)(name + 1 - run->folder) : 0;
+}
+
+static bool copy_log(const char *from, const char *to, struct error *error)
+{
+    char *source = path_format("%s/metrics.jsonl", from), *target = path_format("%s/metrics.jsonl", to),
+         *bytes = NULL;
+    size_t length;
+    const bool done = !path_exists(source) ||
+                      (file_read(source, &bytes, &length, error) && file_write(target, bytes, length, error));
+    free(bytes);
+    free(source);
+    free(target);
+    return done;
+}
+
+/* A checkpoint is replaced whole and never changed, so that a link will do. */
+static bool take_over(const struct run *run, const char *other, const char *folder, struct error *error)
+{
+    char *from = path_format("%.*s%s", (int)trials_length(run), run->folder, other);
+    char *source = path_format("%s/checkpoint.h5", from), *target = path_format("%s/checkpoint.h5", folder);
+    const bool begun = path_exists(source);
+    const bool done = !begun || (path_remove(folder, error) && shared_link(source, target, error) &&
+                                 copy_log(from, folder, error));
+    if (begun && done)
+        log_line(run->log, "train: goes on with a fit that %.*s began", (int)strcspn(other, "/"), other);
+    free(from);
+    free(source);
+    free(target);
+    return done;
+}
+
+/* What is there and could not be taken is damaged. */
+static bool remove_damaged(const struct run *run, const char *name, struct error *error)
 {
     char *folder = shared_fit_folder(run->shared, name);
     const bool done = path_remove(folder, error);
@@ -80,18 +124,36 @@ bool shared_fit_remove(const struct run *run, const char *name, struct error *er
     return done;
 }
 
+bool shared_fit_begin(const struct run *run, const char *name, const char *folder, struct error *error)
+{
+    const char *own = folder + trials_length(run);
+    char *path = worker_path(run, name), *last = NULL;
+    size_t length;
+    bool done =
+        remove_damaged(run, name, error) && (!path_exists(path) || file_read(path, &last, &length, error));
+    if (done && last && strcmp(last, own) != 0)
+        done = take_over(run, last, folder, error);
+    done = done && file_write(path, own, strlen(own), error);
+    free(last);
+    free(path);
+    return done;
+}
+
+/* ---- offering ------------------------------------------------------------------------------------------ */
+
 /* The part has a name of its own for a process that seemed dead, whose claim was taken over, and that lives. */
 bool shared_fit_offer(const struct run *run, const char *name, const char *folder, struct error *error)
 {
     struct utsname host;
     uname(&host);
-    char *to = shared_fit_folder(run->shared, name);
+    char *to = shared_fit_folder(run->shared, name), *worker = worker_path(run, name);
     char *part = path_format("%s.of-%s-%ld", to, host.nodename, (long)getpid());
     const bool done = path_remove(part, error) && link_files(folder, part, error) &&
                       (rename(part, to) == 0 || errno == ENOTEMPTY || errno == EEXIST ||
                        error_system(error, to, "cannot make this folder", NULL)) &&
-                      path_remove(part, error);
+                      path_remove(part, error) && path_remove(worker, error);
     free(part);
+    free(worker);
     free(to);
     return done;
 }

@@ -185,6 +185,28 @@ def test_single_trials(folder):
     check(refused.returncode == 2 and "belong to --trial" in refused.stderr, f"without a trial: {refused.stderr}")
 
 
+def test_interrupted(folder):
+    """A trial goes on with the fit that another one was interrupted in, and the first takes the result."""
+    study, command = folder / "long-interrupted", ["run", "long.yaml", "output=long-interrupted"]
+    first = start(folder, *command, "--trial=first")
+    wait_until(lambda: list((study / "shared").glob("fit-*.by")), first, "the fit is begun")
+    first.send_signal(signal.SIGTERM)
+    check(first.wait(timeout=60) == 130, f"the first is interrupted: {first.returncode}")
+    for name in ("second", "first", "other"):
+        done = idrec(folder, *command, f"--trial={name}")
+        check(done.returncode == 0, f"{name}: {done.stderr[-500:]}")
+    log = (study / "trials" / "second" / "log.txt").read_text()
+    check("train: goes on with a fit that first began" in log, f"the second: {log}")
+    check(trained(study) == 2, f"{trained(study)} fits are trained to their end")
+    check(not list((study / "shared").glob("*.by")), "no note is left")
+    for name in ("first", "second", "other"):
+        found = differences(folder / "long-one" / "trials" / name, study / "trials" / name)
+        check(not found, f"{name}: {found}")
+    logs = [place / "trials" / "second" / "recommenders" / "bpr_mf" / "original" / "seed-1" / "metrics.jsonl"
+            for place in (folder / "long-one", study)]
+    check(logs[0].read_text() == logs[1].read_text(), "the log of the fit is that of one that was never interrupted")
+
+
 def test_crossed(folder):
     """Trials that wait for each other's fits end."""
     fits = [f"{{model: bpr_mf, width: {width}, epochs: 2000, patience: 0}}" for width in (4, 6, 8, 10)]
@@ -213,6 +235,7 @@ def main():
         test_put_aside(folder)
         test_killed(folder)
         test_single_trials(folder)
+        test_interrupted(folder)
         test_crossed(folder)
     return status()
 
