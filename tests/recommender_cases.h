@@ -277,8 +277,7 @@ static inline void check_golden(struct backend *backend, const char *model)
     struct arena room = arena_measure(backend, "golden");
     arena_tensor_1d(&room, DTYPE_REAL, 5 * GOLDEN_STEPS * GOLDEN_BATCH + 256);
     assert_true(arena_reserve(&room, 0, NULL, &error));
-    training->rows = training->own_rows =
-        arena_tensor_1d(&room, DTYPE_I32, 3 * GOLDEN_STEPS * GOLDEN_BATCH);
+    training->rows = training->own_rows = arena_tensor_1d(&room, DTYPE_I32, 3 * GOLDEN_STEPS * GOLDEN_BATCH);
     training->weights = arena_tensor_1d(&room, DTYPE_REAL, GOLDEN_STEPS * GOLDEN_BATCH);
     training->losses = arena_tensor_1d(&room, DTYPE_REAL, GOLDEN_STEPS * GOLDEN_BATCH);
     tensor_upload(backend, &training->parameters, initial);
