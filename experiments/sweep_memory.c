@@ -77,8 +77,10 @@ static int64_t largest_stage(const struct plan *plan)
 /* A trial that cannot be planned fails by itself, or shows what it takes. */
 static int64_t plan_trial(const struct sweep_memory *memory, int trial)
 {
-    const struct plan_options options = {
-        .operations_per_second = ASSUMED_OPERATIONS_PER_SECOND, .efficiency = 1, .mean_spread = 1};
+    const struct plan_options options = {.operations_per_second = ASSUMED_OPERATIONS_PER_SECOND,
+                                         .efficiency = 1,
+                                         .mean_spread = 1,
+                                         .ranks = 1};
     struct error reason = ERROR_INITIALIZER;
     struct config *config;
     struct plan *plan = calloc(1, sizeof *plan);
