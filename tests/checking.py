@@ -4,6 +4,7 @@ counted.
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -27,6 +28,24 @@ def synthesize(path, *options):
     made = subprocess.run([IDREC, "synthesize", path, *options], capture_output=True, text=True, timeout=300)
     if made.returncode != 0:
         sys.exit(f"synthesize: {made.stderr}")
+
+
+def check_refusal(result, expected, *words):
+    """It ended with that status, and said nothing but why, in one line that has these words."""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
+    name = " ".join(map(str, result.args[1:]))
+    check(result.returncode == expected, f"{name}: status {result.returncode}, not {expected}")
+    check(len(lines) == 1 and not result.stdout, f"{name}: {len(lines)} error lines: {result.stdout[:200]} {result.stderr}")
+    for word in words:
+        check(lines and word in lines[0], f"{name}: no {word!r} in {lines}")
+
+
+def lacks(*programs):
+    """Whether a program that reads HDF5 is not here; says which."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        print(f"no {' and '.join(missing)}: HDF5 contents cannot be read; install hdf5-tools")
+    return bool(missing)
 
 
 def status():

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, SOURCE, check, status, synthesize
+from checking import IDREC, SOURCE, check, check_refusal, status, synthesize
 
 STAGES = "prepare pretrain finetune generate augment train evaluate report".split()
 COMMANDS = ["run", *STAGES, *"config synthesize info reproduce tune recommend export merge score devices".split()]
@@ -27,15 +27,6 @@ experiment: {seeds: 2}
 
 def idrec(*arguments, folder=None):
     return subprocess.run([IDREC, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120)
-
-
-def check_refusal(result, status, *words):
-    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
-    name = " ".join(result.args[1:])
-    check(result.returncode == status, f"{name}: status {result.returncode}, not {status}")
-    check(len(lines) == 1, f"{name}: {len(lines)} error lines: {result.stderr}")
-    for word in words:
-        check(lines and word in lines[0], f"{name}: no {word!r} in {lines}")
 
 
 def test_help():

@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 
-from checking import check, idrec, status, synthesize
+from checking import check, check_refusal, idrec, status, synthesize
 
 CONFIG = """\
 name: base
@@ -274,11 +274,7 @@ def test_tables(folder):
 
 
 def refused(folder, expected, words, *arguments):
-    result = idrec(folder, "compare", *arguments)
-    check(result.returncode == expected, f"compare {arguments}: status {result.returncode}, not {expected}")
-    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
-    check(len(lines) == 1 and not result.stdout, f"compare {arguments}: {result.stdout[:200]} {result.stderr}")
-    check(lines and all(word in lines[0] for word in words), f"compare {arguments}: no {words} in {lines}")
+    check_refusal(idrec(folder, "compare", *arguments), expected, *words)
 
 
 def test_usage(folder):

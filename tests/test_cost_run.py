@@ -278,7 +278,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         data, config = scratch / "data.inter", scratch / "cost.yaml"
-        synthesize(data, "--users", "300", "--items", "200", "--seed", "5")
+        synthesize(data, "--users=300", "--items=200", "--seed=5")
         config.write_text(CONFIG.format(data=data))
         folder, measured = test_one_process(scratch, config)
         check_efficiency(folder)

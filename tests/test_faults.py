@@ -9,11 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
-from checking import IDREC, check, status
-from test_ranks import MPIEXEC, command, compare, curve, end_of, idrec, prepare, ranks_of, start_long
+from checking import check
+from ranks import MPIEXEC, command, compare, curve, end_of, idrec, main, prepare, start_long, train
 
 ONLY = "finetune.method=none"
 HOST = socket.gethostname()
@@ -110,24 +109,15 @@ def test_lost_folder(folder):
           f"unseen: status {result.returncode}: {result.stderr[-800:]}")
 
 
-def main():
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        prepare(folder)
-        for stage in ("prepare", "pretrain"):
-            result = idrec(folder, 1, stage, "one", ONLY)
-            check(result.returncode == 0, f"{stage}: {result.stderr[-600:]}")
-        expected = curve(folder / "one")
-        test_standing_still(folder, expected)
-        test_slow(folder, expected)
-        test_dying(folder)
-        test_full_disk(folder, expected)
-        test_lost_folder(folder)
-    return status()
+def test_all(folder):
+    prepare(folder)
+    expected = train(folder, 1, "one", ONLY)
+    test_standing_still(folder, expected)
+    test_slow(folder, expected)
+    test_dying(folder)
+    test_full_disk(folder, expected)
+    test_lost_folder(folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(test_all))

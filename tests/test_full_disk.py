@@ -2,16 +2,14 @@
 when there is room again another number of ranks goes on with the same losses. Needs root or user namespaces.
 """
 
-import pathlib
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 import machines
-from checking import check, status
-from test_ranks import MPIEXEC, command, compare, curve, end_of, idrec, prepare
+from checking import check
+from ranks import command, compare, curve, end_of, idrec, main, prepare
 
 ONLY = "finetune.method=none"
 
@@ -47,27 +45,21 @@ def test_full(folder):
     compare(curve(folder / "one"), curve(folder / "disk" / "full"), "full")
 
 
-def main():
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
-    why = machines.enter_namespaces()
-    if why:
-        print(why)
-        return 77
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        prepare(folder)
-        network = machines.Machines(folder, 1)
-        (folder / "disk").mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder / "disk"], check=True)
-        try:
-            test_full(folder)
-        finally:
-            subprocess.run(["umount", "--lazy", folder / "disk"], check=True)
-            network.close()
-    return status()
+def test_all(folder):
+    prepare(folder)
+    network = machines.Machines(folder, 1)
+    (folder / "disk").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder / "disk"], check=True)
+    try:
+        test_full(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", folder / "disk"], check=True)
+        network.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    why = machines.enter_namespaces()
+    if why:
+        print(why)
+        sys.exit(77)
+    sys.exit(main(test_all))

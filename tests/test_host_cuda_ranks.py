@@ -4,18 +4,15 @@ one by one process, a gradient goes through NCCL, GPUs that are too few are refu
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 
-from checking import SOURCE, check, status
-from test_ranks import compare, curve
+from checking import SOURCE, check
+from ranks import command, compare, curve, main, prepare, train
 
 IDREC = os.environ.get("IDREC_HOST_CUDA", str(SOURCE / "build/release/tests/idrec_host_cuda"))
 LIBRARY = os.environ.get("IDREC_STAND_IN_NCCL", str(SOURCE / "build/release/tests/stand_in_nccl"))
-MPIEXEC = os.environ.get("IDREC_MPIEXEC", "")
 CONFIG = """\
 name: ranks
 data: {path: data.inter}
@@ -34,26 +31,16 @@ NORM_CALL = 8
 
 
 def idrec(folder, ranks, stage, output, *overrides, gpus=4, **environment):
-    start = [] if ranks == 1 else [MPIEXEC, "-n", str(ranks)]
-    words = [*start, IDREC, stage, "ranks.yaml", f"output={output}", *overrides]
+    words = command(ranks, stage, output, *overrides, program=IDREC)
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300,
                           env={**os.environ, "LD_LIBRARY_PATH": LIBRARY, "HOST_CUDA_GPUS": str(gpus), **environment})
 
 
-def train(folder, ranks, output, *overrides):
-    for stage in ("prepare", "pretrain", "finetune"):
-        started = time.monotonic()
-        result = idrec(folder, ranks, stage, output, *overrides)
-        check(result.returncode == 0, f"{output}: {stage}: {result.stderr[-800:]}")
-        print(f"{output}: {stage} by {ranks} in {time.monotonic() - started:.1f} s", flush=True)
-    return curve(folder / output)
-
-
 def test_losses(folder):
-    expected = train(folder, 1, "one")
+    expected = train(folder, 1, "one", call=idrec)
     check(len(expected) > 2, f"only {len(expected)} records")
     for ranks in (2, 4):
-        compare(expected, train(folder, ranks, f"by{ranks}"), f"{ranks} ranks")
+        compare(expected, train(folder, ranks, f"by{ranks}", call=idrec), f"{ranks} ranks")
         manifest = json.loads((folder / f"by{ranks}" / "manifest.json").read_text())
         check(manifest["device"]["ranks"] == ranks, f"manifest: {manifest['device']}")
         check("emulated" in manifest["device"]["description"], f"manifest: {manifest['device']}")
@@ -63,7 +50,7 @@ def test_sharded_base(folder):
     """The frozen base divided: the adapter of ranks that hold all of it, bit for bit."""
     layers = ["language_model.layers=3", "finetune.steps=4", "pretrain.steps=2", "finetune.base=int8"]
     for ranks, output, *more in ((2, "whole"), (2, "sharded", "finetune.shard_base=true")):
-        train(folder, ranks, output, *layers, *more)
+        train(folder, ranks, output, *layers, *more, call=idrec)
     whole, sharded = ((folder / output / "language_model" / "adapter" / "adapter_model.safetensors").read_bytes()
                       for output in ("whole", "sharded"))
     check(whole == sharded, "the adapters with and without a sharded base differ")
@@ -138,29 +125,17 @@ def test_library(folder):
            "GPUs of several ranks need NCCL: ", "ncclGetVersion")
 
 
-def main():
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
-    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                      OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
-                      OMPI_MCA_btl_vader_single_copy_mechanism="none",
-                      OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        (folder / "ranks.yaml").write_text(CONFIG)
-        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=60", "--items=40",
-                               "--interactions=10"], capture_output=True, text=True)
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
-        test_losses(folder)
-        test_sharded_base(folder)
-        test_volume(folder)
-        test_refusals(folder)
-        test_faults(folder)
-        test_waits(folder)
-        test_library(folder)
-    return status()
+def test_all(folder):
+    os.environ["OMP_NUM_THREADS"] = "1"
+    prepare(folder, CONFIG, users=60, items=40, interactions=10)
+    test_losses(folder)
+    test_sharded_base(folder)
+    test_volume(folder)
+    test_refusals(folder)
+    test_faults(folder)
+    test_waits(folder)
+    test_library(folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(test_all))

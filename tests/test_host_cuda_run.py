@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from checking import SOURCE, check, status
+from checking import SOURCE, check, check_refusal, lacks, status, synthesize
 from test_kill import differences
 
 IDREC = os.environ.get("IDREC_HOST_CUDA", str(SOURCE / "build/release/tests/idrec_host_cuda"))
@@ -187,22 +187,15 @@ def test_recommend(folder):
 def test_refusals(folder):
     for fault, word in (("no-driver", "driver"), ("old-driver", "CUDA 11.2"), ("no-gpu", "GPU"),
                         ("no-machine-code", "compute capability")):
-        refuse(idrec(folder, "prepare", "cuda", "none", environment={"HOST_CUDA_FAULT": fault}), fault, word, "device cuda")
+        check_refusal(idrec(folder, "prepare", "cuda", "none", environment={"HOST_CUDA_FAULT": fault}), 1, word, "device cuda")
     result = idrec(folder, "prepare", "auto", "auto", environment={"HOST_CUDA_FAULT": "no-gpu"})
     check(result.returncode == 0, f"auto without a GPU: {result.stderr[-300:]}")
     check("no GPU" in (folder / "auto" / "log.txt").read_text(), "auto without a GPU says so in the log")
-    refuse(idrec(folder, "prepare", "cuda:7", "none"), "cuda:7", "cuda:7", status=2)
+    check_refusal(idrec(folder, "prepare", "cuda:7", "none"), 2, "cuda:7")
     check(not (folder / "none").exists(), "a refused device leaves no folder")
-    refuse(idrec(folder, "pretrain", "cuda", "auto", "pretrain.tokens_per_batch=100000",
-                 environment={"HOST_CUDA_MEMORY_MIB": "16"}), "memory", "out of memory on cuda:0", "weights 0.", "activations",
-           "MiB are free", "lower")
-
-
-def refuse(result, name, *words, status=1):
-    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
-    check(result.returncode == status and len(lines) == 1, f"{name}: status {result.returncode}, {result.stderr[-500:]}")
-    for word in words:
-        check(lines and word in lines[0], f"{name}: no {word!r} in {lines}")
+    check_refusal(idrec(folder, "pretrain", "cuda", "auto", "pretrain.tokens_per_batch=100000",
+                        environment={"HOST_CUDA_MEMORY_MIB": "16"}),
+                  1, "out of memory on cuda:0", "weights 0.", "activations", "MiB are free", "lower")
 
 
 def test_devices():
@@ -214,13 +207,11 @@ def test_devices():
 
 
 def main():
-    if shutil.which("h5diff") is None:
-        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
+    if lacks("h5diff"):
         return 77
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=40", "--items=36", "--interactions=10", "--seed=5"],
-                       check=True, capture_output=True)
+        synthesize(folder / "data.inter", "--users=40", "--items=36", "--interactions=10", "--seed=5")
         (folder / "tiny.yaml").write_text(CONFIG)
         test_devices()
         test_refusals(folder)

@@ -7,14 +7,13 @@ import argparse
 import json
 import pathlib
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 
-from checking import IDREC, synthesize
+from checking import IDREC, lacks, synthesize
 
 # What measures time or memory, and nothing else, may differ between two runs.
 MEASURED = {"seconds", "cost", "efficiency", "peak_memory_bytes", "tokens_per_second"}
@@ -115,14 +114,13 @@ def main():
     parser.add_argument("--kills", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    if shutil.which("h5diff") is None:
-        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
+    if lacks("h5diff"):
         return 77
     generator = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         data, config = scratch / "data.inter", scratch / "kill.yaml"
-        synthesize(data, "--users", "150", "--items", "120", "--seed", "5")
+        synthesize(data, "--users=150", "--items=120", "--seed=5")
         config.write_text(CONFIG.format(data=data))
         reference = scratch / "reference"
         seconds = run_whole(config, reference)

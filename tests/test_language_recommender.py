@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, SOURCE, check, status, synthesize
+from checking import IDREC, SOURCE, check, lacks, status, synthesize
 
 K = 10
 CONFIG = """\
@@ -316,8 +316,7 @@ def test_refusals(folder):
 
 
 def main():
-    if shutil.which("h5dump") is None:
-        print("no h5dump: HDF5 contents cannot be read; install hdf5-tools")
+    if lacks("h5dump"):
         return 77
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)

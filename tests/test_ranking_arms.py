@@ -7,12 +7,11 @@ Needs h5dump and h5diff (Debian: hdf5-tools).
 import json
 import math
 import pathlib
-import shutil
 import struct
 import sys
 import tempfile
 
-from checking import check, status, synthesize
+from checking import check, lacks, status, synthesize
 from test_kill import differences
 from test_language_recommender import Data, idrec, read_h5, read_lists, read_rankings, run
 
@@ -272,8 +271,7 @@ def test_study(folder):
 
 
 def main():
-    if shutil.which("h5dump") is None or shutil.which("h5diff") is None:
-        print("no h5dump and h5diff: HDF5 contents cannot be read; install hdf5-tools")
+    if lacks("h5dump", "h5diff"):
         return 77
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)

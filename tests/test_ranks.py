@@ -7,66 +7,20 @@ signal saves the state, and any number of ranks goes on from it.
 import argparse
 import json
 import os
-import pathlib
 import random
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
-from checking import IDREC, check, status, synthesize
+from checking import IDREC, check
+from ranks import MPIEXEC, command, compare, curve, end_of, idrec, main, prepare, ranks_of, start_long, train
 
-MPIEXEC = os.environ.get("IDREC_MPIEXEC", "")
-TOLERANCE = 1e-5
-CONFIG = """\
-name: ranks
-data: {path: data.inter}
-device: cpu
-threads: 1
-language_model: {layers: 2, width: 32, heads: 2}
-prompts: {random_cuts: 2}
-pretrain: {epochs: 25, tokens_per_batch: 1000, patience: 0}
-finetune: {epochs: 6, tokens_per_batch: 700, accumulate: 3, patience: 0, rank: 4}
-recommenders: [{model: popularity}]
-"""
 # Items of several tokens, and all weights fine-tuned.
 CODES = ["language_model.indexing=collaborative", "finetune.method=full", "pretrain.epochs=4", "finetune.epochs=2"]
 # Fewer sequences in a step than there are ranks.
 FEW = ["pretrain.sequences_per_batch=1", "pretrain.steps=100", "finetune.method=none"]
-
-
-def command(ranks, stage, output, *overrides):
-    start = [] if ranks == 1 else [MPIEXEC, "-n", str(ranks)]
-    return [*start, IDREC, stage, "ranks.yaml", f"output={output}", *overrides]
-
-
-def idrec(folder, ranks, stage, output, *overrides):
-    return subprocess.run(command(ranks, stage, output, *overrides), cwd=folder, capture_output=True, text=True,
-                          timeout=300)
-
-
-def train(folder, ranks, output, *overrides):
-    for stage in ("prepare", "pretrain", "finetune"):
-        result = idrec(folder, ranks, stage, output, *overrides)
-        check(result.returncode == 0, f"{output}: {stage}: {result.stderr[-800:]}")
-    return curve(folder / output)
-
-
-def curve(output):
-    """What metrics.jsonl tells, by stage and step: the last line of each, since a run that goes on repeats one."""
-    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    return {(line["stage"], line["step"], "loss" in line): line for line in lines}
-
-
-def compare(expected, found, what):
-    check(expected.keys() == found.keys(), f"{what}: steps {sorted(found)} instead of {sorted(expected)}")
-    for key in expected.keys() & found.keys():
-        for name in ("loss", "train_loss", "validation_loss", "ndcg", "recall"):
-            one, other = expected[key].get(name) or 0, found[key].get(name) or 0
-            close = abs(one - other) <= TOLERANCE * max(abs(one), 1e-3) if "loss" in name else abs(one - other) < 5e-3
-            check(close, f"{what}: {name} at {key} is {other!r} instead of {one!r}")
 
 
 def test_losses(folder):
@@ -161,42 +115,6 @@ def test_trace(folder):
     check(refused.returncode == 2 and "folder of the trace" in refused.stderr, f"trace: {refused.stderr[-300:]}")
 
 
-def ranks_of(launcher):
-    """The processes below mpirun that are idrec, by rank."""
-    found = {}
-    for process in pathlib.Path("/proc").iterdir():
-        try:
-            environment = (process / "environ").read_bytes().split(b"\0")
-            parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        rank = [entry.split(b"=")[1] for entry in environment if entry.startswith(b"OMPI_COMM_WORLD_RANK=")]
-        if rank and parent == launcher:
-            found[int(rank[0])] = int(process.name)
-    return found
-
-
-def start_long(folder, ranks, output, *overrides):
-    """A pretraining that has begun: its process and those of its ranks."""
-    check(idrec(folder, 1, "prepare", output, *overrides).returncode == 0, f"{output}: prepare")
-    process = subprocess.Popen(command(ranks, "pretrain", output, *overrides), cwd=folder, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (folder / output / "metrics.jsonl").exists():
-        time.sleep(0.02)
-    return process, ranks_of(process.pid)
-
-
-def end_of(process, longest=60):
-    started = time.monotonic()
-    try:
-        output = process.communicate(timeout=longest)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output = process.communicate()
-    return time.monotonic() - started, process.returncode, "".join(output)
-
-
 def test_killed(folder, expected):
     """SIGKILL of a rank; then another number of ranks goes on, with the same losses."""
     for victim, ranks, later in ((1, 2, 4), (0, 4, 1)):
@@ -238,6 +156,7 @@ def kill_once(folder, output, ranks, longest, draw):
 def kill_at_random(folder, kills):
     """Any rank is killed at any moment, and other numbers of ranks go on, until the training is done; then another begins."""
     draw = random.Random(kills)
+    prepare(folder)
     check(idrec(folder, 1, "prepare", "one", "finetune.method=none").returncode == 0, "prepare")
     started = time.monotonic()
     check(idrec(folder, 1, "pretrain", "one", "finetune.method=none").returncode == 0, "pretrain")
@@ -283,40 +202,21 @@ def test_failures(folder):
     check(whole.stdout and result.stdout == whole.stdout, f"info is not rank 0's alone: {result.stdout[-300:]}")
 
 
-def prepare(folder):
-    """Ranks of this machine, as many as asked for, and what they train on."""
-    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                      OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
-                      OMPI_MCA_btl_vader_single_copy_mechanism="none",
-                      OMP_WAIT_POLICY="passive")
-    (folder / "ranks.yaml").write_text(CONFIG)
-    synthesize(folder / "data.inter", "--users=300", "--items=200", "--interactions=15")
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=0)
-    arguments = parser.parse_args()
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        prepare(folder)
-        if arguments.kills:
-            kill_at_random(folder, arguments.kills)
-            return status()
-        expected = test_losses(folder)
-        test_kinds(folder)
-        test_same_bits(folder)
-        test_volume(folder)
-        test_memory(folder)
-        test_trace(folder)
-        test_killed(folder, expected)
-        test_interrupted(folder, expected)
-        test_failures(folder)
-    return status()
+def test_all(folder):
+    prepare(folder)
+    expected = test_losses(folder)
+    test_kinds(folder)
+    test_same_bits(folder)
+    test_volume(folder)
+    test_memory(folder)
+    test_trace(folder)
+    test_killed(folder, expected)
+    test_interrupted(folder, expected)
+    test_failures(folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=0)
+    kills = parser.parse_args().kills
+    sys.exit(main((lambda folder: kill_at_random(folder, kills)) if kills else test_all))

@@ -5,16 +5,13 @@ counted, and comes beside what is computed; a killed training goes on with other
 
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 
-from checking import IDREC, check, status
-from test_ranks import MPIEXEC, compare, curve, end_of, idrec, prepare
-from test_ranks_stages import begin
+from checking import IDREC, check
+from ranks import begin, compare, curve, end_of, idrec, main, prepare
 
 CONFIG = """\
 name: ranks
@@ -184,23 +181,16 @@ def test_killed(folder):
     compare(expected, found, "killed")
 
 
-def main():
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        prepare(folder)
-        (folder / "ranks.yaml").write_text(CONFIG)
-        make_base(folder, "base")
-        test_kinds(folder)
-        test_bases(folder)
-        test_one_process(folder)
-        test_memory(folder)
-        test_trace(folder)
-        test_killed(folder)
-    return status()
+def test_all(folder):
+    prepare(folder, CONFIG)
+    make_base(folder, "base")
+    test_kinds(folder)
+    test_bases(folder)
+    test_one_process(folder)
+    test_memory(folder)
+    test_trace(folder)
+    test_killed(folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(test_all))

@@ -4,18 +4,14 @@ sequential models the same losses, other fits are done by one rank each, what is
 
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 
-from checking import IDREC, check, status
+from checking import check, lacks
+from ranks import begin, end_of, main, prepare, run
 from test_kill import differences
-from test_ranks import MPIEXEC, command, idrec
-from test_ranks_stages import begin, end_of
 
 # Batches of fewer triples than ranks, users of a last block, synthetic rows of a weight and rows excluded from negatives.
 CONFIG = """\
@@ -54,12 +50,6 @@ LONG = ["recommenders=[{model: lightgcn, width: 32, layers: 2, epochs: 60, batch
         "experiment.arms=[original]", "augment.select=fixed", "augment.per_user=[1]"]
 LONG_SEQUENCES = ["recommenders=[{model: sasrec, width: 16, layers: 1, sequences: 9, epochs: 40, evaluate_every: 4, patience: 0}]",
                   *LONG[1:]]
-
-
-def run(folder, ranks, what, output, *overrides):
-    result = idrec(folder, ranks, what, output, *overrides)
-    check(result.returncode == 0, f"{output}: {what} by {ranks}: {result.stderr[-1500:]}")
-    return result
 
 
 def losses(output):
@@ -180,29 +170,14 @@ def test_ended_sequences(folder):
             check(abs(other["loss"] / one["loss"] - 1) <= TOLERANCE, f"{name}: {other} instead of {one}")
 
 
-def main():
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
-    if shutil.which("h5diff") is None:
-        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
-        return 77
-    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                      OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
-                      OMPI_MCA_btl_vader_single_copy_mechanism="none", OMP_WAIT_POLICY="passive")
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        (folder / "ranks.yaml").write_text(CONFIG)
-        made = subprocess.run([IDREC, "synthesize", folder / "data.inter", "--users=300", "--items=60",
-                               "--interactions=10"], capture_output=True, text=True)
-        check(made.returncode == 0, f"synthesize: {made.stderr}")
-        test_numbers(folder)
-        test_told(folder)
-        test_sequential(folder)
-        test_ended(folder)
-        test_ended_sequences(folder)
-    return status()
+def test_all(folder):
+    prepare(folder, CONFIG, items=60, interactions=10)
+    test_numbers(folder)
+    test_told(folder)
+    test_sequential(folder)
+    test_ended(folder)
+    test_ended_sequences(folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(77 if lacks("h5diff") else main(test_all))

@@ -15,11 +15,10 @@ import tempfile
 import time
 
 import machines
-import test_ranks
 import test_ranks_stages
-from checking import IDREC, check, status, synthesize
+from checking import IDREC, check, lacks, synthesize
+from ranks import MPIEXEC, compare, curve, main, prepare
 from test_kill import differences
-from test_ranks import MPIEXEC, compare, curve
 
 COUNT = 4
 # So that what is sent is gradients and weights rather than what goes with every message.
@@ -216,27 +215,23 @@ def test_cut_off(network, expected):
               f"within {furthest(expected, found):.1e} of one process's", flush=True)
 
 
-def main():
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
-    why = "no h5diff; install hdf5-tools" if shutil.which("h5diff") is None else machines.enter_namespaces()
-    if why:
-        print(why)
-        return 77
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        os.chdir(folder)
-        test_ranks.prepare(folder)
-        network = machines.Machines(folder, COUNT)
-        try:
-            expected = test_losses(network)
-            test_stages(network)
-            test_cut_off(network, expected)
-        finally:
-            network.close()
-    return status()
+def test_all(folder):
+    os.chdir(folder)
+    prepare(folder)
+    network = machines.Machines(folder, COUNT)
+    try:
+        expected = test_losses(network)
+        test_stages(network)
+        test_cut_off(network, expected)
+    finally:
+        network.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if lacks("h5diff"):
+        sys.exit(77)
+    why = machines.enter_namespaces()
+    if why:
+        print(why)
+        sys.exit(77)
+    sys.exit(main(test_all))

@@ -9,15 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 
-from checking import IDREC, check, status, synthesize
+from checking import IDREC, check, lacks
+from ranks import MPIEXEC, begin, end_of, main, prepare, run
 from test_kill import differences, shapes, without_measured
-from test_ranks import MPIEXEC, command, end_of, idrec, ranks_of
 
 # Generation has three parts, the last of them short.
-USERS = 1100
+USERS = 1300
 CONFIG = """\
 name: ranks
 seed: 3
@@ -52,12 +50,6 @@ experiment:
     recommenders[0].width: [4, 8]
 """
 TRAINED = "trained"  # the folder whose language model all runs begin with
-
-
-def run(folder, ranks, what, output, *overrides):
-    result = idrec(folder, ranks, what, output, *overrides)
-    check(result.returncode == 0, f"{output}: {what} by {ranks}: {result.stderr[-1500:]}")
-    return result
 
 
 def finish(folder, ranks, output):
@@ -117,16 +109,6 @@ def test_tune(folder):
     for ranks in (2, 4):
         found = found_by(folder / f"tuned{ranks}")
         check(found == expected, f"tune by {ranks}: {[str(name) for name in expected if found.get(name) != expected[name]]}")
-
-
-def begin(folder, ranks, stage, output, began, *overrides):
-    """Starts a stage, and waits until `began` says so: its process and those of its ranks."""
-    process = subprocess.Popen(command(ranks, stage, output, *overrides), cwd=folder, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not began(folder / output) and process.poll() is None:
-        time.sleep(0.005)
-    return process, ranks_of(process.pid)
 
 
 def has_part(output):
@@ -207,30 +189,17 @@ def test_failed_study(folder):
     check(result.stderr.count(": done in ") == 4, f"failed study: {result.stderr[-1500:]}")
 
 
-def main():
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
-    if shutil.which("h5diff") is None:
-        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
-        return 77
-    os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                      OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
-                      OMPI_MCA_btl_vader_single_copy_mechanism="none", OMP_WAIT_POLICY="passive")
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        (folder / "ranks.yaml").write_text(CONFIG)
-        (folder / "study.yaml").write_text(STUDY)
-        synthesize(folder / "data.inter", f"--users={USERS}", "--items=60", "--interactions=10")
-        test_numbers(folder)
-        test_divided(folder)
-        test_tune(folder)
-        test_killed_fits(folder)
-        test_ended_generation(folder)
-        test_study(folder)
-        test_failed_study(folder)
-    return status()
+def test_all(folder):
+    prepare(folder, CONFIG, users=USERS, items=60, interactions=10)
+    (folder / "study.yaml").write_text(STUDY)
+    test_numbers(folder)
+    test_divided(folder)
+    test_tune(folder)
+    test_killed_fits(folder)
+    test_ended_generation(folder)
+    test_study(folder)
+    test_failed_study(folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(77 if lacks("h5diff") else main(test_all))

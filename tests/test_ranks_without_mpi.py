@@ -1,7 +1,8 @@
 """Ranks without MPI: processes with Slurm's variables find each other by files in a folder. Collectives over TCP, trainings on the
-CPU and on emulated GPUs whose losses are those of one process, a rank that is killed, one that does not come.
+CPU and on emulated GPUs whose losses are those of one process, a rank that is killed, and what is refused.
 """
 
+import functools
 import os
 import pathlib
 import signal
@@ -10,14 +11,14 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, status, synthesize
+from checking import IDREC, check, status
+from ranks import command, compare, prepare, train
 from test_host_cuda_ranks import CONFIG, IDREC as IDREC_HOST_CUDA, LIBRARY
-from test_ranks import compare, curve
 
 TEST_COMM = pathlib.Path(IDREC_HOST_CUDA).parent / "test_comm"
 
 
-def start(folder, ranks, words, job="1", only=None, **environment):
+def start(folder, ranks, words, job="1", **environment):
     """The processes that srun would start."""
     def one(rank):
         variables = {"IDREC_RANKS_FOLDER": str(folder / "meeting"), "SLURM_PROCID": str(rank), "SLURM_JOB_ID": job,
@@ -26,7 +27,7 @@ def start(folder, ranks, words, job="1", only=None, **environment):
                                 env={**os.environ, **variables, **environment})
 
     (folder / "meeting").mkdir(exist_ok=True)
-    return [one(rank) for rank in range(ranks) if only is None or rank in only]
+    return [one(rank) for rank in range(ranks)]
 
 
 def end(processes, seconds=300):
@@ -47,31 +48,28 @@ def test_collectives(folder):
     check(not list((folder / "meeting").iterdir()), "files of a meeting are left")
 
 
-def train(folder, program, ranks, output, *overrides):
-    for stage in ("prepare", "pretrain", "finetune"):
-        words = [program, stage, "ranks.yaml", f"output={output}", *overrides]
-        if ranks == 1:
-            result = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
-            statuses, told = [result.returncode], result.stderr
-        else:
-            statuses, told = end(start(folder, ranks, words, job=f"{output}-{stage}"))
-        check(statuses == [0] * ranks, f"{output}: {stage}: {statuses} {told[-800:]}")
-    return curve(folder / output)
+def idrec(folder, ranks, stage, output, *overrides, program=IDREC):
+    words = command(1, stage, output, *overrides, program=program)
+    if ranks == 1:
+        return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+    statuses, told = end(start(folder, ranks, words, job=f"{output}-{stage}"))
+    return subprocess.CompletedProcess(words, max(map(abs, statuses)), stderr=told)
 
 
 def test_losses(folder):
+    emulated = functools.partial(idrec, program=IDREC_HOST_CUDA)
     layers = ["device=cpu", "language_model.layers=3"]
-    cpu = train(folder, IDREC, 1, "cpu1", *layers)
-    compare(cpu, train(folder, IDREC, 4, "cpu4", *layers, "finetune.shard_base=true"), "4 ranks on the CPU")
-    gpu = train(folder, IDREC_HOST_CUDA, 1, "gpu1")
-    compare(gpu, train(folder, IDREC_HOST_CUDA, 2, "gpu2"), "2 ranks with emulated GPUs")
+    cpu = train(folder, 1, "cpu1", *layers, call=idrec)
+    compare(cpu, train(folder, 4, "cpu4", *layers, "finetune.shard_base=true", call=idrec), "4 ranks on the CPU")
+    gpu = train(folder, 1, "gpu1", call=emulated)
+    compare(gpu, train(folder, 2, "gpu2", call=emulated), "2 ranks with emulated GPUs")
 
 
 def test_killed(folder):
-    words = [IDREC, "pretrain", "ranks.yaml", "output=killed", "device=cpu", "pretrain.steps=100000"]
-    prepared = subprocess.run([IDREC, "prepare", *words[2:]], cwd=folder, capture_output=True, text=True)
+    more = ("device=cpu", "pretrain.steps=100000")
+    prepared = idrec(folder, 1, "prepare", "killed", *more)
     check(prepared.returncode == 0, f"killed: prepare: {prepared.stderr[-300:]}")
-    processes = start(folder, 2, words, job="killed")
+    processes = start(folder, 2, command(1, "pretrain", "killed", *more), job="killed")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (folder / "killed" / "metrics.jsonl").exists():
         time.sleep(0.05)
@@ -94,8 +92,7 @@ def main():
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        (folder / "ranks.yaml").write_text(CONFIG)
-        synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=10")
+        prepare(folder, CONFIG, users=60, items=40, interactions=10)
         test_collectives(folder)
         test_losses(folder)
         test_killed(folder)

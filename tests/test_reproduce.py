@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-from checking import SOURCE, check, idrec, status, synthesize
+from checking import SOURCE, check, check_refusal, idrec, status, synthesize
 
 CONFIG = """\
 name: {name}
@@ -30,14 +30,6 @@ def write(folder, name, value="0.5", recommender="popularity", tail=""):
     path = folder / f"{name}.yaml"
     path.write_text(CONFIG.format(name=name) + RECIPE.format(value=value, recommender=recommender) + tail)
     return path.name
-
-
-def refused(result, *words):
-    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
-    name = " ".join(result.args[1:])
-    check(result.returncode == 2 and len(lines) == 1, f"{name}: status {result.returncode}: {result.stderr}")
-    for word in words:
-        check(lines and word in lines[0], f"{name}: no {word!r} in {lines}")
 
 
 def reached_value(folder):
@@ -78,22 +70,22 @@ def test_reached(folder):
 
 
 def test_refusals(folder):
-    refused(idrec(folder, "reproduce"), "--list")
-    refused(idrec(folder, "reproduce", "none.yaml"), "none.yaml")
+    check_refusal(idrec(folder, "reproduce"), 2, "--list")
+    check_refusal(idrec(folder, "reproduce", "none.yaml"), 2, "none.yaml")
     (folder / "plain.yaml").write_text(CONFIG.format(name="plain"))
-    refused(idrec(folder, "reproduce", "plain.yaml"), "plain.yaml", "recipe")
-    refused(idrec(folder, "reproduce", "plain.yaml", "plain.yaml"), "none of the files")
+    check_refusal(idrec(folder, "reproduce", "plain.yaml"), 2, "plain.yaml", "recipe")
+    check_refusal(idrec(folder, "reproduce", "plain.yaml", "plain.yaml"), 2, "none of the files")
     metric = write(folder, "metric")
     (folder / metric).write_text((folder / metric).read_text().replace("ndcg@10", "ndcg@20"))
-    refused(idrec(folder, "reproduce", metric), "metric.yaml:9:", "ndcg@20", "evaluate.k")
-    refused(idrec(folder, "run", metric), "metric.yaml:9:")
-    refused(idrec(folder, "reproduce", write(folder, "name", recommender="lightgcn")), "name.yaml:7:", "lightgcn")
-    refused(idrec(folder, "reproduce", write(folder, "several", recommender="null")), "several.yaml:7:", "2 recommenders")
-    refused(idrec(folder, "reproduce", write(folder, "value", value="null")), "value.yaml:9:", "value")
+    check_refusal(idrec(folder, "reproduce", metric), 2, "metric.yaml:9:", "ndcg@20", "evaluate.k")
+    check_refusal(idrec(folder, "run", metric), 2, "metric.yaml:9:")
+    check_refusal(idrec(folder, "reproduce", write(folder, "name", recommender="lightgcn")), 2, "name.yaml:7:", "lightgcn")
+    check_refusal(idrec(folder, "reproduce", write(folder, "several", recommender="null")), 2, "several.yaml:7:", "2 recommenders")
+    check_refusal(idrec(folder, "reproduce", write(folder, "value", value="null")), 2, "value.yaml:9:", "value")
     first, second = write(folder, "first"), write(folder, "second")
-    refused(idrec(folder, "reproduce", first, second, "output=both"), "same folder")
+    check_refusal(idrec(folder, "reproduce", first, second, "output=both"), 2, "same folder")
     check(not (folder / "both").exists() and not (folder / "runs" / "first").exists(), "nothing ran before the refusal")
-    refused(idrec(folder, "reproduce", "--list", "nowhere=1"), "--list")
+    check_refusal(idrec(folder, "reproduce", "--list", "nowhere=1"), 2, "--list")
 
 
 def test_list(folder):
@@ -162,9 +154,9 @@ def test_export(folder):
             check_vectors(output, idrec(folder, "recommend", "export", f"--recommender={name}", f"--users={users}",
                                         "--k=1").stdout.split("\n"))
     output.unlink()
-    refused(idrec(folder, "export", "export", "--recommender=popularity", f"--output={output}"), "popularity", "--scores")
-    refused(idrec(folder, "export", "export", f"--output={output}"), "--recommender")
-    refused(idrec(folder, "export", "export", "--recommender=bpr_mf"), "--output")
+    check_refusal(idrec(folder, "export", "export", "--recommender=popularity", f"--output={output}"), 2, "popularity", "--scores")
+    check_refusal(idrec(folder, "export", "export", f"--output={output}"), 2, "--recommender")
+    check_refusal(idrec(folder, "export", "export", "--recommender=bpr_mf"), 2, "--output")
     check(not output.exists(), "nothing is written where nothing can be exported")
     lost = idrec(folder, "export", "export", "--recommender=bpr_mf", "--output=no/where.h5")
     check(lost.returncode == 1 and "no/where.h5" in lost.stderr, f"no folder: {lost.stderr}")

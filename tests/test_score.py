@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-from checking import IDREC, SOURCE, check, status, synthesize
+from checking import IDREC, SOURCE, check, check_refusal, status, synthesize
 
 GOLDENS = SOURCE / "tests" / "goldens"
 TOKENIZER = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
@@ -123,14 +123,6 @@ def test_table_and_text(folder):
     check(table[2].split()[:3] == ["1", "7", '"\u0120"'], f"second line {table[2]!r}")
     check([int(line.split()[1]) for line in table[-2:]] == best[:2] and table[-3].split()[0] == "next", f"top 2: {table}")
     check(len(idrec("score", base, "--tokens=1", "--top=99").stdout.splitlines()) == 4 + 37, "--top above all")
-
-
-def check_refusal(result, expected, *words):
-    lines = [line for line in result.stderr.splitlines() if line.startswith("idrec: ")]
-    name = " ".join(result.args[1:])
-    check(result.returncode == expected, f"{name}: status {result.returncode}, not {expected}")
-    check(len(lines) == 1 and not result.stdout, f"{name}: {result.stdout[:200]} {result.stderr}")
-    check(lines and all(word in lines[0] for word in words), f"{name}: no {words} in {lines}")
 
 
 def test_refusals(folder):

@@ -5,12 +5,12 @@ end the study with the results of a single worker; a task that is cancelled is n
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 
-from checking import IDREC, SOURCE, check, idrec, status, synthesize
+from checking import check, idrec, status, synthesize
+from stand_in_slurm import install, submit
 from test_sweep import LONGER
 
 STUDY = """\
@@ -20,34 +20,14 @@ experiment:
   trials_at_once: 1
   sweep: {finetune.rank: [2, 4], seed: [1, 2]}
 """
-# The step takes the place of srun, so that a signal to srun reaches the program, as Slurm's does.
 SRUN = """\
-#!/bin/bash
-echo $$ > "step-$SLURM_JOB_ID"
-echo "$*" >> arguments
 while [[ "$1" == --* ]]; do shift; done
 exec "$@"
 """
-SCONTROL = """\
-#!/bin/bash
-echo "$*" >> requeued
-"""
 
 
-def install(folder):
-    place = folder / "bin"
-    place.mkdir()
-    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
-        (place / name).write_text(text)
-        (place / name).chmod(0o755)
-
-
-def submit(folder, job, study="jobs"):
-    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "IDREC": IDREC, "SLURM_JOB_ID": str(job),
-                   "SLURM_CPUS_PER_TASK": "2"}
-    with open(folder / f"job-{job}.out", "a") as output:
-        return subprocess.Popen(["bash", SOURCE / "scripts" / "slurm" / "study.sbatch", "study.yaml", f"output={study}"],
-                                cwd=folder, env=environment, stdout=output, stderr=output)
+def submit_worker(folder, job, study="jobs"):
+    return submit(folder, "study.sbatch", job, "study.yaml", f"output={study}", SLURM_CPUS_PER_TASK="2")
 
 
 def step_of(folder, job):
@@ -60,7 +40,7 @@ def step_of(folder, job):
 
 def test_time_limit(folder):
     """Both tasks reach their limit while they work."""
-    jobs = {job: submit(folder, job) for job in (11, 12)}
+    jobs = {job: submit_worker(folder, job) for job in (11, 12)}
     steps = {job: step_of(folder, job) for job in jobs}
     while not list((folder / "jobs").glob("trials/*/manifest.json")):
         time.sleep(0.01)
@@ -74,7 +54,7 @@ def test_time_limit(folder):
     told = idrec(folder, "status", "study.yaml", "output=jobs").stdout
     check("interrupted" in told and "failed" not in told and "running" not in told, f"after the limit: {told}")
     (folder / "requeued").unlink()
-    again = [submit(folder, job) for job in jobs]
+    again = [submit_worker(folder, job) for job in jobs]
     check([script.wait(timeout=300) for script in again] == [0, 0], "the tasks end")
     check(not (folder / "requeued").exists(), "a task that is done is not queued again")
     single = idrec(folder, "run", "study.yaml", "output=single")
@@ -85,7 +65,7 @@ def test_time_limit(folder):
 
 def test_cancel(folder):
     """Cancelling reaches the script as well."""
-    script = submit(folder, 13, "cancelled")
+    script = submit_worker(folder, 13, "cancelled")
     step = step_of(folder, 13)
     while not list((folder / "cancelled").glob("trials/*/manifest.json")):
         time.sleep(0.01)
@@ -100,7 +80,7 @@ def test_cancel(folder):
 def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        install(folder)
+        install(folder, srun=SRUN)
         (folder / "base.yaml").write_text(LONGER)
         (folder / "study.yaml").write_text(STUDY)
         synthesize(folder / "data.inter", "--users=60", "--items=40", "--interactions=12")

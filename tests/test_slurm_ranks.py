@@ -3,63 +3,38 @@ that reach the time limit save their state, and the job is queued again and goes
 """
 
 import os
-import pathlib
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 
-from checking import IDREC, SOURCE, check, status
-from test_ranks import MPIEXEC, compare, curve, idrec, prepare, ranks_of
+from checking import check
+from ranks import MPIEXEC, compare, curve, idrec, main, prepare, ranks_of, train
+from stand_in_slurm import install, submit
 
 ONLY = "finetune.method=none"
-# The step takes the place of srun; its tasks are those of mpirun.
+# The tasks of a step are those of mpirun.
 SRUN = """\
-#!/bin/bash
-echo $$ > "step-$SLURM_JOB_ID"
-echo "$*" >> arguments
 while [[ "$1" == --* ]]; do shift; done
 exec "{mpirun}" -n "$SLURM_NTASKS" "$@"
 """
-SCONTROL = """\
-#!/bin/bash
-echo "$*" >> requeued
-"""
 # A rank for each task, whatever the processors here.
 MPIRUN = """\
-#!/bin/bash
-echo $$ > "step-$SLURM_JOB_ID"
-echo "$*" >> arguments
 exec "{mpirun}" -n "$2" "${@:5}"
 """
 
 
-def install(folder):
-    place = folder / "bin"
-    place.mkdir()
-    for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("mpirun", MPIRUN)):
-        (place / name).write_text(text.replace("{mpirun}", shutil.which(MPIEXEC)))
-        (place / name).chmod(0o755)
-
-
-def submit(folder, script, job, ranks, restarts, *arguments):
-    """The batch script of a job, and where it was started again what Slurm says of that."""
-    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "IDREC": IDREC, "SLURM_JOB_ID": str(job),
-                   "SLURM_NTASKS": str(ranks), "SLURM_CPUS_PER_TASK": "1"}
-    if restarts:
-        environment["SLURM_RESTART_COUNT"] = str(restarts)
-    with open(folder / f"job-{job}.out", "a") as output:
-        return subprocess.Popen(["bash", SOURCE / "scripts" / "slurm" / script, *arguments], cwd=folder, env=environment,
-                                stdout=output, stderr=output)
+def submit_ranks(folder, script, job, ranks, restarts, *words):
+    """A job that was started again has Slurm say so."""
+    again = {"SLURM_RESTART_COUNT": str(restarts)} if restarts else {}
+    return submit(folder, script, job, *words, SLURM_NTASKS=str(ranks), SLURM_CPUS_PER_TASK="1", **again)
 
 
 def start(folder, script, job, ranks, restarts, output):
     """A job that trains: its script, and the processes of its ranks."""
     (folder / f"step-{job}").unlink(missing_ok=True)
     before = (folder / output / "metrics.jsonl").read_text() if (folder / output / "metrics.jsonl").exists() else ""
-    process = submit(folder, script, job, ranks, restarts, "pretrain", "ranks.yaml", f"output={output}", ONLY)
+    process = submit_ranks(folder, script, job, ranks, restarts, "pretrain", "ranks.yaml", f"output={output}", ONLY)
     deadline = time.monotonic() + 120
     path = folder / output / "metrics.jsonl"
     while time.monotonic() < deadline and process.poll() is None and not (path.exists() and path.read_text() != before):
@@ -94,7 +69,7 @@ def test_time_limit(folder, expected):
         code = process.wait(timeout=120)
         check(code == 130, f"{script}: ends with {code}: {told(folder, job)}")
         check(requeued(folder) == [f"requeue {job}"], f"{script}: not queued again: {told(folder, job)}")
-        again = submit(folder, script, job, 3, 1, "pretrain", "ranks.yaml", f"output={output}", ONLY)
+        again = submit_ranks(folder, script, job, 3, 1, "pretrain", "ranks.yaml", f"output={output}", ONLY)
         check(again.wait(timeout=300) == 0, f"{script}: {told(folder, job)}")
         check("going on after step" in (folder / f"job-{job}.out").read_text(), f"{script}: begins anew")
         check(requeued(folder) == [], f"{script}: what is done is queued again")
@@ -119,27 +94,19 @@ def test_lost_rank(folder):
 def test_failure(folder):
     """What fails would fail again."""
     for script, job in (("ranks.sbatch", 41), ("ranks-mpirun.sbatch", 42)):
-        process = submit(folder, script, job, 2, 0, "pretrain", "ranks.yaml", "output=failed", "pretrain.epoch=1")
+        process = submit_ranks(folder, script, job, 2, 0, "pretrain", "ranks.yaml", "output=failed", "pretrain.epoch=1")
         check(process.wait(timeout=120) == 2, f"{script}: {told(folder, job)}")
         check(requeued(folder) == [], f"{script}: a failure is queued again")
 
 
-def main():
-    if not MPIEXEC:
-        print("there is no mpirun, or the program was built without MPI")
-        return 77
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        prepare(folder)
-        install(folder)
-        for stage in ("prepare", "pretrain"):
-            result = idrec(folder, 1, stage, "one", ONLY)
-            check(result.returncode == 0, f"{stage}: {result.stderr[-600:]}")
-        test_time_limit(folder, curve(folder / "one"))
-        test_lost_rank(folder)
-        test_failure(folder)
-    return status()
+def test_all(folder):
+    prepare(folder)
+    install(folder, **{name: lines.replace("{mpirun}", shutil.which(MPIEXEC))
+                       for name, lines in (("srun", SRUN), ("mpirun", MPIRUN))})
+    test_time_limit(folder, train(folder, 1, "one", ONLY))
+    test_lost_rank(folder)
+    test_failure(folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(test_all))

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, check, idrec, status, synthesize
+from checking import IDREC, check, idrec, lacks, status, synthesize
 from test_kill import differences, without_measured
 
 BASE = """\
@@ -331,8 +331,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=0, help="kill two of four workers so often, and test nothing else")
     parser.add_argument("--seed", type=int, default=1, help="of the first round's moments")
     arguments = parser.parse_args()
-    if shutil.which("h5diff") is None:
-        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
+    if lacks("h5diff"):
         return 77
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from checking import IDREC, SOURCE, check, idrec, status
+from checking import IDREC, SOURCE, check, idrec, lacks, status
 
 CONFIG = """\
 name: text
@@ -302,8 +302,7 @@ def test_refusals(folder):
 
 
 def main():
-    if shutil.which("h5diff") is None:
-        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
+    if lacks("h5diff"):
         return 77
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 
-from checking import check, idrec, status, synthesize
+from checking import check, idrec, lacks, status, synthesize
 from test_kill import differences
 
 CONFIG = """\
@@ -123,8 +123,7 @@ def test_baseline_on_validation(folder):
 
 
 def main():
-    if shutil.which("h5diff") is None:
-        print("no h5diff: HDF5 contents cannot be compared; install hdf5-tools")
+    if lacks("h5diff"):
         return 77
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
