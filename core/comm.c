@@ -331,7 +331,7 @@ bool comm_device(struct communicator *communicator, const char *device, int gpus
 {
     bool divided;
     snprintf(name, 16, "%s", device);
-    if (communicator->size == 1 || strcmp(device, "cpu") == 0 || (strcmp(device, "auto") == 0 && gpus == 0))
+    if (communicator->size == 1 || strcmp(device, "cpu") == 0 || gpus == 0)
         return true;
     if (!gpus_are_divided(communicator, &divided, error))
         return false;

@@ -129,8 +129,8 @@ bool comm_broadcast_integer(struct communicator *communicator, int64_t *number, 
 /* ---- sizes ---------------------------------------------------------------------------------------------- */
 
 /* "cuda:N" with the GPU of this rank, where `device` ("auto", "cpu", "cuda", "cuda:N") leaves a choice; else the same.
- * gpus: how many answer here. More ranks than GPUs on a machine are an error, unless the launcher has given each rank GPUs of
- * its own. */
+ * gpus: how many answer here; where none does, backend_open() says why. More ranks than GPUs on a machine are an error, unless
+ * the launcher has given each rank GPUs of its own. */
 bool comm_device(struct communicator *communicator, const char *device, int gpus, char name[16],
                  struct error *error);
 /* The threads of this rank where the configuration leaves the choice: the processors that it may use, divided by the ranks

@@ -447,6 +447,7 @@ static void each_rank_takes_a_gpu_of_its_own(void **state)
     unsetenv("CUDA_VISIBLE_DEVICES");
     expect_device("cpu", 8, "cpu");
     expect_device("auto", 0, "auto");
+    expect_device("cuda", 0, "cuda");
     expect_device("cuda", 8, communicator->size == 1 ? "cuda" : own);
     expect_device("auto", 8, communicator->size == 1 ? "auto" : own);
 }
