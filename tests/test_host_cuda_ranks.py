@@ -1,5 +1,5 @@
 """Ranks with a GPU each, on emulated GPUs and a stand-in for NCCL (stand_in_nccl.c): a training by 2 and by 4 has the losses of
-one by one process, a gradient goes through NCCL, GPUs that are too few are refused, and what the library says is told.
+one by one process, and so has a fit of a recommender that they do together, a gradient goes through NCCL, GPUs that are too few are refused, and what the library says is told.
 """
 
 import json
@@ -10,6 +10,7 @@ import time
 
 from checking import SOURCE, check
 from ranks import command, compare, curve, main, prepare, train
+from test_ranks_fits import losses
 
 IDREC = os.environ.get("IDREC_HOST_CUDA", str(SOURCE / "build/release/tests/idrec_host_cuda"))
 LIBRARY = os.environ.get("IDREC_STAND_IN_NCCL", str(SOURCE / "build/release/tests/stand_in_nccl"))
@@ -24,6 +25,11 @@ pretrain: {steps: 12, tokens_per_batch: 256}
 finetune: {steps: 6, tokens_per_batch: 256, accumulate: 2, rank: 4}
 recommenders: [{model: popularity}]
 """
+
+FITS = ["experiment={arms: [original], seeds: 1, divide_fits: true}", "evaluate.k=[5]",
+        "recommenders=[{model: bpr_mf, optimizer: adam, width: 8, batch: 50, epochs: 2, evaluate_every: 1},"
+        " {model: lightgcn, width: 8, layers: 2, batch: 101, epochs: 2, evaluate_every: 1},"
+        " {model: sasrec, width: 8, layers: 1, loss: gbce, negatives: 9, sequences: 9, epochs: 2, evaluate_every: 1}]"]
 
 # Of 2 ranks, in the first step: one call has made the weights the same, six have summed the gradients of three buckets, and
 # this one sums the norm.
@@ -69,6 +75,25 @@ def test_volume(folder):
     weights = (folder / "by4" / "language_model" / "base" / "model.safetensors").stat().st_size
     check(0.8 < counted / (1.5 * weights) < 1.1, f"{counted} bytes a step of {weights}: {line}")
     check(abs(counted / told - 1) < 0.01, f"the model is wrong: {line}")
+
+
+def test_fits(folder):
+    """Rows come from one rank each, so bpr_mf and lightgcn have the bits of one process; NCCL orders the sums of sasrec."""
+    for ranks in (1, 4):
+        for stage in ("prepare", "train"):
+            result = idrec(folder, ranks, stage, f"fits{ranks}", *FITS)
+            check(result.returncode == 0, f"fits by {ranks}: {stage}: {result.stderr[-800:]}")
+    expected = losses(folder / "fits1")
+    check(len(expected) == 3, f"fits: {sorted(map(str, expected))}")
+    found = losses(folder / "fits4")
+    for name in expected:
+        fit = name.parent
+        one, other = ((folder / run / fit / "top_k.tsv").read_bytes() for run in ("fits1", "fits4"))
+        check(fit.parts[1] == "sasrec" or (one == other and expected[name] == found[name]), f"fits: {fit} differs")
+        for a, b in zip(expected[name], found[name]):
+            check(abs(a["loss"] / b["loss"] - 1) < 1e-5, f"fits: {fit}: {b} instead of {a}")
+    log = (folder / "fits4" / "log.txt").read_text()
+    check(log.count("bytes an epoch; the model of docs/scaling.md says") == 3, f"fits: {log[-900:]}")
 
 
 def refuse(result, name, *words, code=1):
@@ -131,6 +156,7 @@ def test_all(folder):
     test_losses(folder)
     test_sharded_base(folder)
     test_volume(folder)
+    test_fits(folder)
     test_refusals(folder)
     test_faults(folder)
     test_waits(folder)

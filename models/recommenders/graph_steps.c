@@ -11,7 +11,10 @@ bool graph_settings_check(const struct recommender_settings *settings, struct er
                      settings->model, (long long)settings->layers, PROPAGATION_LAYERS_MAXIMUM);
 }
 
-/* Ranges of about as many nodes and edges. */
+/* A node costs about what so many of its edges do: Adam's step and a row of each layer against a row that is added. */
+enum { EDGES_OF_A_NODE = 8 };
+
+/* Ranges of about as much work. */
 static bool divide_nodes(struct embedding_training *training, struct user_item_graph *graph,
                          struct error *error)
 {
@@ -20,7 +23,7 @@ static bool divide_nodes(struct embedding_training *training, struct user_item_g
     if (!work)
         return error_memory(error, "the nodes of each rank", (size_t)nodes * sizeof *work, NULL);
     for (int64_t node = 0; node <= nodes; node++)
-        work[node] = graph->starts[node] + node;
+        work[node] = graph->starts[node] + EDGES_OF_A_NODE * node;
     const bool done = row_parts_open(&training->parts, training->backend, nodes, work, error);
     free(work);
     if (done)
