@@ -134,8 +134,7 @@ static bool check(const struct communicator *communicator, const struct tensor *
         x->dtype == DTYPE_F32 || x->dtype == DTYPE_F64 || x->dtype == DTYPE_I32 || x->dtype == DTYPE_I64;
     if ((x->device == DEVICE_CPU || communicator->device_calls) && sums)
         return true;
-    return error_set(error, ERROR_RUN, "rank %d on %s: %s of %s %s is not possible", communicator->rank,
-                     communicator->host, what, dtype_name(x->dtype),
+    return error_set(error, ERROR_RUN, "%s of %s %s is not possible", what, dtype_name(x->dtype),
                      x->device == DEVICE_CPU ? "on the host" : "on a GPU");
 }
 
@@ -239,12 +238,10 @@ static bool point_to_point(struct communicator *communicator, const struct tenso
 {
     const size_t bytes = tensor_bytes(x);
     if (x->device != DEVICE_CPU)
-        return error_set(error, ERROR_RUN, "rank %d on %s: messages of a GPU's memory are not possible",
-                         communicator->rank, communicator->host);
+        return error_set(error, ERROR_RUN, "messages of a GPU's memory are not possible");
     if (peer < 0 || peer >= communicator->size || peer == communicator->rank)
-        return error_set(error, ERROR_RUN, "rank %d on %s: a message %s rank %d of %d is not possible",
-                         communicator->rank, communicator->host, sends ? "to" : "from", peer,
-                         communicator->size);
+        return error_set(error, ERROR_RUN, "a message %s rank %d of %d is not possible",
+                         sends ? "to" : "from", peer, communicator->size);
     int64_t *const sent = count_call(communicator, COMM_POINT_TO_POINT);
     for (size_t first = 0; first < bytes; first += MESSAGE_BYTES_MAXIMUM) {
         const size_t left = bytes - first;

@@ -63,7 +63,8 @@ bool compared_run_open(struct compared_run *member, const struct compared_run *f
            name_index_open(&member->items, &member->study.dataset.item_ids, error) &&
            check_arm(member, arm, error) && check_metric(member, metric, error) &&
            check_rules(first, member, error) &&
-           same_data_open(&member->same, &first->study, &member->study, error);
+           same_data_open(&member->same, (struct named_study){first->run.folder, &first->study},
+                          (struct named_study){member->run.folder, &member->study}, error);
 }
 
 void compared_run_close(struct compared_run *member)

@@ -16,6 +16,7 @@
 #include "experiments/check_language.h"
 #include "experiments/cost.h"
 #include "experiments/manifest.h"
+#include "experiments/ranks_alike.h"
 #include "experiments/shared_stages.h"
 #include "experiments/stages.h"
 #include "experiments/study_folder.h"
@@ -135,10 +136,13 @@ static bool open_from(struct run *run, struct communicator *communicator, struct
     *run = (struct run){.config = config, .communicator = communicator};
     run->folder = run_folder(config);
     run->shared = shared ? path_format("%s", shared) : NULL;
-    bool done = open_backend(run, threads, error);
+    const bool by_ranks = run_ranks(run) > 1;
+    bool done =
+        (!by_ranks || ranks_check_settings(communicator, config, error)) && open_backend(run, threads, error);
     if (done && run_leads(run))
         done = folder_create(run->folder, error) && manifest_open(&run->manifest, run->folder, error) &&
                cost_open(run, started, error);
+    done = done && (!by_ranks || ranks_check_folder(communicator, run->folder, error));
     if (done)
         run->log = run_leads(run) ? log_open(run->folder) : log_open_silent();
     if (!done && communicator)

@@ -8,6 +8,7 @@
 /* Numbers of users and items of one run in those of the other; -1: the other has no such id. */
 struct numbering {
     const struct study *from, *to;
+    const char *from_name, *to_name;
     int32_t *users, *items;
 };
 
@@ -28,12 +29,14 @@ static bool map_ids(int32_t **numbers, const struct id_map *from, const struct i
     return true;
 }
 
-static bool numbering_open(struct numbering *numbering, const struct study *from, const struct study *to,
+static bool numbering_open(struct numbering *numbering, struct named_study from, struct named_study to,
                            struct error *error)
 {
-    *numbering = (struct numbering){.from = from, .to = to};
-    return map_ids(&numbering->users, &from->dataset.user_ids, &to->dataset.user_ids, error) &&
-           map_ids(&numbering->items, &from->dataset.item_ids, &to->dataset.item_ids, error);
+    const struct dataset *source = &from.study->dataset, *target = &to.study->dataset;
+    *numbering =
+        (struct numbering){.from = from.study, .to = to.study, .from_name = from.name, .to_name = to.name};
+    return map_ids(&numbering->users, &source->user_ids, &target->user_ids, error) &&
+           map_ids(&numbering->items, &source->item_ids, &target->item_ids, error);
 }
 
 static void numbering_close(struct numbering *numbering)
@@ -76,7 +79,7 @@ static bool check_items(const struct numbering *numbering, struct error *error)
                 error, ERROR_USAGE,
                 "%s ranks the item '%.100s', which %s has not; only runs that rank the same items "
                 "and are tested on the same interactions can be compared",
-                numbering->from->run->folder, id_map_name(items, i), numbering->to->run->folder);
+                numbering->from_name, id_map_name(items, i), numbering->to_name);
     return true;
 }
 
@@ -89,7 +92,7 @@ static bool check_test(const struct numbering *numbering, struct error *error)
                      "%s is tested on %lld interactions that %s is not tested on, such as user '%.100s' and "
                      "item '%.100s'; only runs of the same data and split can be "
                      "compared (with another `seed` a random split is another)",
-                     from->run->folder, (long long)lacking.count, to->run->folder,
+                     numbering->from_name, (long long)lacking.count, numbering->to_name,
                      id_map_name(&from->dataset.user_ids, lacking.user),
                      id_map_name(&from->dataset.item_ids, lacking.item));
 }
@@ -109,9 +112,10 @@ static bool place_users(struct same_data *same, const struct numbering *to_other
     return done;
 }
 
-bool same_data_open(struct same_data *same, const struct study *base, const struct study *other,
+bool same_data_open(struct same_data *same, struct named_study base, struct named_study other,
                     struct error *error)
 {
+    const struct study *one = base.study, *two = other.study;
     struct numbering there, back = {0};
     *same = (struct same_data){0};
     const bool done = numbering_open(&there, base, other, error) &&
@@ -119,10 +123,10 @@ bool same_data_open(struct same_data *same, const struct study *base, const stru
                       check_items(&back, error) && check_test(&there, error) && check_test(&back, error) &&
                       place_users(same, &there, error);
     if (done) {
-        same->train_differences = find_lacking(&there, &base->train, &other->train).count +
-                                  find_lacking(&back, &other->train, &base->train).count;
-        same->validation_differences = find_lacking(&there, &base->validation, &other->validation).count +
-                                       find_lacking(&back, &other->validation, &base->validation).count;
+        same->train_differences = find_lacking(&there, &one->train, &two->train).count +
+                                  find_lacking(&back, &two->train, &one->train).count;
+        same->validation_differences = find_lacking(&there, &one->validation, &two->validation).count +
+                                       find_lacking(&back, &two->validation, &one->validation).count;
     }
     numbering_close(&there);
     numbering_close(&back);

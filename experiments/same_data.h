@@ -14,9 +14,15 @@ struct same_data {
     int64_t train_differences, validation_differences;
 };
 
+/* As it is told of in errors: a run by its folder, a trial by its name. */
+struct named_study {
+    const char *name;
+    const struct study *study;
+};
+
 /* Other items to rank, or other pairs in the test part, are an error that names one of them. Rows of both studies ascend.
  * Needs same_data_close() as well where it fails. */
-bool same_data_open(struct same_data *same, const struct study *base, const struct study *other,
+bool same_data_open(struct same_data *same, struct named_study base, struct named_study other,
                     struct error *error);
 void same_data_close(struct same_data *same);
 

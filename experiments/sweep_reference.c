@@ -243,7 +243,8 @@ static bool compare_opened(json_t *results, struct side *side, const struct side
 {
     struct error other_data = ERROR_INITIALIZER;
     const struct study *study = &side->member.study, *base = &reference->member.study;
-    const bool same = same_data_open(&side->member.same, base, study, &other_data);
+    const bool same = same_data_open(&side->member.same, (struct named_study){reference->name, base},
+                                     (struct named_study){side->name, study}, &other_data);
     if (!same && other_data.kind != ERROR_USAGE)
         return error_set(error, other_data.kind, "%s", other_data.message);
     return compare_recommenders(results, side, reference, same ? why_not(study, base) : other_data.message,

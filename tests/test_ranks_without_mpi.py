@@ -18,16 +18,17 @@ from test_host_cuda_ranks import CONFIG, IDREC as IDREC_HOST_CUDA, LIBRARY
 TEST_COMM = pathlib.Path(IDREC_HOST_CUDA).parent / "test_comm"
 
 
-def start(folder, ranks, words, job="1", **environment):
-    """The processes that srun would start."""
-    def one(rank):
-        variables = {"IDREC_RANKS_FOLDER": str(folder / "meeting"), "SLURM_PROCID": str(rank), "SLURM_JOB_ID": job,
-                     "SLURM_STEP_NUM_TASKS": str(ranks), "LD_LIBRARY_PATH": LIBRARY, "HOST_CUDA_GPUS": "4"}
-        return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                env={**os.environ, **variables, **environment})
-
+def start_rank(folder, place, rank, ranks, words, job="1", **environment):
+    """A process that srun would start, in the folder `place`."""
+    variables = {"IDREC_RANKS_FOLDER": str(folder / "meeting"), "SLURM_PROCID": str(rank), "SLURM_JOB_ID": job,
+                 "SLURM_STEP_NUM_TASKS": str(ranks), "LD_LIBRARY_PATH": LIBRARY, "HOST_CUDA_GPUS": "4"}
     (folder / "meeting").mkdir(exist_ok=True)
-    return [one(rank) for rank in range(ranks)]
+    return subprocess.Popen(words, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, **variables, **environment})
+
+
+def start(folder, ranks, words, job="1", **environment):
+    return [start_rank(folder, folder, rank, ranks, words, job, **environment) for rank in range(ranks)]
 
 
 def end(processes, seconds=300):
@@ -88,6 +89,50 @@ def test_refusals(folder):
     check(statuses == [1, 1] and "/proc/nowhere" in told, f"no folder: {statuses} {told[-300:]}")
 
 
+def test_interrupted_meeting(folder):
+    """A rank that waits for another one is ended by a signal."""
+    alone = start_rank(folder, folder, 0, 2, command(1, "prepare", "alone", "device=cpu"), job="alone")
+    time.sleep(1)
+    alone.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    statuses, told = end([alone], 60)
+    check(statuses == [130] and time.monotonic() - began < 10,
+          f"a meeting: {statuses} after {time.monotonic() - began:.0f} s: {told[-300:]}")
+
+
+def check_other_start(folder, job, place, words, others_words, expected):
+    """Rank 1 is started otherwise than rank 0: it is named and told so."""
+    statuses, told = end([start_rank(folder, folder, 0, 2, words, job), start_rank(folder, place, 1, 2, others_words, job)], 120)
+    check(statuses[1] == 2 and statuses[0] != 0, f"{job}: {statuses}")
+    check("idrec: rank 1 on " in told and expected in told, f"{job}: {told[-800:]}")
+
+
+def test_other_starts(folder):
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("ranks.yaml", "data.inter"):
+        (elsewhere / name).write_bytes((folder / name).read_bytes())
+    words = command(1, "prepare", "other", "device=cpu")
+    check_other_start(folder, "settings", folder, words, [*words, "pretrain.epochs=3"], "has other settings or paths than rank 0")
+    check_other_start(folder, "place", elsewhere, words, words, "has other settings or paths than rank 0")
+
+
+def test_other_file_system(folder):
+    """What rank 1 sees under the path of the run's folder is no file system that it shares with rank 0."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    try:
+        possible = subprocess.run([*alone, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        possible = False
+    if not possible:
+        print("NOT TESTED: a rank that sees another file system, since namespaces of users cannot be made here")
+        return
+    (folder / "hidden").mkdir()
+    words = command(1, "prepare", "hidden", "device=cpu")
+    hiding = [*alone, "sh", "-c", 'mount -t tmpfs none hidden && exec "$@"', "sh", *words]
+    check_other_start(folder, "hidden", folder, words, hiding, "is not the folder that rank 0 has under this path")
+
+
 def main():
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
     with tempfile.TemporaryDirectory() as name:
@@ -97,6 +142,9 @@ def main():
         test_losses(folder)
         test_killed(folder)
         test_refusals(folder)
+        test_interrupted_meeting(folder)
+        test_other_starts(folder)
+        test_other_file_system(folder)
     return status()
 
 

@@ -81,8 +81,7 @@ static bool start(struct communicator *communicator, struct error *error)
         return true;
     }
     free(made);
-    return error_set(error, ERROR_RUN, "rank %d on %s: there is no thread for exchanges in the background",
-                     communicator->rank, communicator->host);
+    return error_set(error, ERROR_RUN, "there is no thread for exchanges in the background");
 }
 
 /* Queued beside what a GPU does; its number is below 0. */

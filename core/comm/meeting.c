@@ -12,6 +12,7 @@
 
 #include "core/comm/sockets.h"
 #include "core/file.h"
+#include "core/interrupt.h"
 
 enum { AGAIN_MILLISECONDS = 50 };
 
@@ -67,7 +68,7 @@ static bool find_lower(const struct communicator *communicator, const char *fold
 {
     char tried[512] = "";
     bool invited = false;
-    while (clock_seconds() < end) {
+    while (clock_seconds() < end && !interrupt_requested()) {
         const bool found = read_card(folder, rank, card);
         invited = invited || found;
         if (found)
@@ -76,21 +77,28 @@ static bool find_lower(const struct communicator *communicator, const char *fold
             return true;
         poll(NULL, 0, AGAIN_MILLISECONDS);
     }
+    if (!interrupt_check(error))
+        return false;
     if (invited)
         return error_set(error, ERROR_RUN, "rank %d on %s is not to be reached by TCP (%s); let it through",
                          rank, card->host, tried);
     return error_set(error, ERROR_RUN,
-                     "rank %d has not come; its file is %s/rank-%d, which all ranks must see", rank, folder,
-                     rank);
+                     "rank %d has not come; its file would be %s/rank-%d: all ranks must see the folder "
+                     "that " RANKS_FOLDER_VARIABLE " names, and be started together",
+                     rank, folder, rank);
 }
 
 static bool await_higher(const struct communicator *communicator, int listener, const struct tcp_place *place,
-                         double end, int *links, struct error *error)
+                         const char *folder, double end, int *links, struct error *error)
 {
     const int size = communicator->size,
               missing = tcp_accept(place, listener, communicator->rank + 1, size, end, links);
-    return missing == size || error_set(error, ERROR_RUN, "rank %d has not come in %.0f s; see what it says",
-                                        missing, meet_seconds);
+    return missing == size ||
+           (interrupt_check(error) &&
+            error_set(error, ERROR_RUN,
+                      "rank %d has not come to %s in %.0f s; see what it says: all ranks must see the folder "
+                      "that " RANKS_FOLDER_VARIABLE " names, and be started together",
+                      missing, folder, meet_seconds));
 }
 
 /* Hosts of the higher ranks; every file is there when a rank has connected. */
@@ -99,10 +107,11 @@ static bool read_higher(const struct communicator *communicator, const char *fol
 {
     for (int rank = communicator->rank + 1; rank < communicator->size; rank++) {
         const double end = clock_seconds() + meet_seconds;
-        while (!read_card(folder, rank, &cards[rank]) && clock_seconds() < end)
+        while (!read_card(folder, rank, &cards[rank]) && clock_seconds() < end && !interrupt_requested())
             poll(NULL, 0, AGAIN_MILLISECONDS);
         if (!read_card(folder, rank, &cards[rank]))
-            return error_set(error, ERROR_RUN, "%s/rank-%d is not to be read", folder, rank);
+            return interrupt_check(error) &&
+                   error_set(error, ERROR_RUN, "%s/rank-%d is not to be read", folder, rank);
     }
     return true;
 }
@@ -121,7 +130,7 @@ bool ranks_meet(const struct communicator *communicator, struct invitation_card 
                 write_card(folder, communicator->rank, own, error);
     for (int rank = 0; done && rank < communicator->rank; rank++)
         done = find_lower(communicator, folder, rank, end, &cards[rank], &links[rank], error);
-    done = done && await_higher(communicator, listener, &own->place, end, links, error) &&
+    done = done && await_higher(communicator, listener, &own->place, folder, end, links, error) &&
            read_higher(communicator, folder, cards, error);
     const int one = 1;
     for (int rank = 0; done && rank < communicator->size; rank++)

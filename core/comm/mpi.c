@@ -21,13 +21,12 @@ struct mpi {
     int capacity;
 };
 
-static bool fail(const struct communicator *communicator, int code, const char *what, struct error *error)
+static bool fail(int code, const char *what, struct error *error)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
     int length = 0;
     MPI_Error_string(code, text, &length);
-    return error_set(error, ERROR_RUN, "rank %d on %s: %s: %s", communicator->rank, communicator->host, what,
-                     text);
+    return error_set(error, ERROR_RUN, "%s: %s", what, text);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------------------------- */
@@ -69,7 +68,7 @@ static bool wait_all(const struct communicator *communicator, int count, struct 
         int done = 0;
         const int code = MPI_Testall(count, mpi->requests, &done, MPI_STATUSES_IGNORE);
         if (code != MPI_SUCCESS)
-            return fail(communicator, code, "a message failed", error);
+            return fail(code, "a message failed", error);
         if (done)
             return true;
         const double waited = clock_seconds() - started;
@@ -106,7 +105,7 @@ static bool start_receives(struct communicator *communicator, const struct messa
         const int code = MPI_Irecv(messages[i].data, (int)messages[i].bytes, MPI_BYTE, messages[i].peer, TAG,
                                    MPI_COMM_WORLD, &mpi->requests[i]);
         if (code != MPI_SUCCESS)
-            return fail(communicator, code, "a message cannot be received", error);
+            return fail(code, "a message cannot be received", error);
     }
     return true;
 }
@@ -120,7 +119,7 @@ static bool start_sends(struct communicator *communicator, const struct message 
         const int code = MPI_Isend(messages[i].data, (int)messages[i].bytes, MPI_BYTE, messages[i].peer, TAG,
                                    MPI_COMM_WORLD, &mpi->requests[first + i]);
         if (code != MPI_SUCCESS)
-            return fail(communicator, code, "a message cannot be sent", error);
+            return fail(code, "a message cannot be sent", error);
     }
     return true;
 }
@@ -197,7 +196,7 @@ static bool find_ranks(struct communicator *communicator, struct error *error)
     const int code =
         MPI_Allgather(communicator->host, HOST, MPI_CHAR, mpi->hosts, HOST, MPI_CHAR, MPI_COMM_WORLD);
     return (code == MPI_SUCCESS && find_neighbours(communicator)) ||
-           fail(communicator, code, "the ranks do not find each other", error);
+           fail(code, "the ranks do not find each other", error);
 }
 
 bool mpi_communicator_open(struct communicator *communicator, struct error *error)

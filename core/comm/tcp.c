@@ -12,10 +12,11 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/interrupt.h"
 
 enum {
-    MILLISECONDS = 1000,
-    CONNECT_SECONDS = 3, /* at an address */
+    LOOK_MILLISECONDS = 250, /* between two looks at the clock and for a signal */
+    CONNECT_SECONDS = 3,     /* at an address */
     /* Whoever listens speaks with one after another, and a stranger who says nothing does not keep it long. */
     HELLO_SECONDS = 1,
     ANSWER_SECONDS = 10
@@ -97,9 +98,9 @@ static int64_t greet(const struct tcp_place *place, int link, int first, int siz
 int tcp_accept(const struct tcp_place *place, int listener, int first, int size, double end, int *links)
 {
     int missing = first;
-    for (double left = end - clock_seconds(); missing < size && left > 0; left = end - clock_seconds()) {
+    while (missing < size && clock_seconds() < end && !interrupt_requested()) {
         struct pollfd polled = {.fd = listener, .events = POLLIN};
-        if (poll(&polled, 1, (int)(left * MILLISECONDS) + 1) <= 0)
+        if (poll(&polled, 1, LOOK_MILLISECONDS) <= 0)
             continue;
         const int link = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         const int64_t rank = link >= 0 ? greet(place, link, first, size) : -1;

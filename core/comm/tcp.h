@@ -22,7 +22,7 @@ struct tcp_place {
 /* Listens at all IPv4 addresses of this machine, and at a port that the system chooses; false: errno says why not. */
 bool tcp_listen(struct tcp_place *place, int most_waiting, int *listener);
 /* links[rank] = the connection with it, for ranks first .. size - 1 (others are left alone), as they come until
- * clock_seconds() is `end`. Returns the first rank that has not come; size: all have. */
+ * clock_seconds() is `end` or a signal arrives. Returns the first rank that has not come; size: all have. */
 int tcp_accept(const struct tcp_place *place, int listener, int first, int size, double end,
                int *links /* [size], -1 */);
 /* A connection of `rank` with whoever listens there, by the first address at which it can be reached; -1: none, and

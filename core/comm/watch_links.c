@@ -3,6 +3,7 @@
 
 #include "core/comm/watch.h"
 #include "core/file.h"
+#include "core/interrupt.h"
 
 enum { AGAIN_MILLISECONDS = 250 };
 
@@ -23,11 +24,12 @@ bool links_accept(const struct communicator *communicator, const struct invitati
     const int size = communicator->size, missing = tcp_accept(&invitation->place, listener, 1, size,
                                                               clock_seconds() + accept_seconds, sockets);
     return missing == size ||
-           error_set(
-               error, ERROR_RUN,
-               "rank %d on %s does not reach rank 0 on %s by TCP, for signs of life; let it through, or "
-               "set " WATCH_VARIABLE "=0: ranks are not watched then",
-               missing, communicator->calls->host_of(communicator, missing), communicator->host);
+           (interrupt_check(error) &&
+            error_set(
+                error, ERROR_RUN,
+                "rank %d on %s does not reach rank 0 on %s by TCP, for signs of life; let it through, or "
+                "set " WATCH_VARIABLE "=0: ranks are not watched then",
+                missing, communicator->calls->host_of(communicator, missing), communicator->host));
 }
 
 bool links_connect(const struct communicator *communicator, const struct invitation *invitation, int *link,
@@ -40,10 +42,10 @@ bool links_connect(const struct communicator *communicator, const struct invitat
         if (*link >= 0)
             return true;
         poll(NULL, 0, AGAIN_MILLISECONDS);
-    } while (clock_seconds() < end);
-    return error_set(
-        error, ERROR_RUN,
-        "does not reach rank 0 on %s by TCP, for signs of life (%s); let it through, or set " WATCH_VARIABLE
-        "=0: ranks are not watched then",
-        communicator->calls->host_of(communicator, 0), tried);
+    } while (clock_seconds() < end && !interrupt_requested());
+    return interrupt_check(error) &&
+           error_set(error, ERROR_RUN,
+                     "does not reach rank 0 on %s by TCP, for signs of life (%s); let it through, or "
+                     "set " WATCH_VARIABLE "=0: ranks are not watched then",
+                     communicator->calls->host_of(communicator, 0), tried);
 }
