@@ -27,6 +27,15 @@ int64_t csr_row_length(const struct csr *matrix, int64_t row)
     return matrix->starts[row + 1] - matrix->starts[row];
 }
 
+int64_t csr_longest_row(const struct csr *matrix)
+{
+    int64_t longest = 0;
+    for (int64_t row = 0; row < matrix->rows; row++)
+        if (csr_row_length(matrix, row) > longest)
+            longest = csr_row_length(matrix, row);
+    return longest;
+}
+
 bool csr_contains_sorted(const struct csr *matrix, int64_t row, int32_t column)
 {
     int64_t low = matrix->starts[row], high = matrix->starts[row + 1];

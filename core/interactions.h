@@ -28,6 +28,8 @@ struct csr {
 };
 int64_t csr_count(const struct csr *matrix);
 int64_t csr_row_length(const struct csr *matrix, int64_t row);
+/* Of all rows; 0 without any. */
+int64_t csr_longest_row(const struct csr *matrix);
 /* Binary search; the row must ascend. */
 bool csr_contains_sorted(const struct csr *matrix, int64_t row, int32_t column);
 /* A copy whose rows ascend. */

@@ -193,10 +193,7 @@ bool control_permuted(struct csr *rows, const struct csr *amounts, const struct 
 bool control_recommender(struct csr *rows, const struct csr *amounts, const struct csr *train,
                          struct recommender *recommender, struct backend *backend, struct error *error)
 {
-    int64_t most = 1;
-    for (int64_t user = 0; user < amounts->rows; user++)
-        if (csr_row_length(amounts, user) > most)
-            most = csr_row_length(amounts, user);
+    const int64_t longest = csr_longest_row(amounts), most = longest > 0 ? longest : 1;
     struct row_builder builder;
     struct top_k top = {0};
     struct scorer scorer = recommender_scorer(recommender);

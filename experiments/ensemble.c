@@ -40,16 +40,6 @@ bool ranker_fit(struct recommender **recommender, const struct run *run,
     return done;
 }
 
-/* The longest row, at least 1. */
-static int64_t longest_row(const struct csr *matrix)
-{
-    int64_t most = 1;
-    for (int64_t row = 0; row < matrix->rows; row++)
-        if (csr_row_length(matrix, row) > most)
-            most = csr_row_length(matrix, row);
-    return most;
-}
-
 /* The best unseen items of one ranker, `depth` for each user. */
 static bool list_items(struct csr *rows, const struct run *run, const struct recommender_settings *settings,
                        int64_t depth, const struct csr *train, const struct csr *history, struct error *error)
@@ -73,7 +63,8 @@ bool ensemble_fuse(struct ensemble_lists *lists, const struct ensemble *ensemble
                    const struct csr *language, const struct csr *train, const struct csr *history,
                    struct error *error)
 {
-    const struct fusion fusion = {.constant = 60, .depth = longest_row(language)};
+    const int64_t longest = csr_longest_row(language);
+    const struct fusion fusion = {.constant = 60, .depth = longest > 0 ? longest : 1};
     struct csr rows[ENSEMBLE_MAXIMUM] = {{0}};
     struct fusion_list all[ENSEMBLE_MAXIMUM + 1] = {{.items = language, .weight = 1}};
     bool done = true;

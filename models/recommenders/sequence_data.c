@@ -18,15 +18,6 @@ static bool allocate_rows(struct csr *rows, const struct csr *like, int64_t coun
     return error_memory(error, "sequences", starts * sizeof(int64_t) + (size_t)count * sizeof(int32_t), NULL);
 }
 
-static int64_t longest_row(const struct csr *matrix)
-{
-    int64_t longest = 0;
-    for (int64_t row = 0; row < matrix->rows; row++)
-        if (csr_row_length(matrix, row) > longest)
-            longest = csr_row_length(matrix, row);
-    return longest;
-}
-
 /* One user's rows, on their way into one sequence. */
 struct parts {
     const int32_t *history, *synthetic;
@@ -114,8 +105,8 @@ bool sequences_merge(struct csr *sequences, const struct csr *history, const str
         return error_set(error, ERROR_USAGE,
                          "synthetic_position '%s' is not known; use prepended, appended, inserted or none",
                          synthetic->position);
-    const size_t places = (size_t)longest_row(synthetic->training_history) + 2,
-                 drawn = (size_t)longest_row(synthetic->rows);
+    const size_t places = (size_t)csr_longest_row(synthetic->training_history) + 2,
+                 drawn = (size_t)csr_longest_row(synthetic->rows);
     struct gaps gaps = {.places = malloc(places * sizeof *gaps.places),
                         .drawn = malloc(drawn * sizeof *gaps.drawn + 1)};
     bool done =
