@@ -33,7 +33,7 @@ experiment: {arms: [original, augmented, control.itemknn, control.generator], se
 evaluate: {k: [10], resamples: 100}
 """
 # Generation that takes a while.
-LONG = ["generate.method=sampling", "generate.contexts=4", "generate.samples=16", "generate.max_items=20"]
+LONG = ["generate.method=sampling", "generate.contexts=4", "generate.samples=64", "generate.max_items=20"]
 TUNE = ["tune={trials: 9, first_epochs: 1, reduction: 3, arms: [original, augmented], space: ["
         "{key: learning_rate, low: 1.0e-4, high: 1.0e-1, scale: log}, {key: neighbors, low: 2, high: 40, scale: log}]}",
         "recommenders[0].epochs=9", "recommenders[0].evaluate_every=1"]

@@ -50,7 +50,7 @@ experiment:
 REASONS = {("bare", "bpr_mf"): "no augmented arm", ("bare", "item_knn"): "no augmented arm",
            ("five-seeds", "bpr_mf"): "another number of seeds", ("five-seeds", "item_knn"): "another number of seeds",
            ("late-seeds", "bpr_mf"): "other seeds", ("late-seeds", "item_knn"): "other seeds",
-           ("other-test", "bpr_mf"): "interactions that one/trials/", ("other-test", "item_knn"): "is not tested on",
+           ("other-test", "bpr_mf"): "full is tested on 1 interactions that other-test", ("other-test", "item_knn"): "is not tested on",
            ("one-recommender", "item_knn"): "no such recommender"}
 # A trial that has the original arm of the reference is not held against it, unless it has no other.
 PAIRED = {("untuned", "augmented"), ("four-rows", "augmented"), ("wide-100", "augmented"), ("wide-100", "original"),
