@@ -1,8 +1,10 @@
 #include "core/filter.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/random.h"
 #include "core/row_groups.h"
 
 /* The rows still there, as a byte each, and the data they are about. */
@@ -85,6 +87,43 @@ static bool drop_duplicates(struct filtering *filtering, struct preparation_coun
     counts->duplicates = duplicates;
     counts->overlaps = overlaps;
     return enough || error_memory(error, "finding duplicates", (size_t)items * sizeof(int32_t), NULL);
+}
+
+/* ---- a sample of users -------------------------------------------------------------------------------- */
+
+/* The users with a row left, in a random order. */
+static int64_t shuffle_users(int32_t *order, const struct filtering *filtering, uint64_t seed)
+{
+    const struct row_groups *const groups = &filtering->by_user;
+    int64_t count = 0;
+    for (int64_t user = 0; user < filtering->interactions->user_ids.count; user++)
+        for (int64_t position = groups->starts[user]; position < groups->starts[user + 1]; position++)
+            if (filtering->keep[groups->rows[position]]) {
+                order[count++] = (int32_t)user;
+                break;
+            }
+    struct random_stream stream = random_stream_open(seed, RANDOM_USERS, 0, 0);
+    random_shuffle(&stream, order, count);
+    return count;
+}
+
+static bool drop_users_not_drawn(struct filtering *filtering, int64_t users, uint64_t seed, int64_t *dropped,
+                                 struct error *error)
+{
+    const struct row_groups *const groups = &filtering->by_user;
+    const size_t bytes = (size_t)(filtering->interactions->user_ids.count + 1) * sizeof(int32_t);
+    int32_t *order = malloc(bytes);
+    if (!order)
+        return error_memory(error, "drawing users", bytes, NULL);
+    const int64_t count = shuffle_users(order, filtering, seed);
+    for (int64_t place = users; place < count; place++)
+        for (int64_t position = groups->starts[order[place]]; position < groups->starts[order[place] + 1];
+             position++) {
+            *dropped += filtering->keep[groups->rows[position]];
+            filtering->keep[groups->rows[position]] = 0;
+        }
+    free(order);
+    return true;
 }
 
 /* ---- k-core ------------------------------------------------------------------------------------------- */
@@ -205,6 +244,22 @@ static void compact(struct interactions *interactions, uint8_t *parts, const uin
     interactions->count = kept;
 }
 
+static bool complain_of_nothing_left(const struct filter_settings *settings,
+                                     const struct preparation_counts *counts, struct error *error)
+{
+    char drawn[96] = "";
+    if (settings->users > 0)
+        snprintf(drawn, sizeof drawn, "%lld of users beyond data.users %lld, ", (long long)counts->not_drawn,
+                 (long long)settings->users);
+    return error_set(
+        error, ERROR_RUN,
+        "nothing is left of %lld rows: %lld below data.min_rating %g, %s%lld outside the %lld-core; "
+        "lower data.min_rating or data.k_core%s",
+        (long long)counts->rows_read, (long long)counts->below_rating, settings->min_rating, drawn,
+        (long long)counts->below_core, (long long)settings->k_core,
+        settings->users > 0 ? ", or raise data.users" : "");
+}
+
 static bool apply(struct filtering *filtering, struct filter_settings settings,
                   struct preparation_counts *counts, struct error *error)
 {
@@ -218,15 +273,15 @@ static bool apply(struct filtering *filtering, struct filter_settings settings,
         counts->below_rating = drop_low_ratings(filtering, settings.min_rating);
     if (!drop_duplicates(filtering, counts, error))
         return false;
+    if (settings.users > 0 &&
+        !drop_users_not_drawn(filtering, settings.users, settings.seed, &counts->not_drawn, error))
+        return false;
     if (settings.k_core > 1 && !drop_below_core(filtering, settings.k_core, &counts->below_core, error))
         return false;
-    if (counts->below_rating + counts->duplicates + counts->overlaps + counts->below_core ==
+    if (counts->below_rating + counts->duplicates + counts->overlaps + counts->not_drawn +
+            counts->below_core ==
         counts->rows_read)
-        return error_set(error, ERROR_RUN,
-                         "nothing is left of %lld rows: %lld below data.min_rating %g, %lld "
-                         "outside the %lld-core; lower data.min_rating or data.k_core",
-                         (long long)counts->rows_read, (long long)counts->below_rating, settings.min_rating,
-                         (long long)counts->below_core, (long long)settings.k_core);
+        return complain_of_nothing_left(&settings, counts, error);
     if (!renumber(&interactions->user_ids, interactions->users, filtering->keep, interactions->count,
                   error) ||
         !renumber(&interactions->item_ids, interactions->items, filtering->keep, interactions->count, error))

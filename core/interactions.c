@@ -229,6 +229,13 @@ static void count_fields(struct preparation_counts *counts, int64_t *fields[5])
     fields[4] = &counts->below_core;
 }
 
+/* Data sets that were made before users could be drawn do not have it. */
+static bool read_not_drawn(struct preparation_counts *counts, struct store *store, struct error *error)
+{
+    return !store_has_attribute(store, "/", "not_drawn") ||
+           store_get_integer(store, "/", "not_drawn", &counts->not_drawn, error);
+}
+
 static bool write_attributes(const struct dataset *dataset, struct store *store, struct error *error)
 {
     struct preparation_counts counts = dataset->counts;
@@ -237,7 +244,8 @@ static bool write_attributes(const struct dataset *dataset, struct store *store,
     for (int field = 0; field < 5; field++)
         if (!store_set_integer(store, "/", count_names[field], *fields[field], error))
             return false;
-    return store_set_string(store, "/", "name", dataset->name, error) &&
+    return store_set_integer(store, "/", "not_drawn", counts.not_drawn, error) &&
+           store_set_string(store, "/", "name", dataset->name, error) &&
            store_set_integer(store, "/", "users", dataset->user_ids.count, error) &&
            store_set_integer(store, "/", "items", dataset->item_ids.count, error) &&
            store_set_integer(store, "/", "train", csr_count(&dataset->train), error) &&
@@ -272,7 +280,8 @@ static bool read_attributes(struct dataset *dataset, struct store *store, struct
     for (int field = 0; field < 5; field++)
         if (!store_get_integer(store, "/", count_names[field], fields[field], error))
             return false;
-    return store_get_string(store, "/", "name", &dataset->name, error);
+    return read_not_drawn(&dataset->counts, store, error) &&
+           store_get_string(store, "/", "name", &dataset->name, error);
 }
 
 static bool read_times(struct dataset *dataset, struct store *store, const char *path, struct error *error)

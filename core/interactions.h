@@ -59,6 +59,7 @@ struct preparation_counts {
     int64_t below_rating; /* rating under the threshold */
     int64_t duplicates;   /* later rows of the same user and item, within a part of the split */
     int64_t overlaps;     /* rows of a provided validation or test part that an earlier part holds as well */
+    int64_t not_drawn;    /* of users beyond data.users */
     int64_t below_core;   /* refused by the k-core */
 };
 

@@ -32,7 +32,8 @@ enum random_purpose {
     RANDOM_VIEW,
     RANDOM_CLUSTER,
     RANDOM_NAME,
-    RANDOM_FLIP
+    RANDOM_FLIP,
+    RANDOM_USERS
 };
 
 /* A stream of numbers: 4 words a counter value, 2^32 counter values a (seed, purpose, step, index). */

@@ -80,6 +80,8 @@ const struct schema_entry schema[] = {
     STRING("data.columns.rating", "null", "column of the rating; null: none")
     STRING("data.columns.time", "null", "column of the time; null: none")
     NUMBER("data.min_rating", "0", -1e9, 1e9, "rows with a lower rating are left out; 0: no threshold")
+    INTEGER("data.users", "0", 0, LARGE,
+            "most users: as many are drawn at random with `seed`, for a trial on a part of large data; 0: all")
     INTEGER("data.k_core", "0", 0, 1e6, "users and items with fewer interactions are left out until none is left")
     SECTION("data.split", "How interactions are divided into train, validation and test.")
     CHOICE("data.split.method", "random", "random|leave_one_out|temporal|provided",
@@ -225,6 +227,9 @@ const struct schema_entry schema[] = {
             "rankers whose lists are fused with the language model's before rows are chosen, by reciprocal ranks and with the "
             "same weight each; they are fitted on the train interactions, with the settings of `recommenders:` where one of the "
             "model is among them. The arm control.ensemble adds their rows without the language model's")
+    CHOICE("augment.ensemble_weights", "validation", "equal|validation",
+           "how much each list weighs in that; validation: the language model's and those rankers that, added to it one by one, "
+           "make the fused list better on validation by `select_metric` at `select_k`; equal: all of them")
     NUMBER("augment.weight", "1.0", 0, 1e3, "weight of a synthetic row in the recommenders' loss")
     INTEGER("augment.select_seeds", "2", 2, 1000, "training seeds for each candidate and for the baseline it is paired with")
     CHOICE("augment.select_metric", "ndcg", "recall|ndcg|precision|hit|mrr|map", "metric of the choice")

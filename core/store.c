@@ -635,14 +635,19 @@ bool store_set_string(struct store *store, const char *object, const char *name,
     return done;
 }
 
+bool store_has_attribute(struct store *store, const char *object, const char *name)
+{
+    return (strcmp(object, "/") == 0 || store_has(store, object)) &&
+           H5Aexists_by_name(store->file, object, name, H5P_DEFAULT) > 0;
+}
+
 /* Opens an attribute whose class is `kind` and that holds one element. */
 static hid_t open_attribute(struct store *store, const char *object, const char *name, H5T_class_t kind,
                             struct error *error)
 {
-    const bool present = (strcmp(object, "/") == 0 || store_has(store, object)) &&
-                         H5Aexists_by_name(store->file, object, name, H5P_DEFAULT) > 0;
-    const hid_t attribute =
-        present ? H5Aopen_by_name(store->file, object, name, H5P_DEFAULT, H5P_DEFAULT) : H5I_INVALID_HID;
+    const hid_t attribute = store_has_attribute(store, object, name)
+                                ? H5Aopen_by_name(store->file, object, name, H5P_DEFAULT, H5P_DEFAULT)
+                                : H5I_INVALID_HID;
     if (attribute < 0) {
         H5Eclear2(H5E_DEFAULT);
         error_at(error, ERROR_RUN, store->path, 0, "%s: attribute %s is missing; make the file again", object,

@@ -49,6 +49,7 @@ bool store_write_csr(struct store *store, const char *name, const struct csr *ma
 bool store_read_csr(struct store *store, const char *name, struct csr *matrix, struct error *error);
 
 /* Attributes of an object ("/" for the file). */
+bool store_has_attribute(struct store *store, const char *object, const char *name);
 bool store_set_integer(struct store *store, const char *object, const char *name, int64_t value,
                        struct error *error);
 bool store_set_number(struct store *store, const char *object, const char *name, double value,

@@ -134,18 +134,33 @@ static bool replace_accepted(struct augmentation *work, int64_t accepted, struct
     return true;
 }
 
+static void log_ensemble(const struct augmentation *work)
+{
+    const struct ensemble_lists *const lists = &work->lists;
+    struct log *const log = work->run->log;
+    if (!work->ensemble.choose) {
+        log_line(log, "augment: fused lists of %s; without the language model: %s", lists->all_names,
+                 lists->others_names);
+        return;
+    }
+    const char *const metric = metric_name(work->ensemble.metric);
+    const long long cut = (long long)work->ensemble.cut;
+    log_line(
+        log,
+        "augment: fused lists of %s, chosen on validation: %s@%lld %.4f; without the language model %s: %.4f",
+        lists->all_names, metric, cut, lists->all_score, lists->others_names, lists->others_score);
+}
+
 static bool fuse(struct augmentation *work, struct error *error)
 {
     struct filter filters[FILTERS_MAXIMUM];
     struct csr language = {0};
     const int count = take_filters(filters, work->filters, work->filter_count, false);
-    bool done = filter_and_rank(work, filters, count, error) && accepted_lists(&language, work, error) &&
-                ensemble_fuse(&work->lists, &work->ensemble, work->run, &language, work->train,
-                              &work->dataset->train, error);
+    bool done =
+        filter_and_rank(work, filters, count, error) && accepted_lists(&language, work, error) &&
+        ensemble_fuse(&work->lists, &work->ensemble, work->run, &language, work->dataset, work->train, error);
     if (done)
-        log_line(work->run->log,
-                 "augment: %lld rows of the language model and the lists of %d ranker%s fused",
-                 (long long)csr_count(&language), work->ensemble.count, work->ensemble.count > 1 ? "s" : "");
+        log_ensemble(work);
     done = done && replace_accepted(work, csr_count(&language), error);
     csr_free(&language);
     return done;
@@ -166,8 +181,7 @@ static bool augment(struct augmentation *work, const struct generated *generated
         log_counts(work->run, work->candidates, work->count);
         char *path = run_path(work->run, "augmented.h5");
         done = augmented_save(path, work->train, work->candidates, work->count,
-                              config_number(config, "augment.weight"),
-                              fuses ? &work->lists.others.items : NULL, error);
+                              config_number(config, "augment.weight"), fuses ? &work->lists : NULL, error);
         free(path);
     }
     ensemble_lists_free(&work->lists);

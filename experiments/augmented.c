@@ -113,9 +113,16 @@ static bool counts_write(struct store *store, const struct augmentation_counts *
            store_set_integer(store, "/", "accepted", counts->accepted, error);
 }
 
+static bool ensemble_write(struct store *store, const struct ensemble_lists *ensemble, struct error *error)
+{
+    return store_write_csr(store, "/ensemble", &ensemble->others.items, error) &&
+           store_set_string(store, "/ensemble", "with", ensemble->all_names, error) &&
+           store_set_string(store, "/ensemble", "without", ensemble->others_names, error);
+}
+
 static bool augmented_write(struct store *store, const struct csr *train, const struct candidate *candidates,
                             const struct augmentation_counts *counts, double weight,
-                            const struct csr *ensemble, struct error *error)
+                            const struct ensemble_lists *ensemble, struct error *error)
 {
     struct columns columns;
     bool done = columns_allocate(&columns, csr_count(train) + counts->accepted, error);
@@ -124,15 +131,14 @@ static bool augmented_write(struct store *store, const struct csr *train, const 
         done = columns_write(store, &columns, error) &&
                rejected_rows_write(store, candidates + counts->accepted,
                                    counts->candidates - counts->accepted, error) &&
-               counts_write(store, counts, error) &&
-               (!ensemble || store_write_csr(store, "/ensemble", ensemble, error));
+               counts_write(store, counts, error) && (!ensemble || ensemble_write(store, ensemble, error));
     }
     columns_free(&columns);
     return done;
 }
 
 bool augmented_save(const char *path, const struct csr *train, const struct candidate *candidates,
-                    int64_t count, double weight, const struct csr *ensemble, struct error *error)
+                    int64_t count, double weight, const struct ensemble_lists *ensemble, struct error *error)
 {
     struct augmentation_counts counts = {.candidates = count};
     for (int64_t i = 0; i < count; i++) {

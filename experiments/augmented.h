@@ -4,7 +4,8 @@
  *   /rank /log_probability /votes  the place in the user's synthetic list (from 1), and what the generator
  *                                  said; 0 for real rows
  *   /ensemble                      with augment.ensemble: lists [users, items] of the rankers other than the language model,
- *                                  fused, best first
+ *                                  fused, best first; attributes `with`, `without`: whose lists were fused, with the
+ *                                  language model and without it
  *   /rejected/user /item /reason   what a filter refused; reason is the filter's place, from 0, in the
  *                                  attribute `filters` of /rejected
  * With augment.ensemble the synthetic rows are fused ones: /log_probability is the logarithm of the fused score, and /votes
@@ -15,11 +16,12 @@
 #define IDREC_EXPERIMENTS_AUGMENTED_H
 
 #include "experiments/choice.h"
+#include "experiments/ensemble.h"
 #include "experiments/filters.h"
 
-/* `candidates` as candidates_rank() leaves them. `ensemble`: the group /ensemble; NULL: none. */
+/* `candidates` as candidates_rank() leaves them. `ensemble`: NULL: none. */
 bool augmented_save(const char *path, const struct csr *train, const struct candidate *candidates,
-                    int64_t count, double weight, const struct csr *ensemble, struct error *error);
+                    int64_t count, double weight, const struct ensemble_lists *ensemble, struct error *error);
 /* The synthetic rows; `train` gives the shape that they must have. */
 bool augmented_load(struct ranked_lists *lists, const char *path, const struct csr *train,
                     struct error *error);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "experiments/check_language.h"
+#include "experiments/ensemble.h"
 #include "experiments/filter_settings.h"
 #include "experiments/generator.h"
 #include "experiments/grouping.h"
@@ -80,6 +81,10 @@ static bool check_validation(const struct config *config, const struct study *st
 {
     if (!study_needs_validation(study) || !leaves_no_validation(config, study))
         return true;
+    if (study->test_selected && !study->select && ensemble_chooses(config))
+        return config_complain(config, "augment.ensemble_weights", error,
+                               "nothing is left for validation with evaluate.protocol test_selected; set it "
+                               "to equal, or give data.split.validation");
     if (study->test_selected && !study->select)
         return config_complain(
             config, "experiment.fusion.weights", error,

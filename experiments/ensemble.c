@@ -1,16 +1,30 @@
 #include "experiments/ensemble.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "experiments/controls.h"
+#include "experiments/ensemble_choice.h"
 #include "experiments/training_rows.h"
 #include "models/recommenders/settings.h"
+
+bool ensemble_chooses(const struct config *config)
+{
+    return config_length(config, "augment.ensemble") > 0 &&
+           strcmp(config_string(config, "augment.ensemble_weights"), "validation") == 0;
+}
 
 bool ensemble_read(struct ensemble *ensemble, const struct config *config, struct error *error)
 {
     const int64_t count = config_length(config, "augment.ensemble");
-    *ensemble = (struct ensemble){.count = (int)count};
+    *ensemble = (struct ensemble){
+        .count = (int)count,
+        .choose = ensemble_chooses(config),
+        .metric = metric_from_name(config_string(config, "augment.select_metric")),
+        .cut = config_integer(config, "augment.select_k"),
+    };
     if (count > ENSEMBLE_MAXIMUM)
         return config_complain(config, "augment.ensemble", error, "at most %d rankers", ENSEMBLE_MAXIMUM);
     for (int i = 0; i < ensemble->count; i++) {
@@ -59,22 +73,66 @@ static bool list_items(struct csr *rows, const struct run *run, const struct rec
     return done;
 }
 
+/* ---- which lists are fused ---------------------------------------------------------------------------- */
+
+static void name_chosen(char *names, const struct ensemble *ensemble, const struct fusion_list *lists,
+                        int first, int count)
+{
+    names[0] = '\0';
+    for (int i = first; i < count; i++)
+        if (lists[i].weight > 0)
+            snprintf(names + strlen(names), ENSEMBLE_NAMES_SIZE - strlen(names), "%s%s",
+                     names[0] != '\0' ? " " : "", i == 0 ? "language_model" : ensemble->members[i - 1].model);
+}
+
+static bool choose_lists(struct ensemble_lists *lists, struct fusion_list *all, struct fusion_list *others,
+                         const struct ensemble *ensemble, const struct fusion *fusion,
+                         const struct csr *validation, struct error *error)
+{
+    int32_t *users = NULL;
+    struct list_judge judge = {.validation = validation, .metric = ensemble->metric, .cut = ensemble->cut};
+    bool done = users_with_truth(&users, &judge.user_count, validation, error);
+    judge.users = users;
+    if (done && judge.user_count == 0)
+        done = error_set(
+            error, ERROR_RUN,
+            "no user has a validation row, on which augment.ensemble_weights chooses; set it to equal");
+    done = done && lists_choose(all, ensemble->count + 1, false, fusion, &judge, &lists->all_score, error) &&
+           lists_choose(others, ensemble->count, true, fusion, &judge, &lists->others_score, error);
+    free(users);
+    return done;
+}
+
+/* `rows` [ensemble->count]: the members' lists. */
+static bool fuse_lists(struct ensemble_lists *lists, const struct ensemble *ensemble,
+                       const struct csr *language, const struct csr *rows, const struct fusion *fusion,
+                       const struct csr *validation, struct error *error)
+{
+    struct fusion_list all[ENSEMBLE_MAXIMUM + 1] = {{.items = language, .weight = 1}};
+    struct fusion_list others[ENSEMBLE_MAXIMUM + 1] = {{.items = language, .weight = 0}};
+    const int count = ensemble->count + 1;
+    for (int i = 1; i < count; i++)
+        all[i] = others[i] = (struct fusion_list){.items = &rows[i - 1], .weight = 1};
+    if (ensemble->choose && !choose_lists(lists, all, others + 1, ensemble, fusion, validation, error))
+        return false;
+    name_chosen(lists->all_names, ensemble, all, 0, count);
+    name_chosen(lists->others_names, ensemble, others, 1, count);
+    return fusion_rank(&lists->all, all, count, fusion, fusion->depth, error) &&
+           fusion_rank(&lists->others, others, count, fusion, fusion->depth, error);
+}
+
 bool ensemble_fuse(struct ensemble_lists *lists, const struct ensemble *ensemble, const struct run *run,
-                   const struct csr *language, const struct csr *train, const struct csr *history,
+                   const struct csr *language, const struct dataset *dataset, const struct csr *train,
                    struct error *error)
 {
     const int64_t longest = csr_longest_row(language);
     const struct fusion fusion = {.constant = 60, .depth = longest > 0 ? longest : 1};
     struct csr rows[ENSEMBLE_MAXIMUM] = {{0}};
-    struct fusion_list all[ENSEMBLE_MAXIMUM + 1] = {{.items = language, .weight = 1}};
     bool done = true;
-    *lists = (struct ensemble_lists){.all = {.scores = NULL}};
-    for (int i = 0; done && i < ensemble->count; i++) {
-        done = list_items(&rows[i], run, &ensemble->members[i], fusion.depth, train, history, error);
-        all[i + 1] = (struct fusion_list){.items = &rows[i], .weight = 1};
-    }
-    done = done && fusion_rank(&lists->all, all, ensemble->count + 1, &fusion, fusion.depth, error) &&
-           fusion_rank(&lists->others, all + 1, ensemble->count, &fusion, fusion.depth, error);
+    *lists = (struct ensemble_lists){.all_score = NAN, .others_score = NAN};
+    for (int i = 0; done && i < ensemble->count; i++)
+        done = list_items(&rows[i], run, &ensemble->members[i], fusion.depth, train, &dataset->train, error);
+    done = done && fuse_lists(lists, ensemble, language, rows, &fusion, &dataset->validation, error);
     for (int i = 0; i < ensemble->count; i++)
         csr_free(&rows[i]);
     return done;

@@ -1,7 +1,8 @@
 /*
  * ensemble.h: augment.ensemble: other rankers, fitted at once on the train interactions, whose lists of unseen items are
- * fused with those of the language model by reciprocal ranks (fusion.h, constant 60), all with the same weight. A ranker has
- * the settings of the first of its model among `recommenders:`, else the usual ones.
+ * fused with those of the language model by reciprocal ranks (fusion.h, constant 60): all of them, or those chosen on
+ * validation (ensemble_choice.h), which the language model's always are among. A ranker has the settings of the first of its
+ * model among `recommenders:`, else the usual ones.
  */
 #ifndef IDREC_EXPERIMENTS_ENSEMBLE_H
 #define IDREC_EXPERIMENTS_ENSEMBLE_H
@@ -15,20 +16,30 @@ enum { ENSEMBLE_MAXIMUM = 8 };
 struct ensemble {
     int count;
     struct recommender_settings members[ENSEMBLE_MAXIMUM];
+    bool choose; /* augment.ensemble_weights: validation */
+    enum metric metric;
+    int64_t cut;
 };
 
 /* Refuses a ranker that is named twice. */
 bool ensemble_read(struct ensemble *ensemble, const struct config *config, struct error *error);
 
+enum { ENSEMBLE_NAMES_SIZE = 128 };
+/* Whether lists are chosen on validation. */
+bool ensemble_chooses(const struct config *config);
+
 struct ensemble_lists {
     struct fused_lists all;    /* the language model's and the members' */
     struct fused_lists others; /* the members' alone: what the ensemble says without the language model */
+    /* Whose lists these are, such as "language_model ease", and how they rank on validation (NAN: nothing was chosen). */
+    char all_names[ENSEMBLE_NAMES_SIZE], others_names[ENSEMBLE_NAMES_SIZE];
+    double all_score, others_score;
 };
 
-/* `language` [users, items]: the language model's rows, best first; `train` ascends, `history` has the same rows in order of
- * time. Each ranker is read as deep as the longest row of `language`, and a fused list has no more items. */
+/* `language` [users, items]: the language model's rows, best first; `train` has those of the data set in ascending order. Each
+ * ranker is read as deep as the longest row of `language`, and a fused list has no more items. */
 bool ensemble_fuse(struct ensemble_lists *lists, const struct ensemble *ensemble, const struct run *run,
-                   const struct csr *language, const struct csr *train, const struct csr *history,
+                   const struct csr *language, const struct dataset *dataset, const struct csr *train,
                    struct error *error);
 void ensemble_lists_free(struct ensemble_lists *lists);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "experiments/ensemble_choice.h"
 #include "experiments/language_rankings.h"
 
 enum { BLOCK_USERS = 4096 };
@@ -108,26 +109,6 @@ static bool fuse(struct fused_lists *fused, const struct study *study, const str
     return fusion_rank(fused, lists, 2, &fusion, kept, error);
 }
 
-/* The first items of the lists of validation's users. */
-static bool top_of_lists(struct top_k *top, const struct study *study, const struct csr *lists,
-                         struct error *error)
-{
-    *top = (struct top_k){.users = study->validation_count, .k = study->select_cut};
-    const size_t bytes = (size_t)(top->users * top->k + 1) * sizeof *top->items;
-    top->user = malloc((size_t)(top->users + 1) * sizeof *top->user);
-    top->items = malloc(bytes);
-    if (!top->user || !top->items)
-        return error_memory(error, "fused lists", bytes, NULL);
-    for (int64_t row = 0; row < top->users; row++) {
-        const int32_t user = study->validation_users[row];
-        top->user[row] = user;
-        for (int64_t i = 0; i < top->k; i++)
-            top->items[row * top->k + i] =
-                i < csr_row_length(lists, user) ? lists->indices[lists->starts[user] + i] : -1;
-    }
-    return true;
-}
-
 static bool score_weight(double *score, const struct study *study, const struct ranking_pair *pair,
                          double weight, struct error *error)
 {
@@ -135,7 +116,8 @@ static bool score_weight(double *score, const struct study *study, const struct 
     struct top_k top = {0};
     struct evaluation evaluation;
     const bool done = fuse(&fused, study, pair, weight, study->select_cut, error) &&
-                      top_of_lists(&top, study, &fused.items, error);
+                      lists_top(&top, &fused.items, study->validation_users, study->validation_count,
+                                study->select_cut, error);
     if (done) {
         evaluate_top_k(&evaluation, &top, &study->validation, &study->select_cut, 1, NULL);
         *score = evaluation.value[study->select_metric][0];

@@ -172,9 +172,10 @@ static void log_dataset(const struct run *run, const struct dataset *dataset)
              (long long)users, (long long)items, (long long)rows,
              100.0 * (double)rows / ((double)users * (double)items));
     log_line(run->log,
-             "dropped: %lld rated low, %lld duplicates, %lld in an earlier part, %lld outside the core",
+             "dropped: %lld rated low, %lld duplicates, %lld in an earlier part, %lld of users not drawn, "
+             "%lld outside the core",
              (long long)counts->below_rating, (long long)counts->duplicates, (long long)counts->overlaps,
-             (long long)counts->below_core);
+             (long long)counts->not_drawn, (long long)counts->below_core);
     log_line(run->log, "%-10s %12s %10s %8s %8s %8s", "part", "rows", "users", "min", "median", "max");
     log_part(run, "train", &dataset->train);
     log_part(run, "validation", &dataset->validation);
@@ -185,7 +186,9 @@ static bool divide(struct dataset *dataset, const struct run *run, struct intera
                    uint8_t *parts, const struct split_settings *split, struct error *error)
 {
     const struct filter_settings filter = {.min_rating = config_number(run->config, "data.min_rating"),
-                                           .k_core = config_integer(run->config, "data.k_core")};
+                                           .users = config_integer(run->config, "data.users"),
+                                           .k_core = config_integer(run->config, "data.k_core"),
+                                           .seed = (uint64_t)config_integer(run->config, "seed")};
     struct preparation_counts counts;
     if (!interactions_filter(interactions, parts, filter, &counts, error) ||
         !dataset_split(dataset, interactions, parts, *split, error))

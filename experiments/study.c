@@ -137,7 +137,8 @@ static bool read_contestants(struct study *study, struct error *error)
 bool study_needs_validation(const struct study *study)
 {
     return !study->test_selected || (study->select && study->arm_count > 1) ||
-           (study_has_arm(study, ARM_FUSION) && study->fusion.weight_count > 1);
+           (study_has_arm(study, ARM_FUSION) && study->fusion.weight_count > 1) ||
+           ensemble_chooses(study->config);
 }
 
 bool study_tries_none(const struct study *study)

@@ -1,6 +1,7 @@
 """augment.ensemble: what it makes of the language model's rows and of two rankers' is worked out here again, from generated.h5,
 from popularity as it is counted here and from the scores of item_knn; filters that cap see the fused rows, those that judge
-the language model's own; control.ensemble adds as many rows without the language model.
+the language model's own; control.ensemble adds as many rows without the language model. Which rankers are fused when validation
+decides is worked out again, too.
 
 Needs h5dump (Debian: hdf5-tools).
 """
@@ -23,11 +24,12 @@ seed: 3
 data: {path: data.inter}
 language_model: {layers: 1, width: 16, heads: 2}
 prompts: {random_cuts: 2}
-pretrain: {epochs: 2, tokens_per_batch: 1024}
+pretrain: {epochs: 12, tokens_per_batch: 1024}
 finetune: {method: none}
 generate: {max_items: 12}
 augment:
   ensemble: [popularity, item_knn]
+  ensemble_weights: equal
   select: fixed
   use: [positives]
   per_user: [4]
@@ -105,7 +107,8 @@ def check_confidence(folder, config, data, others):
     """A filter that judges the language model's rows by their probability leaves out half of them before they are fused."""
     out = folder / "likely"
     values = sorted(value for rows in read_rankings(folder / "small" / "generated.h5").values() for _, value in rows)
-    limit = values[len(values) // 2]
+    limit = max((above - below, (above + below) / 2) for below, above in
+                zip(values[len(values) // 2:], values[len(values) // 2 + 1:len(values) // 2 + 40]))[1]
     text = config.read_text().replace("{name: cap_user, maximum: 5}", f"{{name: confidence, minimum_log_probability: {limit}}}")
     (folder / "likely.yaml").write_text(text)
     shutil.copytree(folder / "small", out)
@@ -122,10 +125,62 @@ def check_confidence(folder, config, data, others):
     check(0 < sum(map(len, language.values())) < len(values), "nothing was refused, or all")
 
 
+def ndcg(lists, held_out, cut):
+    """The mean over users with held-out items."""
+    gains = [1 / math.log2(rank + 1) for rank in range(1, cut + 1)]
+    values = [sum(gain for gain, item in zip(gains, items) if item in truth) / sum(gains[:len(truth)])
+              for items, truth in zip(lists, held_out) if truth]
+    return sum(values) / len(values)
+
+
+def choose(rankings, first, held_out, cut):
+    """Forward selection: the names that are fused, and what they reach."""
+    def score(names):
+        users = range(len(held_out))
+        return ndcg([[item for item, _, _ in fuse([rankings[name][user] for name in names])] for user in users], held_out, cut)
+
+    chosen = [first or max(rankings, key=lambda name: score([name]))]
+    best = score(chosen)
+    while True:
+        tried = {name: score(chosen + [name]) for name in rankings if name not in chosen}
+        name = max(tried, key=tried.get, default=None)
+        if name is None or tried[name] <= best:
+            return [name for name in rankings if name in chosen], best
+        chosen.append(name)
+        best = tried[name]
+
+
+def check_chosen(folder, config, data, others):
+    """What is told, and what is fused, by three metrics of validation that choose differently."""
+    language = read_rankings(folder / "small" / "generated.h5")
+    rankings = {"language_model": [[item for item, _ in language[user]] for user in range(len(data.users))],
+                "popularity": others[0], "item_knn": others[1]}
+    held_out = [set(items) for items in data.rows["validation"]]
+    told = set()
+    for cut in (1, 2, 3, 5, 10):
+        result = idrec("augment", config, f"output={folder / 'small'}", "augment.ensemble_weights=validation",
+                       f"augment.select_k={cut}")
+        check(result.returncode == 0, f"chosen at {cut}: {result.stderr[-500:]}")
+        for first, words in (("language_model", "fused lists of {}, chosen on validation: ndcg@{} {:.4f};"),
+                             (None, "without the language model {2}: {1:.4f}")):
+            among = rankings if first else {name: rankings[name] for name in ("popularity", "item_knn")}
+            names, best = choose(among, first, held_out, cut)
+            told.add(tuple(names))
+            line = words.format(" ".join(names), cut, best) if first else words.format(cut, best, " ".join(names))
+            check(line in result.stderr + result.stdout, f"at {cut} not told: {line}\n{result.stderr[-600:]}")
+            if first:
+                synthetic = read_synthetic(folder / "small")
+                wrong = [user for user in range(len(data.users)) if [item for item, _, _ in synthetic[user]] !=
+                         [item for item, _, _ in fuse([rankings[name][user] for name in names])[:CAP]]]
+                check(not wrong, f"at {cut}: users {wrong[:5]} have other rows than {names} fused")
+    check(len(told) > 2, f"the same is chosen everywhere: {told}")
+
+
 def check_refusals(folder, config):
     for words, told in (("augment.ensemble=[]", "control.ensemble needs rankers"),
                         ("augment.ensemble=[ease, ease]", "ease is given twice"),
-                        ("augment.ensemble=[bpr_mf]", "augment.ensemble")):
+                        ("augment.ensemble=[bpr_mf]", "augment.ensemble"),
+                        ("augment.ensemble_weights=likely", "augment.ensemble_weights")):
         result = idrec("run", config, words, f"output={folder / 'refused'}")
         check(result.returncode == 2 and told in result.stderr and result.stderr.count("\n") == 1, f"{words}: {result.stderr}")
 
@@ -149,6 +204,7 @@ def main():
         check_fused(out, data, others)
         check_confidence(folder, config, data, others)
         check_arms(out)
+        check_chosen(folder, config, data, others)
         check_refusals(folder, config)
         planned = idrec("plan", config)
         check(planned.returncode == 0, f"plan: {planned.stderr}")

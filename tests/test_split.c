@@ -86,7 +86,8 @@ static void test_filter_equals_brute_force(void **state)
     brute_force_core(keep, &before, 6);
     struct preparation_counts counts;
     struct error error = ERROR_INITIALIZER;
-    if (!interactions_filter(&rows, NULL, (struct filter_settings){2, 6}, &counts, &error))
+    if (!interactions_filter(&rows, NULL, (struct filter_settings){.min_rating = 2, .k_core = 6}, &counts,
+                             &error))
         fail_msg("%s", error.message);
     int64_t kept = 0;
     int32_t known_users = 0;
@@ -109,13 +110,57 @@ static void test_filter_equals_brute_force(void **state)
     interactions_free(&before);
 }
 
+/* The rows of a sample are all rows of as many users; another seed draws others; what is no user's first row goes first. */
+static void test_users_are_drawn(void **state)
+{
+    (void)state;
+    bool differ = false;
+    char *first[7] = {NULL};
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct interactions rows = random_rows(ROWS), all = random_rows(ROWS);
+        struct preparation_counts counts, counts_of_all;
+        struct error error = ERROR_INITIALIZER;
+        const struct filter_settings sample = {.min_rating = 2, .users = 7, .seed = seed},
+                                     none = {.min_rating = 2};
+        assert_true(interactions_filter(&rows, NULL, sample, &counts, &error));
+        assert_true(interactions_filter(&all, NULL, none, &counts_of_all, &error));
+        assert_int_equal(rows.user_ids.count, 7);
+        assert_int_equal(rows.count + counts.not_drawn, all.count);
+        int64_t kept = 0;
+        for (int64_t row = 0; row < all.count; row++) {
+            const char *user = id_map_name(&all.user_ids, all.users[row]);
+            bool drawn = false;
+            for (int64_t other = 0; other < 7; other++)
+                drawn |= strcmp(user, id_map_name(&rows.user_ids, other)) == 0;
+            if (!drawn)
+                continue;
+            assert_string_equal(user, id_map_name(&rows.user_ids, rows.users[kept]));
+            assert_string_equal(id_map_name(&all.item_ids, all.items[row]),
+                                id_map_name(&rows.item_ids, rows.items[kept]));
+            kept++;
+        }
+        assert_int_equal(kept, rows.count);
+        for (int64_t user = 0; user < 7; user++) {
+            const char *name = id_map_name(&rows.user_ids, user);
+            differ |= first[user] && strcmp(first[user], name) != 0;
+            free(first[user]);
+            first[user] = strdup(name);
+        }
+        interactions_free(&rows);
+        interactions_free(&all);
+    }
+    for (int user = 0; user < 7; user++)
+        free(first[user]);
+    assert_true(differ);
+}
+
 static void test_nothing_left(void **state)
 {
     (void)state;
     struct interactions rows = random_rows(50);
     struct preparation_counts counts;
     struct error error = ERROR_INITIALIZER;
-    assert_false(interactions_filter(&rows, NULL, (struct filter_settings){0, 40}, &counts, &error));
+    assert_false(interactions_filter(&rows, NULL, (struct filter_settings){.k_core = 40}, &counts, &error));
     assert_string_equal(error.message,
                         "nothing is left of 50 rows: 0 below data.min_rating 0, 50 outside the 40-core; "
                         "lower data.min_rating or data.k_core");
@@ -305,6 +350,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_filter_equals_brute_force),
+        cmocka_unit_test(test_users_are_drawn),
         cmocka_unit_test(test_nothing_left),
         cmocka_unit_test(test_random_split),
         cmocka_unit_test(test_leave_one_out),
