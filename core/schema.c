@@ -223,7 +223,7 @@ const struct schema_entry schema[] = {
     INTEGER("augment.filters[].minimum_votes", "1", 1, 1e6, "confidence: fewest lists that hold the item")
     INTEGER("augment.filters[].maximum", "1000000", 0, 1e9, "cap_user, cap_item: most rows, the most probable first")
     NUMBER("augment.filters[].quantile", "1.0", 0, 1, "history_quantile: users at or below this quantile get rows")
-    CHOICES("augment.ensemble", "[]", "popularity|item_knn|ease|slim|gf_cf",
+    CHOICES("augment.ensemble", "[item_knn, ease, gf_cf]", "popularity|item_knn|ease|slim|gf_cf",
             "rankers whose lists are fused with the language model's before rows are chosen, by reciprocal ranks and with the "
             "same weight each; they are fitted on the train interactions, with the settings of `recommenders:` where one of the "
             "model is among them. The arm control.ensemble adds their rows without the language model's")
@@ -306,7 +306,7 @@ const struct schema_entry schema[] = {
             "language_model: best items that are kept for each user; those beyond have no score and are never recommended")
 
     SECTION("experiment", "Arms and seeds.")
-    CHOICES("experiment.arms", "[original, augmented, control.random, control.popularity, control.itemknn, control.self]",
+    CHOICES("experiment.arms", "[original, augmented, control.random, control.popularity, control.itemknn, control.self, control.ensemble]",
             "original|augmented|control.random|control.popularity|control.itemknn|control.self|control.ensemble|control.permuted|"
             "control.generator|control.fusion",
             "training sets that are compared; the controls add as many rows as `augmented` does, but for two that train nothing: "

@@ -12,7 +12,8 @@
 struct choice_score choice_score(const double *scores, const double *baseline, int64_t seeds, int64_t users)
 {
     int64_t count = seeds * users;
-    struct choice_score result = {.mean = mean(scores, count)};
+    struct choice_score result = {.mean = mean(scores, count),
+                                  .same = memcmp(scores, baseline, (size_t)count * sizeof *scores) == 0};
     result.gain = result.mean - mean(baseline, count);
     double over_seeds = 0, over_users = 0;
     for (int64_t s = 0; s < seeds; s++) {
@@ -31,12 +32,17 @@ struct choice_score choice_score(const double *scores, const double *baseline, i
     return result;
 }
 
+static bool is_better(const struct choice_score *result, const struct choice_score *best)
+{
+    return result->same == best->same ? result->gain > best->gain : best->same;
+}
+
 int selection_decide(const struct choice_score *results, int *best, const struct choice *choices,
                      int choice_count, double margin)
 {
     *best = -1;
     for (int c = 0; c < choice_count; c++)
-        if (choices[c].use != USE_NONE && (*best < 0 || results[c].gain > results[*best].gain))
+        if (choices[c].use != USE_NONE && (*best < 0 || is_better(&results[c], &results[*best])))
             *best = c;
     bool adopted =
         *best >= 0 && results[*best].gain > 0 && results[*best].gain > margin * results[*best].standard_error;

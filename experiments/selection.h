@@ -11,12 +11,13 @@
 struct choice_score {
     double mean, gain;     /* of the metric; the mean difference */
     double standard_error; /* of the gain: over seeds or over users, whichever is larger */
+    bool same; /* nobody's lists have changed: a recommender without negatives keeps none out of them */
 };
 struct choice_score choice_score(const double *scores /* [seeds, users] */,
                                  const double *baseline /* [seeds, users] */, int64_t seeds, int64_t users);
 
 /* The rule: the choice with the largest mean gain (of equals the first) is adopted when that gain is positive
- * and larger than `margin` of its standard errors. Returns its index, or -1: nothing is adopted. `best` is
+ * and larger than `margin` of its standard errors. One that changes nothing is passed over while another does. Returns its index, or -1: nothing is adopted. `best` is
  * its index either way, -1 without any choice that adds something. USE_NONE is never a candidate. */
 int selection_decide(const struct choice_score *results, int *best, const struct choice *choices,
                      int choice_count, double margin);

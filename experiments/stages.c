@@ -1,5 +1,6 @@
 #include "experiments/stages.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -163,15 +164,34 @@ static void add_setting(XXH3_state_t *state, const struct config *config, const 
     free(canonical);
 }
 
-/* The name of a stage, and the settings that it reads. The members of an ensemble are as `recommenders:` has them. */
+static bool is_among(const char *text, const struct config *config, const char *list)
+{
+    for (int i = 0; i < (int)config_length(config, list); i++)
+        if (strcmp(config_string(config, "%s[%d]", list, i), text) == 0)
+            return true;
+    return false;
+}
+
+/* The members of an ensemble are as `recommenders:` has them. */
+static void add_ensemble(XXH3_state_t *state, const struct config *config)
+{
+    for (int i = 0; i < (int)config_length(config, "recommenders"); i++) {
+        char path[48];
+        snprintf(path, sizeof path, "recommenders[%d]", i);
+        if (is_among(config_string(config, "recommenders[%d].model", i), config, "augment.ensemble"))
+            add_setting(state, config, path);
+    }
+}
+
+/* The name of a stage, and the settings that it reads. */
 static void add_stage(XXH3_state_t *state, const struct config *config, int number)
 {
     const struct stage *stage = &stages[number];
     add_text(state, stage->name);
     for (int i = 0; stage->settings[i]; i++)
         add_setting(state, config, stage->settings[i]);
-    if (number == AUGMENT && config_length(config, "augment.ensemble") > 0)
-        add_setting(state, config, "recommenders");
+    if (number == AUGMENT)
+        add_ensemble(state, config);
 }
 
 void stage_settings_hash(const struct config *config, int number, char digits[33])

@@ -138,7 +138,7 @@ bool study_needs_validation(const struct study *study)
 {
     return !study->test_selected || (study->select && study->arm_count > 1) ||
            (study_has_arm(study, ARM_FUSION) && study->fusion.weight_count > 1) ||
-           ensemble_chooses(study->config);
+           (study->arm_count > 1 && ensemble_chooses(study->config));
 }
 
 bool study_tries_none(const struct study *study)
@@ -255,17 +255,19 @@ static bool give_rankings(struct study *study, struct error *error)
     return true;
 }
 
-/* A ranking that ends before a cut would be judged as if the rest had missed. */
 /* control.ensemble is what the ensemble adds without the language model. */
 static bool check_ensemble(const struct study *study, struct error *error)
 {
     struct ensemble ensemble;
     return ensemble_read(&ensemble, study->config, error) &&
            (ensemble.count > 0 || !study_has_arm(study, ARM_ENSEMBLE) ||
-            config_complain(study->config, "experiment.arms", error,
-                            "control.ensemble needs rankers; name some in augment.ensemble, such as [ease]"));
+            config_complain(
+                study->config, "experiment.arms", error,
+                "control.ensemble needs rankers; name some in augment.ensemble, such as [ease], or leave "
+                "the arm out"));
 }
 
+/* A ranking that ends before a cut would be judged as if the rest had missed. */
 static bool check_rankings(const struct study *study, struct error *error)
 {
     const int64_t cut = longest_list(study);

@@ -29,7 +29,7 @@ language_model: {layers: 1, width: 16, heads: 2}
 pretrain: {epochs: 3}
 finetune: {epochs: 1}
 generate: {method: sampling, contexts: 1, samples: 6, max_items: 6, temperature: 1.0}
-augment: {select: fixed, use: [positives], per_user: [3], filters: [{name: catalogue}, {name: seen},
+augment: {select: fixed, use: [positives], per_user: [3], ensemble: [], filters: [{name: catalogue}, {name: seen},
   {name: duplicate}, {name: history_quantile, quantile: 0.9}]}
 recommenders:
 - {model: item_knn}

@@ -136,7 +136,7 @@ def test_run(folder):
         check(idrec("info", path, folder=folder).stdout, f"info {path} for people")
     models = json.loads(idrec("info", "out", "--json", folder=folder).stdout)["recommenders"]
     check(set(models) == {"popularity"} and models["popularity"]["original"] == [1, 2, 3]
-          and len(models["popularity"]) == 6, f"info lists the trained models: {models}")
+          and len(models["popularity"]) == 7, f"info lists the trained models: {models}")
     original = idrec("recommend", "out", "--recommender=popularity", "--arm=original", "--seed=2", folder=folder).stdout
     check(original, "recommend prints lists")
     augmented = idrec("recommend", "out", "--recommender=popularity", folder=folder).stdout
@@ -199,6 +199,7 @@ def test_published_protocol(folder):
     (folder / "train.inter").write_text(head + "".join(row for i, row in enumerate(rows) if i % 5))
     (folder / "test.inter").write_text(head + "".join(rows[::5]))
     result = idrec("run", "small.yaml", "output=published", "evaluate.protocol=test_selected", "augment.select=fixed",
+                   "augment.ensemble_weights=equal",
                    "data={split: {method: provided, train: train.inter, test: test.inter}}", folder=folder)
     check(result.returncode == 0, f"test_selected: {result.stderr[-500:]}")
     results = json.loads((folder / "published" / "results.json").read_text())

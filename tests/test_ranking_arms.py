@@ -27,7 +27,7 @@ prompts: {{random_cuts: 2, shuffle: {shuffle}}}
 pretrain: {{epochs: 2, tokens_per_batch: 1024, evaluate_every: 2}}
 finetune: {{rank: 2, learning_rate: 0.02}}
 generate: {{method: ranking, contexts: {contexts}, max_items: 10}}
-augment: {{select: fixed, use: [positives], per_user: [1], select_k: {select_k}}}
+augment: {{select: fixed, use: [positives], per_user: [1], ensemble: [], select_k: {select_k}}}
 recommenders: {recommenders}
 experiment:
   arms: [original, augmented, control.generator, control.fusion]

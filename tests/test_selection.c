@@ -33,6 +33,22 @@ static void test_never_adopts_a_loss(void **state)
     assert_int_equal(best, 2);
 }
 
+/* What changes nothing is no better than what does harm: it leaves the controls nothing to add. */
+static void test_what_changes_nothing_is_passed_over(void **state)
+{
+    (void)state;
+    struct choice_score results[] = {{.gain = 0}, {.gain = 0, .same = true}, {.gain = -0.001}};
+    int best;
+    assert_int_equal(selection_decide(results, &best, choices, 3, 0), -1);
+    assert_int_equal(best, 2);
+    results[2].same = true;
+    assert_int_equal(selection_decide(results, &best, choices, 3, 0), -1);
+    assert_int_equal(best, 1);
+    const double values[] = {1, 0.5}, others[] = {0.5, 1};
+    assert_true(choice_score(values, values, 1, 2).same);
+    assert_false(choice_score(values, others, 1, 2).same);
+}
+
 static void test_nothing_to_choose_from(void **state)
 {
     (void)state;
@@ -87,6 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adopts_only_beyond_the_margin),
         cmocka_unit_test(test_never_adopts_a_loss),
+        cmocka_unit_test(test_what_changes_nothing_is_passed_over),
         cmocka_unit_test(test_nothing_to_choose_from),
         cmocka_unit_test(test_first_of_equals),
         cmocka_unit_test(test_error_over_users_counts_too),

@@ -24,7 +24,7 @@ prompts: {{full: false, random_cuts: 2}}
 pretrain: {{{pretrain}, learning_rate: 1.0e-2, tokens_per_batch: 1024, patience: 0}}
 finetune: {{epochs: 1, tokens_per_batch: 1024, patience: 0, loss_on: all, select: last}}
 generate: {{method: sampling, samples: 1, max_items: 5}}
-augment: {{select: fixed, use: positives, per_user: 2}}
+augment: {{select: fixed, use: positives, per_user: 2, ensemble: []}}
 recommenders: [{{model: popularity}}]
 experiment: {{arms: [original, augmented], seeds: 1, parallel: 1}}
 evaluate: {{k: [5], resamples: 100}}
