@@ -224,12 +224,12 @@ const struct schema_entry schema[] = {
     INTEGER("augment.filters[].maximum", "1000000", 0, 1e9, "cap_user, cap_item: most rows, the most probable first")
     NUMBER("augment.filters[].quantile", "1.0", 0, 1, "history_quantile: users at or below this quantile get rows")
     CHOICES("augment.ensemble", "[item_knn, ease, gf_cf]", "popularity|item_knn|ease|slim|gf_cf",
-            "rankers whose lists are fused with the language model's before rows are chosen, by reciprocal ranks and with the "
-            "same weight each; they are fitted on the train interactions, with the settings of `recommenders:` where one of the "
-            "model is among them. The arm control.ensemble adds their rows without the language model's")
+            "rankers whose lists are fused with the language model's before rows are chosen, by reciprocal ranks; they are "
+            "fitted on the train interactions, with the settings of `recommenders:` where one of the model is among them; []: "
+            "the language model's rows alone. The arm control.ensemble adds their rows without the language model's")
     CHOICE("augment.ensemble_weights", "validation", "equal|validation",
-           "how much each list weighs in that; validation: the language model's and those rankers that, added to it one by one, "
-           "make the fused list better on validation by `select_metric` at `select_k`; equal: all of them")
+           "which lists are fused, all with the same weight; validation: the language model's and those that, added to it one by "
+           "one, make the fused list better on validation by `select_metric` at `select_k`; equal: all of them")
     NUMBER("augment.weight", "1.0", 0, 1e3, "weight of a synthetic row in the recommenders' loss")
     INTEGER("augment.select_seeds", "2", 2, 1000, "training seeds for each candidate and for the baseline it is paired with")
     CHOICE("augment.select_metric", "ndcg", "recall|ndcg|precision|hit|mrr|map", "metric of the choice")
