@@ -7,12 +7,13 @@ $data0 << END
 2.314 5.000 0.844 3.850
 0.000 6.000 0.000 0.000
 END
-set terminal svg size 820,560 background 'white' font 'sans,13'
+set terminal svg noenhanced size 820,560 background 'white' font 'sans,13'
 set output 'gains.svg'
 set ytics ('popularity' 0, 'item-kNN' 1, 'EASE' 2, 'BPR-MF' 3, 'LightGCN' 4, 'SimGCL' 5, 'XSimGCL' 6)
 set yrange [6.6:-0.6]
 set xlabel 'gain of the augmented over the original arm in ndcg@20 on test, per cent, with its 95 % interval'
-set key below
+set key outside top center horizontal
+set offsets graph 0.05, graph 0.05, 0, 0
 set grid x
 set arrow from first 0, graph 0 to first 0, graph 1 nohead lc rgb '#444444'
 plot $data0 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'ml-100k'
