@@ -1,5 +1,6 @@
 #include "core/json_file.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,4 +12,9 @@ bool json_file_write(const char *path, const json_t *value, struct error *error)
     const bool done = text ? file_write(path, text, strlen(text), error) : error_memory(error, path, 0, NULL);
     free(text);
     return done;
+}
+
+json_t *json_number_or_null(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }

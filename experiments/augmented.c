@@ -1,8 +1,10 @@
 #include "experiments/augmented.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json_file.h"
 #include "core/store.h"
 
 /* The columns of the file while they are written. */
@@ -117,7 +119,10 @@ static bool ensemble_write(struct store *store, const struct ensemble_lists *ens
 {
     return store_write_csr(store, "/ensemble", &ensemble->others.items, error) &&
            store_set_string(store, "/ensemble", "with", ensemble->all_names, error) &&
-           store_set_string(store, "/ensemble", "without", ensemble->others_names, error);
+           store_set_string(store, "/ensemble", "without", ensemble->others_names, error) &&
+           (isnan(ensemble->all_score) ||
+            (store_set_number(store, "/ensemble", "with_score", ensemble->all_score, error) &&
+             store_set_number(store, "/ensemble", "without_score", ensemble->others_score, error)));
 }
 
 static bool augmented_write(struct store *store, const struct csr *train, const struct candidate *candidates,
@@ -233,6 +238,44 @@ bool augmented_load(struct ranked_lists *lists, const char *path, const struct c
     struct columns columns = {0};
     bool done = columns_read(store, &columns, error) && lists_from_columns(lists, &columns, train, error);
     columns_free(&columns);
+    store_close(store);
+    return done;
+}
+
+static json_t *names_json(char *names)
+{
+    json_t *list = json_array();
+    char *rest = NULL;
+    for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
+        json_array_append_new(list, json_string(name));
+    return list;
+}
+
+static bool read_ensemble(json_t **record, struct store *store, struct error *error)
+{
+    char *with = NULL, *without = NULL;
+    double with_score = NAN, without_score = NAN;
+    const bool done = store_get_string(store, "/ensemble", "with", &with, error) &&
+                      store_get_string(store, "/ensemble", "without", &without, error) &&
+                      (!store_has_attribute(store, "/ensemble", "with_score") ||
+                       (store_get_number(store, "/ensemble", "with_score", &with_score, error) &&
+                        store_get_number(store, "/ensemble", "without_score", &without_score, error)));
+    if (done)
+        *record = json_pack("{s:o, s:o, s:o, s:o}", "with", names_json(with), "without", names_json(without),
+                            "with_score", json_number_or_null(with_score), "without_score",
+                            json_number_or_null(without_score));
+    free(with);
+    free(without);
+    return done;
+}
+
+bool augmented_ensemble_json(json_t **record, const char *path, struct error *error)
+{
+    struct store *store;
+    if (!store_open(&store, path, error))
+        return false;
+    *record = json_null();
+    const bool done = !store_has_attribute(store, "/ensemble", "with") || read_ensemble(record, store, error);
     store_close(store);
     return done;
 }

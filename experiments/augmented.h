@@ -5,7 +5,8 @@
  *                                  said; 0 for real rows
  *   /ensemble                      with augment.ensemble: lists [users, items] of the rankers other than the language model,
  *                                  fused, best first; attributes `with`, `without`: whose lists were fused, with the
- *                                  language model and without it
+ *                                  language model and without it; `with_score`, `without_score`: what they reach on
+ *                                  validation, where it chose them
  *   /rejected/user /item /reason   what a filter refused; reason is the filter's place, from 0, in the
  *                                  attribute `filters` of /rejected
  * With augment.ensemble the synthetic rows are fused ones: /log_probability is the logarithm of the fused score, and /votes
@@ -26,7 +27,11 @@ bool augmented_save(const char *path, const struct csr *train, const struct cand
 bool augmented_load(struct ranked_lists *lists, const char *path, const struct csr *train,
                     struct error *error);
 
-/* The group /ensemble. */
+/* Whose lists were fused: {"with", "without": arrays of names, "with_score", "without_score": numbers or null}; a JSON null where
+ * the rows are the language model's alone. */
+bool augmented_ensemble_json(json_t **record, const char *path, struct error *error);
+
+/* The lists of the group /ensemble. */
 bool augmented_load_ensemble(struct csr *lists, const char *path, const struct csr *train,
                              struct error *error);
 

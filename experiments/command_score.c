@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json_file.h"
 #include "experiments/command.h"
 #include "experiments/score.h"
 #include "models/language/tokenizer.h"
@@ -57,11 +58,6 @@ static const char *name_of(const struct tokenizer *tokenizer, int32_t token)
     return tokenizer ? tokenizer_token(tokenizer, token) : NULL;
 }
 
-static json_t *number_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static double total(const struct score *score)
 {
     double sum = 0.0;
@@ -76,16 +72,16 @@ static bool print_json(const struct score *score, const struct language_folder *
     json_t *tokens = json_array(), *logits = json_array();
     for (int64_t index = 0; index < score->count; index++) {
         json_t *token = json_pack("{s:i, s:o}", "token", score->token[index], "log_probability",
-                                  number_or_null(score->log_probability[index]));
+                                  json_number_or_null(score->log_probability[index]));
         if (tokenizer)
             json_object_set_new(token, "text", json_pack("s?", name_of(tokenizer, score->token[index])));
         json_array_append_new(tokens, token);
     }
     for (int64_t column = 0; column < score->classes; column++)
-        json_array_append_new(logits, number_or_null((double)score->next_logits[column]));
+        json_array_append_new(logits, json_number_or_null((double)score->next_logits[column]));
     json_t *object =
         json_pack("{s:s, s:s?, s:o, s:o, s:o}", "base", folder->base, "adapter", folder->adapter, "tokens",
-                  tokens, "log_probability", number_or_null(total(score)), "next_logits", logits);
+                  tokens, "log_probability", json_number_or_null(total(score)), "next_logits", logits);
     if (!object)
         return error_memory(error, "the scores", (size_t)score->classes * sizeof(json_t), NULL);
     json_dumpf(object, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "core/hash.h"
+#include "core/json_file.h"
 #include "core/resampling.h"
 #include "core/statistics.h"
 
@@ -55,11 +56,6 @@ static bool margins_open(struct margins *margins, const struct compared *compare
     for (int64_t u = 0; u < users; u++)
         margins->differences[u] = margins->users[0][u] - margins->users[1][u];
     return true;
-}
-
-static json_t *number_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
 }
 
 static json_t *interval_json(const double interval[2])
@@ -179,13 +175,13 @@ static bool add_tests(json_t *record, const struct compared *compared, const str
     }
     json_object_set_new(record, "ci95", interval_json(interval.relative_gain));
     json_object_set_new(record, "difference_ci95", interval_json(interval.difference));
-    json_object_set_new(record, "effect_size", number_or_null(effect));
+    json_object_set_new(record, "effect_size", json_number_or_null(effect));
     json_object_set_new(record, "effect_size_ci95", interval_json(interval.effect_size));
-    json_object_set_new(record, "deviation_seeds", number_or_null(tests.deviation_seeds));
-    json_object_set_new(record, "deviation_users", number_or_null(tests.deviation_users));
-    json_object_set_new(record, "p_seeds", number_or_null(tests.p_seeds));
-    json_object_set_new(record, "p_users", number_or_null(tests.p_users));
-    json_object_set_new(record, "p", number_or_null(tests.p));
+    json_object_set_new(record, "deviation_seeds", json_number_or_null(tests.deviation_seeds));
+    json_object_set_new(record, "deviation_users", json_number_or_null(tests.deviation_users));
+    json_object_set_new(record, "p_seeds", json_number_or_null(tests.p_seeds));
+    json_object_set_new(record, "p_users", json_number_or_null(tests.p_users));
+    json_object_set_new(record, "p", json_number_or_null(tests.p));
     json_object_set_new(record, "flips", json_integer((json_int_t)tests.flips));
     json_object_set_new(record, "fingerprint", fingerprint_json(compared));
     json_object_set_new(record, "same_results", json_boolean(same));
@@ -210,7 +206,7 @@ bool comparison_add(json_t *record, const struct compared *compared,
         json_object_set_new(record, "against_mean", json_real(against));
         json_object_set_new(record, "seeds", json_integer((json_int_t)compared->seeds));
         json_object_set_new(record, "users", json_integer((json_int_t)compared->users));
-        json_object_set_new(record, "relative_gain", number_or_null(value / against - 1));
+        json_object_set_new(record, "relative_gain", json_number_or_null(value / against - 1));
         json_object_set_new(record, "difference", json_real(value - against));
         done = add_tests(record, compared, &margins, settings, error);
     }
@@ -242,9 +238,9 @@ static void add_detectable(json_t *record, int64_t family)
             difference = fmax(difference,
                               number_at(record, "deviation_seeds") * detectable_effect(seeds, alpha, POWER));
     }
-    json_object_set_new(record, "detectable_difference", number_or_null(difference));
+    json_object_set_new(record, "detectable_difference", json_number_or_null(difference));
     json_object_set_new(record, "detectable_relative_gain",
-                        number_or_null(difference / number_at(record, "against_mean")));
+                        json_number_or_null(difference / number_at(record, "against_mean")));
 }
 
 static const char flips_note[] = "too few signs were drawn for ";
@@ -341,7 +337,7 @@ static bool correct_family(json_t *comparisons, const char *key, size_t first, s
             continue;
         json_object_set_new(comparison, "family", json_integer((json_int_t)family));
         json_object_set_new(comparison, "p_holm",
-                            number_or_null(correction->corrected[correction->firsts[i]]));
+                            json_number_or_null(correction->corrected[correction->firsts[i]]));
         add_detectable(comparison, family);
         done = add_flips_note(comparison, family, error);
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json_file.h"
 #include "experiments/fits.h"
 #include "experiments/manifest.h"
 #include "experiments/selection.h"
@@ -18,11 +19,6 @@ static bool has_text(const json_t *object, const char *name, const char *wanted)
 {
     const char *value = json_string_value(json_object_get(object, name));
     return value && strcmp(value, wanted) == 0;
-}
-
-static json_t *number_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
 }
 
 /* The first record of a list whose field is `wanted`. */
@@ -124,10 +120,10 @@ static json_t *gain_json(const json_t *comparison, double hours)
             json_object_set(gain, fields[i], value);
     }
     json_object_set_new(gain, "difference_per_hour",
-                        number_or_null(number(comparison, "difference") / hours));
+                        json_number_or_null(number(comparison, "difference") / hours));
     json_object_set_new(gain, "relative_gain_per_hour",
                         json_is_number(json_object_get(comparison, "relative_gain"))
-                            ? number_or_null(number(comparison, "relative_gain") / hours)
+                            ? json_number_or_null(number(comparison, "relative_gain") / hours)
                             : json_null());
     return gain;
 }
@@ -212,9 +208,10 @@ static json_t *tuning_within(const json_t *results, const char *recommender, dou
     return json_pack("{s:O, s:o, s:f, s:f, s:f, s:b, s:o, s:o, s:o, s:o, s:f}", "metric",
                      json_object_get(search, "metric"), "device", device ? json_incref(device) : json_null(),
                      "at_once", together, "budget_seconds", budget, "seconds", seconds, "ended",
-                     seconds <= budget, "as_written", number_or_null(before), "reached",
-                     number_or_null(reached), "gain", number_or_null(reached - before), "gain_per_hour",
-                     number_or_null((reached - before) * 3600.0 / fmin(seconds, budget)), "best",
+                     seconds <= budget, "as_written", json_number_or_null(before), "reached",
+                     json_number_or_null(reached), "gain", json_number_or_null(reached - before),
+                     "gain_per_hour",
+                     json_number_or_null((reached - before) * 3600.0 / fmin(seconds, budget)), "best",
                      number(json_object_get(search, "best"), "score"));
 }
 

@@ -28,7 +28,8 @@ static bool judge_lists(double *score, const struct fusion_list *lists, int coun
     struct fused_lists fused = {0};
     struct top_k top = {0};
     struct evaluation evaluation;
-    const bool done = fusion_rank(&fused, lists, count, fusion, judge->cut, error) &&
+    const int64_t kept = judge->cut < fusion->depth ? judge->cut : fusion->depth;
+    const bool done = fusion_rank(&fused, lists, count, fusion, kept, error) &&
                       lists_top(&top, &fused.items, judge->users, judge->user_count, judge->cut, error);
     if (done) {
         evaluate_top_k(&evaluation, &top, judge->validation, &judge->cut, 1, NULL);

@@ -17,7 +17,8 @@ struct list_judge {
 };
 
 /* Sets the weight of each list to 1 or 0: begins with `lists[0]` alone, or, with `from_best`, with the list that is best by itself,
- * and adds the one that makes the fused list best, as long as one makes it better. `score`: of what is chosen. */
+ * and adds the one that makes the fused list best, as long as one makes it better. As they are used, fused lists end at the
+ * fusion's depth. `score`: of what is chosen. */
 bool lists_choose(struct fusion_list *lists, int count, bool from_best, const struct fusion *fusion,
                   const struct list_judge *judge, double *score, struct error *error);
 

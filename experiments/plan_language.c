@@ -800,6 +800,8 @@ static bool plan_all_rankings(struct language_plan *language, struct error *erro
 static bool add_ensemble(struct plan *plan, struct plan_stage *stage, struct error *error)
 {
     struct ensemble ensemble;
+    const char *model = NULL; /* one at a time: the one that takes the most memory */
+    double largest = 0;
     int64_t judged = 0;
     for (int64_t user = 0; user < plan->validation.rows; user++)
         judged += csr_row_length(&plan->validation, user) > 0;
@@ -813,9 +815,19 @@ static bool add_ensemble(struct plan *plan, struct plan_stage *stage, struct err
         const double seconds = speed.rate.epoch_seconds + passes * speed.rate.judge_seconds;
         stage->seconds.low += seconds;
         stage->seconds.high += seconds;
-        plan_add_memory(stage, ensemble.members[i].model,
-                        plan_memory_at_once(&ensemble.members[i], &plan->train));
+        const double bytes = plan_memory_at_once(&ensemble.members[i], &plan->train);
+        if (bytes > largest) {
+            largest = bytes;
+            model = ensemble.members[i].model;
+        }
     }
+    if (!model)
+        return true;
+    plan_add_memory(stage, model, largest);
+    snprintf(stage->work + strlen(stage->work), sizeof stage->work - strlen(stage->work),
+             "; %d ranker%s fitted", ensemble.count, ensemble.count > 1 ? "s" : "");
+    snprintf(stage->rate, sizeof stage->rate, "a microsecond a row, and the rankers' fits");
+    stage->lower = "leave the largest ranker out of augment.ensemble, or lower generate.max_items";
     return true;
 }
 

@@ -48,9 +48,11 @@ bool generation_json(json_t **record, const struct study *study, struct error *e
 {
     struct generation_counts generated;
     struct augmentation_counts filtered;
+    json_t *ensemble = NULL;
     char *path = run_path(study->run, "augmented.h5");
-    bool done =
-        load_generation_counts(&generated, study, error) && augmented_load_counts(&filtered, path, error);
+    bool done = load_generation_counts(&generated, study, error) &&
+                augmented_load_counts(&filtered, path, error) &&
+                augmented_ensemble_json(&ensemble, path, error);
     free(path);
     if (!done)
         return false;
@@ -60,6 +62,7 @@ bool generation_json(json_t **record, const struct study *study, struct error *e
         (json_int_t)generated.already_seen, "duplicate", (json_int_t)generated.duplicate, "accepted",
         (json_int_t)filtered.accepted, "in_test", (json_int_t)count_common(&study->lists.items, &study->test),
         "in_validation", (json_int_t)count_common(&study->lists.items, &study->validation));
+    json_object_set_new(*record, "ensemble", ensemble);
     json_object_set_new(*record, "rejected", json_object());
     return add_rejected(json_object_get(*record, "rejected"), &filtered, study->config, error);
 }

@@ -39,11 +39,6 @@ static json_t *text_or_null(const char *text)
     return text ? json_string(text) : json_null();
 }
 
-static json_t *number_or_null(double number)
-{
-    return isfinite(number) ? json_real(number) : json_null();
-}
-
 /* What a recipe says of itself; its figures are still to be added. */
 static json_t *describe_recipe(const struct recipe *recipe, const struct config *config, const char *file)
 {
@@ -53,7 +48,7 @@ static json_t *describe_recipe(const struct recipe *recipe, const struct config 
         json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:[]}", "recipe", file, "name",
                   config_string(config, "name"), "recommender", recipe->recommender, "protocol", protocol,
                   "published_protocol", text_or_null(recipe->published_protocol), "source",
-                  text_or_null(recipe->source), "minutes_expected", number_or_null(recipe->minutes),
+                  text_or_null(recipe->source), "minutes_expected", json_number_or_null(recipe->minutes),
                   "machine", text_or_null(recipe->machine), "figures");
     free(protocol);
     return record;
@@ -260,7 +255,7 @@ static json_t *expected_figures(const struct recipe *recipe)
         const struct published_figure *figure = &recipe->figures[i];
         json_array_append_new(figures, json_pack("{s:s, s:f, s:f, s:o}", "metric", figure->metric,
                                                  "published", figure->value, "tolerance", figure->tolerance,
-                                                 "measured", number_or_null(figure->measured)));
+                                                 "measured", json_number_or_null(figure->measured)));
     }
     return figures;
 }

@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "experiments/ensemble.h"
 #include "experiments/language_base.h"
 #include "experiments/language_rankings.h"
 #include "experiments/manifest.h"
@@ -66,8 +67,7 @@ const struct stage stages[STAGE_COUNT] = {
                  .reads = READS(PREPARE) | READS(GENERATE),
                  .by_device = true,
                  .settings = {"language_model.vocabulary", "generate", "augment.filters", "augment.weight",
-                              "augment.ensemble", "augment.ensemble_weights", "augment.select_metric",
-                              "augment.select_k"},
+                              "augment.ensemble"},
                  .outputs = {"augmented.h5"}},
     [TUNE] = {.name = "tune",
               .work = stage_tune,
@@ -164,23 +164,29 @@ static void add_setting(XXH3_state_t *state, const struct config *config, const 
     free(canonical);
 }
 
-static bool is_among(const char *text, const struct config *config, const char *list)
-{
-    for (int i = 0; i < (int)config_length(config, list); i++)
-        if (strcmp(config_string(config, "%s[%d]", list, i), text) == 0)
-            return true;
-    return false;
-}
-
-/* The members of an ensemble are as `recommenders:` has them. */
-static void add_ensemble(XXH3_state_t *state, const struct config *config)
+/* The settings that `recommenders:` gives a member of an ensemble: of the first of its model. */
+static void add_member(XXH3_state_t *state, const struct config *config, const char *model)
 {
     for (int i = 0; i < (int)config_length(config, "recommenders"); i++) {
         char path[48];
         snprintf(path, sizeof path, "recommenders[%d]", i);
-        if (is_among(config_string(config, "recommenders[%d].model", i), config, "augment.ensemble"))
+        if (strcmp(config_string(config, "recommenders[%d].model", i), model) == 0) {
             add_setting(state, config, path);
+            return;
+        }
     }
+}
+
+static void add_ensemble(XXH3_state_t *state, const struct config *config)
+{
+    for (int i = 0; i < (int)config_length(config, "augment.ensemble"); i++)
+        add_member(state, config, config_string(config, "augment.ensemble[%d]", i));
+    if (!ensemble_chooses(config))
+        return;
+    static const char *const settings[] = {"augment.ensemble_weights", "augment.select_metric",
+                                           "augment.select_k"};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        add_setting(state, config, settings[i]);
 }
 
 /* The name of a stage, and the settings that it reads. */

@@ -126,9 +126,9 @@ def check_confidence(folder, config, data, others):
 
 
 def ndcg(lists, held_out, cut):
-    """The mean over users with held-out items."""
+    """The mean over users with held-out items; lists end at the fusion's depth, which a cut may exceed."""
     gains = [1 / math.log2(rank + 1) for rank in range(1, cut + 1)]
-    values = [sum(gain for gain, item in zip(gains, items) if item in truth) / sum(gains[:len(truth)])
+    values = [sum(gain for gain, item in zip(gains, items[:DEPTH]) if item in truth) / sum(gains[:len(truth)])
               for items, truth in zip(lists, held_out) if truth]
     return sum(values) / len(values)
 
@@ -157,7 +157,7 @@ def check_chosen(folder, config, data, others):
                 "popularity": others[0], "item_knn": others[1]}
     held_out = [set(items) for items in data.rows["validation"]]
     told = set()
-    for cut in (1, 2, 3, 5, 10):
+    for cut in (1, 2, 3, 5, 10, 20):
         result = idrec("augment", config, f"output={folder / 'small'}", "augment.ensemble_weights=validation",
                        f"augment.select_k={cut}")
         check(result.returncode == 0, f"chosen at {cut}: {result.stderr[-500:]}")

@@ -7,8 +7,9 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 
-from checking import SOURCE, check, status
+from checking import IDREC, SOURCE, check, status
 
 METRIC = "ndcg@20"
 EQUAL_COUNT = ("random", "popularity", "itemknn", "self", "ensemble", "permuted")
@@ -59,7 +60,7 @@ def near(cell, value, digits):
     return abs(first_number(cell) - value) <= 0.5001 * 10 ** -digits
 
 
-def check_row(name, recommender, cells, mean):
+def check_row(name, results, recommender, cells, mean):
     original, augmented, gain, _, control, over_control, alone, fused = cells
     where = f"{name}, {recommender}"
     for cell, arm in ((original, "original"), (augmented, "augmented"), (alone, "control.generator"), (fused, "control.fusion")):
@@ -72,6 +73,9 @@ def check_row(name, recommender, cells, mean):
         check(near(cell, expected, 1), f"{where}: {expected:.2f} % over {against}, not {cell}")
         if cell != "0":
             low, high = interval(cell)
+            told = [entry for entry in results["comparisons"] if entry["metric"] == METRIC and
+                    (entry["recommender"], entry["arm"], entry["against"]) == (recommender, "augmented", against)][0]
+            check(near(f"{low}", 100 * told["ci95"][0], 1) and near(f"{high}", 100 * told["ci95"][1], 1), f"{where}: {told['ci95']}")
             check(cell.startswith("**") == (low > 0 or high < 0) or 0 in (low, high), f"{where}: {cell} is marked wrongly")
             check(low <= first_number(cell) <= high, f"{where}: {cell} lies outside of its interval")
 
@@ -87,7 +91,7 @@ def check_gains(page):
         mean = means(results)
         check(set(shown[name]) == {key[0] for key in mean}, f"{name}: {sorted(shown[name])}")
         for recommender, cells in shown[name].items():
-            check_row(name, recommender, cells, mean)
+            check_row(name, results, recommender, cells, mean)
             better += cells[2].startswith("**+")
             worse += cells[2].startswith("**-")
         config = SOURCE / "configs" / "paper" / "study" / f"{name}.yaml"
@@ -95,6 +99,34 @@ def check_gains(page):
     summary = {row[0]: row[1:] for row in rows_of(part(page, "study: summary").splitlines())}
     counts = list(map(int, summary["augmented against original"]))
     check((counts[0], counts[2]) == (better, worse) and sum(counts) == sum(map(len, shown.values())), f"counted {better}, {worse}: {counts}")
+
+
+def without_paths(text):
+    """A resolved configuration without what depends on where it lies."""
+    return [line for line in text.splitlines() if not re.match(r"\s*(output|path|train|validation|test): ", line)]
+
+
+def check_configurations():
+    """What was run is what the page names."""
+    for stored in (SOURCE / "docs" / "results" / "study").glob("*.yaml"):
+        config = SOURCE / "configs" / "paper" / "study" / stored.name
+        told = subprocess.run([IDREC, "config", config], capture_output=True, text=True, timeout=60)
+        check(told.returncode == 0, f"{config}: {told.stderr}")
+        run, now = without_paths(stored.read_text()), without_paths(told.stdout)
+        different = [line for line in run if line not in now] + [line for line in now if line not in run]
+        check(run == now, f"{stored.name} was run with other settings than {config} has: {different[:6]}")
+
+
+def check_refused(page):
+    """A page with one other digit."""
+    table = part(page, "study: gains")
+    figure = re.search(r"\| \.([0-9]{4}) \|", table)[1]
+    other = page.replace(table, table.replace(figure, f"{(int(figure) + 1) % 10000:04d}", 1))
+    with tempfile.NamedTemporaryFile("w", suffix=".md") as file:
+        file.write(other)
+        file.flush()
+        told = tables("--check", file.name)
+        check(told.returncode == 1 and "differs" in told.stderr, f"another figure: {told.returncode} {told.stderr}")
 
 
 def tables(*options):
@@ -106,6 +138,8 @@ def main():
     told = tables("--check")
     check(told.returncode == 0, f"study-tables --check: {told.returncode} {told.stderr}")
     check_gains(page)
+    check_configurations()
+    check_refused(page)
     return status()
 
 
