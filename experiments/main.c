@@ -1,5 +1,7 @@
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "core/backend.h"
@@ -68,6 +70,8 @@ static void end_ranks(struct communicator *communicator, struct error *error)
 int main(int argc, char **argv)
 {
     backend_prepare_process(argv);
+    /* A process that was executed again through /proc/self/exe is called exe, and `pkill idrec` would not find it. */
+    prctl(PR_SET_NAME, program_invocation_short_name);
     interrupt_install();
     struct error error = ERROR_INITIALIZER;
     struct communicator *communicator;

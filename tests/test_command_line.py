@@ -1,6 +1,7 @@
 """The command line: help that teaches, statuses, one-line errors, the lock, skipped and rerun stages, an interrupt."""
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -206,6 +207,21 @@ def test_published_protocol(folder):
     check(results["protocol"] == "test_selected" and results["dataset"]["validation"] == 0, "the protocol is named")
 
 
+def test_name_of_the_process(folder):
+    """What ps shows and pkill looks for. The program waits for its data meanwhile."""
+    os.mkfifo(folder / "pipe.inter")
+    process = subprocess.Popen([IDREC, "prepare", folder / "small.yaml", "output=waits", "data.path=pipe.inter"], cwd=folder,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    names = []
+    for _ in range(20):
+        time.sleep(0.05)
+        names.append(pathlib.Path(f"/proc/{process.pid}/comm").read_text().strip())
+    check(process.poll() is None, "nothing was waited for")
+    process.kill()
+    process.wait()
+    check(names[-1] == pathlib.Path(IDREC).name[:15], f"the process is called {names[-1]}")
+
+
 def test_lock_and_interrupt(folder):
     long_run = [IDREC, "run", "small.yaml", "output=long", "pretrain.epochs=100000", "pretrain.patience=0"]
     process = subprocess.Popen(long_run, cwd=folder, stderr=subprocess.PIPE, text=True)
@@ -235,6 +251,7 @@ def main():
         test_original_alone(folder)
         test_comparison_of_recommenders(folder)
         test_published_protocol(folder)
+        test_name_of_the_process(folder)
         test_lock_and_interrupt(folder)
     return status()
 
