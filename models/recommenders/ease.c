@@ -20,7 +20,8 @@
 #include "models/recommenders/sparse_matrix.h"
 #include "models/recommenders/symmetric_matrix.h"
 
-static const char *const fewer_items = "raise data.k_core, so that fewer items stay, or leave ease out";
+static const char *const fewer_items =
+    "raise data.k_core, so that fewer items stay, or leave ease out of recommenders and augment.ensemble";
 
 struct ease {
     struct sparse_matrix history;   /* X */
