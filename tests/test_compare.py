@@ -22,7 +22,7 @@ prompts: {random_cuts: 1}
 pretrain: {epochs: 1}
 finetune: {epochs: 1}
 generate: {contexts: 1, max_items: 5}
-augment: {select: fixed, use: [positives], per_user: [2], filters: [{name: catalogue}, {name: seen}, {name: duplicate}]}
+augment: {select: fixed, use: [positives], per_user: [2], ensemble: [], filters: [{name: catalogue}, {name: seen}, {name: duplicate}]}
 recommenders: [{model: bpr_mf, width: 8, epochs: 6}, {model: item_knn}]
 experiment: {seeds: 3, arms: [original, augmented]}
 evaluate: {k: [5, 10], metrics: [recall, ndcg]}
