@@ -227,9 +227,9 @@ const struct schema_entry schema[] = {
             "rankers whose lists are fused with the language model's before rows are chosen, by reciprocal ranks; they are "
             "fitted on the train interactions, with the settings of `recommenders:` where one of the model is among them; []: "
             "the language model's rows alone. The arm control.ensemble adds their rows without the language model's")
-    CHOICE("augment.ensemble_weights", "validation", "equal|validation",
+    CHOICE("augment.ensemble_select", "validation", "validation|all",
            "which lists are fused, all with the same weight; validation: the language model's and those that, added to it one by "
-           "one, make the fused list better on validation by `select_metric` at `select_k`; equal: all of them")
+           "one, make the fused list better on validation by `select_metric` at `select_k`; all: every one")
     NUMBER("augment.weight", "1.0", 0, 1e3, "weight of a synthetic row in the recommenders' loss")
     INTEGER("augment.select_seeds", "2", 2, 1000, "training seeds for each candidate and for the baseline it is paired with")
     CHOICE("augment.select_metric", "ndcg", "recall|ndcg|precision|hit|mrr|map", "metric of the choice")

@@ -82,9 +82,9 @@ static bool check_validation(const struct config *config, const struct study *st
     if (!study_needs_validation(study) || !leaves_no_validation(config, study))
         return true;
     if (study->test_selected && !study->select && study->arm_count > 1 && ensemble_chooses(config))
-        return config_complain(config, "augment.ensemble_weights", error,
+        return config_complain(config, "augment.ensemble_select", error,
                                "nothing is left for validation with evaluate.protocol test_selected; set it "
-                               "to equal, or give data.split.validation");
+                               "to all, or give data.split.validation");
     if (study->test_selected && !study->select)
         return config_complain(
             config, "experiment.fusion.weights", error,

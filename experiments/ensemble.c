@@ -13,7 +13,7 @@
 bool ensemble_chooses(const struct config *config)
 {
     return config_length(config, "augment.ensemble") > 0 &&
-           strcmp(config_string(config, "augment.ensemble_weights"), "validation") == 0;
+           strcmp(config_string(config, "augment.ensemble_select"), "validation") == 0;
 }
 
 bool ensemble_read(struct ensemble *ensemble, const struct config *config, struct error *error)
@@ -90,13 +90,13 @@ static bool choose_lists(struct ensemble_lists *lists, struct fusion_list *all, 
                          const struct csr *validation, struct error *error)
 {
     int32_t *users = NULL;
-    struct list_judge judge = {.validation = validation, .metric = ensemble->metric, .cut = ensemble->cut};
+    struct fusion_judge judge = {.validation = validation, .metric = ensemble->metric, .cut = ensemble->cut};
     bool done = users_with_truth(&users, &judge.user_count, validation, error);
     judge.users = users;
     if (done && judge.user_count == 0)
         done = error_set(
             error, ERROR_RUN,
-            "no user has a validation row, on which augment.ensemble_weights chooses; set it to equal");
+            "no user has a validation row, on which augment.ensemble_select chooses; set it to all");
     done = done && lists_choose(all, ensemble->count + 1, false, fusion, &judge, &lists->all_score, error) &&
            lists_choose(others, ensemble->count, true, fusion, &judge, &lists->others_score, error);
     free(users);

@@ -16,7 +16,7 @@ enum { ENSEMBLE_MAXIMUM = 8 };
 struct ensemble {
     int count;
     struct recommender_settings members[ENSEMBLE_MAXIMUM];
-    bool choose; /* augment.ensemble_weights: validation */
+    bool choose; /* augment.ensemble_select: validation */
     enum metric metric;
     int64_t cut;
 };
@@ -24,10 +24,10 @@ struct ensemble {
 /* Refuses a ranker that is named twice. */
 bool ensemble_read(struct ensemble *ensemble, const struct config *config, struct error *error);
 
-enum { ENSEMBLE_NAMES_SIZE = 128 };
 /* Whether lists are chosen on validation. */
 bool ensemble_chooses(const struct config *config);
 
+enum { ENSEMBLE_NAMES_SIZE = 128 };
 struct ensemble_lists {
     struct fused_lists all;    /* the language model's and the members' */
     struct fused_lists others; /* the members' alone: what the ensemble says without the language model */

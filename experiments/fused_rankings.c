@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/file.h"
-#include "experiments/ensemble_choice.h"
 #include "experiments/language_rankings.h"
 
 enum { BLOCK_USERS = 4096 };
@@ -101,30 +100,34 @@ static bool take_pair(struct ranking_pair *pair, const struct study *study, stru
 
 /* ---- the weight ---------------------------------------------------------------------------------------- */
 
+/* Of the arm control.fusion; `lists` [2] with their weights. */
+static struct fusion fusion_of_pair(struct fusion_list *lists, const struct study *study,
+                                    const struct ranking_pair *pair, double weight)
+{
+    lists[0] = (struct fusion_list){&pair->language, weight};
+    lists[1] = (struct fusion_list){&pair->recommender, 1 - weight};
+    return (struct fusion){.constant = study->fusion.constant, .depth = study->fusion.depth};
+}
+
 static bool fuse(struct fused_lists *fused, const struct study *study, const struct ranking_pair *pair,
                  double weight, int64_t kept, struct error *error)
 {
-    const struct fusion fusion = {.constant = study->fusion.constant, .depth = study->fusion.depth};
-    const struct fusion_list lists[] = {{&pair->language, weight}, {&pair->recommender, 1 - weight}};
+    struct fusion_list lists[2];
+    const struct fusion fusion = fusion_of_pair(lists, study, pair, weight);
     return fusion_rank(fused, lists, 2, &fusion, kept, error);
 }
 
 static bool score_weight(double *score, const struct study *study, const struct ranking_pair *pair,
                          double weight, struct error *error)
 {
-    struct fused_lists fused = {0};
-    struct top_k top = {0};
-    struct evaluation evaluation;
-    const bool done = fuse(&fused, study, pair, weight, study->select_cut, error) &&
-                      lists_top(&top, &fused.items, study->validation_users, study->validation_count,
-                                study->select_cut, error);
-    if (done) {
-        evaluate_top_k(&evaluation, &top, &study->validation, &study->select_cut, 1, NULL);
-        *score = evaluation.value[study->select_metric][0];
-    }
-    top_k_free(&top);
-    fused_lists_free(&fused);
-    return done;
+    struct fusion_list lists[2];
+    const struct fusion fusion = fusion_of_pair(lists, study, pair, weight);
+    const struct fusion_judge judge = {.validation = &study->validation,
+                                       .users = study->validation_users,
+                                       .user_count = study->validation_count,
+                                       .metric = study->select_metric,
+                                       .cut = study->select_cut};
+    return fusion_score(score, lists, 2, &fusion, &judge, error);
 }
 
 static bool choose_weight(double *chosen, json_t *scores, const struct study *study,

@@ -121,3 +121,41 @@ void fused_lists_free(struct fused_lists *fused)
     fused->scores = NULL;
     fused->votes = NULL;
 }
+
+/* The first `cut` items of the lists of `users`; -1 where a list is shorter. */
+static bool top_of_lists(struct top_k *top, const struct csr *lists, const int32_t *users, int64_t user_count,
+                         int64_t cut, struct error *error)
+{
+    *top = (struct top_k){.users = user_count, .k = cut};
+    const size_t bytes = (size_t)(user_count * cut + 1) * sizeof *top->items;
+    top->user = malloc((size_t)(user_count + 1) * sizeof *top->user);
+    top->items = malloc(bytes);
+    if (!top->user || !top->items)
+        return error_memory(error, "fused lists", bytes, NULL);
+    for (int64_t row = 0; row < user_count; row++) {
+        const int32_t user = users[row];
+        top->user[row] = user;
+        for (int64_t i = 0; i < cut; i++)
+            top->items[row * cut + i] =
+                i < csr_row_length(lists, user) ? lists->indices[lists->starts[user] + i] : -1;
+    }
+    return true;
+}
+
+bool fusion_score(double *score, const struct fusion_list *lists, int count, const struct fusion *fusion,
+                  const struct fusion_judge *judge, struct error *error)
+{
+    struct fused_lists fused = {0};
+    struct top_k top = {0};
+    struct evaluation evaluation;
+    const int64_t kept = judge->cut < fusion->depth ? judge->cut : fusion->depth;
+    const bool done = fusion_rank(&fused, lists, count, fusion, kept, error) &&
+                      top_of_lists(&top, &fused.items, judge->users, judge->user_count, judge->cut, error);
+    if (done) {
+        evaluate_top_k(&evaluation, &top, judge->validation, &judge->cut, 1, NULL);
+        *score = evaluation.value[judge->metric][0];
+    }
+    top_k_free(&top);
+    fused_lists_free(&fused);
+    return done;
+}

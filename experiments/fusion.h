@@ -7,6 +7,7 @@
 #ifndef IDREC_EXPERIMENTS_FUSION_H
 #define IDREC_EXPERIMENTS_FUSION_H
 
+#include "core/evaluate.h"
 #include "core/interactions.h"
 
 struct fusion {
@@ -30,5 +31,18 @@ struct fused_lists {
 bool fusion_rank(struct fused_lists *fused, const struct fusion_list *lists, int count,
                  const struct fusion *fusion, int64_t kept, struct error *error);
 void fused_lists_free(struct fused_lists *fused);
+
+/* By what fused lists are judged. */
+struct fusion_judge {
+    const struct csr *validation; /* [users, items] */
+    const int32_t *users;         /* [user_count]: those with a validation row */
+    int64_t user_count;
+    enum metric metric;
+    int64_t cut;
+};
+
+/* The metric of the fused lists, which end at the fusion's depth where the cut lies beyond. */
+bool fusion_score(double *score, const struct fusion_list *lists, int count, const struct fusion *fusion,
+                  const struct fusion_judge *judge, struct error *error);
 
 #endif

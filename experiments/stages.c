@@ -183,7 +183,7 @@ static void add_ensemble(XXH3_state_t *state, const struct config *config)
         add_member(state, config, config_string(config, "augment.ensemble[%d]", i));
     if (!ensemble_chooses(config))
         return;
-    static const char *const settings[] = {"augment.ensemble_weights", "augment.select_metric",
+    static const char *const settings[] = {"augment.ensemble_select", "augment.select_metric",
                                            "augment.select_k"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         add_setting(state, config, settings[i]);

@@ -144,7 +144,7 @@ def config_cases(bench):
     case("no validation to weigh on", GOOD_CONFIG, r"experiment\.fusion\.weights", "give one", overrides=[
         fusion, "augment.select=fixed", "augment.ensemble=[]", "evaluate.protocol=test_selected",
         "data.split={method: provided, train: data.inter, test: data.inter}"])
-    case("no validation to choose lists on", GOOD_CONFIG, r"augment\.ensemble_weights", "set it to equal", overrides=[
+    case("no validation to choose lists on", GOOD_CONFIG, r"augment\.ensemble_select", "set it to all", overrides=[
         "augment.select=fixed", "evaluate.protocol=test_selected",
         "data.split={method: provided, train: data.inter, test: data.inter}"])
     case("no weights", GOOD_CONFIG, r"experiment\.fusion\.weights", "1 to 16 weights",

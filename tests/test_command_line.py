@@ -200,7 +200,7 @@ def test_published_protocol(folder):
     (folder / "train.inter").write_text(head + "".join(row for i, row in enumerate(rows) if i % 5))
     (folder / "test.inter").write_text(head + "".join(rows[::5]))
     result = idrec("run", "small.yaml", "output=published", "evaluate.protocol=test_selected", "augment.select=fixed",
-                   "augment.ensemble_weights=equal",
+                   "augment.ensemble_select=all",
                    "data={split: {method: provided, train: train.inter, test: test.inter}}", folder=folder)
     check(result.returncode == 0, f"test_selected: {result.stderr[-500:]}")
     results = json.loads((folder / "published" / "results.json").read_text())

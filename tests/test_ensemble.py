@@ -29,7 +29,7 @@ finetune: {method: none}
 generate: {max_items: 12}
 augment:
   ensemble: [popularity, item_knn]
-  ensemble_weights: equal
+  ensemble_select: all
   select: fixed
   use: [positives]
   per_user: [4]
@@ -151,14 +151,14 @@ def choose(rankings, first, held_out, cut):
 
 
 def check_chosen(folder, config, data, others):
-    """What is told, and what is fused, by three metrics of validation that choose differently."""
+    """What is told, and what is fused, at cuts that choose differently."""
     language = read_rankings(folder / "small" / "generated.h5")
     rankings = {"language_model": [[item for item, _ in language[user]] for user in range(len(data.users))],
                 "popularity": others[0], "item_knn": others[1]}
     held_out = [set(items) for items in data.rows["validation"]]
     told = set()
     for cut in (1, 2, 3, 5, 10, 20):
-        result = idrec("augment", config, f"output={folder / 'small'}", "augment.ensemble_weights=validation",
+        result = idrec("augment", config, f"output={folder / 'small'}", "augment.ensemble_select=validation",
                        f"augment.select_k={cut}")
         check(result.returncode == 0, f"chosen at {cut}: {result.stderr[-500:]}")
         for first, words in (("language_model", "fused lists of {}, chosen on validation: ndcg@{} {:.4f};"),
@@ -180,7 +180,7 @@ def check_refusals(folder, config):
     for words, told in (("augment.ensemble=[]", "control.ensemble needs rankers"),
                         ("augment.ensemble=[ease, ease]", "ease is given twice"),
                         ("augment.ensemble=[bpr_mf]", "augment.ensemble"),
-                        ("augment.ensemble_weights=likely", "augment.ensemble_weights")):
+                        ("augment.ensemble_select=likely", "augment.ensemble_select")):
         result = idrec("run", config, words, f"output={folder / 'refused'}")
         check(result.returncode == 2 and told in result.stderr and result.stderr.count("\n") == 1, f"{words}: {result.stderr}")
 

@@ -110,7 +110,7 @@ static void test_filter_equals_brute_force(void **state)
     interactions_free(&before);
 }
 
-/* The rows of a sample are all rows of as many users; another seed draws others; what is no user's first row goes first. */
+/* The rows of a sample are all rows of as many users, in their order; another seed draws others. */
 static void test_users_are_drawn(void **state)
 {
     (void)state;
