@@ -217,7 +217,7 @@ static bool rank(struct work *work, struct transformer *model, const struct work
                                              .seed = 1};
     struct proposal_list list = {.count = 0};
     struct ranker *ranker;
-    if (!ranker_create(&ranker, model, &settings, train, error))
+    if (!ranker_create(&ranker, &model, 1, &settings, train, error))
         return false;
     const double started = clock_seconds();
     const bool done = ranker_run(ranker, 0, workload->users, &list, error);

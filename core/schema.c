@@ -106,6 +106,9 @@ const struct schema_entry schema[] = {
            "numbers in a random order; random: six random letters")
     INTEGER("language_model.clusters", "20", 2, 1e6, "collaborative: parts that a group of items is cut into")
     INTEGER("language_model.cluster_size", "200", 1, 1e6, "collaborative: most items of a group that is not cut further")
+    INTEGER("language_model.members", "1", 1, 64,
+            "models that are trained alike but for their seeds, each as long as one; generation takes the mean of their "
+            "probabilities. More than one: method ranking, and a token for each item")
     INTEGER("language_model.layers", "1", 1, 1000, "transformer layers")
     INTEGER("language_model.width", "64", 2, 65536, "width of the hidden state")
     INTEGER("language_model.heads", "2", 1, 1024, "query heads")

@@ -7,6 +7,7 @@
 #include "experiments/generator.h"
 #include "experiments/language_base.h"
 #include "experiments/language_prompts.h"
+#include "models/recommenders/recommender.h"
 
 static bool is(const struct config *config, const char *path, const char *choice)
 {
@@ -153,11 +154,42 @@ static bool check_prompts(const struct config *config, struct error *error)
                            "is 0 and `full` is false: no prompt is left");
 }
 
+static bool is_beam_ranking(const struct config *config, int recommender)
+{
+    return recommender_is_given(config_string(config, "recommenders[%d].model", recommender)) &&
+           strcmp(config_string(config, "recommenders[%d].ranking", recommender), "beam") == 0;
+}
+
+/* Their probabilities of all items are averaged, which only exact rankings have. */
+static bool check_members(const struct config *config, struct error *error)
+{
+    static const char key[] = "language_model.members";
+    const long long members = (long long)language_members(config);
+    if (members == 1)
+        return true;
+    if (!language_items_are_tokens(config))
+        return config_complain(
+            config, key, error,
+            "is %lld, but only models with a token for each item are averaged; set it to 1", members);
+    if (!is(config, "generate.method", "ranking"))
+        return config_complain(config, key, error,
+                               "is %lld, but only generate.method: ranking averages models; set it to 1",
+                               members);
+    for (int i = 0; i < (int)config_length(config, "recommenders"); i++)
+        if (is_beam_ranking(config, i))
+            return config_complain(
+                config, key, error,
+                "is %lld, but recommenders[%d] searches by beams, which averages no models; "
+                "set it to 1, or ranking: exact there",
+                members, i);
+    return true;
+}
+
 bool check_language(const struct config *config, struct error *error)
 {
     return (language_is_text(config) ? check_text(config, error) : check_ids(config, error)) &&
            check_shape(config, error) && check_single_tokens(config, error) && check_base(config, error) &&
-           check_prompts(config, error) && generator_check(config, error);
+           check_prompts(config, error) && check_members(config, error) && generator_check(config, error);
 }
 
 /* ---- files -------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "experiments/language_base.h"
 #include "experiments/shared_stages.h"
 #include "experiments/turns.h"
 
@@ -19,7 +20,7 @@ size_t generation_cache_bytes(const struct config *config)
 /* A generation under way. */
 struct generation {
     const struct generation_request *request;
-    struct transformer *model;
+    struct transformer **models; /* [language_members()]; NULL: not needed yet */
     struct generator *generator;
     char fingerprint[17];
     struct generated_origin origin;
@@ -27,31 +28,53 @@ struct generation {
 
 /* ---- opening and closing ------------------------------------------------------------------------------ */
 
+/* Below the run's folder, NULL-ended; malloc'ed, as each of them. */
+static char **input_files_of(const struct config *config)
+{
+    static const char *const parts[][2] = {{"base", "model.safetensors"},
+                                           {"adapter", "adapter_model.safetensors"},
+                                           {"finetuned", "model.safetensors"}};
+    const int64_t members = language_members(config);
+    char **files = calloc((size_t)(3 + 3 * members), sizeof *files), **file = files;
+    *file++ = path_format("dataset.h5");
+    *file++ = path_format("language_model/indexing.h5");
+    for (int64_t member = 0; member < members; member++)
+        for (size_t part = 0; part < sizeof parts / sizeof *parts; part++) {
+            char *place = language_member_place(parts[part][0], member);
+            *file++ = path_format("%s/%s", place, parts[part][1]);
+            free(place);
+        }
+    return files;
+}
+
 /* Sets the fingerprint of all that the rows depend on. */
 static bool take_fingerprint(struct generation *generation, struct error *error)
 {
     static const char *const sections[] = {"language_model", "prompts", "finetune", NULL};
-    static const char *const files[] = {"dataset.h5",
-                                        "language_model/indexing.h5",
-                                        "language_model/base/model.safetensors",
-                                        "language_model/adapter/adapter_model.safetensors",
-                                        "language_model/finetuned/model.safetensors",
-                                        NULL};
     uint64_t hash = 0;
+    char **files = input_files_of(generation->request->run->config);
     char *text = path_format("%s: %s", generation->origin.method, generation->origin.settings);
-    const bool fine = language_fingerprint(&hash, generation->request->run, text, sections, files, error);
+    const bool fine = language_fingerprint(&hash, generation->request->run, text, sections,
+                                           (const char *const *)files, error);
     snprintf(generation->fingerprint, sizeof generation->fingerprint, "%016" PRIx64, hash);
     free(text);
+    for (char **file = files; *file; file++)
+        free(*file);
+    free(files);
     return fine;
 }
 
-/* Loads the model and lays out what the method needs. */
+/* Loads the models and lays out what the method needs. */
 static bool open_method(struct generation *generation, struct error *error)
 {
     struct generator_source source = generation->request->source;
-    if (!language_model_open(&generation->model, generation->request->run, 0, 0, error))
-        return false;
-    source.model = generation->model;
+    source.model_count = language_members(generation->request->run->config);
+    source.models = generation->models = calloc((size_t)source.model_count, sizeof *generation->models);
+    if (!generation->models)
+        return error_memory(error, "the models", 0, NULL);
+    for (int64_t member = 0; member < source.model_count; member++)
+        if (!language_model_open(&generation->models[member], generation->request->run, member, 0, 0, error))
+            return false;
     if (!generator_open(&generation->generator, &source, error))
         return false;
     if (run_leads(generation->request->run))
@@ -121,7 +144,7 @@ static bool complete_part(struct generation *generation, int64_t part, int64_t c
 {
     char *path = part_path(generation, part);
     const bool done = generated_exists(path, generation->fingerprint) ||
-                      ((generation->model || open_method(generation, error)) &&
+                      ((generation->models || open_method(generation, error)) &&
                        make_part(generation, part * GENERATION_PART_USERS, count, path, error));
     free(path);
     return done;
@@ -315,6 +338,8 @@ bool generation_make(const struct generation_request *request, struct generated 
     const bool done = take_fingerprint(&generation, error) && make_missing(&generation, error) &&
                       generated_load(made, request->path, error);
     generator_close(generation.generator);
-    transformer_free(generation.model);
+    for (int64_t member = 0; generation.models && member < language_members(request->run->config); member++)
+        transformer_free(generation.models[member]);
+    free(generation.models);
     return done;
 }

@@ -172,7 +172,8 @@ static bool create_ranker(struct generator *generator, struct error *error)
 {
     const struct generator_source *const source = &generator->source;
     struct ranker *made;
-    const bool done = ranker_create(&made, source->model, &source->ranking, source->train, error);
+    const bool done =
+        ranker_create(&made, source->models, source->model_count, &source->ranking, source->train, error);
     generator->method = made;
     return done;
 }
@@ -182,7 +183,7 @@ static bool create_sampler(struct generator *generator, struct error *error)
 {
     const struct generator_source *const source = &generator->source;
     struct sampler *made;
-    const bool done = sampler_create(&made, source->model, &source->sampling, source->train, error);
+    const bool done = sampler_create(&made, source->models[0], &source->sampling, source->train, error);
     generator->method = made;
     return done;
 }
@@ -200,7 +201,7 @@ static bool create_item_ranker(struct generator *generator, struct error *error)
                                                   .items_maximum = ranking->items_maximum,
                                                   .seed = ranking->seed};
     struct item_ranker *made;
-    const bool done = item_ranker_create(&made, source->model, &settings, source->train, error);
+    const bool done = item_ranker_create(&made, source->models[0], &settings, source->train, error);
     generator->method = made;
     return done;
 }
@@ -222,7 +223,7 @@ static bool create_list_sampler(struct generator *generator, struct error *error
                                                    .sampling = sampling->sampling,
                                                    .constrained = sampling->constrained};
     struct list_sampler *made;
-    const bool done = list_sampler_create(&made, source->model, &settings, source->train, error);
+    const bool done = list_sampler_create(&made, source->models[0], &settings, source->train, error);
     generator->method = made;
     return done;
 }
@@ -243,7 +244,7 @@ static bool create_item_beams(struct generator *generator, struct error *error)
                                                  .writer = &generator->writer,
                                                  .items_maximum = ranking->items_maximum};
     struct item_beams *made;
-    const bool done = item_beams_create(&made, source->model, &settings, source->train, error);
+    const bool done = item_beams_create(&made, source->models[0], &settings, source->train, error);
     generator->method = made;
     return done;
 }
@@ -269,7 +270,7 @@ static bool create_list_beams(struct generator *generator, struct error *error)
                                                  .tokens_maximum = source->tokens_maximum,
                                                  .constrained = sampling->constrained};
     struct list_beams *made;
-    const bool done = list_beams_create(&made, source->model, &settings, source->train, error);
+    const bool done = list_beams_create(&made, source->models[0], &settings, source->train, error);
     generator->method = made;
     return done;
 }

@@ -24,8 +24,9 @@ struct generator_beams {
 /* What generation goes out from; all that is pointed to must outlive the generator. */
 struct generator_source {
     enum generator_method method;
-    const struct csr *train; /* what the users have, in order of time */
-    struct transformer *model;
+    const struct csr *train;           /* what the users have, in order of time */
+    struct transformer *const *models; /* more than one: of one shape, for GENERATE_RANKING of single items */
+    int64_t model_count;
     struct sampler_settings sampling; /* what these two say holds for items of several tokens, too */
     struct ranker_settings ranking;
     struct generator_beams beams;

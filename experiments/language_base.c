@@ -26,10 +26,33 @@ bool language_base_is_given(const struct config *config)
            !config_boolean(config, "pretrain.enabled");
 }
 
-char *language_base_folder(const struct run *run)
+int64_t language_members(const struct config *config)
+{
+    return config_integer(config, "language_model.members");
+}
+
+uint64_t language_member_seed(uint64_t seed, int64_t member)
+{
+    return member == 0 ? seed : XXH3_64bits_withSeed(&member, sizeof member, seed);
+}
+
+char *language_member_place(const char *part, int64_t member)
+{
+    return member == 0 ? path_format("language_model/%s", part)
+                       : path_format("language_model/%s_members/%lld", part, (long long)member + 1);
+}
+
+char *language_member_folder(const struct run *run, const char *part, int64_t member)
+{
+    char *place = language_member_place(part, member), *folder = run_path(run, "%s", place);
+    free(place);
+    return folder;
+}
+
+char *language_base_folder(const struct run *run, int64_t member)
 {
     return language_base_is_given(run->config) ? config_file_path(run->config, "language_model.checkpoint")
-                                               : run_path(run, "language_model/base");
+                                               : language_member_folder(run, "base", member);
 }
 
 char *language_tokenizer_path(const struct config *config)

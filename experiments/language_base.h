@@ -9,8 +9,15 @@
 bool language_is_text(const struct config *config);
 /* A checkpoint is the base, whose weights `pretrain` leaves alone. */
 bool language_base_is_given(const struct config *config);
-/* The folder of the base; malloc'ed. */
-char *language_base_folder(const struct run *run);
+/* Of the models that are averaged (language_model.members) the first is 0, and 1 all there is in most runs. */
+int64_t language_members(const struct config *config);
+/* The seed itself for the first. */
+uint64_t language_member_seed(uint64_t seed, int64_t member);
+/* The folder of a member's "base", "adapter" or "finetuned", and its place below the run's folder; malloc'ed. */
+char *language_member_folder(const struct run *run, const char *part, int64_t member);
+char *language_member_place(const char *part, int64_t member);
+/* The folder of a member's base, which all share where it is given; malloc'ed. */
+char *language_base_folder(const struct run *run, int64_t member);
 /* tokenizer.json of the vocabulary `text`; malloc'ed. */
 char *language_tokenizer_path(const struct config *config);
 

@@ -22,8 +22,8 @@ static void describe_run(struct language_folder *folder, struct config *config)
 {
     const struct run run = {.folder = folder->run, .config = config};
     const char *method = config_string(config, "finetune.method");
-    folder->base =
-        strcmp(method, "full") == 0 ? run_path(&run, "language_model/finetuned") : language_base_folder(&run);
+    folder->base = strcmp(method, "full") == 0 ? run_path(&run, "language_model/finetuned")
+                                               : language_base_folder(&run, 0);
     if (strcmp(method, "lora") == 0)
         folder->adapter = run_path(&run, "language_model/adapter");
     char *tokenizer = language_is_text(config) ? language_tokenizer_path(config) : NULL;
@@ -33,6 +33,18 @@ static void describe_run(struct language_folder *folder, struct config *config)
         free(tokenizer);
 }
 
+/* A command asks one model. */
+static bool check_members(const struct config *config, const char *path, struct error *error)
+{
+    const bool adapted = strcmp(config_string(config, "finetune.method"), "lora") == 0;
+    return language_members(config) == 1 ||
+           error_set(
+               error, ERROR_USAGE,
+               "%s has %lld language models; name one of them, as %s/language_model/base_members/2%s%s%s",
+               path, (long long)language_members(config), path, adapted ? " with the adapter " : "",
+               adapted ? path : "", adapted ? "/language_model/adapter_members/2" : "");
+}
+
 static bool open_run(struct language_folder *folder, const char *path, struct error *error)
 {
     struct config *config = NULL;
@@ -40,8 +52,10 @@ static bool open_run(struct language_folder *folder, const char *path, struct er
     const bool opened =
         run_check_stage(path, "finetune", error) && config_load(&config, file, 0, NULL, error);
     free(file);
-    if (!opened)
+    if (!opened || !check_members(config, path, error)) {
+        config_free(config);
         return false;
+    }
     folder->run = path_format("%s", path);
     describe_run(folder, config);
     config_free(config);

@@ -28,16 +28,16 @@ enum frozen_storage language_frozen_storage(const struct run *run)
     return frozen;
 }
 
-bool language_model_open(struct transformer **model, const struct run *run, int64_t tokens_maximum,
-                         int64_t sequences_maximum, struct error *error)
+bool language_model_open(struct transformer **model, const struct run *run, int64_t member,
+                         int64_t tokens_maximum, int64_t sequences_maximum, struct error *error)
 {
     const char *method = config_string(run->config, "finetune.method");
     enum precision precision;
     if (!language_precision(&precision, run, error))
         return false;
-    char *base =
-        strcmp(method, "full") == 0 ? run_path(run, "language_model/finetuned") : language_base_folder(run);
-    char *adapter = strcmp(method, "lora") == 0 ? run_path(run, "language_model/adapter") : NULL;
+    char *base = strcmp(method, "full") == 0 ? language_member_folder(run, "finetuned", member)
+                                             : language_base_folder(run, member);
+    char *adapter = strcmp(method, "lora") == 0 ? language_member_folder(run, "adapter", member) : NULL;
     const bool opened =
         checkpoint_load(model, run->backend, base, adapter, NULL, 0, TRAIN_NOTHING, false, precision,
                         language_frozen_storage(run), false, tokens_maximum, sequences_maximum, 0, error);
@@ -187,8 +187,9 @@ static char *state_folder(const struct language_training *training, const struct
     return run_path(run, "language_model/%s_state", training->stage);
 }
 
-bool language_training_discard_state(const struct language_training *training, const struct run *run,
-                                     struct error *error)
+/* Once the model is saved. */
+static bool discard_state(const struct language_training *training, const struct run *run,
+                          struct error *error)
 {
     char *folder = state_folder(training, run);
     const bool removed = checkpoint_remove(folder, error);
@@ -203,11 +204,14 @@ static bool training_fingerprint(uint64_t *hash, const struct language_training 
 {
     const bool pretraining = strcmp(training->stage, "pretrain") == 0;
     const char *const sections[] = {"language_model", "prompts", training->stage, NULL};
-    const char *const files[] = {"dataset.h5", "language_model/indexing.h5",
-                                 pretraining ? NULL : "language_model/base/model.safetensors", NULL};
+    char *place = language_member_place("base", training->member);
+    char *base = path_format("%s/model.safetensors", place);
+    const char *const files[] = {"dataset.h5", "language_model/indexing.h5", pretraining ? NULL : base, NULL};
     char *text = path_format("seed %" PRIu64, training->packing.seed);
     const bool fine = language_fingerprint(hash, run, text, sections, files, error);
     free(text);
+    free(base);
+    free(place);
     return fine;
 }
 
@@ -318,6 +322,13 @@ static int64_t mean_items(const struct csr *train)
     return users > 0 ? csr_count(train) / users : 0;
 }
 
+/* By what lines about its steps call it: the stage, and from the second member on its number, "pretrain-2". */
+static char *title_of(const struct language_training *training)
+{
+    return training->member == 0 ? path_format("%s", training->stage)
+                                 : path_format("%s-%lld", training->stage, (long long)training->member + 1);
+}
+
 static bool train_packed(const struct language_training *training, struct run *run, struct transformer *model,
                          struct packer *packer, struct stage_cost *cost, struct error *error)
 {
@@ -328,6 +339,7 @@ static bool train_packed(const struct language_training *training, struct run *r
 
     packer_begin_epoch(packer, 0);
     struct trainer_settings settings = language_trainer_settings(run, training->stage, packer);
+    settings.seed = training->packing.seed;
     log_line(run->log,
              "%s: %lld sequences, %lld tokens, %lld batches an epoch; %lld users have more items than fit, "
              "and %lld items are left out",
@@ -344,10 +356,13 @@ static bool train_packed(const struct language_training *training, struct run *r
         !training_fingerprint(&settings.fingerprint, training, run, error))
         return false;
     char *place = run_path(run, "language_model"), *folder = state_folder(training, run);
+    char *title = title_of(training);
     settings.state_folder = folder;
+    settings.stage = title;
     const bool trained =
         (!run_leads(run) || folder_create(place, error)) &&
         trainer_run(&result, model, packer, validated ? &validator : NULL, &settings, run->log, error);
+    free(title);
     free(folder);
     free(place);
     cost->floating_point_operations += run->backend->counters.floating_point_operations - operations;
@@ -390,4 +405,45 @@ bool language_training_run(const struct language_training *training, struct run 
         name_leak(training, packer_leak(packer), error);
     packer_free(packer);
     return trained;
+}
+
+/* ---- the members --------------------------------------------------------------------------------------- */
+
+/* Rank 0 looks, and the others do as it says. */
+static bool find_finished(bool *finished, const struct run *run, const char *part, int64_t member,
+                          struct error *error)
+{
+    char *folder = language_member_folder(run, part, member);
+    int64_t complete = run_leads(run) && checkpoint_complete(folder);
+    const bool told = !run->communicator || comm_broadcast_integer(run->communicator, &complete, 0, error);
+    *finished = complete != 0;
+    free(folder);
+    return told;
+}
+
+static bool train_member(struct language_training *training, struct run *run, const char *part,
+                         train_member_function *train, struct stage_cost *cost, struct error *error)
+{
+    const int64_t members = language_members(run->config);
+    bool finished;
+    if (!find_finished(&finished, run, part, training->member, error))
+        return false;
+    if (members > 1)
+        log_line(run->log, "%s: model %lld of %lld%s", training->stage, (long long)training->member + 1,
+                 (long long)members, finished ? " is there already" : "");
+    return (finished || train(training, run, cost, error)) &&
+           (!run_leads(run) || discard_state(training, run, error));
+}
+
+bool language_training_run_members(struct language_training *training, struct run *run, const char *part,
+                                   train_member_function *train, struct stage_cost *cost, struct error *error)
+{
+    const uint64_t seed = training->packing.seed;
+    for (int64_t member = 0; member < language_members(run->config); member++) {
+        training->member = member;
+        training->packing.seed = language_member_seed(seed, member);
+        if (!train_member(training, run, part, train, cost, error))
+            return false;
+    }
+    return true;
 }

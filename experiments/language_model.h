@@ -36,10 +36,10 @@ struct ranker_settings language_ranker_settings(const struct run *run,
 bool language_fingerprint(uint64_t *hash, const struct run *run, const char *text,
                           const char *const *sections, const char *const *files, struct error *error);
 
-/* The model that the configuration leads to: base, base with adapter, or the fully fine-tuned one; for
+/* A member of what the configuration leads to: base, base with adapter, or the fully fine-tuned one; for
  * inference over batches of at most tokens_maximum tokens and sequences_maximum sequences. */
-bool language_model_open(struct transformer **model, const struct run *run, int64_t tokens_maximum,
-                         int64_t sequences_maximum, struct error *error);
+bool language_model_open(struct transformer **model, const struct run *run, int64_t member,
+                         int64_t tokens_maximum, int64_t sequences_maximum, struct error *error);
 
 /* Whether the training that came last had the end of a list among its targets. */
 bool language_end_is_trained(const struct config *config);
@@ -48,6 +48,7 @@ bool language_end_is_trained(const struct config *config);
  * itself: it is not to be copied. */
 struct language_training {
     const char *stage;
+    int64_t member;                    /* that is trained: language_members() one after another */
     struct communicator *communicator; /* whose ranks train together; NULL: one process */
     enum precision precision;
     enum frozen_storage frozen;
@@ -59,12 +60,16 @@ struct language_training {
 };
 bool language_training_open(struct language_training *training, const struct run *run, const char *stage,
                             struct error *error);
+/* Trains every member that an interrupted attempt has not finished. `train` makes and saves one, whose `part` (as of
+ * language_member_folder()) is then complete. */
+typedef bool train_member_function(const struct language_training *training, struct run *run,
+                                   struct stage_cost *cost, struct error *error);
+bool language_training_run_members(struct language_training *training, struct run *run, const char *part,
+                                   train_member_function *train, struct stage_cost *cost,
+                                   struct error *error);
 /* Trains; adds to *cost. The model of every rank then holds the weights to keep. */
 bool language_training_run(const struct language_training *training, struct run *run,
                            struct transformer *model, struct stage_cost *cost, struct error *error);
-/* Removes the state on disk, once the model is saved; rank 0 alone calls it. */
-bool language_training_discard_state(const struct language_training *training, const struct run *run,
-                                     struct error *error);
 void language_training_close(struct language_training *training);
 
 #endif

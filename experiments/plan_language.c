@@ -250,6 +250,25 @@ static void take_arenas(struct plan_stage *stage, const struct transformer *mode
         plan_add_memory(stage, arena->name, (double)arena->capacity);
 }
 
+static struct plan_range times(struct plan_range range, int64_t count)
+{
+    return (struct plan_range){range.low * (double)count, range.high * (double)count};
+}
+
+/* What was found for one of the models that are averaged is done for each. */
+static void repeat_for_members(struct plan_stage *stage, const struct plan *plan)
+{
+    const int64_t members = language_members(plan->run.config);
+    const size_t length = strlen(stage->work);
+    if (members == 1)
+        return;
+    stage->seconds = times(stage->seconds, members);
+    stage->tokens = times(stage->tokens, members);
+    stage->operations = times(stage->operations, members);
+    stage->moved = times(stage->moved, members);
+    snprintf(stage->work + length, sizeof stage->work - length, "; %lld models", (long long)members);
+}
+
 static void take_values(struct training_estimate *estimate, struct transformer *model, bool adapter)
 {
     int64_t count;
@@ -524,7 +543,7 @@ static void fill_training(struct plan_stage *stage, struct training_estimate *es
     stage->seconds.low += estimate->start_seconds;
     stage->seconds.high += estimate->start_seconds;
     plan_add_file(stage, adapter ? "language_model/adapter" : "language_model/base",
-                  estimate->file_bytes + 2e3);
+                  (double)language_members(plan->run.config) * (estimate->file_bytes + 2e3));
     stage->passing_bytes = 5 * estimate->trained_bytes;
     plan_add_memory(stage, "the data set", 4 * plan_csr_bytes(&plan->train));
     if (users > 0)
@@ -536,6 +555,7 @@ static void fill_training(struct plan_stage *stage, struct training_estimate *es
                        : "lower its tokens_per_batch, set recompute: true, or lower language_model.width or "
                          "layers";
     say_training(stage, estimate);
+    repeat_for_members(stage, plan);
 }
 
 static bool plan_training(struct language_plan *language, const char *name, struct error *error)
@@ -581,7 +601,8 @@ static bool plan_untrained_base(struct language_plan *language, struct error *er
     snprintf(stage->work, sizeof stage->work, "pretrain.enabled is false: the base stays as it is");
     snprintf(stage->rate, sizeof stage->rate, "nothing is trained");
     if (!language->text)
-        plan_add_file(stage, "language_model/base", estimate.file_bytes);
+        plan_add_file(stage, "language_model/base",
+                      (double)language_members(language->plan->run.config) * estimate.file_bytes);
     stage->lower = "lower language_model.width or layers";
     return plan_offer_stage(language->plan, stage, error);
 }
@@ -602,6 +623,9 @@ static bool count_generation(struct work_done *done, struct plan_stage *stage, s
     const bool fine =
         shape_choose_slots(shape, model, error) && work_generate(done, shape, model, users, INFINITY, error);
     plan_add_memory(stage, "attention cache and ranking", (double)(backend->memory.peak - before));
+    if (language_members(plan->run.config) > 1)
+        plan_add_memory(stage, "further models",
+                        (double)(language_members(plan->run.config) - 1) * (double)before);
     transformer_free(model);
     return fine;
 }
@@ -734,7 +758,10 @@ static bool plan_generation(struct language_plan *language, struct error *error)
         !count_generation(&done, stage, plan, &shape, error))
         return false;
     fill_generation(stage, &shape, &done, plan);
-    return time_generation(stage, language, &shape, error) && plan_offer_stage(plan, stage, error);
+    if (!time_generation(stage, language, &shape, error))
+        return false;
+    repeat_for_members(stage, plan);
+    return plan_offer_stage(plan, stage, error);
 }
 
 /* Where items are several tokens, beam search decodes its beams at each of them, and an exact ranking every inner node of
@@ -784,7 +811,10 @@ static bool plan_rankings(struct language_plan *language, int contestant, struct
     stage->operations =
         (struct plan_range){rankings * stage->operations.low, rankings * stage->operations.high};
     stage->moved = (struct plan_range){rankings * stage->moved.low, rankings * stage->moved.high};
-    return time_generation(stage, language, &shape, error);
+    if (!time_generation(stage, language, &shape, error))
+        return false;
+    repeat_for_members(stage, plan);
+    return true;
 }
 
 static bool plan_all_rankings(struct language_plan *language, struct error *error)

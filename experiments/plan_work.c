@@ -281,7 +281,7 @@ bool work_generate(struct work_done *done, const struct language_shape *shape, s
         done->pieces = users;
         return count_sampling(done, shape, model, users, error);
     }
-    bool fine = shape->ranking ? ranker_create(&asking.ranker, model, &shape->ranker, shape->train, error)
+    bool fine = shape->ranking ? ranker_create(&asking.ranker, &model, 1, &shape->ranker, shape->train, error)
                                : sampler_create(&asking.sampler, model, &shape->sampler, shape->train, error);
     const double begun = clock_seconds();
     const int64_t all = shape->train->rows, together = smaller(users_together(shape), all);

@@ -66,17 +66,18 @@ static bool open_model(struct transformer **model, const struct language_trainin
         language_base_settings(config, &training->prompts, training->precision);
     const bool spectral = strcmp(initial, "spectral") == 0 ||
                           (strcmp(initial, "auto") == 0 && language_items_are_tokens(config));
-    return transformer_create(model, run->backend, &settings, NULL, TRAIN_ALL, training->packing.batch_tokens,
-                              training->sequences_maximum, (uint64_t)config_integer(config, "seed"), error) &&
+    return transformer_create(
+               model, run->backend, &settings, NULL, TRAIN_ALL, training->packing.batch_tokens,
+               training->sequences_maximum,
+               language_member_seed((uint64_t)config_integer(config, "seed"), training->member), error) &&
            (!spectral ||
             start_from_interactions(*model, &training->dataset.train, training->packing.seed, error));
 }
 
 /* So that the folder is whole for other programs too. */
-static bool copy_tokenizer(const struct run *run, const char *folder, struct error *error)
+static bool copy_tokenizer(const struct run *run, int64_t member, struct error *error)
 {
-    if (!language_is_text(run->config))
-        return true;
+    char *folder = language_member_folder(run, "base", member);
     char *from = language_tokenizer_path(run->config), *to = path_format("%s/tokenizer.json", folder);
     char *bytes = NULL;
     size_t length;
@@ -84,21 +85,38 @@ static bool copy_tokenizer(const struct run *run, const char *folder, struct err
     free(bytes);
     free(to);
     free(from);
+    free(folder);
     return done;
 }
 
-static bool train_and_save(const struct language_training *training, struct run *run,
-                           struct transformer *model, struct stage_cost *cost, struct error *error)
+static bool copy_tokenizers(const struct run *run, struct error *error)
 {
-    if (config_boolean(run->config, "pretrain.enabled") &&
-        !language_training_run(training, run, model, cost, error))
-        return false;
-    if (!run_leads(run))
-        return true;
-    char *folder = run_path(run, "language_model/base");
-    const bool saved = checkpoint_save_base(model, folder, error) && copy_tokenizer(run, folder, error);
+    bool done = true;
+    for (int64_t member = 0; done && language_is_text(run->config) && member < language_members(run->config);
+         member++)
+        done = copy_tokenizer(run, member, error);
+    return done;
+}
+
+static bool save(const struct language_training *training, struct run *run, struct transformer *model,
+                 struct error *error)
+{
+    char *folder = language_member_folder(run, "base", training->member);
+    const bool saved = checkpoint_save_base(model, folder, error);
     free(folder);
-    return saved && language_training_discard_state(training, run, error);
+    return saved;
+}
+
+static bool train_member(const struct language_training *training, struct run *run, struct stage_cost *cost,
+                         struct error *error)
+{
+    struct transformer *model = NULL;
+    const bool trained = open_model(&model, training, run, error) &&
+                         (!config_boolean(run->config, "pretrain.enabled") ||
+                          language_training_run(training, run, model, cost, error));
+    const bool done = trained && (!run_leads(run) || save(training, run, model, error));
+    transformer_free(model);
+    return done;
 }
 
 /* With a given base nothing is left to do but the items' codes. */
@@ -123,15 +141,13 @@ static bool index_once(const struct run *run, struct error *error)
 bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *error)
 {
     struct language_training training;
-    struct transformer *model = NULL;
 
     if (language_base_is_given(run->config))
         return !run_leads(run) || index_once(run, error);
     if (!language_training_open(&training, run, "pretrain", error))
         return false;
-    const bool done =
-        open_model(&model, &training, run, error) && train_and_save(&training, run, model, cost, error);
-    transformer_free(model);
+    const bool done = language_training_run_members(&training, run, "base", train_member, cost, error) &&
+                      (!run_leads(run) || copy_tokenizers(run, error));
     language_training_close(&training);
     return done;
 }

@@ -312,6 +312,13 @@ bool cache_create(struct cache **cache, struct transformer *model, const struct 
     return true;
 }
 
+void cache_use(struct cache *cache, const struct transformer *model)
+{
+    assert(transformer_backend(model) == cache->pass.backend &&
+           transformer_logit_columns(model) == cache->logit_columns);
+    cache->pass = transformer_inference_pass(model);
+}
+
 void cache_free(struct cache *cache)
 {
     if (!cache)

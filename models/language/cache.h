@@ -41,6 +41,8 @@ bool cache_choose_slots(int64_t *slots, const struct transformer *model, const s
 bool cache_create(struct cache **cache, struct transformer *model, const struct cache_settings *settings,
                   struct error *error);
 void cache_free(struct cache *cache);
+/* From here on the sequences are another model's, of the same shape and backend; what the slots hold is void. */
+void cache_use(struct cache *cache, const struct transformer *model);
 /* The arenas' table. */
 void cache_print_memory(const struct cache *cache, FILE *stream);
 

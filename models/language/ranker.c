@@ -21,7 +21,8 @@ struct ranking_tensors {
 };
 
 struct ranker {
-    struct transformer *model;
+    struct transformer *const *models;
+    int64_t model_count;
     struct ranker_settings settings;
     const struct csr *train;
     struct cache *cache;
@@ -33,7 +34,7 @@ struct ranker {
     int32_t *slot, *token, *position; /* [rows] */
     uint32_t *forbidden;              /* [rows, words] */
     int32_t *starts;                  /* [group + 1] */
-    int32_t *context_columns;         /* [group * contexts, items_maximum] */
+    int32_t *context_columns;         /* [models, group * contexts, items_maximum] */
     real *context_scores;             /* [rows, items_maximum] */
     int32_t *columns;                 /* [group, items_maximum] */
     real *scores;                     /* [group, items_maximum] */
@@ -51,7 +52,7 @@ static void lay_out(struct ranker *ranker)
         .context_columns = arena_tensor_2d(arena, DTYPE_I32, rows, items),
         .context_scores = arena_tensor_2d(arena, DTYPE_REAL, rows, items),
         .starts = arena_tensor_1d(arena, DTYPE_I32, group + 1),
-        .mean = arena_tensor_2d(arena, DTYPE_REAL, group, transformer_logit_columns(ranker->model)),
+        .mean = arena_tensor_2d(arena, DTYPE_REAL, group, transformer_logit_columns(ranker->models[0])),
         .columns = arena_tensor_2d(arena, DTYPE_I32, group, items),
         .scores = arena_tensor_2d(arena, DTYPE_REAL, group, items),
         .mask_rows = arena_tensor_1d(arena, DTYPE_I32, rows),
@@ -70,7 +71,8 @@ static bool allocate_host(struct ranker *ranker, struct error *error)
     ranker->position = calloc(rows, sizeof *ranker->position);
     ranker->forbidden = calloc(rows * (size_t)ranker->words, sizeof *ranker->forbidden);
     ranker->starts = calloc(group + 1, sizeof *ranker->starts);
-    ranker->context_columns = calloc(group * contexts * items, sizeof *ranker->context_columns);
+    ranker->context_columns =
+        calloc((size_t)ranker->model_count * group * contexts * items, sizeof *ranker->context_columns);
     ranker->context_scores = calloc(rows * items, sizeof *ranker->context_scores);
     ranker->columns = calloc(group * items, sizeof *ranker->columns);
     ranker->scores = calloc(group * items, sizeof *ranker->scores);
@@ -83,16 +85,18 @@ static bool allocate_host(struct ranker *ranker, struct error *error)
                         rows * (size_t)ranker->words * sizeof *ranker->forbidden, ADVICE);
 }
 
-bool ranker_create(struct ranker **ranker, struct transformer *model, const struct ranker_settings *settings,
-                   const struct csr *train, struct error *error)
+bool ranker_create(struct ranker **ranker, struct transformer *const *models, int64_t model_count,
+                   const struct ranker_settings *settings, const struct csr *train, struct error *error)
 {
+    struct transformer *const model = models[0];
     const int64_t capacity = settings->prompt.length_maximum + 1;
     const struct slots_wanted wanted = {capacity, settings->batch, 1, settings->cache_bytes};
     struct ranker *made = calloc(1, sizeof *made);
     *ranker = NULL;
     if (!made)
         return error_memory(error, "the ranker", sizeof *made, NULL);
-    made->model = model;
+    made->models = models;
+    made->model_count = model_count;
     made->settings = *settings;
     made->train = train;
     if (!cache_choose_slots(&made->rows, model, &wanted, error)) {
@@ -147,11 +151,16 @@ int64_t ranker_tokens(const struct ranker *ranker)
 
 /* ---- ranking ------------------------------------------------------------------------------------------ */
 
-/* Contexts of a group that are scored together. A user's contexts follow one another. */
+/* Contexts of a group that a model scores together. A user's contexts follow one another. */
 struct context_range {
     int64_t first_user; /* of the group */
-    int64_t users, first, count;
+    int64_t users, model, first, count;
 };
+
+static struct backend *backend_of(const struct ranker *ranker)
+{
+    return transformer_backend(ranker->models[0]);
+}
 
 static void read_context(struct ranker *ranker, const struct context_range *range, int64_t row)
 {
@@ -172,7 +181,7 @@ static void read_context(struct ranker *ranker, const struct context_range *rang
 /* The log-probabilities after the contexts: [count, transformer_logit_columns()], on the device. */
 static struct tensor score_contexts(struct ranker *ranker, const struct context_range *range)
 {
-    struct backend *const backend = transformer_backend(ranker->model);
+    struct backend *const backend = backend_of(ranker);
     const struct decode_step step = {range->count, ranker->slot, ranker->token, ranker->position};
     struct tensor logits, forbidden = tensor_rows(&ranker->device.forbidden, 0, range->count);
     for (int64_t row = 0; row < range->count; row++)
@@ -189,15 +198,15 @@ static void choose_best(struct ranker *ranker, struct tensor *columns, struct te
 {
     const struct ranking_tensors *const device = &ranker->device;
     const struct tensor mask_rows = tensor_rows(&device->mask_rows, 0, values->shape[0]);
-    op_topk_masked(transformer_backend(ranker->model), columns, scores, NULL, values, &mask_rows,
-                   &device->mask_starts, &device->mask);
+    op_topk_masked(backend_of(ranker), columns, scores, NULL, values, &mask_rows, &device->mask_starts,
+                   &device->mask);
 }
 
 /* Adds the range to its users' means, which the group's last range completes. */
 static void add_to_means(struct ranker *ranker, const struct context_range *range,
                          const struct tensor *log_probability)
 {
-    struct backend *const backend = transformer_backend(ranker->model);
+    struct backend *const backend = backend_of(ranker);
     const int64_t contexts = ranker->settings.contexts;
     struct tensor mean = tensor_rows(&ranker->device.mean, 0, range->users);
     struct tensor starts = tensor_rows(&ranker->device.starts, 0, range->users + 1);
@@ -206,10 +215,11 @@ static void add_to_means(struct ranker *ranker, const struct context_range *rang
         ranker->starts[member] = (int32_t)(row < 0 ? 0 : row < range->count ? row : range->count);
     }
     tensor_upload(backend, &starts, ranker->starts);
-    if (range->first == 0)
+    if (range->model == 0 && range->first == 0)
         tensor_zero(backend, &mean);
-    const bool last = range->first + range->count == range->users * contexts;
-    op_mean_probability(backend, &mean, log_probability, &starts, last ? contexts : 0);
+    const bool last =
+        range->model == ranker->model_count - 1 && range->first + range->count == range->users * contexts;
+    op_mean_probability(backend, &mean, log_probability, &starts, last ? ranker->model_count * contexts : 0);
 }
 
 /* A context's best items, where there are any, have probabilities that are numbers; so have all others then. */
@@ -239,12 +249,13 @@ static void strike_impossible(int32_t *columns, const real *scores, int64_t coun
 
 static bool rank_contexts(struct ranker *ranker, const struct context_range *range, struct error *error)
 {
-    struct backend *const backend = transformer_backend(ranker->model);
+    struct backend *const backend = backend_of(ranker);
     const int64_t limit = ranker->settings.items_maximum;
     const struct tensor log_probability = score_contexts(ranker, range);
     struct tensor columns = tensor_rows(&ranker->device.context_columns, 0, range->count);
     struct tensor scores = tensor_rows(&ranker->device.context_scores, 0, range->count);
-    int32_t *const kept = ranker->context_columns + range->first * limit;
+    const int64_t contexts = ranker->group * ranker->settings.contexts;
+    int32_t *const kept = ranker->context_columns + (range->model * contexts + range->first) * limit;
     choose_best(ranker, &columns, &scores, &log_probability);
     add_to_means(ranker, range, &log_probability);
     tensor_download(backend, kept, &columns);
@@ -257,7 +268,7 @@ static bool rank_contexts(struct ranker *ranker, const struct context_range *ran
 
 static bool rank_users(struct ranker *ranker, int64_t users, struct error *error)
 {
-    struct backend *const backend = transformer_backend(ranker->model);
+    struct backend *const backend = backend_of(ranker);
     const struct tensor mean = tensor_rows(&ranker->device.mean, 0, users);
     struct tensor columns = tensor_rows(&ranker->device.columns, 0, users);
     struct tensor scores = tensor_rows(&ranker->device.scores, 0, users);
@@ -274,10 +285,12 @@ static bool rank_users(struct ranker *ranker, int64_t users, struct error *error
 static void count_votes(struct ranker *ranker, int64_t member, int32_t vote)
 {
     const int64_t count = ranker->settings.contexts * ranker->settings.items_maximum;
-    const int32_t *columns = ranker->context_columns + member * count;
-    for (int64_t i = 0; i < count; i++)
-        if (columns[i] >= 0)
-            ranker->votes[columns[i]] += vote;
+    for (int64_t model = 0; model < ranker->model_count; model++) {
+        const int32_t *columns = ranker->context_columns + (model * ranker->group + member) * count;
+        for (int64_t i = 0; i < count; i++)
+            if (columns[i] >= 0)
+                ranker->votes[columns[i]] += vote;
+    }
 }
 
 static bool append_member(struct ranker *ranker, int64_t first_user, int64_t member,
@@ -300,16 +313,26 @@ static bool append_member(struct ranker *ranker, int64_t first_user, int64_t mem
     return true;
 }
 
-static bool rank_group(struct ranker *ranker, int64_t first_user, int64_t users, struct proposal_list *list,
-                       struct error *error)
+static bool ask_model(struct ranker *ranker, int64_t model, int64_t first_user, int64_t users,
+                      struct error *error)
 {
     const int64_t contexts = users * ranker->settings.contexts;
-    struct context_range range = {.first_user = first_user, .users = users};
+    struct context_range range = {.first_user = first_user, .users = users, .model = model};
+    cache_use(ranker->cache, ranker->models[model]);
     for (; range.first < contexts; range.first += range.count) {
         range.count = contexts - range.first < ranker->rows ? contexts - range.first : ranker->rows;
         if (!interrupt_check(error) || !rank_contexts(ranker, &range, error))
             return false;
     }
+    return true;
+}
+
+static bool rank_group(struct ranker *ranker, int64_t first_user, int64_t users, struct proposal_list *list,
+                       struct error *error)
+{
+    for (int64_t model = 0; model < ranker->model_count; model++)
+        if (!ask_model(ranker, model, first_user, users, error))
+            return false;
     if (!rank_users(ranker, users, error))
         return false;
     for (int64_t member = 0; member < users; member++) {

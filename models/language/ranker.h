@@ -1,6 +1,6 @@
 /*
  * ranker.h: the most probable next items of many users. A user's probability of an item is the mean over
- * several shuffled contexts of its probability after the context, among the items that the train part does
+ * several models and shuffled contexts of its probability after the context, among the items that the train part does
  * not hold. Users x items are never held at once, and a user's ranking depends neither on the batch nor on
  * threads.
  */
@@ -24,14 +24,14 @@ struct ranker_settings {
 
 struct ranker;
 
-/* `train` rows in order of time; model and train must outlive the ranker. */
-bool ranker_create(struct ranker **ranker, struct transformer *model, const struct ranker_settings *settings,
-                   const struct csr *train, struct error *error);
+/* Models of one shape, at least one; `train` rows in order of time; both must outlive the ranker. */
+bool ranker_create(struct ranker **ranker, struct transformer *const *models, int64_t model_count,
+                   const struct ranker_settings *settings, const struct csr *train, struct error *error);
 void ranker_free(struct ranker *ranker);
 void ranker_print_memory(const struct ranker *ranker, FILE *stream);
 
 /* Appends the best items of the users first_user .. first_user + user_count - 1, by user and then best first
- * (ties: item ascending). log_probability is the logarithm of the mean; votes are the contexts in whose own
+ * (ties: item ascending). log_probability is the logarithm of the mean; votes are the contexts of all models in whose own
  * best items_maximum the item is. */
 bool ranker_run(struct ranker *ranker, int64_t first_user, int64_t user_count, struct proposal_list *list,
                 struct error *error);
