@@ -26,8 +26,8 @@ static inline struct transformer_settings model_settings(int64_t vocabulary, int
 }
 
 /* A model with weights large enough for distributions that are far from uniform. */
-static inline struct transformer *make_model(struct backend *backend, struct transformer_settings settings,
-                                             int64_t tokens_maximum)
+static inline struct transformer *draw_model(struct backend *backend, struct transformer_settings settings,
+                                             int64_t tokens_maximum, uint64_t seed)
 {
     struct error error = ERROR_INITIALIZER;
     struct transformer *model;
@@ -39,7 +39,7 @@ static inline struct transformer *make_model(struct backend *backend, struct tra
     for (int64_t p = 0; p < count; p++) {
         if (!parameters[p].decayed)
             continue;
-        struct random_stream stream = random_stream_open(5, RANDOM_TEST, 0, (uint64_t)p);
+        struct random_stream stream = random_stream_open(seed, RANDOM_TEST, 0, (uint64_t)p);
         const int64_t values = tensor_count(&parameters[p].value);
         real *weights = malloc((size_t)values * sizeof *weights);
         for (int64_t i = 0; i < values; i++)
@@ -48,6 +48,12 @@ static inline struct transformer *make_model(struct backend *backend, struct tra
         free(weights);
     }
     return model;
+}
+
+static inline struct transformer *make_model(struct backend *backend, struct transformer_settings settings,
+                                             int64_t tokens_maximum)
+{
+    return draw_model(backend, settings, tokens_maximum, 5);
 }
 
 /* Logits of all positions of a sequence, uncached: [length, vocabulary]. */
@@ -138,16 +144,23 @@ static inline struct ranker_settings ranker_settings(int64_t items, int64_t leng
         .seed = 4};
 }
 
-static inline struct proposal_list run_ranker(struct transformer *model,
-                                              const struct ranker_settings *settings, const struct csr *train)
+static inline struct proposal_list run_rankers(struct transformer *const *models, int64_t count,
+                                               const struct ranker_settings *settings,
+                                               const struct csr *train)
 {
     struct error error = ERROR_INITIALIZER;
     struct proposal_list list = {.count = 0};
     struct ranker *ranker;
-    require(ranker_create(&ranker, model, settings, train, &error), &error);
+    require(ranker_create(&ranker, models, count, settings, train, &error), &error);
     require(ranker_run(ranker, 0, train->rows, &list, &error), &error);
     ranker_free(ranker);
     return list;
+}
+
+static inline struct proposal_list run_ranker(struct transformer *model,
+                                              const struct ranker_settings *settings, const struct csr *train)
+{
+    return run_rankers(&model, 1, settings, train);
 }
 
 #endif

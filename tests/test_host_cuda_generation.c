@@ -202,16 +202,28 @@ static struct ranker_settings ranking(void)
     return settings;
 }
 
-static void rankings_equal_the_cpus(void **state)
+enum { MODELS = 3 };
+
+/* Whose probabilities are averaged. */
+static struct proposal_list rank_by(struct backend *backend, int64_t count, const struct csr *train)
 {
-    (void)state;
+    const struct transformer_settings settings = model_settings(CONTROL_TOKEN_COUNT + ITEMS, 2, true);
+    const struct ranker_settings wanted = ranking();
+    struct transformer *models[MODELS];
+    for (int64_t i = 0; i < count; i++)
+        models[i] = draw_model(backend, settings, backend->device == DEVICE_CPU ? 64 : 0, (uint64_t)(5 + i));
+    struct proposal_list list = run_rankers(models, count, &wanted, train);
+    for (int64_t i = 0; i < count; i++)
+        transformer_free(models[i]);
+    return list;
+}
+
+static void compare_rankings(int64_t models)
+{
     struct backend *cpu = open_backend(1), *device = open_device();
     struct csr train = make_train(USERS, ITEMS, LONGEST);
-    struct transformer *reference = open_model(cpu, PRECISION_F32),
-                       *model = open_model(device, PRECISION_F32);
-    const struct ranker_settings settings = ranking();
-    struct proposal_list expected = run_ranker(reference, &settings, &train);
-    struct proposal_list found = run_ranker(model, &settings, &train);
+    struct proposal_list expected = rank_by(cpu, models, &train);
+    struct proposal_list found = rank_by(device, models, &train);
     assert_int_equal(expected.count, USERS * DRAWN);
     assert_int_equal(found.count, expected.count);
     for (int64_t i = 0; i < found.count; i++) {
@@ -224,11 +236,16 @@ static void rankings_equal_the_cpus(void **state)
     }
     proposal_list_free(&expected);
     proposal_list_free(&found);
-    transformer_free(model);
-    transformer_free(reference);
     csr_free(&train);
     backend_close(device);
     backend_close(cpu);
+}
+
+static void rankings_equal_the_cpus(void **state)
+{
+    (void)state;
+    compare_rankings(1);
+    compare_rankings(MODELS);
 }
 
 /* ---- slots -------------------------------------------------------------------------------------------- */
