@@ -226,10 +226,10 @@ const struct schema_entry schema[] = {
     INTEGER("augment.filters[].minimum_votes", "1", 1, 1e6, "confidence: fewest lists that hold the item")
     INTEGER("augment.filters[].maximum", "1000000", 0, 1e9, "cap_user, cap_item: most rows, the most probable first")
     NUMBER("augment.filters[].quantile", "1.0", 0, 1, "history_quantile: users at or below this quantile get rows")
-    CHOICES("augment.ensemble", "[item_knn, ease, gf_cf]", "popularity|item_knn|ease|slim|gf_cf",
+    CHOICES("augment.ensemble", "[item_knn, ease, gf_cf]", "popularity|item_knn|ease|slim|gf_cf|als|bpr_mf|lightgcn|sasrec|bert4rec",
             "rankers whose lists are fused with the language model's before rows are chosen, by reciprocal ranks; they are "
-            "fitted on the train interactions, with the settings of `recommenders:` where one of the model is among them; []: "
-            "the language model's rows alone. The arm control.ensemble adds their rows without the language model's")
+            "fitted on the train interactions, with the settings of `recommenders:` where one of the model is among them, those "
+            "that train by epochs until validation gets no better; []: the language model's rows alone. The arm control.ensemble adds their rows without the language model's")
     CHOICE("augment.ensemble_select", "validation", "validation|all",
            "which lists are fused, all with the same weight; validation: the language model's and those that, added to it one by "
            "one, make the fused list better on validation by `select_metric` at `select_k`; all: every one")

@@ -16,6 +16,19 @@ bool ensemble_chooses(const struct config *config)
            strcmp(config_string(config, "augment.ensemble_select"), "validation") == 0;
 }
 
+bool ensemble_validates(const struct config *config)
+{
+    for (int i = 0; i < (int)config_length(config, "augment.ensemble"); i++) {
+        struct error ignored = ERROR_INITIALIZER;
+        struct recommender_settings settings;
+        if (recommender_settings_default(&settings, config_string(config, "augment.ensemble[%d]", i),
+                                         &ignored) &&
+            recommender_has_epochs(&settings))
+            return true;
+    }
+    return ensemble_chooses(config);
+}
+
 bool ensemble_read(struct ensemble *ensemble, const struct config *config, struct error *error)
 {
     const int64_t count = config_length(config, "augment.ensemble");
@@ -41,14 +54,13 @@ bool ensemble_read(struct ensemble *ensemble, const struct config *config, struc
 
 bool ranker_fit(struct recommender **recommender, const struct run *run,
                 const struct recommender_settings *settings, const struct csr *train,
-                const struct csr *history, struct error *error)
+                const struct csr *history, const struct fit_watch *watch, struct error *error)
 {
-    const struct fit_watch watch = {.k = 1, .metric = METRIC_NDCG};
     struct arm_rows original = {0};
     struct fit_report report;
     bool done = arm_rows_build(&original, train, NULL, USE_NONE, 1, error);
     const struct training_set data = arm_training_set(&original, history);
-    done = done && recommender_fit(recommender, run->backend, settings, &data, &watch, 1, NULL, run->log,
+    done = done && recommender_fit(recommender, run->backend, settings, &data, watch, 1, NULL, run->log,
                                    &report, error);
     arm_rows_free(&original);
     return done;
@@ -56,7 +68,8 @@ bool ranker_fit(struct recommender **recommender, const struct run *run,
 
 /* The best unseen items of one ranker, `depth` for each user. */
 static bool list_items(struct csr *rows, const struct run *run, const struct recommender_settings *settings,
-                       int64_t depth, const struct csr *train, const struct csr *history, struct error *error)
+                       int64_t depth, const struct csr *train, const struct csr *history,
+                       const struct fit_watch *watch, struct error *error)
 {
     struct recommender *recommender = NULL;
     struct csr amounts = {.rows = train->rows, .columns = train->columns};
@@ -66,7 +79,7 @@ static bool list_items(struct csr *rows, const struct run *run, const struct rec
         return error_memory(error, "amounts of rows", bytes, NULL);
     for (int64_t user = 0; user <= train->rows; user++)
         amounts.starts[user] = user * depth;
-    const bool done = ranker_fit(&recommender, run, settings, train, history, error) &&
+    const bool done = ranker_fit(&recommender, run, settings, train, history, watch, error) &&
                       control_recommender(rows, &amounts, train, recommender, run->backend, error);
     recommender_free(recommender);
     csr_free(&amounts);
@@ -128,10 +141,17 @@ bool ensemble_fuse(struct ensemble_lists *lists, const struct ensemble *ensemble
     const int64_t longest = csr_longest_row(language);
     const struct fusion fusion = {.constant = 60, .depth = longest > 0 ? longest : 1};
     struct csr rows[ENSEMBLE_MAXIMUM] = {{0}};
-    bool done = true;
+    struct csr truth = {0};
     *lists = (struct ensemble_lists){.all_score = NAN, .others_score = NAN};
+    bool done = csr_sorted(&truth, &dataset->validation, error);
+    const struct fit_watch watch = {.truth = csr_count(&truth) > 0 ? &truth : NULL,
+                                    .mask = train,
+                                    .metric = ensemble->metric,
+                                    .k = ensemble->cut};
     for (int i = 0; done && i < ensemble->count; i++)
-        done = list_items(&rows[i], run, &ensemble->members[i], fusion.depth, train, &dataset->train, error);
+        done = list_items(&rows[i], run, &ensemble->members[i], fusion.depth, train, &dataset->train, &watch,
+                          error);
+    csr_free(&truth);
     done = done && fuse_lists(lists, ensemble, language, rows, &fusion, &dataset->validation, error);
     for (int i = 0; i < ensemble->count; i++)
         csr_free(&rows[i]);

@@ -1,5 +1,5 @@
 /*
- * ensemble.h: augment.ensemble: other rankers, fitted at once on the train interactions, whose lists of unseen items are
+ * ensemble.h: augment.ensemble: other rankers, fitted on the train interactions, whose lists of unseen items are
  * fused with those of the language model by reciprocal ranks (fusion.h, constant 60): all of them, or those chosen on
  * validation (ensemble_choice.h), which the language model's always are among. A ranker has the settings of the first of its
  * model among `recommenders:`, else the usual ones.
@@ -27,6 +27,9 @@ bool ensemble_read(struct ensemble *ensemble, const struct config *config, struc
 /* Whether lists are chosen on validation. */
 bool ensemble_chooses(const struct config *config);
 
+/* Whether validation has a say: in the choice of lists, or in when a ranker's training ends. */
+bool ensemble_validates(const struct config *config);
+
 enum { ENSEMBLE_NAMES_SIZE = 128 };
 struct ensemble_lists {
     struct fused_lists all;    /* the language model's and the members' */
@@ -43,9 +46,9 @@ bool ensemble_fuse(struct ensemble_lists *lists, const struct ensemble *ensemble
                    struct error *error);
 void ensemble_lists_free(struct ensemble_lists *lists);
 
-/* Fits a recommender that needs no epochs on the train interactions. */
+/* Fits a recommender on the train interactions, by one seed; `watch` says when one that trains by epochs ends. */
 bool ranker_fit(struct recommender **recommender, const struct run *run,
                 const struct recommender_settings *settings, const struct csr *train,
-                const struct csr *history, struct error *error);
+                const struct csr *history, const struct fit_watch *watch, struct error *error);
 
 #endif

@@ -36,6 +36,11 @@ struct fit_speed {
 bool fit_speed_find(struct fit_speed *speed, const struct plan *plan,
                     const struct recommender_settings *settings, int parallel, struct error *error);
 
+/* A fit that is watched on validation ends at the earliest when the first judgement stays the best for its patience. */
+struct plan_range plan_fit_epochs(const struct recommender_settings *settings, bool watched);
+double plan_fit_seconds(const struct recommender_settings *settings, const struct fit_rate *rate,
+                        double epochs);
+
 /* What models that are fitted at once hold, in bytes, by what they are made of. */
 double plan_memory_at_once(const struct recommender_settings *settings, const struct csr *train);
 

@@ -842,10 +842,13 @@ static bool add_ensemble(struct plan *plan, struct plan_stage *stage, struct err
         if (!fit_speed_find(&speed, plan, &ensemble.members[i], 1, error))
             return false;
         const double passes = judged > 0 ? (double)plan->train.rows / (double)judged : 1;
-        const double seconds = speed.rate.epoch_seconds + passes * speed.rate.judge_seconds;
-        stage->seconds.low += seconds;
-        stage->seconds.high += seconds;
-        const double bytes = plan_memory_at_once(&ensemble.members[i], &plan->train);
+        const struct plan_range epochs = plan_fit_epochs(&ensemble.members[i], judged > 0);
+        const double lists = passes * speed.rate.judge_seconds;
+        stage->seconds.low += plan_fit_seconds(&ensemble.members[i], &speed.rate, epochs.low) + lists;
+        stage->seconds.high += plan_fit_seconds(&ensemble.members[i], &speed.rate, epochs.high) + lists;
+        const double bytes = recommender_has_epochs(&ensemble.members[i])
+                                 ? speed.count.memory
+                                 : plan_memory_at_once(&ensemble.members[i], &plan->train);
         if (bytes > largest) {
             largest = bytes;
             model = ensemble.members[i].model;

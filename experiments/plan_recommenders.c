@@ -53,8 +53,7 @@ struct recommenders_plan {
 
 /* ---- one fit ------------------------------------------------------------------------------------------ */
 
-/* A fit ends at the earliest when the first judgement stays the best for its patience. */
-static struct plan_range epochs_of(const struct recommender_settings *settings, bool watched)
+struct plan_range plan_fit_epochs(const struct recommender_settings *settings, bool watched)
 {
     const double every = (double)settings->evaluate_every, most = (double)settings->epochs;
     if (!recommender_has_epochs(settings))
@@ -65,11 +64,16 @@ static struct plan_range epochs_of(const struct recommender_settings *settings, 
     return (struct plan_range){least, most};
 }
 
+double plan_fit_seconds(const struct recommender_settings *settings, const struct fit_rate *rate,
+                        double epochs)
+{
+    const double every = recommender_has_epochs(settings) ? (double)settings->evaluate_every : 1;
+    return epochs * rate->epoch_seconds + ceil(epochs / every) * rate->judge_seconds;
+}
+
 static double seconds_of_epochs(const struct contestant_plan *contestant, double epochs)
 {
-    const double every =
-        recommender_has_epochs(contestant->settings) ? (double)contestant->settings->evaluate_every : 1;
-    return epochs * contestant->rate.epoch_seconds + ceil(epochs / every) * contestant->rate.judge_seconds;
+    return plan_fit_seconds(contestant->settings, &contestant->rate, epochs);
 }
 
 double plan_memory_at_once(const struct recommender_settings *settings, const struct csr *train)
@@ -484,7 +488,8 @@ static bool plan_contestant(struct recommenders_plan *all, int index, struct err
     const struct plan *const plan = all->plan;
     struct contestant_plan *const contestant = &all->contestants[index];
     contestant->settings = &plan->study.contestants[index].settings;
-    contestant->epochs = epochs_of(contestant->settings, all->validated > 0 || plan->study.test_selected);
+    contestant->epochs =
+        plan_fit_epochs(contestant->settings, all->validated > 0 || plan->study.test_selected);
     if (recommender_is_given(contestant->settings->model))
         return true;
     struct fit_speed speed;

@@ -183,7 +183,7 @@ static void add_ensemble(XXH3_state_t *state, const struct config *config)
 {
     for (int i = 0; i < (int)config_length(config, "augment.ensemble"); i++)
         add_member(state, config, config_string(config, "augment.ensemble[%d]", i));
-    if (!ensemble_chooses(config))
+    if (!ensemble_validates(config))
         return;
     static const char *const settings[] = {"augment.ensemble_select", "augment.select_metric",
                                            "augment.select_k"};

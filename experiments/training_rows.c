@@ -83,8 +83,9 @@ bool training_rows_build(struct arm_rows *rows, const struct study *study, int c
 
 static bool fit_neighbors(struct recommender **recommender, const struct study *study, struct error *error)
 {
+    const struct fit_watch watch = {.k = 1, .metric = METRIC_NDCG};
     return ranker_fit(recommender, study->run, &study->neighbors, &study->train, &study->dataset.train,
-                      error);
+                      &watch, error);
 }
 
 bool neighbor_rows_like(struct csr *rows, const struct study *study, const struct csr *amounts,

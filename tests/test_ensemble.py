@@ -179,10 +179,28 @@ def check_chosen(folder, config, data, others):
 def check_refusals(folder, config):
     for words, told in (("augment.ensemble=[]", "control.ensemble needs rankers"),
                         ("augment.ensemble=[ease, ease]", "ease is given twice"),
-                        ("augment.ensemble=[bpr_mf]", "augment.ensemble"),
+                        ("augment.ensemble=[sgl]", "augment.ensemble"),
                         ("augment.ensemble_select=likely", "augment.ensemble_select")):
         result = idrec("run", config, words, f"output={folder / 'refused'}")
         check(result.returncode == 2 and told in result.stderr and result.stderr.count("\n") == 1, f"{words}: {result.stderr}")
+
+
+def check_trained(folder, config):
+    """A ranker that trains by epochs is the recommender that trains with the same settings and seed, until validation gets no better."""
+    out = folder / "trained"
+    (folder / "trained.yaml").write_text(config.read_text().replace("seed: 3", "seed: 1").replace("[popularity, item_knn]", "[bpr_mf]")
+                                         .replace("epochs: 10}", "epochs: 60, patience: 5}").replace(str(folder / "small"), str(out)))
+    run(folder / "trained.yaml")
+    data = Data(out)
+    best = json.loads((out / "recommenders/bpr_mf/original/seed-1/metrics.json").read_text())
+    check(best["best_epoch"] < best["epochs"] < 60, f"validation has not ended the training: {best['best_epoch']}, {best['epochs']}")
+    scored = read_scores(out, "bpr_mf", 1, data)
+    starts, listed = read_h5(out / "augmented.h5", "/ensemble/indptr", "/ensemble/indices")
+    for user, order in enumerate(scored):
+        expected = [item for item in order if item not in set(data.rows["train"][user])][:DEPTH]
+        check(listed[int(starts[user]):int(starts[user + 1])] == expected, f"bpr_mf: user {user} has other items")
+    result = idrec("augment", folder / "trained.yaml", f"output={out}", "augment.ensemble=[sasrec, als]", "augment.ensemble_select=validation")
+    check(result.returncode == 0 and "without the language model" in result.stderr, f"sasrec: {result.stderr[-500:]}")
 
 
 def check_other_settings(config, out):
@@ -209,6 +227,7 @@ def main():
         planned = idrec("plan", config)
         check(planned.returncode == 0, f"plan: {planned.stderr}")
         check_other_settings(config, out)
+        check_trained(folder, config)
     return status()
 
 
