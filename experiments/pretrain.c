@@ -138,6 +138,18 @@ static bool index_once(const struct run *run, struct error *error)
     return done;
 }
 
+/* What comes last is to be predicted, and the model is not to know what came before what. */
+static void tell_hidden_order(const struct run *run)
+{
+    const char *split = config_string(run->config, "data.split.method");
+    if (config_boolean(run->config, "prompts.shuffle") &&
+        (strcmp(split, "leave_one_out") == 0 || strcmp(split, "temporal") == 0))
+        log_line(run->log,
+                 "pretrain: the split follows time, and prompts.shuffle: true hides the order of histories "
+                 "from the "
+                 "language model; it ranks far better with it: docs/method.md, \"In order of time\"");
+}
+
 bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *error)
 {
     struct language_training training;
@@ -146,6 +158,7 @@ bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *erro
         return !run_leads(run) || index_once(run, error);
     if (!language_training_open(&training, run, "pretrain", error))
         return false;
+    tell_hidden_order(run);
     const bool done = language_training_run_members(&training, run, "base", train_member, cost, error) &&
                       (!run_leads(run) || copy_tokenizers(run, error));
     language_training_close(&training);
