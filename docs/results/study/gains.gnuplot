@@ -1,18 +1,25 @@
 $data0 << END
-0.000 -0.060 0.000 0.000
-0.000 0.940 0.000 0.000
-1.690 1.940 0.404 2.946
-4.974 2.940 3.403 6.690
-3.473 3.940 1.710 5.236
-2.314 4.940 0.844 3.850
-0.000 5.940 0.000 0.000
+0.000 -0.120 0.000 0.000
+0.000 0.880 0.000 0.000
+1.690 1.880 0.404 2.946
+4.974 2.880 3.403 6.690
+3.473 3.880 1.710 5.236
+2.314 4.880 0.844 3.850
+0.000 5.880 0.000 0.000
 END
 $data1 << END
-7.825 0.060 -7.314 25.930
-0.000 1.060 0.000 0.000
-0.000 2.060 0.000 0.000
-9.674 3.060 4.012 15.115
-0.684 4.060 -4.019 5.357
+418.549 0.000 300.938 604.098
+88.370 1.000 74.131 105.836
+89.451 2.000 76.139 105.024
+96.520 3.000 83.398 112.184
+87.959 4.000 75.433 102.968
+END
+$data2 << END
+77.071 0.120 62.334 93.510
+60.429 1.120 50.279 72.130
+74.582 2.120 63.693 86.599
+91.986 3.120 80.785 103.648
+95.239 4.120 83.933 107.818
 END
 set terminal svg noenhanced size 820,560 background 'white' font 'sans,13'
 set output 'gains.svg'
@@ -23,4 +30,4 @@ set key outside top center horizontal
 set offsets graph 0.05, graph 0.05, 0, 0
 set grid x
 set arrow from first 0, graph 0 to first 0, graph 1 nohead lc rgb '#444444'
-plot $data0 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'ml-100k', $data1 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'amazon-beauty'
+plot $data0 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'ml-100k', $data1 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'amazon-beauty', $data2 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'amazon-video-games'
