@@ -1,25 +1,39 @@
 $data0 << END
-0.000 -0.120 0.000 0.000
-0.000 0.880 0.000 0.000
-1.690 1.880 0.404 2.946
-4.974 2.880 3.403 6.690
-3.473 3.880 1.710 5.236
-2.314 4.880 0.844 3.850
-0.000 5.880 0.000 0.000
+0.000 -0.240 0.000 0.000
+0.000 0.760 0.000 0.000
+1.690 1.760 0.404 2.946
+4.974 2.760 3.403 6.690
+3.473 3.760 1.710 5.236
+2.314 4.760 0.844 3.850
+0.000 5.760 0.000 0.000
 END
 $data1 << END
+0.000 -0.120 0.000 0.000
+57.770 0.880 33.818 87.723
+106.763 1.880 76.510 141.514
+115.168 2.880 86.891 152.178
+120.618 3.880 92.756 152.548
+END
+$data2 << END
 418.549 0.000 300.938 604.098
 88.370 1.000 74.131 105.836
 89.451 2.000 76.139 105.024
 96.520 3.000 83.398 112.184
 87.959 4.000 75.433 102.968
 END
-$data2 << END
+$data3 << END
 77.071 0.120 62.334 93.510
 60.429 1.120 50.279 72.130
 74.582 2.120 63.693 86.599
 91.986 3.120 80.785 103.648
 95.239 4.120 83.933 107.818
+END
+$data4 << END
+0.000 0.240 0.000 0.000
+0.000 1.240 0.000 0.000
+0.000 2.240 0.000 0.000
+4.949 3.240 3.241 6.658
+10.888 4.240 5.331 16.444
 END
 set terminal svg noenhanced size 820,560 background 'white' font 'sans,13'
 set output 'gains.svg'
@@ -30,4 +44,4 @@ set key outside top center horizontal
 set offsets graph 0.05, graph 0.05, 0, 0
 set grid x
 set arrow from first 0, graph 0 to first 0, graph 1 nohead lc rgb '#444444'
-plot $data0 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'ml-100k', $data1 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'amazon-beauty', $data2 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'amazon-video-games'
+plot $data0 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'ml-100k', $data1 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'ml-1m', $data2 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'amazon-beauty', $data3 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'amazon-video-games', $data4 using 1:2:3:4 with xerrorbars pt 7 ps 0.6 lw 1.5 title 'gowalla'
