@@ -36,6 +36,9 @@ output: {output}
 RANDOM = "{method: random, ratios: [0.8, 0.1, 0.1]}"
 
 
+HIDDEN = "hides the order of histories"
+
+
 def idrec(*arguments):
     return subprocess.run([IDREC, *map(str, arguments)], capture_output=True, text=True, timeout=600)
 
@@ -147,7 +150,10 @@ def test_ids(folder):
     """In order of time: the test ranking follows train and validation, and its scores are the softmax over what is left."""
     config, out = write_config(folder, "ids", split="{method: leave_one_out}", arms="[original, augmented]",
                                recommenders="[{model: language_model}, {model: popularity}]")
-    run(config)
+    check(HIDDEN not in run(config).stderr, "ids: a model that reads the order is said not to")
+    for stage in ("prepare", "pretrain"):
+        told = idrec(stage, config, f"output={out}-shuffled", "prompts.shuffle=true")
+    check(told.returncode == 0 and HIDDEN in told.stderr, f"ids: nothing is said of a hidden order: {told.stderr[:500]}")
     data = Data(out)
     check_metrics("ids", out, data)
     lists = read_lists(out, data)
