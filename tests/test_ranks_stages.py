@@ -13,6 +13,7 @@ import sys
 from checking import IDREC, check, lacks
 from ranks import MPIEXEC, begin, end_of, main, prepare, run
 from test_kill import differences, shapes, without_measured
+from test_language_recommender import read_h5
 
 # Generation has three parts, the last of them short.
 USERS = 1300
@@ -162,6 +163,25 @@ def test_ended_generation(folder):
     check_generated(folder, "long_interrupted")
 
 
+def rankings(path):
+    users, items, scores = read_h5(path, "/user", "/item", "/log_probability")
+    return dict(zip(zip(users, items), scores))
+
+
+def test_members(folder):
+    """Two ranks train three models one after another, and ask all of them, as one process does."""
+    words = ["language_model.members=3", "generate.max_items=60"]
+    for ranks in (1, 2):
+        for stage in ("prepare", "pretrain", "finetune", "generate"):
+            run(folder, ranks if stage != "prepare" else 1, stage, f"members{ranks}", *words)
+    for part in ("base_members/2", "base_members/3", "adapter_members/2", "adapter_members/3"):
+        check((folder / "members2" / "language_model" / part / "DONE").exists(), f"members: {part} is missing")
+    one, two = rankings(folder / "members1" / "generated.h5"), rankings(folder / "members2" / "generated.h5")
+    check(len(one) > USERS * 30 and one.keys() == two.keys(), f"members: {len(one)} and {len(two)} rows")
+    furthest = max(abs(one[pair] - two[pair]) for pair in one.keys() & two.keys())
+    check(furthest < 1e-3, f"members: two ranks are {furthest} away from one")
+
+
 def study(folder, ranks, output, *words):
     words = [IDREC, "run", "study.yaml", f"output={output}", *words]
     return subprocess.run([MPIEXEC, "-n", str(ranks), *words] if ranks > 1 else words, cwd=folder, text=True,
@@ -197,9 +217,10 @@ def test_all(folder):
     test_tune(folder)
     test_killed_fits(folder)
     test_ended_generation(folder)
+    test_members(folder)
     test_study(folder)
     test_failed_study(folder)
 
 
 if __name__ == "__main__":
-    sys.exit(77 if lacks("h5diff") else main(test_all))
+    sys.exit(77 if lacks("h5diff", "h5dump") else main(test_all))
