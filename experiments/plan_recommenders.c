@@ -26,7 +26,7 @@ struct contestant_plan {
     int64_t taken_rankings[2];  /* those among these of control.generator and control.fusion */
     struct plan_range seconds;  /* of all fits that are not taken, one after another */
     double saved;               /* of those that are, at most */
-    struct plan_range searches; /* of tuning, likewise */
+    struct plan_range searches; /* of tuning, likewise; with the candidates on whose rows it searches */
     double memory, model_file;
 };
 
@@ -205,15 +205,26 @@ static struct plan_range seconds_of_fit(const struct recommenders_plan *all, con
                                contestant->fit.high * growth.high};
 }
 
+static bool is_searched(const struct recommenders_plan *all, int contestant)
+{
+    return all->tunes && tune_space(&all->tuning, &all->plan->study, contestant).count > 0;
+}
+
+/* A candidate is fitted by `tune`, to know on which rows to search, and by `train` again where the augmented arm has settings of
+ * its own; these may turn out to be the same. */
 static bool add_fit(struct recommenders_plan *all, const struct expected_fit *fit, struct error *error)
 {
     struct contestant_plan *const contestant = &all->contestants[fit->contestant];
-    const bool tuned = all->tunes && all->tuning.arm_count > 1 && fit->choice >= 0;
-    const struct plan_range seconds = seconds_of_fit(all, fit);
+    struct plan_range seconds = seconds_of_fit(all, fit);
     contestant->fits++;
     contestant->trials += fit->choice >= 0;
-    if (tuned)
-        return true;
+    if (fit->choice >= 0 && all->tunes && all->tuning.arm_count > 1) {
+        contestant->searches.low += seconds.low;
+        contestant->searches.high += seconds.high;
+        if (!is_searched(all, fit->contestant) || !tune_has_arm(&all->tuning, ARM_AUGMENTED))
+            return true;
+        seconds.low = 0;
+    }
     if (is_taken(all, fit, error)) {
         contestant->taken++;
         contestant->taken_kept += fit->choice < 0;
@@ -247,7 +258,7 @@ static bool add_searches(struct recommenders_plan *all, int index, struct error 
     struct contestant_plan *const contestant = &all->contestants[index];
     int64_t pauses[RUNGS_MAXIMUM];
     struct halving halving;
-    if (!all->tunes || tune_space(&all->tuning, &all->plan->study, index).count == 0)
+    if (!is_searched(all, index))
         return true;
     const int rungs = tune_rungs(pauses, &all->tuning, contestant->settings);
     if (!halving_open(&halving, all->tuning.trials, all->tuning.reduction, rungs, error))
@@ -263,8 +274,8 @@ static bool add_searches(struct recommenders_plan *all, int index, struct error 
     }
     halving_close(&halving);
     const double arms = (double)all->tuning.arm_count;
-    contestant->searches = (struct plan_range){arms * seconds_of_epochs(contestant, epochs.low),
-                                               arms * seconds_of_epochs(contestant, epochs.high)};
+    contestant->searches.low += arms * seconds_of_epochs(contestant, epochs.low);
+    contestant->searches.high += arms * seconds_of_epochs(contestant, epochs.high);
     return true;
 }
 

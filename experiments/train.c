@@ -59,11 +59,13 @@ static bool plan_arm(struct plan *plan, int contestant, enum arm arm, uint64_t s
     return plan_add(plan, fit, error);
 }
 
+/* With the settings of the augmented arm: rows are not judged by settings that were found without them. */
 static bool plan_trial(struct plan *plan, int contestant, int choice, uint64_t seed, struct error *error)
 {
+    const bool adds = plan->study->choices[choice].use != USE_NONE;
     struct planned_fit fit = {.task = {.contestant = contestant, .seed = seed, .trial = true},
                               .arm = ARM_AUGMENTED,
-                              .settings_arm = ARM_ORIGINAL,
+                              .settings_arm = adds ? ARM_AUGMENTED : ARM_ORIGINAL,
                               .choice = choice};
     selection_folder(fit.task.arm, sizeof fit.task.arm, &plan->study->choices[choice]);
     return plan_add(plan, fit, error);

@@ -58,9 +58,9 @@ static bool rows_of_arm(struct arm_rows *rows, const struct tune *tune, int cont
     const struct study *study = &tune->study;
     if (arm == ARM_ORIGINAL)
         return arm_rows_build(rows, &study->train, NULL, USE_NONE, 1, error);
-    const struct choice choice = arm_choice(arm, &tune->selections[contestant]);
-    return training_rows_build(rows, study, contestant, arm, &choice, study->first_seed,
-                               &tune->neighbor_rows[contestant], study->run->backend, error);
+    return training_rows_build(rows, study, contestant, arm, &tune->selections[contestant].control,
+                               study->first_seed, &tune->neighbor_rows[contestant], study->run->backend,
+                               error);
 }
 
 static bool add_search(struct tune *tune, int contestant, enum arm arm, struct error *error)
@@ -119,12 +119,13 @@ static bool tune_originals(struct tune *tune, struct error *error)
 
 /* ---- arms with other rows ----------------------------------------------------------------------------- */
 
-/* The rows of the other arms are chosen as `train` will choose them: with the settings of the original arm. */
+/* The other arms are searched on the rows of the candidate that is best with the settings of the original arm, also where it
+ * gains nothing with these: whether rows are adopted is decided by `train`, with the settings that were found on them. */
 static bool choose_rows(struct tune *tune, struct error *error)
 {
     struct study *study = &tune->study;
     for (int contestant = 0; tune->settings.use && contestant < study->contestant_count; contestant++)
-        if (is_tuned(tune, contestant) && !tuning_use_arm(study, contestant, ARM_ORIGINAL, error))
+        if (is_tuned(tune, contestant) && !tuning_use_original(study, contestant, error))
             return false;
     return train_candidates(tune->selections, study, error) &&
            (!tune_has_arm(&tune->settings, ARM_ITEM_KNN) ||
@@ -133,7 +134,7 @@ static bool choose_rows(struct tune *tune, struct error *error)
 
 static bool tune_arm(struct tune *tune, int contestant, enum arm arm, struct error *error)
 {
-    if (!arm_adds_nothing(arm, &tune->selections[contestant]))
+    if (tune->selections[contestant].control.use != USE_NONE)
         return add_search(tune, contestant, arm, error);
     return (!run_leads(tune->study.run) || tuning_share(&tune->study, contestant, arm, error)) &&
            plan_folders(tune, contestant, arm, true, error);

@@ -210,7 +210,8 @@ static bool put_setting(struct recommender_settings *settings, const char *name,
                                    error);
 }
 
-bool tuning_use_arm(struct study *study, int contestant, enum arm arm, struct error *error)
+/* An arm trains with what was found for it. */
+static bool use_arm(struct study *study, int contestant, enum arm arm, struct error *error)
 {
     json_t *record, *value;
     const char *name;
@@ -223,22 +224,27 @@ bool tuning_use_arm(struct study *study, int contestant, enum arm arm, struct er
     return done;
 }
 
+bool tuning_use_original(struct study *study, int contestant, struct error *error)
+{
+    struct recommender_settings *arms = study->contestants[contestant].arm_settings;
+    if (!use_arm(study, contestant, ARM_ORIGINAL, error))
+        return false;
+    for (int arm = ARM_ORIGINAL + 1; arm < ARM_COUNT; arm++)
+        if (!arm_is_ranking((enum arm)arm))
+            arms[arm] = arms[ARM_ORIGINAL];
+    return true;
+}
+
 bool tuning_use(struct study *study, const struct tune_settings *settings, struct error *error)
 {
     for (int contestant = 0; contestant < study->contestant_count; contestant++) {
         if (tune_space(settings, study, contestant).count == 0)
             continue;
-        struct recommender_settings *arms = study->contestants[contestant].arm_settings;
-        if (!tuning_use_arm(study, contestant, ARM_ORIGINAL, error))
+        if (!tuning_use_original(study, contestant, error))
             return false;
-        for (int arm = ARM_ORIGINAL + 1; arm < ARM_COUNT; arm++) {
-            if (arm_is_ranking((enum arm)arm))
-                continue;
-            arms[arm] = tune_has_arm(settings, (enum arm)arm) ? arms[arm] : arms[ARM_ORIGINAL];
-            if (tune_has_arm(settings, (enum arm)arm) &&
-                !tuning_use_arm(study, contestant, (enum arm)arm, error))
+        for (int a = 1; a < settings->arm_count; a++)
+            if (!use_arm(study, contestant, settings->arms[a], error))
                 return false;
-        }
     }
     return true;
 }

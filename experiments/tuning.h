@@ -28,8 +28,8 @@ char *tuning_path(const struct study *study, int contestant, enum arm arm, const
 bool tuning_load(json_t **record, const struct study *study, int contestant, enum arm arm,
                  struct error *error);
 
-/* An arm trains with what was found for it. */
-bool tuning_use_arm(struct study *study, int contestant, enum arm arm, struct error *error);
+/* All arms that train on rows do so with what was found for original. */
+bool tuning_use_original(struct study *study, int contestant, struct error *error);
 /* Every arm trains with what was found for it; one that was not tuned, with what was found for original. Recommenders of
  * which nothing was searched stay as written. */
 bool tuning_use(struct study *study, const struct tune_settings *settings, struct error *error);

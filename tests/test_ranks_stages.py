@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 from checking import IDREC, check, lacks
 from ranks import MPIEXEC, begin, end_of, main, prepare, run
@@ -138,6 +139,18 @@ def test_killed_fits(folder):
     check(not found, f"killed: {found}")
 
 
+def begin_with_one_stopped(folder, output):
+    """Generation by two ranks, of which the first has finished a part while the second was stopped: so it is not over when the
+    second receives a signal, however busy the machine is."""
+    process, processes = begin(folder, 2, "generate", output, lambda place: (place / "generated_parts").exists(), *LONG)
+    victim = processes.get(1, process.pid)
+    os.kill(victim, signal.SIGSTOP)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not has_part(folder / output) and process.poll() is None:
+        time.sleep(0.005)
+    return process, victim
+
+
 def check_generated(folder, output):
     one, other = folder / "long1" / "generated.h5", folder / output / "generated.h5"
     compared = subprocess.run(["h5diff", one, other], capture_output=True, text=True)
@@ -152,8 +165,9 @@ def test_ended_generation(folder):
     kill(folder, 4, "generate", "long_killed", has_part, 1, *LONG)
     run(folder, 2, "generate", "long_killed", *LONG)
     check_generated(folder, "long_killed")
-    process, processes = begin(folder, 2, "generate", "long_interrupted", has_part, *LONG)
-    os.kill(processes.get(1, process.pid), signal.SIGTERM)
+    process, victim = begin_with_one_stopped(folder, "long_interrupted")
+    os.kill(victim, signal.SIGTERM)
+    os.kill(victim, signal.SIGCONT)
     _, code, text = end_of(process)
     check(code == 130, f"interrupted: status {code}: {text[-600:]}")
     check(text.count("interrupted; what was finished is kept") == 1, f"interrupted: {text[-600:]}")

@@ -213,11 +213,9 @@ def test_use(folder):
     for arm, search in searches.items():
         check(search["trials"] == 8 and search["best"]["trial"] != 0, f"{arm}: {search}")
         check(abs(trained(arm) - search["best"]["score"]) < 1e-12, f"{arm}: {trained(arm)}, {search['best']}")
-    fits = {path.relative_to(folder / "used" / "tune_candidates"): path for path in
-            (folder / "used" / "tune_candidates").rglob("trial-positives-2/seed-*/metrics.json")}
-    seconds = {name: [json.loads(file.read_text())["seconds"] for file in (path, folder / "used" / "recommenders" / name)]
-               for name, path in fits.items()}
-    check(len(fits) == 3 and all(first == second for first, second in seconds.values()), f"candidates are fitted once: {seconds}")
+    trial = folder / "used" / "recommenders" / "bpr_mf" / "trial-positives-2" / "seed-1" / "metrics.json"
+    check(abs(json.loads(trial.read_text())["selection_score"] - searches["augmented"]["best"]["score"]) < 1e-12,
+          "rows are judged with the settings that were found on them")
     results = json.loads((folder / "used" / "results.json").read_text())
     check([(entry["recommender"], entry["arm"]) for entry in results["tuning"]] ==
           [(name, arm) for name in ("bpr_mf", "item_knn") for arm in names], "results.json says what was tuned")
@@ -228,6 +226,34 @@ def test_use(folder):
     check(result.returncode == 0, f"without use: {result.stderr[-500:]}")
     check(abs(trained("original") - searches["original"]["as_written"]["score"]) < 1e-12, "without use as written")
     check("tuning" not in json.loads((folder / "used" / "results.json").read_text()), "nothing tuned was used")
+
+
+def test_rows_and_settings(folder):
+    """Rows that gain nothing with the settings of the original arm are searched on all the same; candidates that no search has
+    settings for are fitted once."""
+    arms = ["experiment.arms=[original, augmented, control.random]", "tune.use=true", "tune.method=random", "tune.trials=4",
+            "augment.margin=100", "augment.use=[none, positives]", "augment.per_user=[1, 2]"]
+    result = idrec(folder, "run", "tune.yaml", "output=refused", *arms, "tune.arms=[original, augmented]")
+    check(result.returncode == 0, f"refused: {result.stderr[-500:]}")
+    candidates = folder / "refused" / "tune_candidates" / "bpr_mf"
+    best = max(("positives-1", "positives-2"), key=lambda name: sum(
+        json.loads(path.read_text())["selection_score"] for path in candidates.glob(f"trial-{name}/seed-*/metrics.json")))
+    tried = json.loads((candidates / "selection.json").read_text())
+    check(tried["chosen"] == "none" and tried["controls"] == best, f"the best candidate is {best}: {tried}")
+    search = tuning(folder, "refused", arm="augmented")
+    check(search.get("shared_with") is None, "what is refused is searched on all the same")
+    trial = folder / "refused" / "recommenders" / "bpr_mf" / f"trial-{best}" / "seed-1" / "metrics.json"
+    check(abs(json.loads(trial.read_text())["selection_score"] - search["best"]["score"]) < 1e-12,
+          f"trial-{best} has the settings of the search")
+    fits = folder / "refused" / "recommenders" / "bpr_mf"
+    lists = [(fits / arm / "seed-1" / "top_k.tsv").read_bytes() for arm in ("original", "augmented")]
+    check(lists[0] == lists[1], "an arm that adopts nothing is the original one")
+    result = idrec(folder, "run", "tune.yaml", "output=once", *arms, "tune.arms=[original, control.random]")
+    check(result.returncode == 0, f"once: {result.stderr[-500:]}")
+    seconds = [[json.loads(path.read_text())["seconds"]
+                for path in sorted((folder / "once" / place / "bpr_mf").glob("trial-positives-*/seed-*/metrics.json"))]
+               for place in ("tune_candidates", "recommenders")]
+    check(len(seconds[0]) == 4 and seconds[0] == seconds[1], f"candidates are fitted once: {seconds}")
 
 
 BAD_SPACES = [
@@ -272,7 +298,7 @@ def main():
         (folder / "tune.yaml").write_text(CONFIG)
         synthesize(folder / "data.inter", "--users=100", "--items=60", "--interactions=12")
         for test in (test_best, test_rungs, test_workers, test_kills, test_other_settings, test_failures,
-                     test_test_is_not_read, test_use, test_bad_spaces):
+                     test_test_is_not_read, test_use, test_rows_and_settings, test_bad_spaces):
             started = time.monotonic()
             test(folder)
             if os.environ.get("IDREC_TIMES"):
