@@ -34,6 +34,7 @@ struct config {
     size_t file_count;
     struct value *values; /* ascending by path once resolved */
     size_t value_count;
+    bool in_order; /* defaults are those of a language model that reads histories in order of time */
 };
 
 /* An error at the place of a node. Returns false. */

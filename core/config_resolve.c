@@ -217,7 +217,7 @@ static bool resolve_entry(struct config *config, const struct schema_entry *entr
         return resolve_section(config, entry->path, path, section, error);
     }
     struct yaml_node *standard = NULL;
-    const char *text = schema_default(entry, model);
+    const char *text = schema_default(entry, model, config->in_order);
     if (!node && !yaml_tree_read(&standard, config_built_in, false, text, strlen(text), error))
         return false;
     node = node ? node : standard;
@@ -307,8 +307,39 @@ static bool name_experiment(struct config *config, struct error *error)
     return name->text || error_memory(error, "the configuration", length, NULL);
 }
 
+/* What was written for a key of three levels at most ("": nothing, or no single value). */
+static const char *written_text(const struct yaml_node *root, const char *section, const char *key,
+                                const char *subkey)
+{
+    const struct yaml_node *node = yaml_node_child(root, section);
+    node = node && node->kind == YAML_MAPPING ? yaml_node_child(node, key) : NULL;
+    if (subkey)
+        node = node && node->kind == YAML_MAPPING ? yaml_node_child(node, subkey) : NULL;
+    return node && node->kind == YAML_SCALAR ? node->text : "";
+}
+
+static bool is_one_of(const char *text, const char *const *words)
+{
+    for (; *words; words++)
+        if (strcmp(text, *words) == 0)
+            return true;
+    return false;
+}
+
+/* Defaults depend on what is written alone: where the split is by time and items are tokens, the order of histories is read. */
+static bool reads_in_order(const struct yaml_node *root)
+{
+    static const char *const by_time[] = {"leave_one_out", "temporal", NULL};
+    static const char *const ids[] = {"", "ids", NULL}, *const indexings[] = {"", "auto", "ids", NULL};
+    return is_one_of(written_text(root, "data", "split", "method"), by_time) &&
+           is_one_of(written_text(root, "language_model", "vocabulary", NULL), ids) &&
+           is_one_of(written_text(root, "language_model", "indexing", NULL), indexings) &&
+           strcmp(written_text(root, "prompts", "shuffle", NULL), "true") != 0;
+}
+
 bool config_resolve(struct config *config, const struct yaml_node *root, struct error *error)
 {
+    config->in_order = reads_in_order(root);
     if (!resolve_section(config, "", "", root, error))
         return false;
     qsort(config->values, config->value_count, sizeof *config->values, compare_paths);

@@ -139,7 +139,10 @@ const struct schema_entry schema[] = {
     INTEGER("prompts.random_cuts", "20", 0, 1e5, "sequences a user that are cut at a random place into context and answer")
     CHOICE("prompts.template", "default", "default|sequence",
            "ids: default: a separator between context and answer; sequence: none, for the next item in order of time")
-    BOOLEAN("prompts.shuffle", "true", "a fresh random order for each sequence; false: the order of time")
+    BOOLEAN("prompts.shuffle", "true",
+            "a fresh random order for each sequence; false: the order of time. Where `data.split.method` is leave_one_out or temporal "
+            "and an item is a token of the vocabulary `ids`, it is false unless true is written, and all defaults marked `in order of "
+            "time` hold")
     INTEGER("prompts.length", "2048", 8, 1048576, "most tokens of a sequence; what does not fit is left out of the context")
     SECTION("prompts.text", "text: the words around a user's items. The defaults are those of LLM4IDRec's published code.")
     TEXT("prompts.text.context",
@@ -442,21 +445,58 @@ static const struct {
     {"recommenders[].temperature", "cl4srec", "1"},
     {"recommenders[].noise", "xsimgcl", "0.2"},
 };
+
+/* What differs from the default for a language model that reads histories in order of time. */
+static const struct {
+    const char *path, *value;
+} ordered_defaults[] = {
+    {"language_model.layers", "2"},
+    {"language_model.width", "128"},
+    {"language_model.heads", "4"},
+    {"language_model.positions", "true"},
+    {"language_model.dropout", "0.5"},
+    {"prompts.random_cuts", "0"},
+    {"prompts.template", "sequence"},
+    {"prompts.shuffle", "false"},
+    {"prompts.length", "512"},
+    {"pretrain.epochs", "40"},
+    {"pretrain.objective", "next"},
+    {"pretrain.context_weight", "0"},
+    {"pretrain.select", "ndcg"},
+    {"finetune.objective", "next"},
+    {"finetune.loss_on", "all"},
+    {"finetune.context_weight", "0"},
+    {"finetune.select", "ndcg"},
+    {"augment.per_user", "[]"},
+    {"augment.proportional", "[0.1, 0.3, 1]"},
+    {"augment.ensemble", "[item_knn, ease, gf_cf, sasrec]"},
+};
 /* clang-format on */
 
 const size_t schema_count = sizeof schema / sizeof *schema;
 
-const char *schema_default(const struct schema_entry *entry, const char *model)
+static const char *ordered_default(const struct schema_entry *entry)
+{
+    for (size_t i = 0; i < sizeof ordered_defaults / sizeof *ordered_defaults; i++)
+        if (strcmp(ordered_defaults[i].path, entry->path) == 0)
+            return ordered_defaults[i].value;
+    return NULL;
+}
+
+const char *schema_default(const struct schema_entry *entry, const char *model, bool in_order)
 {
     for (size_t i = 0; model && i < sizeof model_defaults / sizeof *model_defaults; i++)
         if (strcmp(model_defaults[i].path, entry->path) == 0 && strcmp(model_defaults[i].model, model) == 0)
             return model_defaults[i].value;
-    return entry->default_value;
+    const char *const ordered = in_order ? ordered_default(entry) : NULL;
+    return ordered ? ordered : entry->default_value;
 }
 
 void schema_write_defaults(FILE *stream, const struct schema_entry *entry)
 {
     fprintf(stream, "`%s`", entry->default_value);
+    if (ordered_default(entry))
+        fprintf(stream, ", in order of time `%s`", ordered_default(entry));
     for (size_t i = 0; i < sizeof model_defaults / sizeof *model_defaults; i++)
         if (strcmp(model_defaults[i].path, entry->path) == 0)
             fprintf(stream, ", %s `%s`", model_defaults[i].model, model_defaults[i].value);

@@ -44,9 +44,10 @@ const struct schema_entry *schema_find(const char *pattern);
 bool schema_is_child(const char *parent, const char *pattern);
 /* The last key of a pattern. */
 const char *schema_key(const char *pattern);
-/* The default of a key beside which `model` names a recommender (NULL: none). */
-const char *schema_default(const struct schema_entry *entry, const char *model);
-/* As Markdown: the default, then those of models that have another one. */
+/* The default of a key beside which `model` names a recommender (NULL: none). `in_order`: of a language model that reads
+ * histories in order of time. */
+const char *schema_default(const struct schema_entry *entry, const char *model, bool in_order);
+/* As Markdown: the default, then the one in order of time and those of models that have another one. */
 void schema_write_defaults(FILE *stream, const struct schema_entry *entry);
 bool schema_nullable(const struct schema_entry *entry);
 bool schema_allows(const char *choices, const char *text);

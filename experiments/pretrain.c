@@ -144,10 +144,10 @@ static void tell_hidden_order(const struct run *run)
     const char *split = config_string(run->config, "data.split.method");
     if (config_boolean(run->config, "prompts.shuffle") &&
         (strcmp(split, "leave_one_out") == 0 || strcmp(split, "temporal") == 0))
-        log_line(run->log,
-                 "pretrain: the split follows time, and prompts.shuffle: true hides the order of histories "
-                 "from the "
-                 "language model; it ranks far better with it: docs/method.md, \"In order of time\"");
+        log_line(
+            run->log,
+            "pretrain: the split follows time, and prompts.shuffle: true hides the order of histories "
+            "from the language model; it ranks far better with it: docs/method.md, \"In order of time\"");
 }
 
 bool stage_pretrain(struct run *run, struct stage_cost *cost, struct error *error)

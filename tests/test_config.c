@@ -64,6 +64,39 @@ static void test_values(void **state)
     config_free(config);
 }
 
+/* Where the split is by time and items are tokens, the language model reads histories in their order by default. */
+static void test_defaults_in_order(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool in_order;
+    } cases[] = {
+        {"data: {split: {method: leave_one_out}}\n", true},
+        {"data: {split: {method: temporal}}\nlanguage_model: {indexing: ids}\n", true},
+        {"data: {split: {method: random}}\n", false},
+        {"data: {split: {method: provided}}\n", false},
+        {"data: {split: {method: leave_one_out}}\nprompts: {shuffle: true}\n", false},
+        {"data: {split: {method: leave_one_out}}\nlanguage_model: {vocabulary: text}\n", false},
+        {"data: {split: {method: temporal}}\nlanguage_model: {indexing: collaborative}\n", false},
+        {"name: a\n", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config *config = parse(cases[i].text);
+        const bool in_order = cases[i].in_order;
+        assert_int_equal(config_boolean(config, "prompts.shuffle"), !in_order);
+        assert_int_equal(config_boolean(config, "language_model.positions"), in_order);
+        assert_int_equal(config_length(config, "augment.ensemble"), in_order ? 4 : 3);
+        assert_string_equal(config_string(config, "prompts.template"), in_order ? "sequence" : "default");
+        assert_string_equal(config_string(config, "pretrain.objective"), in_order ? "next" : "auto");
+        config_free(config);
+    }
+    struct config *config = parse("data: {split: {method: temporal}}\nlanguage_model: {layers: 3}\n");
+    assert_int_equal(config_integer(config, "language_model.layers"), 3);
+    assert_int_equal(config_integer(config, "language_model.width"), 128);
+    config_free(config);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -331,6 +364,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_defaults_in_order),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_bad_documents),
         cmocka_unit_test(test_aliases),

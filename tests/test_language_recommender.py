@@ -141,31 +141,41 @@ def scores_of(folder, tokens):
     return json.loads(result.stdout)
 
 
-def context_of(items):
+def context_of(items, separator=True):
     """BEGIN, no user, the items, SEPARATOR."""
-    return [0, 3, *items, 2]
+    return [0, 3, *items, 2] if separator else [0, 3, *items]
+
+
+def check_ids(name, out, data, separator):
+    lists = read_lists(out, data)
+    for user in (0, 7, 33):
+        had = data.rows["train"][user] + data.rows["validation"][user]
+        logits = scores_of(out, context_of((4 + item for item in had), separator))["next_logits"]
+        left = {item: logits[4 + item] for item in range(len(data.items)) if item not in had}
+        total = math.log(sum(math.exp(logit) for logit in left.values()))
+        best = sorted(left, key=lambda item: -left[item])[:K]
+        check([item for item, _ in lists[user]] == best, f"{name}: user {user} has {lists[user]}, not {best}")
+        gap = max(abs(score - (left[item] - total)) for item, score in lists[user])
+        check(gap < 1e-4, f"{name}: scores of user {user} are off by {gap}")
+    return lists
 
 
 def test_ids(folder):
-    """In order of time: the test ranking follows train and validation, and its scores are the softmax over what is left."""
-    config, out = write_config(folder, "ids", split="{method: leave_one_out}", arms="[original, augmented]",
-                               recommenders="[{model: language_model}, {model: popularity}]")
+    """In order of time, by default and with a separator: the test ranking follows train and validation, and its scores are the
+    softmax over what is left."""
+    settings = {"split": "{method: leave_one_out}", "arms": "[original, augmented]"}
+    config, out = write_config(folder, "sequence", prompts="full: true", recommenders="[{model: language_model}]", **settings)
+    check(HIDDEN not in run(config).stderr, "sequence: a model that reads the order is said not to")
+    check_ids("sequence", out, Data(out), False)
+    config, out = write_config(folder, "ids", prompts="shuffle: false, template: default",
+                               recommenders="[{model: language_model}, {model: popularity}]", **settings)
     check(HIDDEN not in run(config).stderr, "ids: a model that reads the order is said not to")
     for stage in ("prepare", "pretrain"):
         told = idrec(stage, config, f"output={out}-shuffled", "prompts.shuffle=true")
     check(told.returncode == 0 and HIDDEN in told.stderr, f"ids: nothing is said of a hidden order: {told.stderr[:500]}")
     data = Data(out)
     check_metrics("ids", out, data)
-    lists = read_lists(out, data)
-    for user in (0, 7, 33):
-        had = data.rows["train"][user] + data.rows["validation"][user]
-        logits = scores_of(out, context_of(4 + item for item in had))["next_logits"]
-        left = {item: logits[4 + item] for item in range(len(data.items)) if item not in had}
-        total = math.log(sum(math.exp(logit) for logit in left.values()))
-        best = sorted(left, key=lambda item: -left[item])[:K]
-        check([item for item, _ in lists[user]] == best, f"ids: user {user} has {lists[user]}, not {best}")
-        gap = max(abs(score - (left[item] - total)) for item, score in lists[user])
-        check(gap < 1e-4, f"ids: scores of user {user} are off by {gap}")
+    lists = check_ids("ids", out, data, True)
     check_arms(out)
     check_recommend(out, data, lists)
 
