@@ -136,12 +136,12 @@ static bool score_table_fill(struct score_table *table, const struct study *stud
         return false;
     take_means(table, study->choice_count, table->baseline);
     for (int c = 0; c < study->choice_count; c++) {
-        bool none = study->choices[c].use == USE_NONE;
+        const bool same = !contestant_is_changed(&study->contestants[contestant], &study->choices[c]);
         char arm[CHOICE_NAME_SIZE + 16];
         selection_folder(arm, sizeof arm, &study->choices[c]);
-        if (!none && !read_user_scores(table->values, study, contestant, arm, error))
+        if (!same && !read_user_scores(table->values, study, contestant, arm, error))
             return false;
-        const double *values = none ? table->baseline : table->values;
+        const double *values = same ? table->baseline : table->values;
         take_means(table, c, values);
         table->results[c] = choice_score(values, table->baseline, table->seeds, table->users);
     }

@@ -428,6 +428,12 @@ bool study_has_fit(const struct study *study, int contestant, enum arm arm)
     return arm == ARM_ORIGINAL || !recommender_is_given(study->contestants[contestant].settings.model);
 }
 
+bool contestant_is_changed(const struct contestant *contestant, const struct choice *choice)
+{
+    return choice->use != USE_NONE &&
+           (choice->use != USE_EXCLUDE_FROM_NEGATIVES || recommender_has_negatives(&contestant->settings));
+}
+
 bool contestant_is_deterministic(const struct contestant *contestant)
 {
     return recommender_is_deterministic(&contestant->settings);

@@ -92,6 +92,9 @@ const struct contestant *study_generator(const struct study *study);
 bool study_needs_validation(const struct study *study);
 /* Whether the candidates are compared with a trial of none, rather than with the original arm. */
 bool study_tries_none(const struct study *study);
+/* Whether a choice changes what a recommender trains on: that no row is added does not, nor that items are kept out of negatives
+ * where there are none. */
+bool contestant_is_changed(const struct contestant *contestant, const struct choice *choice);
 /* Fits of these models are the same whatever the seed, as long as their rows are. */
 bool contestant_is_deterministic(const struct contestant *contestant);
 

@@ -116,9 +116,10 @@ static bool plan_originals(struct plan *plan, int contestant, struct error *erro
     return true;
 }
 
-static bool is_on_trial(const struct study *study, const struct choice *choice)
+static bool is_on_trial(const struct study *study, int contestant, const struct choice *choice)
 {
-    return choice->use != USE_NONE || study_tries_none(study);
+    return choice->use == USE_NONE ? study_tries_none(study)
+                                   : contestant_is_changed(&study->contestants[contestant], choice);
 }
 
 static bool plan_trials(struct plan *plan, int contestant, struct error *error)
@@ -128,7 +129,7 @@ static bool plan_trials(struct plan *plan, int contestant, struct error *error)
     if (!study_has_fit(study, contestant, ARM_AUGMENTED))
         return true;
     for (int choice = 0; choice < study->choice_count; choice++)
-        for (int64_t s = 0; s < seeds && is_on_trial(study, &study->choices[choice]); s++)
+        for (int64_t s = 0; s < seeds && is_on_trial(study, contestant, &study->choices[choice]); s++)
             if (!plan_trial(plan, contestant, choice, selection_seed(study, contestant, s), error))
                 return false;
     return true;

@@ -232,11 +232,11 @@ def test_rows_and_settings(folder):
     """Rows that gain nothing with the settings of the original arm are searched on all the same; candidates that no search has
     settings for are fitted once."""
     arms = ["experiment.arms=[original, augmented, control.random]", "tune.use=true", "tune.method=random", "tune.trials=4",
-            "augment.margin=100", "augment.use=[none, positives]", "augment.per_user=[1, 2]"]
+            "augment.margin=100", "augment.use=[none, exclude_from_negatives, positives]", "augment.per_user=[1, 2]"]
     result = idrec(folder, "run", "tune.yaml", "output=refused", *arms, "tune.arms=[original, augmented]")
     check(result.returncode == 0, f"refused: {result.stderr[-500:]}")
     candidates = folder / "refused" / "tune_candidates" / "bpr_mf"
-    best = max(("positives-1", "positives-2"), key=lambda name: sum(
+    best = max((f"{use}-{rows}" for use in ("exclude_from_negatives", "positives") for rows in (1, 2)), key=lambda name: sum(
         json.loads(path.read_text())["selection_score"] for path in candidates.glob(f"trial-{name}/seed-*/metrics.json")))
     tried = json.loads((candidates / "selection.json").read_text())
     check(tried["chosen"] == "none" and tried["controls"] == best, f"the best candidate is {best}: {tried}")
@@ -248,6 +248,10 @@ def test_rows_and_settings(folder):
     fits = folder / "refused" / "recommenders" / "bpr_mf"
     lists = [(fits / arm / "seed-1" / "top_k.tsv").read_bytes() for arm in ("original", "augmented")]
     check(lists[0] == lists[1], "an arm that adopts nothing is the original one")
+    neighbors = json.loads((folder / "refused" / "recommenders" / "item_knn" / "selection.json").read_text())
+    unchanged = {entry["choice"]: entry["gain"] for entry in neighbors["candidates"] if entry["use"] == "exclude_from_negatives"}
+    check(unchanged == {"exclude_from_negatives-1": 0, "exclude_from_negatives-2": 0} and "positives" in neighbors["controls"],
+          f"what is kept out of negatives changes no item-kNN, whatever was found on rows: {neighbors}")
     result = idrec(folder, "run", "tune.yaml", "output=once", *arms, "tune.arms=[original, control.random]")
     check(result.returncode == 0, f"once: {result.stderr[-500:]}")
     seconds = [[json.loads(path.read_text())["seconds"]

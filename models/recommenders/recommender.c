@@ -81,6 +81,11 @@ bool recommender_has_epochs(const struct recommender_settings *settings)
     return model && !model->fit;
 }
 
+bool recommender_has_negatives(const struct recommender_settings *settings)
+{
+    return recommender_has_epochs(settings);
+}
+
 bool recommender_is_deterministic(const struct recommender_settings *settings)
 {
     const struct recommender_model *model = recommender_model_find(settings->model);

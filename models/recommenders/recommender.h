@@ -120,6 +120,8 @@ bool recommender_set_history(struct recommender *recommender, const struct csr *
 bool recommender_reads_history(const struct recommender_settings *settings);
 /* Whether it is trained by epochs, rather than fitted at once. */
 bool recommender_has_epochs(const struct recommender_settings *settings);
+/* Whether items kept out of the negatives change a fit: models that are fitted at once have none. */
+bool recommender_has_negatives(const struct recommender_settings *settings);
 /* Whether fits on the same data are the same whatever the seed. */
 bool recommender_is_deterministic(const struct recommender_settings *settings);
 /* The ranks that do fits on this backend together, and rank the users of its recommenders; NULL: it does that alone. */
