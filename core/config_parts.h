@@ -34,7 +34,8 @@ struct config {
     size_t file_count;
     struct value *values; /* ascending by path once resolved */
     size_t value_count;
-    bool in_order; /* defaults are those of a language model that reads histories in order of time */
+    bool in_order;  /* defaults are those of a language model that reads histories in order of time */
+    bool says_rows; /* augment.per_user is written: shares of histories are not added to it by default */
 };
 
 /* An error at the place of a node. Returns false. */

@@ -217,7 +217,8 @@ static bool resolve_entry(struct config *config, const struct schema_entry *entr
         return resolve_section(config, entry->path, path, section, error);
     }
     struct yaml_node *standard = NULL;
-    const char *text = schema_default(entry, model, config->in_order);
+    const bool is_amount = config->says_rows && strcmp(entry->path, "augment.proportional") == 0;
+    const char *text = schema_default(entry, model, config->in_order && !is_amount);
     if (!node && !yaml_tree_read(&standard, config_built_in, false, text, strlen(text), error))
         return false;
     node = node ? node : standard;
@@ -326,20 +327,30 @@ static bool is_one_of(const char *text, const char *const *words)
     return false;
 }
 
-/* Defaults depend on what is written alone: where the split is by time and items are tokens, the order of histories is read. */
+static bool is_written(const struct yaml_node *root, const char *section, const char *key)
+{
+    const struct yaml_node *node = yaml_node_child(root, section);
+    return node && node->kind == YAML_MAPPING && yaml_node_child(node, key);
+}
+
+/* Defaults depend on what is written alone: where the split is by time and items are tokens that are ranked, the order of
+ * histories is read. Lists that are sampled would end at once: after a whole history in its order nothing comes but the end. */
 static bool reads_in_order(const struct yaml_node *root)
 {
     static const char *const by_time[] = {"leave_one_out", "temporal", NULL};
     static const char *const ids[] = {"", "ids", NULL}, *const indexings[] = {"", "auto", "ids", NULL};
+    static const char *const methods[] = {"", "ranking", NULL};
     return is_one_of(written_text(root, "data", "split", "method"), by_time) &&
            is_one_of(written_text(root, "language_model", "vocabulary", NULL), ids) &&
            is_one_of(written_text(root, "language_model", "indexing", NULL), indexings) &&
-           strcmp(written_text(root, "prompts", "shuffle", NULL), "true") != 0;
+           is_one_of(written_text(root, "generate", "method", NULL), methods) &&
+           *written_text(root, "prompts", "shuffle", NULL) == '\0';
 }
 
 bool config_resolve(struct config *config, const struct yaml_node *root, struct error *error)
 {
     config->in_order = reads_in_order(root);
+    config->says_rows = is_written(root, "augment", "per_user");
     if (!resolve_section(config, "", "", root, error))
         return false;
     qsort(config->values, config->value_count, sizeof *config->values, compare_paths);

@@ -79,6 +79,7 @@ static void test_defaults_in_order(void **state)
         {"data: {split: {method: leave_one_out}}\nprompts: {shuffle: true}\n", false},
         {"data: {split: {method: leave_one_out}}\nlanguage_model: {vocabulary: text}\n", false},
         {"data: {split: {method: temporal}}\nlanguage_model: {indexing: collaborative}\n", false},
+        {"data: {split: {method: temporal}}\ngenerate: {method: sampling}\n", false},
         {"name: a\n", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -94,6 +95,13 @@ static void test_defaults_in_order(void **state)
     struct config *config = parse("data: {split: {method: temporal}}\nlanguage_model: {layers: 3}\n");
     assert_int_equal(config_integer(config, "language_model.layers"), 3);
     assert_int_equal(config_integer(config, "language_model.width"), 128);
+    assert_int_equal(config_length(config, "augment.proportional"), 3);
+    config_free(config);
+    config = parse("data: {split: {method: temporal}}\naugment: {per_user: [5]}\n");
+    assert_int_equal(config_length(config, "augment.proportional"), 0);
+    config_free(config);
+    config = parse("data: {split: {method: temporal}}\nprompts: {shuffle: false}\n");
+    assert_string_equal(config_string(config, "pretrain.objective"), "auto");
     config_free(config);
 }
 
