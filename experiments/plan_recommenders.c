@@ -159,7 +159,7 @@ static void key_of_fit(char key[PLAN_KEY_SIZE], const struct recommenders_plan *
                                  "augment.select_k",
                                  fit->arm != ARM_ORIGINAL && fit->choice < 0 ? "augment" : NULL,
                                  fit->arm == ARM_FUSION ? "experiment.fusion" : NULL,
-                                 all->tunes && fit->choice < 0 ? "tune" : NULL};
+                                 all->tunes ? "tune" : NULL};
     char choice[CHOICE_NAME_SIZE] = "", settings[PLAN_KEY_SIZE], data[PLAN_KEY_SIZE], rest[PLAN_KEY_SIZE];
     plan_key_of_settings(settings, &plan->study.contestants[fit->contestant].settings);
     stage_settings_hash(config, stage_number(fit->arm == ARM_ORIGINAL ? "prepare" : "augment"), data);

@@ -8,6 +8,7 @@
 #include "core/split.h"
 #include "experiments/coverage.h"
 #include "experiments/prepare.h"
+#include "experiments/stages.h"
 #include "models/recommenders/recommender.h"
 
 /* The files of the input and the part that each of them is. */
@@ -94,14 +95,16 @@ static bool read_input(struct interactions *interactions, uint8_t **parts, const
     return true;
 }
 
-static bool has_sequential_model(const struct config *config)
+/* Whether a recommender, or the language model, learns from the order of a user's items. */
+static bool order_matters(const struct config *config)
 {
+    if (!config_boolean(config, "prompts.shuffle") && !stage_is_left_out(config, stage_number("pretrain")))
+        return true;
     for (int i = 0; i < (int)config_length(config, "recommenders"); i++) {
         struct recommender_settings settings = {0};
         snprintf(settings.model, sizeof settings.model, "%s",
                  config_string(config, "recommenders[%d].model", i));
-        if (recommender_reads_history(&settings) ||
-            (recommender_is_given(settings.model) && !config_boolean(config, "prompts.shuffle")))
+        if (recommender_reads_history(&settings))
             return true;
     }
     return false;
@@ -111,7 +114,7 @@ static bool has_sequential_model(const struct config *config)
 static void log_order(const struct run *run, const struct interactions *interactions,
                       enum split_method method)
 {
-    if (!has_sequential_model(run->config))
+    if (!order_matters(run->config))
         return;
     if (!interactions->times)
         log_line(run->log, "the file has no times: the order of its rows is taken for the order in time");

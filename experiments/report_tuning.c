@@ -62,7 +62,9 @@ static void write_budget(const struct report *report, const struct document *doc
         document_paragraph(
             document,
             "Every arm of the table had the same budget: the same %lld trials, judged alike. An arm "
-            "that is not in it trained with what was found for original.",
+            "that is not in it trained with what was found for original. Where the choice on validation "
+            "adopted no "
+            "rows, the augmented arm is the original one, with its settings.",
             trials);
     else if (others)
         document_paragraph(
@@ -94,7 +96,7 @@ void report_tuning(const struct report *report, const struct document *document)
     table_cells(&table, head, sizeof head / sizeof *head);
     table_cell(&table, "%s as written", metric);
     table_cell(&table, "of the best");
-    table_cell(&table, "best settings, with which it trained");
+    table_cell(&table, "best settings");
     json_array_foreach(tuning, index, search) add_line(&table, search);
     document_table(document, &table);
 }

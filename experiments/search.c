@@ -17,7 +17,7 @@ static bool draw_setting(struct trial *trial, const struct search *search, int n
 {
     const char *key = search->space.dimensions[dimension].key;
     char *drawn = trial->drawn[dimension];
-    if (number > 0) {
+    if (number > 0 && (search->arm != ARM_ORIGINAL || !recommender_setting_is_of_added_rows(key))) {
         search_space_draw(drawn, &search->space, dimension, search->study->first_seed, (uint64_t)number);
         return recommender_setting_put(&trial->settings, key, drawn, error);
     }

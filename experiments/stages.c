@@ -81,7 +81,8 @@ const struct stage stages[STAGE_COUNT] = {
                            "tune.method", "tune.trials", "tune.reduction", "tune.first_epochs",
                            "tune.arms"}, /* not tune.use */
               .outputs = {"tune", "tune_candidates"},
-              .keeps_outputs = true},
+              .keeps_outputs = true,
+              .rules = 1},
     [TRAIN] = {.name = "train",
                .work = stage_train,
                .by_device = true,
@@ -89,7 +90,8 @@ const struct stage stages[STAGE_COUNT] = {
                .reads = READS(PREPARE) | READS(AUGMENT) | READS(TUNE),
                .settings = {"seed", "augment", "recommenders", "experiment", "evaluate"},
                .outputs = {"recommenders"},
-               .keeps_outputs = true},
+               .keeps_outputs = true,
+               .rules = 1},
     [EVALUATE] = {.name = "evaluate",
                   .work = stage_evaluate,
                   .reads = READS(PREPARE) | READS(GENERATE) | READS(AUGMENT) | READS(TUNE) | READS(TRAIN),
@@ -196,6 +198,8 @@ static void add_stage(XXH3_state_t *state, const struct config *config, int numb
 {
     const struct stage *stage = &stages[number];
     add_text(state, stage->name);
+    if (stage->rules > 0)
+        XXH3_128bits_update(state, &stage->rules, sizeof stage->rules);
     for (int i = 0; stage->settings[i]; i++)
         add_setting(state, config, stage->settings[i]);
     if (number == AUGMENT)

@@ -23,6 +23,7 @@ struct stage {
         synthetic; /* serves the synthetic rows: left out where nothing but the arm `original` is asked for */
     bool shared;   /* its outputs are never changed in place: trials of a study have them in common */
     bool keeps_outputs; /* sorts out itself which older outputs other inputs would give as well */
+    int rules; /* raised where the same inputs give other outputs than before: older folders do the stage again */
 };
 
 extern const struct stage stages[STAGE_COUNT];

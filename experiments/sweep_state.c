@@ -50,6 +50,14 @@ static void add_settings(XXH3_state_t *state, const char *text)
     }
 }
 
+/* Adds by which rules the stages work. */
+static void add_rules(XXH3_state_t *state)
+{
+    XXH3_128bits_update(state, artefact_version, strlen(artefact_version));
+    for (int stage = 0; stage < STAGE_COUNT; stage++)
+        XXH3_128bits_update(state, &stages[stage].rules, sizeof stages[stage].rules);
+}
+
 static void add_files(XXH3_state_t *state, const struct config *config)
 {
     for (int i = 0; i < INPUT_FILES; i++)
@@ -73,7 +81,7 @@ bool trial_signature(char digits[33], const struct config *config, struct error 
         fclose(stream);
     if (done) {
         XXH3_128bits_reset(state);
-        XXH3_128bits_update(state, artefact_version, strlen(artefact_version));
+        add_rules(state);
         add_settings(state, text);
         add_files(state, config);
         hash_digits(digits, XXH3_128bits_digest(state));

@@ -260,6 +260,16 @@ def test_rows_and_settings(folder):
     check(len(seconds[0]) == 4 and seconds[0] == seconds[1], f"candidates are fitted once: {seconds}")
 
 
+def test_added_rows_alone(folder):
+    """What says how added rows are used is not drawn by chance for the original rows, and with them for arms without a search."""
+    tune(folder, "position", "experiment.arms=[original, augmented]", "tune.arms=[original, augmented]", "tune.trials=6",
+         "tune.method=random", "recommenders=[{model: sasrec, width: 8, heads: 1, length: 10, epochs: 1}]",
+         "tune.space=[{key: dropout, low: 0, high: 0.5}, {key: synthetic_position, values: [appended, inserted]}]")
+    drawn = {arm: {line[-1] for line in table(folder, "position", "sasrec", arm)[1:]} for arm in ("original", "augmented")}
+    check(drawn == {"original": {"prepended"}, "augmented": {"prepended", "appended", "inserted"}},
+          f"the place of added rows is drawn where there are any: {drawn}")
+
+
 BAD_SPACES = [
     ("{key: learning_rat, low: 1, high: 2}", "learning_rat' is no setting of recommenders; did you mean learning_rate?"),
     ("{key: epochs, low: 1, high: 2}", "is the same in every trial"),
@@ -302,7 +312,8 @@ def main():
         (folder / "tune.yaml").write_text(CONFIG)
         synthesize(folder / "data.inter", "--users=100", "--items=60", "--interactions=12")
         for test in (test_best, test_rungs, test_workers, test_kills, test_other_settings, test_failures,
-                     test_test_is_not_read, test_use, test_rows_and_settings, test_bad_spaces):
+                     test_test_is_not_read, test_use, test_rows_and_settings, test_added_rows_alone,
+                     test_bad_spaces):
             started = time.monotonic()
             test(folder)
             if os.environ.get("IDREC_TIMES"):

@@ -216,6 +216,11 @@ bool recommender_reads_setting(const char *model, const char *name)
     return strstr(field->readers, word) != NULL;
 }
 
+bool recommender_setting_is_of_added_rows(const char *name)
+{
+    return strcmp(name, "synthetic_position") == 0;
+}
+
 bool recommender_setting_put(struct recommender_settings *settings, const char *name, const char *text,
                              struct error *error)
 {

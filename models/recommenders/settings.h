@@ -8,6 +8,8 @@
 
 /* Whether a fit of `model` depends on the setting; false for a name that is none. */
 bool recommender_reads_setting(const char *model, const char *name);
+/* Whether the setting says how added rows are used, so that it changes nothing where there are none. */
+bool recommender_setting_is_of_added_rows(const char *name);
 /* The names of all settings, in the order of the config; NULL at and after the last. */
 const char *recommender_setting_name(int place);
 
