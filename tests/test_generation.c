@@ -11,6 +11,7 @@
 #include "experiments/run.h"
 #include "models/language/cache.h"
 #include "models/language/checkpoint.h"
+#include "models/language/constraint.h"
 #include "tests/generation_models.h"
 
 /* ---- the cache ---------------------------------------------------------------------------------------- */
@@ -230,6 +231,21 @@ static void test_frequencies(void **state)
     csr_free(&train);
     transformer_free(model);
     backend_close(backend);
+}
+
+/* Plans ask a small model with a tokenizer about items that are no tokens of it. */
+static void test_items_without_a_token(void **state)
+{
+    (void)state;
+    const struct vocabulary vocabulary = {.items = 3};
+    const int32_t items[] = {1, 3, 1000};
+    uint32_t bits[2] = {0, 0};
+    assert_int_equal(constraint_words(&vocabulary), 1);
+    constraint_begin(bits, &vocabulary, true, items, 3);
+    for (int32_t token = 0; token < vocabulary_classes(&vocabulary); token++)
+        assert_int_equal(constraint_holds(bits, token),
+                         token < CONTROL_TOKEN_COUNT || token == vocabulary_item_token(1));
+    assert_int_equal(bits[1], 0);
 }
 
 static void test_constraints(void **state)
@@ -640,11 +656,17 @@ static void test_resume(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cache),           cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_frequencies),     cmocka_unit_test(test_constraints),
-        cmocka_unit_test(test_ranking),         cmocka_unit_test(test_any_number_of_slots),
-        cmocka_unit_test(test_choice_of_slots), cmocka_unit_test(test_refusal_of_slots),
-        cmocka_unit_test(test_independence),    cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_frequencies),
+        cmocka_unit_test(test_constraints),
+        cmocka_unit_test(test_items_without_a_token),
+        cmocka_unit_test(test_ranking),
+        cmocka_unit_test(test_any_number_of_slots),
+        cmocka_unit_test(test_choice_of_slots),
+        cmocka_unit_test(test_refusal_of_slots),
+        cmocka_unit_test(test_independence),
+        cmocka_unit_test(test_resume),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,5 +10,6 @@ void constraint_begin(uint32_t *bits, const struct vocabulary *vocabulary, bool 
         if (token != TOKEN_END || end_forbidden)
             constraint_add(bits, token);
     for (int64_t i = 0; i < item_count; i++)
-        constraint_add(bits, vocabulary_item_token(items[i]));
+        if (items[i] < vocabulary->items)
+            constraint_add(bits, vocabulary_item_token(items[i]));
 }

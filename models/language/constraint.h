@@ -18,7 +18,7 @@ static inline void constraint_add(uint32_t *bits, int32_t token)
     bits[token / 32] |= 1u << (token % 32);
 }
 
-/* bits [constraint_words()] = the control tokens (END only when end_forbidden) and the items. */
+/* bits [constraint_words()] = the control tokens (END only when end_forbidden) and the items that have a token. */
 void constraint_begin(uint32_t *bits, const struct vocabulary *vocabulary, bool end_forbidden,
                       const int32_t *items, int64_t item_count);
 
