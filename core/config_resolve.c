@@ -340,10 +340,13 @@ static bool reads_in_order(const struct yaml_node *root)
     static const char *const by_time[] = {"leave_one_out", "temporal", NULL};
     static const char *const ids[] = {"", "ids", NULL}, *const indexings[] = {"", "auto", "ids", NULL};
     static const char *const methods[] = {"", "ranking", NULL};
+    static const char *const templates[] = {"", "sequence", NULL}, *const objectives[] = {"", "next", NULL};
     return is_one_of(written_text(root, "data", "split", "method"), by_time) &&
            is_one_of(written_text(root, "language_model", "vocabulary", NULL), ids) &&
            is_one_of(written_text(root, "language_model", "indexing", NULL), indexings) &&
            is_one_of(written_text(root, "generate", "method", NULL), methods) &&
+           is_one_of(written_text(root, "prompts", "template", NULL), templates) &&
+           is_one_of(written_text(root, "pretrain", "objective", NULL), objectives) &&
            *written_text(root, "prompts", "shuffle", NULL) == '\0';
 }
 

@@ -80,6 +80,9 @@ static void test_defaults_in_order(void **state)
         {"data: {split: {method: leave_one_out}}\nlanguage_model: {vocabulary: text}\n", false},
         {"data: {split: {method: temporal}}\nlanguage_model: {indexing: collaborative}\n", false},
         {"data: {split: {method: temporal}}\ngenerate: {method: sampling}\n", false},
+        {"data: {split: {method: temporal}}\nprompts: {template: default}\n", false},
+        {"data: {split: {method: temporal}}\nprompts: {template: sequence}\npretrain: {objective: next}\n",
+         true},
         {"name: a\n", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -92,6 +95,9 @@ static void test_defaults_in_order(void **state)
         assert_string_equal(config_string(config, "pretrain.objective"), in_order ? "next" : "auto");
         config_free(config);
     }
+    struct config *of_sets = parse("data: {split: {method: temporal}}\npretrain: {objective: set}\n");
+    assert_true(config_boolean(of_sets, "prompts.shuffle"));
+    config_free(of_sets);
     struct config *config = parse("data: {split: {method: temporal}}\nlanguage_model: {layers: 3}\n");
     assert_int_equal(config_integer(config, "language_model.layers"), 3);
     assert_int_equal(config_integer(config, "language_model.width"), 128);
