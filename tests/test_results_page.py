@@ -101,6 +101,22 @@ def check_gains(page):
     check((counts[0], counts[2]) == (better, worse) and sum(counts) == sum(map(len, shown.values())), f"counted {better}, {worse}: {counts}")
 
 
+TRIALS = {"a token for each item": "tokens", "codes of items that go together": "collaborative-codes", "text: ids of the data set": "raw",
+          "text: numbers in their order": "numbers", "text: numbers in a random order": "relabelled", "text: random letters": "random-letters"}
+
+
+def check_ids(page):
+    results = json.loads((SOURCE / "docs" / "results" / "ids" / "results.json").read_text())
+    mean = {(trial["trial"], entry["recommender"], entry["arm"]): entry["test"][METRIC]
+            for trial in results["trials"] for entry in trial["recommenders"]}
+    rows = rows_of(part(page, "study: ids").splitlines())
+    check({TRIALS[row[0]] for row in rows} == {trial for trial, _, _ in mean}, f"trials of the page: {[row[0] for row in rows]}")
+    for words, *cells in rows:
+        for recommender, cell in zip(("bpr_mf", "als", "ease"), cells):
+            expected = 100 * (mean[TRIALS[words], recommender, "augmented"] / mean[TRIALS[words], recommender, "original"] - 1)
+            check(near(cell, expected, 1), f"{words}, {recommender}: {expected:.2f} %, not {cell}")
+
+
 def without_paths(text):
     """A resolved configuration without what depends on where it lies."""
     return [line for line in text.splitlines() if not re.match(r"\s*(output|path|train|validation|test): ", line)]
@@ -143,6 +159,7 @@ def main():
     told = tables("--check")
     check(told.returncode == 0, f"study-tables --check: {told.returncode} {told.stderr}")
     check_gains(page)
+    check_ids(page)
     check_configurations()
     check_refused(page)
     return status()
