@@ -157,7 +157,8 @@ static void key_of_fit(char key[PLAN_KEY_SIZE], const struct recommenders_plan *
                                  "evaluate.protocol",
                                  "augment.select_metric",
                                  "augment.select_k",
-                                 fit->arm != ARM_ORIGINAL && fit->choice < 0 ? "augment" : NULL,
+                                 fit->arm != ARM_ORIGINAL && (fit->choice < 0 || all->tunes) ? "augment"
+                                                                                             : NULL,
                                  fit->arm == ARM_FUSION ? "experiment.fusion" : NULL,
                                  all->tunes ? "tune" : NULL};
     char choice[CHOICE_NAME_SIZE] = "", settings[PLAN_KEY_SIZE], data[PLAN_KEY_SIZE], rest[PLAN_KEY_SIZE];

@@ -16,7 +16,7 @@ try:
     import numpy
 except ImportError:
     SYSTEM = "/usr/bin/python3"  # has Debian's packages; the first python3 of the path may be another
-    if os.path.exists(SYSTEM) and os.path.realpath(sys.executable) != os.path.realpath(SYSTEM):
+    if os.path.exists(SYSTEM) and sys.executable != SYSTEM:
         os.execv(SYSTEM, [SYSTEM, *sys.argv])
     print("skipped: python3-h5py is not installed")
     sys.exit(77)
