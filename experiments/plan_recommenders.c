@@ -152,13 +152,14 @@ static void key_of_fit(char key[PLAN_KEY_SIZE], const struct recommenders_plan *
 {
     const struct plan *const plan = all->plan;
     const struct config *const config = plan->run.config;
+    /* A candidate's settings may have been searched on the rows of the best one. */
+    const bool by_choice = fit->arm != ARM_ORIGINAL && (fit->choice < 0 || all->tunes);
     const char *const parts[] = {"evaluate.k",
                                  "evaluate.mask",
                                  "evaluate.protocol",
                                  "augment.select_metric",
                                  "augment.select_k",
-                                 fit->arm != ARM_ORIGINAL && (fit->choice < 0 || all->tunes) ? "augment"
-                                                                                             : NULL,
+                                 by_choice ? "augment" : NULL,
                                  fit->arm == ARM_FUSION ? "experiment.fusion" : NULL,
                                  all->tunes ? "tune" : NULL};
     char choice[CHOICE_NAME_SIZE] = "", settings[PLAN_KEY_SIZE], data[PLAN_KEY_SIZE], rest[PLAN_KEY_SIZE];

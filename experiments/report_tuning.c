@@ -63,8 +63,7 @@ static void write_budget(const struct report *report, const struct document *doc
             document,
             "Every arm of the table had the same budget: the same %lld trials, judged alike. An arm "
             "that is not in it trained with what was found for original. Where the choice on validation "
-            "adopted no "
-            "rows, the augmented arm is the original one, with its settings.",
+            "adopted no rows, the augmented arm is the original one, with its settings.",
             trials);
     else if (others)
         document_paragraph(

@@ -15,9 +15,6 @@ try:
     import h5py
     import numpy
 except ImportError:
-    SYSTEM = "/usr/bin/python3"  # has Debian's packages; the first python3 of the path may be another
-    if os.path.exists(SYSTEM) and sys.executable != SYSTEM:
-        os.execv(SYSTEM, [SYSTEM, *sys.argv])
     print("skipped: python3-h5py is not installed")
     sys.exit(77)
 
@@ -75,6 +72,10 @@ def main():
             share = 100 * sum(rank < 20 for rank in ranks) / len(ranks)
             check(abs(float(below) - share) <= 1, f"{part}: {below} % below 20, {share} %")
         check(float(printed["test"][2]) > 2 * float(printed["validation"][2]), f"the parts are told apart: {result.stdout}")
+        for other, message in ((SCRIPT, "is no data set"), (path.with_name("none.h5"), "no such file")):
+            result = subprocess.run([sys.executable, SCRIPT, other], capture_output=True, text=True, timeout=120)
+            check(result.returncode == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1,
+                  f"{other}: {result.returncode} {result.stderr}")
     return status()
 
 

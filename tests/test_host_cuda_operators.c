@@ -10,7 +10,7 @@
 
 static const char *only_family, *only_type;
 
-/* Under the sanitizers, which look at memory and not at the order of threads, the first and the last schedule do. */
+/* The sanitizers look at memory and not at the order of threads: there the first and the last schedule do. */
 #ifdef __SANITIZE_ADDRESS__
 static const bool all_schedules = false;
 #else
@@ -32,8 +32,8 @@ static void check_case(struct backend *cpu, struct backend *device, const struct
         fail_msg("%s %s {%lld, %lld, %lld, ...}: error of %s is %.3g, above %.3g", family->name,
                  bf16 ? "bf16" : "f32", (long long)size[0], (long long)size[1], (long long)size[2], worst,
                  error, limit);
-    for (int schedule = all_schedules ? 1 : host_schedule_count() - 1; schedule < host_schedule_count();
-         schedule++) {
+    const int schedules = host_schedule_count();
+    for (int schedule = all_schedules ? 1 : schedules - 1; schedule < schedules; schedule++) {
         struct operator_case unused;
         host_schedule_choose(schedule);
         open_pair(&unused, &again, cpu, device, family, size, bf16);
