@@ -285,8 +285,9 @@ const struct schema_entry schema[] = {
     INTEGER("recommenders[].negatives", "256", 1, 1e6, "sasrec, cl4srec: negatives drawn for each position")
     NUMBER("recommenders[].calibration", "0.75", 0, 1, "gbce: 0 is binary cross-entropy, 1 calibrates fully")
     NUMBER("recommenders[].mask_share", "0.2", 0.01, 1, "bert4rec: share of a sequence that is masked")
-    CHOICE("recommenders[].synthetic_position", "prepended", "prepended|appended|inserted|none",
-           "sequential: where synthetic interactions enter a user's sequence; inserted: at places drawn at random")
+    CHOICE("recommenders[].synthetic_position", "targets", "targets|prepended|appended|inserted|none",
+           "sequential: where synthetic interactions enter a user's sequence; targets: not into it, each is to be predicted "
+           "behind it; inserted: at places drawn at random")
     CHOICE("recommenders[].view", "edge_drop", "edge_drop|node_drop|random_walk|crop|mask|reorder|any",
            "contrasted views; sgl: edge_drop, node_drop or random_walk; cl4srec: crop, mask, reorder or any of these")
     NUMBER("recommenders[].view_share", "0.1", 0, 1,

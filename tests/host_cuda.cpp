@@ -26,7 +26,9 @@ namespace host_cuda
 
 constexpr unsigned threads_maximum = 1024, warp = 32;
 constexpr size_t static_shared_maximum = 48 << 10, shared_maximum = 163 << 10;
-constexpr size_t stack_bytes = 256 << 10, page_bytes = 4096;
+constexpr size_t stack_bytes = 320 << 10, page_bytes = 4096;
+/* Stacks of fibers begin at so many different places in the sets of a processor's cache, which they would all share else. */
+constexpr size_t stack_colors = 61, color_bytes = 1088;
 
 static std::atomic<int> chosen_schedule{FORWARD};
 
@@ -67,7 +69,8 @@ struct fiber {
     char *stack;
     enum state state;
     struct position position;
-    uint64_t given; /* to the other lanes */
+    uint64_t given[2]; /* to the other lanes, in turns: all have taken of one when the next but one begins */
+    unsigned exchanges;
     std::deque<started_copy> copies;
     size_t copy_groups;
 };
@@ -168,7 +171,7 @@ static void fiber_main()
     fail("a finished fiber was resumed");
 }
 
-static void prepare(fiber *f)
+static void prepare(fiber *f, size_t color)
 {
     if (!f->stack) {
         f->stack = (char *)mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
@@ -177,13 +180,14 @@ static void prepare(fiber *f)
             fail("no memory for the stack of a fiber");
         mprotect(f->stack, 4096, PROT_NONE);
     }
-    void **top = (void **)(f->stack + stack_bytes - 64);
+    void **top = (void **)(f->stack + stack_bytes - 64 - color % stack_colors * color_bytes);
     *--top = nullptr; /* the stack is 16-byte aligned plus 8 on entry, as after a call */
     *--top = (void *)fiber_main;
     for (int saved = 0; saved < 6; saved++)
         *--top = nullptr;
     f->stack_pointer = top;
     f->state = READY;
+    f->exchanges = 0;
     f->copies.clear();
     f->copy_groups = 0;
 }
@@ -299,7 +303,7 @@ static void run_block(dim3 index, dim3 grid, dim3 size, enum schedule schedule)
     block->random = index.x * 2654435761u + index.y * 40503u + 12345u;
     for (unsigned i = 0; i < block->count; i++) {
         fiber *f = &block->fibers[i];
-        prepare(f);
+        prepare(f, i);
         f->position = {dim3(i % size.x, i / size.x % size.y, i / (size.x * size.y)), index, size, grid};
     }
     while (release_block())
@@ -323,42 +327,45 @@ void warp_barrier()
     to_scheduler(AT_WARP_BARRIER);
 }
 
+/* To the other lanes, each of which finds it in given[what is returned]. */
+static unsigned give(uint64_t value)
+{
+    fiber *self = block->running;
+    const unsigned turn = self->exchanges++ % 2;
+    self->given[turn] = value;
+    warp_barrier();
+    return turn;
+}
+
+static const fiber *first_of_warp()
+{
+    return block->running - here->thread.x % warp;
+}
+
 uint64_t exchange(uint64_t value, unsigned from, unsigned mask)
 {
     if (mask != 0xFFFFFFFFu)
         fail("exchanges values with a part of its warp");
-    fiber *self = block->running;
-    const fiber *source = self - here->thread.x % warp + from;
-    self->given = value;
-    warp_barrier();
-    const uint64_t taken = source->given;
-    warp_barrier();
-    return taken;
+    const unsigned turn = give(value);
+    return first_of_warp()[from].given[turn];
 }
 
 static unsigned ballot(bool predicate, unsigned mask)
 {
     if (mask != 0xFFFFFFFFu)
         fail("votes with a part of its warp");
-    fiber *self = block->running;
-    const fiber *first = self - here->thread.x % warp;
-    self->given = predicate;
-    warp_barrier();
+    const unsigned turn = give(predicate);
     unsigned votes = 0;
     for (unsigned lane = 0; lane < warp; lane++)
-        votes |= (unsigned)first[lane].given << lane;
-    warp_barrier();
+        votes |= (unsigned)first_of_warp()[lane].given[turn] << lane;
     return votes;
 }
 
 void give_address(const void *address, const void *(&all)[32])
 {
-    fiber *self = block->running;
-    const fiber *first = self - here->thread.x % warp;
-    self->given = (uint64_t)(uintptr_t)address;
-    warp_barrier();
+    const unsigned turn = give((uint64_t)(uintptr_t)address);
     for (unsigned lane = 0; lane < warp; lane++)
-        all[lane] = (const void *)(uintptr_t)first[lane].given;
+        all[lane] = (const void *)(uintptr_t)first_of_warp()[lane].given[turn];
 }
 
 void copy_later(void *to, const void *from, size_t bytes)

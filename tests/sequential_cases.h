@@ -76,7 +76,7 @@ enum { SEQUENTIAL_STEPS = 20, SEQUENTIAL_BATCH = 5 };
 
 struct sequential_golden {
     struct store *store;
-    struct csr history, positives, excluded;
+    struct csr history, positives, excluded, synthetic;
     float *weights;
 };
 
@@ -92,16 +92,20 @@ static void *sequential_array(struct store *store, const char *group, const char
     return data;
 }
 
-static void open_golden(struct sequential_golden *golden)
+static void open_golden(struct sequential_golden *golden, bool targets)
 {
     struct error error = ERROR_INITIALIZER;
+    const char *positives = targets ? "/positives_with_targets" : "/positives";
+    char weights[64];
+    snprintf(weights, sizeof weights, "%s_weights", positives + 1);
     require(
         store_open(&golden->store, IDREC_SOURCE_DIR "/tests/goldens/sequential_recommenders.h5", &error) &&
             store_read_csr(golden->store, "/history", &golden->history, &error) &&
-            store_read_csr(golden->store, "/positives", &golden->positives, &error) &&
+            store_read_csr(golden->store, positives, &golden->positives, &error) &&
+            store_read_csr(golden->store, "/synthetic", &golden->synthetic, &error) &&
             store_read_csr(golden->store, "/excluded", &golden->excluded, &error),
         &error);
-    golden->weights = sequential_array(golden->store, "weights", "", DTYPE_F32, false);
+    golden->weights = sequential_array(golden->store, weights, "", DTYPE_F32, false);
 }
 
 static void close_golden(struct sequential_golden *golden)
@@ -110,6 +114,7 @@ static void close_golden(struct sequential_golden *golden)
     csr_free(&golden->history);
     csr_free(&golden->positives);
     csr_free(&golden->excluded);
+    csr_free(&golden->synthetic);
     free(golden->weights);
 }
 
@@ -140,16 +145,23 @@ static void draw_from_golden(struct sequence_loss *loss, struct tensor *candidat
 
 static void write_masked(struct sequence_training *training, int32_t user, struct drawn_rows *drawn)
 {
-    const struct user_items read = training_items(training, user);
+    struct user_items read = training_items(training, user);
+    const bool behind = training_targets(training, user).count > 0;
     const int32_t *masked = drawn->rows + drawn->next++ * training->settings.length;
     int32_t entries[64];
+    if (behind && read.count == training->settings.length)
+        read = (struct user_items){read.items + 1, read.weights + 1, read.count - 1};
     for (int64_t place = 0; place < read.count; place++) {
         entries[place] = masked[place] ? (int32_t)training->items : read.items[place];
         if (masked[place])
             epoch_prediction(&training->epoch, epoch_next_row(&training->epoch) + place, read.items[place],
                              user, read.weights[place]);
     }
-    epoch_sequence(&training->epoch, entries, read.count);
+    if (behind) {
+        entries[read.count] = (int32_t)training->items;
+        training_write_targets(training, epoch_next_row(&training->epoch) + read.count, user);
+    }
+    epoch_sequence(&training->epoch, entries, read.count + behind);
 }
 
 static int64_t write_drawn_view(struct sequence_training *training, struct drawn_rows *drawn)
@@ -296,23 +308,31 @@ static const char *const sequential_goldens[][3] = {
     {"cl4srec_crop", "cl4srec", "cross_entropy"},
     {"cl4srec_mask", "cl4srec", "cross_entropy"},
     {"cl4srec_reorder", "cl4srec", "cross_entropy"},
+    {"targets_cross_entropy", "sasrec", "cross_entropy"},
+    {"targets_sampled_softmax", "sasrec", "sampled_softmax"},
+    {"targets_bert4rec", "bert4rec", ""},
+    {"targets_cl4srec_mask", "cl4srec", "cross_entropy"},
 };
 enum { SEQUENTIAL_GOLDENS = sizeof sequential_goldens / sizeof *sequential_goldens };
 
 static void check_sequential_golden(struct backend *backend, int number)
 {
     const char *const *golden_case = sequential_goldens[number];
+    const bool targets = strncmp(golden_case[0], "targets_", 8) == 0;
     struct sequential_golden golden;
-    open_golden(&golden);
+    open_golden(&golden, targets);
     struct recommender_settings settings = sequential_settings(golden_case[1], golden_case[2]);
     if (strcmp(golden_case[0], "binary") == 0)
         settings.negatives = 1;
-    if (strcmp(golden_case[0], "cross_entropy") == 0)
+    if (strcmp(golden_case[0] + (targets ? 8 : 0), "cross_entropy") == 0)
         settings.regularization = 0.01;
+    if (targets)
+        snprintf(settings.synthetic_position, sizeof settings.synthetic_position, "targets");
     const struct training_set data = {.positives = &golden.positives,
                                       .weights = golden.weights,
                                       .excluded = &golden.excluded,
-                                      .history = &golden.history};
+                                      .history = &golden.history,
+                                      .synthetic = targets ? &golden.synthetic : NULL};
     const struct sequential_training opened = open_sequential(backend, &settings, &data, 1);
     run_golden(opened.training, golden.store, golden_case[0]);
     close_sequential(opened);

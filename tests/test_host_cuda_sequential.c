@@ -13,8 +13,8 @@ static void goldens_hold(void **state)
 {
     (void)state;
     /* The others run the same kernels on other data. */
-    static const char *const cases[] = {"cross_entropy", "gbce", "sampled_softmax", "bert4rec",
-                                        "cl4srec_mask"};
+    static const char *const cases[] = {"cross_entropy", "gbce",         "sampled_softmax",
+                                        "bert4rec",      "cl4srec_mask", "targets_cross_entropy"};
     struct backend *device = open_device();
     int checked = 0;
     for (int number = 0; number < SEQUENTIAL_GOLDENS; number++)

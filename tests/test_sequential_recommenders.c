@@ -45,6 +45,7 @@ static void synthetic_rows_go_where_the_setting_says(void **state)
         int64_t counts[2];
     } cases[] = {{"prepended", {1, 9, 7, 3, 5}, {4}, {5, 1}},
                  {"appended", {7, 3, 5, 9, 1}, {4}, {5, 1}},
+                 {"targets", {7, 3, 5}, {0}, {3, 0}},
                  {"none", {7, 3, 5}, {0}, {3, 0}}};
     for (size_t number = 0; number < sizeof cases / sizeof *cases; number++) {
         struct csr sequences =
@@ -164,15 +165,36 @@ static void write_batches(const struct recommender_settings *settings, check_bat
     free_chains(&chains);
 }
 
-static int64_t last_only, examples; /* of the masks that check_masks() has seen */
+static int64_t last_only, examples, behind; /* of the masks that check_masks() has seen */
+
+/* The user's targets, from prediction `prediction` on, by the mask behind his sequence. */
+static int64_t check_targets(const struct sequence_training *training, int32_t user, int64_t sequence,
+                             int64_t prediction)
+{
+    const struct sequence_epoch *epoch = &training->epoch;
+    const struct user_items targets = training_targets(training, user);
+    for (int64_t place = 0; place < targets.count; place++, prediction++) {
+        assert_int_equal(epoch->host[EPOCH_ROWS][prediction], epoch->host[EPOCH_STARTS][sequence + 1] - 1);
+        assert_int_equal(epoch->host[EPOCH_TARGETS][prediction], targets.items[place]);
+        assert_int_equal(epoch->host[EPOCH_USERS][prediction], user);
+        assert_true(epoch->host_weights[prediction] == (real)0.5 / (real)epoch->written.predictions);
+        behind++;
+    }
+    return prediction;
+}
 
 static void check_masks(struct sequence_training *training, const int32_t *users, int64_t count)
 {
     const struct sequence_epoch *epoch = &training->epoch;
     int64_t prediction = 0;
     for (int64_t place = 0; place < count; place++) {
-        const struct user_items read = training_items(training, users[place]);
-        const struct written_sequence written = sequence_at(epoch, place);
+        struct user_items read = training_items(training, users[place]);
+        struct written_sequence written = sequence_at(epoch, place);
+        if (training_targets(training, users[place]).count > 0) {
+            assert_int_equal(written.entries[--written.count], training->items);
+            read.items += read.count - written.count;
+            read.count = written.count;
+        }
         const int64_t wanted = llround(training->settings.mask_share * (double)read.count);
         int64_t masked = 0;
         assert_int_equal(written.count, read.count);
@@ -186,6 +208,7 @@ static void check_masks(struct sequence_training *training, const int32_t *users
             } else {
                 assert_int_equal(written.entries[token], read.items[token]);
             }
+        prediction = check_targets(training, users[place], place, prediction);
         assert_true(masked == (wanted > 1 ? wanted : 1) || masked == 1);
         if (wanted > 1) {
             examples++;
@@ -198,10 +221,13 @@ static void check_masks(struct sequence_training *training, const int32_t *users
 static void masks_have_their_share(void **state)
 {
     (void)state;
-    const struct recommender_settings settings = sequential_settings("bert4rec", "");
-    last_only = examples = 0;
+    struct recommender_settings settings = sequential_settings("bert4rec", "");
+    last_only = examples = behind = 0;
     write_batches(&settings, check_masks);
-    assert_true(examples > 1000);
+    assert_int_equal(behind, 0);
+    snprintf(settings.synthetic_position, sizeof settings.synthetic_position, "targets");
+    write_batches(&settings, check_masks);
+    assert_true(behind > 1000 && examples > 2000);
     const double share = (double)last_only / (double)examples,
                  deviation = sqrt(1.0 / 11 * 10 / 11 / (double)examples);
     assert_true(fabs(share - 1.0 / 11) < 5 * deviation);
@@ -432,7 +458,7 @@ static void resumed_fits_are_straight_ones(void **state)
 static void files_keep_the_scores(void **state)
 {
     (void)state;
-    static const char *const positions[] = {"prepended", "appended", "inserted", "none"};
+    static const char *const positions[] = {"prepended", "appended", "inserted", "targets", "none"};
     struct error error = ERROR_INITIALIZER;
     struct chains chains;
     make_chains(&chains);
@@ -442,7 +468,7 @@ static void files_keep_the_scores(void **state)
     for (int model = 0; model < SEQUENTIAL_MODELS; model++) {
         struct recommender_settings settings = settings_of(model);
         struct fit_report report;
-        snprintf(settings.synthetic_position, sizeof settings.synthetic_position, "%s", positions[model % 4]);
+        snprintf(settings.synthetic_position, sizeof settings.synthetic_position, "%s", positions[model % 5]);
         struct recommender *fitted = fit_chains(&settings, &chains, backend, NULL, &report), *loaded;
         require(recommender_save(fitted, path, &error) && recommender_load(&loaded, backend, path, &error),
                 &error);

@@ -5,7 +5,8 @@
  *
  * An example masks max(1, round(mask_share * n)) of a user's latest n items, drawn anew each epoch. As in the paper some
  * mask the last item alone, which is what is asked for at test: one in LAST_ONLY examples, instead of ten of the first kind
- * and one of the second for each user. Masked items are always replaced by the mask.
+ * and one of the second for each user. Masked items are always replaced by the mask. Targets are predicted by a mask
+ * behind the items, as at test.
  */
 #include <math.h>
 #include <string.h>
@@ -28,26 +29,42 @@ static struct encoder_shape shape(const struct recommender_settings *settings, i
                                   .head = true};
 }
 
+/* The latest items that an example holds: with targets a mask stands behind them. */
+static struct user_items read_items(const struct sequence_training *training, int32_t user, bool behind)
+{
+    struct user_items read = training_items(training, user);
+    if (behind && read.count == training->settings.length) {
+        read.items++;
+        read.weights++;
+        read.count--;
+    }
+    return read;
+}
+
 /* Of the latest n items of a user, whether each of them is masked is drawn one after the other so that exactly `left` of
  * them are (Knuth's selection sampling). */
 static void write_example(struct sequence_training *training, int32_t user, struct random_stream *stream)
 {
-    const struct user_items read = training_items(training, user);
+    const bool behind = training_targets(training, user).count > 0;
+    const struct user_items read = read_items(training, user, behind);
     const bool last_only = random_below(stream, LAST_ONLY) == 0;
     const int64_t wanted = llround(training->settings.mask_share * (double)read.count);
-    const int64_t row =
-        training->epoch.written.tokens - training->epoch.before[training->epoch.written.batches].tokens;
+    const int64_t row = epoch_next_row(&training->epoch);
     int64_t left = wanted > 1 ? wanted : 1;
     memcpy(training->entries, read.items, (size_t)read.count * sizeof *training->entries);
     for (int64_t place = 0; place < read.count; place++) {
-        const int64_t behind = read.count - place;
-        if (last_only ? behind > 1 : random_below(stream, (uint32_t)behind) >= (uint32_t)left)
+        const int64_t unseen = read.count - place;
+        if (last_only ? unseen > 1 : random_below(stream, (uint32_t)unseen) >= (uint32_t)left)
             continue;
         left--;
         training->entries[place] = (int32_t)training->items;
         epoch_prediction(&training->epoch, row + place, read.items[place], user, read.weights[place]);
     }
-    epoch_sequence(&training->epoch, training->entries, read.count);
+    if (behind) {
+        training->entries[read.count] = (int32_t)training->items;
+        training_write_targets(training, row + read.count, user);
+    }
+    epoch_sequence(&training->epoch, training->entries, read.count + behind);
 }
 
 static void write_batch(struct sequence_training *training, const int32_t *users, int64_t count,

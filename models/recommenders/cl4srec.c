@@ -129,15 +129,8 @@ static void contrast(struct sequence_training *training, struct sequence_batch *
 static void step(struct sequence_training *training, struct sequence_batch *batch)
 {
     const struct tensor *states = training_encode(training, batch);
-    const int64_t tokens = states->shape[0], predictions = tensor_count(&batch->targets);
-    const struct tensor read = tensor_rows(states, 0, predictions);
-    struct tensor d_states = tensor_rows(&training->d_states, 0, tokens);
-    struct tensor d_read = tensor_rows(&d_states, 0, predictions);
-    struct tensor d_views = tensor_rows(&d_states, predictions, tokens - predictions);
-    const struct scored_items scored = {.items = &training->parameters.items,
-                                        .d_items = &training->gradients.items};
-    tensor_zero(training->backend, &d_views);
-    sequence_loss_backward(&training->loss, &d_read, &read, &scored, batch, (uint64_t)training->step);
+    struct tensor d_states = tensor_rows(&training->d_states, 0, states->shape[0]);
+    training_next_items_backward(training, batch, states, &d_states);
     contrast(training, batch, states, &d_states);
     training_learn(training, batch, &d_states);
 }

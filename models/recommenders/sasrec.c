@@ -28,9 +28,7 @@ static void step(struct sequence_training *training, struct sequence_batch *batc
 {
     const struct tensor *states = training_encode(training, batch);
     struct tensor d_states = tensor_rows(&training->d_states, 0, states->shape[0]);
-    const struct scored_items scored = {.items = &training->parameters.items,
-                                        .d_items = &training->gradients.items};
-    sequence_loss_backward(&training->loss, &d_states, states, &scored, batch, (uint64_t)training->step);
+    training_next_items_backward(training, batch, states, &d_states);
     training_learn(training, batch, &d_states);
 }
 

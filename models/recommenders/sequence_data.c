@@ -95,16 +95,22 @@ static place_rows *place_of(const char *position)
     return strcmp(position, "inserted") == 0 ? insert : NULL;
 }
 
+bool synthetic_rows_are_targets(const struct synthetic_rows *synthetic)
+{
+    return synthetic->rows && strcmp(synthetic->position, "targets") == 0;
+}
+
 bool sequences_merge(struct csr *sequences, const struct csr *history, const struct synthetic_rows *synthetic,
                      struct error *error)
 {
-    if (!synthetic->rows || strcmp(synthetic->position, "none") == 0)
+    if (!synthetic->rows || strcmp(synthetic->position, "none") == 0 || synthetic_rows_are_targets(synthetic))
         return csr_copy(sequences, history, error);
     place_rows *place = place_of(synthetic->position);
     if (!place)
-        return error_set(error, ERROR_USAGE,
-                         "synthetic_position '%s' is not known; use prepended, appended, inserted or none",
-                         synthetic->position);
+        return error_set(
+            error, ERROR_USAGE,
+            "synthetic_position '%s' is not known; use prepended, appended, inserted, targets or none",
+            synthetic->position);
     const size_t places = (size_t)csr_longest_row(synthetic->training_history) + 2,
                  drawn = (size_t)csr_longest_row(synthetic->rows);
     struct gaps gaps = {.places = malloc(places * sizeof *gaps.places),

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/recommenders/sequence_data.h"
-
 /* Tokens encoded together when users are scored: on a CPU what its caches hold a good part of. */
 static const int64_t host_tokens_together = 8192, device_tokens_together = 131072;
 
@@ -17,7 +15,7 @@ static const struct sequence_kind *kind_of(const char *model)
 
 /* ---- histories ---------------------------------------------------------------------------------------- */
 
-static struct synthetic_rows synthetic_of(const struct sequence_model *model)
+struct synthetic_rows sequence_model_synthetic(const struct sequence_model *model)
 {
     return (struct synthetic_rows){.rows = model->synthetic.rows > 0 ? &model->synthetic : NULL,
                                    .position = model->position,
@@ -27,7 +25,7 @@ static struct synthetic_rows synthetic_of(const struct sequence_model *model)
 
 static bool merge(struct sequence_model *model, const struct csr *history, struct error *error)
 {
-    const struct synthetic_rows synthetic = synthetic_of(model);
+    const struct synthetic_rows synthetic = sequence_model_synthetic(model);
     struct csr sequences;
     if (!sequences_merge(&sequences, history, &synthetic, error))
         return false;

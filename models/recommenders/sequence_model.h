@@ -11,6 +11,7 @@
 
 #include "models/recommenders/model.h"
 #include "models/recommenders/sequence_batches.h"
+#include "models/recommenders/sequence_data.h"
 #include "models/recommenders/sequence_encoder.h"
 
 struct sequence_training;
@@ -52,6 +53,9 @@ struct sequence_model {
     struct encoder_head head;
     int32_t *host_tokens, *host_positions, *host_starts, *host_rows;
 };
+
+/* Its synthetic rows and where they go. */
+struct synthetic_rows sequence_model_synthetic(const struct sequence_model *model);
 
 /* For training_open(): a model without parameters yet, with histories of its own. */
 bool sequence_model_create(struct recommender *recommender, const struct training_set *data, uint64_t seed,

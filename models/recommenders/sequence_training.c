@@ -20,10 +20,33 @@ struct user_items training_items(const struct sequence_training *training, int32
                                .count = count};
 }
 
-/* Tokens of the user's first sequence in a batch. */
+struct user_items training_targets(const struct sequence_training *training, int32_t user)
+{
+    const struct csr *targets = training->targets;
+    if (!targets)
+        return (struct user_items){0};
+    return (struct user_items){.items = targets->indices + targets->starts[user],
+                               .weights = training->target_weights + targets->starts[user],
+                               .count = csr_row_length(targets, user)};
+}
+
+/* Tokens of the user's first sequence in a batch; 0: it is too short. */
 static int64_t tokens_of(const struct sequence_training *training, int32_t user)
 {
-    return training_items(training, user).count - (training->kind->shortest - 1);
+    const struct sequence_kind *kind = training->kind;
+    const int64_t items = training_items(training, user).count, all = items + kind->mask_behind;
+    if (items < kind->shortest)
+        return 0;
+    if (training_targets(training, user).count == 0)
+        return items - (kind->shortest - 1);
+    return all < training->settings.length ? all : training->settings.length;
+}
+
+/* Predictions of the user's first sequence in a batch, at most: one a token, but for a last one that predicts targets. */
+static int64_t predictions_of(const struct sequence_training *training, int32_t user)
+{
+    const int64_t tokens = tokens_of(training, user), targets = training_targets(training, user).count;
+    return tokens > 0 && targets > 0 ? tokens - 1 + targets : tokens;
 }
 
 static bool list_users(struct sequence_training *training, struct error *error)
@@ -52,32 +75,42 @@ static int compare_descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
+/* A count of each user's: of all together, and of those `most` users that have most. */
+typedef int64_t count_of_user(const struct sequence_training *training, int32_t user);
+
+static bool sum_counts(const struct sequence_training *training, count_of_user *count_of, int64_t most,
+                       int64_t *all, int64_t *largest, struct error *error)
+{
+    const int64_t users = training->sequences.rows;
+    int64_t *counts = malloc((size_t)users * sizeof *counts);
+    *all = *largest = 0;
+    if (!counts)
+        return error_memory(error, "the lengths of sequences", (size_t)users * sizeof *counts, NULL);
+    for (int32_t user = 0; user < users; user++)
+        *all += counts[user] = count_of(training, user);
+    qsort(counts, (size_t)users, sizeof *counts, compare_descending);
+    for (int64_t place = 0; place < most; place++)
+        *largest += counts[place];
+    free(counts);
+    return true;
+}
+
 /* What an epoch holds, and the most that a batch may. */
 static bool count_tokens(struct sequence_training *training, struct sequence_counts *capacity,
                          struct error *error)
 {
-    const int64_t users = training->sequences.rows;
+    const int64_t users = training->sequences.rows, sequences = 1 + training->kind->views;
     const int64_t most = training->settings.sequences < users ? training->settings.sequences : users;
-    int64_t *lengths = malloc((size_t)users * sizeof *lengths), tokens = 0, longest = 0;
-    if (!lengths)
-        return error_memory(error, "the lengths of sequences", (size_t)users * sizeof *lengths, NULL);
-    for (int32_t user = 0; user < users; user++) {
-        const int64_t own = tokens_of(training, user);
-        lengths[user] = own > 0 ? own : 0;
-        tokens += lengths[user];
-    }
-    qsort(lengths, (size_t)users, sizeof *lengths, compare_descending);
-    for (int64_t place = 0; place < most; place++)
-        longest += lengths[place];
-    free(lengths);
-    const int64_t sequences = 1 + training->kind->views;
+    int64_t tokens, predictions, longest;
+    if (!sum_counts(training, tokens_of, most, &tokens, &longest, error) ||
+        !sum_counts(training, predictions_of, most, &predictions, &training->predictions_maximum, error))
+        return false;
     training->tokens_maximum = sequences * longest;
-    training->predictions_maximum = longest;
     training->contrasts_maximum = training->kind->views * most;
     *capacity = (struct sequence_counts){.batches = (users + most - 1) / most,
                                          .tokens = sequences * tokens,
                                          .sequences = sequences * users,
-                                         .predictions = tokens,
+                                         .predictions = predictions,
                                          .contrasts = training->kind->views * users};
     return true;
 }
@@ -85,8 +118,14 @@ static bool count_tokens(struct sequence_training *training, struct sequence_cou
 static bool read_data(struct sequence_training *training, const struct training_set *data,
                       struct error *error)
 {
-    return csr_copy(&training->sequences, &training->model->sequences, error) &&
-           sequences_weigh(&training->item_weights, &training->sequences, data, error);
+    const struct synthetic_rows synthetic = sequence_model_synthetic(training->model);
+    if (!csr_copy(&training->sequences, &training->model->sequences, error) ||
+        !sequences_weigh(&training->item_weights, &training->sequences, data, error))
+        return false;
+    if (!synthetic_rows_are_targets(&synthetic))
+        return true;
+    training->targets = synthetic.rows;
+    return sequences_weigh(&training->target_weights, training->targets, data, error);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------- */
@@ -101,6 +140,10 @@ static void lay_out(struct sequence_training *training)
     training->second_moment = arena_tensor_2d(arena, DTYPE_REAL, training->parts.count, width);
     training->gradient = arena_tensor_2d(arena, DTYPE_REAL, rows, width);
     training->d_states = arena_tensor_2d(arena, DTYPE_REAL, training->tokens_maximum, width);
+    if (training->targets && !shape->head) {
+        training->read = arena_tensor_2d(arena, DTYPE_REAL, training->predictions_maximum, width);
+        training->d_read = arena_tensor_2d(arena, DTYPE_REAL, training->predictions_maximum, width);
+    }
     if (contrasts == 0)
         return;
     training->views = arena_tensor_2d(arena, DTYPE_REAL, contrasts, width);
@@ -126,7 +169,7 @@ static void limit_to_part(struct sequence_training *training)
         training->tokens_maximum / training->parts.ranks->size + training->settings.length + 1;
     if (part < training->tokens_maximum)
         training->tokens_maximum = part;
-    if (part < training->predictions_maximum)
+    if (part < training->predictions_maximum && !training->targets)
         training->predictions_maximum = part;
 }
 
@@ -247,6 +290,7 @@ void sequence_training_close(void *training)
     row_parts_close(&closed->parts);
     csr_free(&closed->sequences);
     free(closed->item_weights);
+    free(closed->target_weights);
     free(closed->users);
     free(closed->order);
     free(closed->entries);
@@ -334,6 +378,31 @@ static void take_adam_step(struct sequence_training *training)
     row_parts_gather(&training->parts, &training->table);
 }
 
+void training_next_items_backward(struct sequence_training *training, struct sequence_batch *batch,
+                                  const struct tensor *states, struct tensor *d_states)
+{
+    struct backend *backend = training->backend;
+    const int64_t tokens = states->shape[0], predictions = tensor_count(&batch->targets);
+    const struct scored_items scored = {.items = &training->parameters.items,
+                                        .d_items = &training->gradients.items};
+    const uint64_t step = (uint64_t)training->step;
+    if (training->targets) {
+        struct tensor read = tensor_rows(&training->read, 0, predictions);
+        struct tensor d_read = tensor_rows(&training->d_read, 0, predictions);
+        op_gather(backend, &read, states, &batch->rows);
+        sequence_loss_backward(&training->loss, &d_read, &read, &scored, batch, step);
+        tensor_zero(backend, d_states);
+        op_scatter_add(backend, d_states, &d_read, &batch->rows);
+    } else { /* token i makes prediction i; those behind are of views */
+        const struct tensor read = tensor_rows(states, 0, predictions);
+        struct tensor d_read = tensor_rows(d_states, 0, predictions);
+        struct tensor d_views = tensor_rows(d_states, predictions, tokens - predictions);
+        if (tokens > predictions)
+            tensor_zero(backend, &d_views);
+        sequence_loss_backward(&training->loss, &d_read, &read, &scored, batch, step);
+    }
+}
+
 void training_learn(struct sequence_training *training, const struct sequence_batch *batch,
                     struct tensor *d_states)
 {
@@ -352,12 +421,25 @@ static void learn_from_others(struct sequence_training *training)
 
 /* ---- epochs ------------------------------------------------------------------------------------------- */
 
+void training_write_targets(struct sequence_training *training, int64_t row, int32_t user)
+{
+    const struct user_items targets = training_targets(training, user);
+    for (int64_t place = 0; place < targets.count; place++)
+        epoch_prediction(&training->epoch, row, targets.items[place], user, targets.weights[place]);
+}
+
 void training_write_next_items(struct sequence_training *training, int32_t user)
 {
     const struct user_items read = training_items(training, user);
-    const int64_t row = epoch_sequence(&training->epoch, read.items, read.count - 1);
-    for (int64_t next = 1; next < read.count; next++)
-        epoch_prediction(&training->epoch, row + next - 1, read.items[next], user, read.weights[next]);
+    const int64_t tokens = tokens_of(training, user);
+    const bool all = training_targets(training, user).count > 0;
+    const int64_t first = all ? read.count - tokens : 0;
+    const int64_t row = epoch_sequence(&training->epoch, read.items + first, tokens);
+    for (int64_t next = first + 1; next < read.count; next++)
+        epoch_prediction(&training->epoch, row + next - 1 - first, read.items[next], user,
+                         read.weights[next]);
+    if (all)
+        training_write_targets(training, row + tokens - 1, user);
 }
 
 static void write_epoch(struct sequence_training *training, int64_t epoch)

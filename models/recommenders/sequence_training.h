@@ -22,11 +22,13 @@ struct sequence_training {
     int64_t items;
     int64_t step; /* optimizer steps taken */
 
-    struct csr sequences; /* users' items with the synthetic ones among them */
-    real *item_weights;   /* one an index of sequences */
-    int32_t *users;       /* [user_count]: those trained on */
-    int32_t *order;       /* the same in the epoch's order */
-    int32_t *entries;     /* [settings.length]: a sequence being written */
+    struct csr sequences;      /* users' items with the synthetic ones among them */
+    real *item_weights;        /* one an index of sequences */
+    const struct csr *targets; /* synthetic items to be predicted behind the history; NULL: none */
+    real *target_weights;      /* one an index of targets */
+    int32_t *users;            /* [user_count]: those trained on */
+    int32_t *order;            /* the same in the epoch's order */
+    int32_t *entries;          /* [settings.length]: a sequence being written */
     int64_t user_count;
     int64_t tokens_maximum, predictions_maximum, contrasts_maximum; /* of this rank's part of a batch */
 
@@ -37,8 +39,9 @@ struct sequence_training {
     struct tensor first_moment, second_moment;       /* [parts.count, width]: of this rank's rows */
     struct encoder_parameters parameters, gradients; /* views of table and gradient */
     struct tensor d_states;                          /* [tokens_maximum, width] */
-    struct tensor views, d_views;                    /* [contrasts_maximum, width] */
-    struct tensor contrast_logits;                   /* [contrasts_maximum * contrasts_maximum] */
+    struct tensor read, d_read;     /* [predictions_maximum, width]: states that predict, with targets */
+    struct tensor views, d_views;   /* [contrasts_maximum, width] */
+    struct tensor contrast_logits;  /* [contrasts_maximum * contrasts_maximum] */
     struct tensor places, partners; /* i32 [contrasts_maximum]: 0, 1, 2, 3, ... and 1, 0, 3, 2, ... */
     struct tensor ones;             /* [contrasts_maximum] */
 
@@ -56,6 +59,8 @@ struct user_items {
     int64_t count;
 };
 struct user_items training_items(const struct sequence_training *training, int32_t user);
+/* What is to be predicted behind them, the same for each of its tokens. */
+struct user_items training_targets(const struct sequence_training *training, int32_t user);
 
 /* ---- pieces of a step --------------------------------------------------------------------------------- */
 
@@ -65,8 +70,14 @@ const struct tensor *training_encode(struct sequence_training *training, const s
 void training_learn(struct sequence_training *training, const struct sequence_batch *batch,
                     struct tensor *d_states);
 struct encoder_pass training_pass(struct sequence_training *training, const struct sequence_batch *batch);
-/* Writes the user's items but the last as a sequence, each to predict the next. */
+/* Writes the user's items but the last as a sequence, each to predict the next; with targets, all his items, the last to
+ * predict these. */
 void training_write_next_items(struct sequence_training *training, int32_t user);
+/* Token `row` of the batch is to predict each of the user's targets. */
+void training_write_targets(struct sequence_training *training, int64_t row, int32_t user);
+/* Their loss, and the gradient of the batch's states [tokens, width], which is overwritten. */
+void training_next_items_backward(struct sequence_training *training, struct sequence_batch *batch,
+                                  const struct tensor *states, struct tensor *d_states);
 
 /* Members of recommender_model. */
 bool sequence_training_open(void **training, struct recommender *recommender, const struct training_set *data,

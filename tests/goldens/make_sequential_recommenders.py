@@ -1,7 +1,8 @@
-"""Goldens of SASRec, BERT4Rec and CL4SRec: 20 Adam steps in PyTorch, one case for each loss and kind of view.
+"""Goldens of SASRec, BERT4Rec and CL4SRec: 20 Adam steps in PyTorch, one case for each loss and kind of view, and of each
+model and with drawn negatives one with synthetic items that are to be predicted behind the history (targets_).
 
-Writes sequential_recommenders.h5 beside this file: histories in order of time with a weight for every interaction,
-items taken out of the softmax, and for each case the initial (one for each model) and final parameters, one behind
+Writes sequential_recommenders.h5 beside this file: histories in order of time, and synthetic items, with a weight for every
+interaction, items taken out of the softmax, and for each case the initial (one for each model) and final parameters, one behind
 the other in the order of parameter_shapes(), what was drawn (users of each batch, negatives, masks, views), and the
 mean unweighted losses before each step. Everything is written down from the papers, one sequence at a time, in double
 precision, with autograd; it shares nothing with the C code.
@@ -31,6 +32,16 @@ def make_data(generator):
                for user, row in enumerate(history) for item in row}
     excluded = [np.sort(generator.choice(ITEMS, size=4, replace=False)) for _ in range(USERS)]
     return history, weights, excluded
+
+
+def make_targets(generator, history, weights, excluded):
+    """The same data with up to three synthetic items for each user but every third, best first."""
+    weights, targets = dict(weights), []
+    for user, row in enumerate(history):
+        free = np.setdiff1d(np.arange(ITEMS), row)
+        targets.append(generator.choice(free, size=0 if user % 3 == 0 else int(generator.integers(1, 4)), replace=False))
+        weights.update({(user, int(item)): float(generator.choice([1.0, 0.5, 0.25])) for item in targets[-1]})
+    return history, weights, excluded, targets
 
 
 def parameter_shapes(kind):
@@ -130,19 +141,23 @@ class Case:
     """One loss, or one kind of view: draws what chance decides, and knows the loss of a batch."""
 
     def __init__(self, name, data, generator):
-        self.name, (self.history, self.weights, self.excluded), self.generator = name, data, generator
-        self.kind = name if name == "bert4rec" else "cl4srec" if name.startswith("cl4srec") else "sasrec"
-        self.loss = name if self.kind == "sasrec" else "cross_entropy"
+        self.history, self.weights, self.excluded, self.targets = data
+        self.name, self.generator = name.removeprefix("targets_"), generator
+        self.kind = self.name.split("_")[0] if self.name.startswith(("bert4rec", "cl4srec")) else "sasrec"
+        self.loss = self.name if self.kind == "sasrec" else "cross_entropy"
         self.parameters = initial_parameters(self.kind)
         self.encoder = Encoder(self.parameters, causal=self.kind != "bert4rec")
         self.users = np.array([generator.choice(USERS, size=BATCH, replace=False) for _ in range(STEPS)])
         self.drawn = []
 
+    def positives(self, user):
+        return np.union1d(self.history[user], self.targets[user]).astype(int)
+
     def item_scores(self, user, states):
         scores = states @ self.parameters["items/embedding"].T
         if self.kind == "bert4rec":
             scores = scores + self.parameters["items/bias"]
-        out = [item for item in self.excluded[user] if item not in self.history[user]]
+        out = np.setdiff1d(self.excluded[user], self.positives(user))
         hidden = torch.zeros(ITEMS, dtype=torch.bool)
         hidden[out] = True
         return scores.masked_fill(hidden, -math.inf)
@@ -151,7 +166,7 @@ class Case:
         targets = torch.tensor(targets)
         if self.loss == "cross_entropy":
             return -self.item_scores(user, states).log_softmax(dim=1)[torch.arange(len(targets)), targets]
-        allowed = np.setdiff1d(np.arange(ITEMS), self.history[user])
+        allowed = np.setdiff1d(np.arange(ITEMS), self.positives(user))
         negatives = self.generator.choice(allowed, size=(len(targets), NEGATIVES[self.name]))
         self.drawn.append(negatives)
         table = self.parameters["items/embedding"]
@@ -168,21 +183,32 @@ class Case:
         return power * softplus(-positive - prior) + softplus(negative + prior).sum(dim=1)
 
     def next_items(self, user):
-        """The latest LENGTH items before the last one, and what follows each."""
-        latest = self.history[user][-(LENGTH + 1):]
-        return list(map(int, latest[:-1])), list(map(int, latest[1:]))
+        """States that predict, their targets: of the latest LENGTH items before the last one, each the next; with
+        synthetic items of the latest LENGTH items, the last one these."""
+        latest, targets = list(map(int, self.history[user])), list(map(int, self.targets[user]))
+        if not targets:
+            latest = latest[-(LENGTH + 1):]
+            return self.encoder(latest[:-1]), latest[1:]
+        latest = latest[-LENGTH:]
+        states = self.encoder(latest)
+        places = [*range(len(latest) - 1), *[len(latest) - 1 for _ in targets]]
+        return states[places], latest[1:] + targets
 
     def masked(self, user):
-        """States that predict, their targets: the latest LENGTH items, some of them masked."""
-        latest = list(map(int, self.history[user][-LENGTH:]))
+        """States that predict, their targets: the latest LENGTH items, some of them masked; with synthetic items one
+        item less and a mask behind, which these are to be predicted from."""
+        targets = list(map(int, self.targets[user]))
+        latest = list(map(int, self.history[user]))[-(LENGTH - 1 if targets else LENGTH):]
         places = np.sort(self.generator.choice(len(latest), size=max(1, len(latest) // 3), replace=False))
         self.drawn.append([int(place in places) for place in range(LENGTH)])
-        states = self.encoder([ITEMS if place in places else item for place, item in enumerate(latest)])
+        entries = [ITEMS if place in places else item for place, item in enumerate(latest)]
+        states = self.encoder(entries + [ITEMS] if targets else entries)
+        places = [*places, *[len(latest) for _ in targets]]
         projected = functional.gelu(self.encoder.linear("project", states[places]))
-        return self.encoder.norm("project_norm", projected), [latest[place] for place in places]
+        return self.encoder.norm("project_norm", projected), [latest[place] for place in places if place < len(latest)] + targets
 
     def view(self, user):
-        entries, _ = self.next_items(user)
+        entries = list(map(int, self.history[user][-(LENGTH + 1):-1]))
         kind, part = self.name.split("_")[1], len(entries) // 2
         first = int(self.generator.integers(0, len(entries) - part + 1))
         if kind == "crop":
@@ -204,11 +230,7 @@ class Case:
     def batch_loss(self, users):
         losses, weights = [], []
         for user in users:
-            if self.kind == "bert4rec":
-                states, targets = self.masked(user)
-            else:
-                entries, targets = self.next_items(user)
-                states = self.encoder(entries)
+            states, targets = self.masked(user) if self.kind == "bert4rec" else self.next_items(user)
             losses.append(self.prediction_losses(user, states, targets))
             weights += [self.weights[user, target] for target in targets]
         losses = torch.cat(losses)
@@ -249,21 +271,25 @@ def write_rows(file, name, rows):
 def main():
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    data = make_data(np.random.default_rng(20251125))
-    history, weights, excluded = data
-    names = ["cross_entropy", *NEGATIVES, "bert4rec", "cl4srec_crop", "cl4srec_mask", "cl4srec_reorder"]
+    history, weights, excluded = make_data(np.random.default_rng(20251125))
+    without = history, weights, excluded, [np.array([], int)] * USERS
+    with_targets = make_targets(np.random.default_rng(20261201), history, weights, excluded)
+    names = ["cross_entropy", *NEGATIVES, "bert4rec", "cl4srec_crop", "cl4srec_mask", "cl4srec_reorder",
+             "targets_cross_entropy", "targets_sampled_softmax", "targets_bert4rec", "targets_cl4srec_mask"]
     with h5py.File(os.path.join(os.path.dirname(os.path.abspath(__file__)), "sequential_recommenders.h5"),
                    "w") as file:
-        ascending = [np.sort(row) for row in history]
         write_rows(file, "history", history)
-        write_rows(file, "positives", ascending)
         write_rows(file, "excluded", excluded)
-        file["weights"] = np.array([weights[user, int(item)] for user, row in enumerate(ascending)
-                                    for item in row], dtype=np.float32)
+        write_rows(file, "synthetic", with_targets[3])
+        for name, (_, weights, _, targets) in (("positives", without), ("positives_with_targets", with_targets)):
+            ascending = [np.union1d(*rows).astype(int) for rows in zip(history, targets)]
+            write_rows(file, name, ascending)
+            file[f"{name}_weights"] = np.array([weights[user, int(item)] for user, row in enumerate(ascending)
+                                                for item in row], dtype=np.float32)
         for kind in ("sasrec", "bert4rec", "cl4srec"):
             file[f"{kind}_initial"] = flat(initial_parameters(kind))
         for number, name in enumerate(names):
-            case = Case(name, data, np.random.default_rng(number))
+            case = Case(name, with_targets if name.startswith("targets_") else without, np.random.default_rng(number))
             case.train()
             case.write(file.create_group(name))
 
