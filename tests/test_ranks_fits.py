@@ -140,7 +140,8 @@ def test_sequential(folder):
 def test_targets(folder):
     for ranks in (1, 2, 4):
         shutil.copytree(folder / "prepared", folder / f"targets{ranks}")
-        run(folder, ranks, "train", f"targets{ranks}", *TARGETS)
+        for stage in ("augment", "train"):
+            run(folder, ranks, stage, f"targets{ranks}", *TARGETS)
     expected = losses(folder / "targets1")
     augmented = [name for name in expected if "augmented" in name.parts]
     check(len(expected) == 4 and len(augmented) == 2, f"fits: {sorted(map(str, expected))}")
