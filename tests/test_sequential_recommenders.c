@@ -233,6 +233,35 @@ static void masks_have_their_share(void **state)
     assert_true(fabs(share - 1.0 / 11) < 5 * deviation);
 }
 
+/* One item and rows behind it are an example of one token, but for models with views, which need an item more. */
+static void one_item_and_targets_are_an_example(void **state)
+{
+    (void)state;
+    int64_t history_starts[] = {0, 1, 4}, synthetic_starts[] = {0, 2, 2}, starts[] = {0, 3, 6};
+    int32_t history_items[] = {7, 1, 2, 3}, synthetic_items[] = {9, 4}, items[] = {4, 7, 9, 1, 2, 3};
+    const struct csr history = {2, 10, history_starts, history_items};
+    const struct csr synthetic = {2, 10, synthetic_starts, synthetic_items};
+    const struct csr positives = {2, 10, starts, items};
+    const struct training_set data = {.positives = &positives, .history = &history, .synthetic = &synthetic};
+    static const struct {
+        const char *model;
+        int64_t users;
+    } cases[] = {{"sasrec", 2}, {"bert4rec", 2}, {"cl4srec", 1}};
+    struct backend *backend = open_backend(1);
+    for (size_t number = 0; number < sizeof cases / sizeof *cases; number++) {
+        struct error error = ERROR_INITIALIZER;
+        struct recommender_settings settings = sequential_settings(cases[number].model, "cross_entropy");
+        snprintf(settings.synthetic_position, sizeof settings.synthetic_position, "targets");
+        const struct sequential_training opened = open_sequential(backend, &settings, &data, 7);
+        double loss;
+        assert_int_equal(opened.training->user_count, cases[number].users);
+        require(sequence_train_epoch(opened.training, 1, &loss, &error), &error);
+        assert_true(isfinite(loss));
+        close_sequential(opened);
+    }
+    backend_close(backend);
+}
+
 static int64_t differing(const struct written_sequence *view, const int32_t *items, int64_t *first,
                          int64_t *last)
 {
@@ -677,6 +706,7 @@ int main(void)
         cmocka_unit_test(inserted_rows_are_spread_evenly),
         cmocka_unit_test(weights_are_those_of_the_rows),
         cmocka_unit_test(masks_have_their_share),
+        cmocka_unit_test(one_item_and_targets_are_an_example),
         cmocka_unit_test(views_are_what_they_are_called),
         cmocka_unit_test(parts_of_a_batch_draw_as_the_batch_does),
         cmocka_unit_test(fits_learn),

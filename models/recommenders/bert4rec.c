@@ -6,7 +6,7 @@
  * An example masks max(1, round(mask_share * n)) of a user's latest n items, drawn anew each epoch. As in the paper some
  * mask the last item alone, which is what is asked for at test: one in LAST_ONLY examples, instead of ten of the first kind
  * and one of the second for each user. Masked items are always replaced by the mask. Targets are predicted by a mask
- * behind the items, as at test.
+ * behind the items, as at test, for which the latest n - 1 are read.
  */
 #include <math.h>
 #include <string.h>

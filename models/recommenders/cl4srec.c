@@ -3,7 +3,7 @@
  * sequence two views of it, whose last states z are to know each other among those of the other users of the batch:
  *   contrast = mean over all 2 n views i of -log(exp(z_i . z_partner(i) / temperature) / sum over j != i of
  *              exp(z_i . z_j / temperature)),         loss = SASRec's + contrast_weight * contrast
- * A view of the n items that SASRec's sequence reads, share = view_share:
+ * A view of the n items before the user's last one, share = view_share:
  *   crop     the n - floor(share n) items, at least one, from a place drawn at random
  *   mask     floor(share n) of the items replaced by a mask of its own embedding
  *   reorder  floor(share n) items in a row, from a place drawn at random, in random order

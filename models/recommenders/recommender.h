@@ -111,8 +111,8 @@ bool recommender_fit(struct recommender **recommender, struct backend *backend,
                      const struct fit_watch *watch, uint64_t seed, const char *checkpoint, struct log *log,
                      struct fit_report *report, struct error *error);
 
-/* Sequential models score what comes after a user's history, with its synthetic rows among it as recommenders.
- * synthetic_position says: that of the fit's watch until this has been called, from then on `history` [users, items], in
+/* Sequential models score what comes after a user's history, with its synthetic rows among it where recommenders.
+ * synthetic_position says so: that of the fit's watch until this has been called, from then on `history` [users, items], in
  * order of time, which may go on beyond the training set's (a test item comes after the validation item). A model that is
  * given rankings takes the one that follows this history; there is an error where none does. Other models ignore it.
  * `history` must outlive the scorer. */

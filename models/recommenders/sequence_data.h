@@ -12,7 +12,7 @@
  *   appended   behind the history, the best next to it;
  *   inserted   each into a gap drawn uniformly from those of the training history, its two ends included, by (seed,
  *              RANDOM_PLACE, user): a history that goes on beyond the training history leaves them where they were;
- *   targets    not into the sequence: each of them is to be predicted behind the whole history, beside the others
+ *   targets    not into the sequence: each of them is to be predicted behind the whole history, beside the others;
  *   none       nowhere. */
 struct synthetic_rows {
     const struct csr *rows; /* NULL: none */

@@ -35,9 +35,10 @@ static int64_t tokens_of(const struct sequence_training *training, int32_t user)
 {
     const struct sequence_kind *kind = training->kind;
     const int64_t items = training_items(training, user).count, all = items + kind->mask_behind;
-    if (items < kind->shortest)
+    const bool behind = training_targets(training, user).count > 0;
+    if (items < (behind && kind->views == 0 ? 1 : kind->shortest))
         return 0;
-    if (training_targets(training, user).count == 0)
+    if (!behind)
         return items - (kind->shortest - 1);
     return all < training->settings.length ? all : training->settings.length;
 }
